@@ -1,0 +1,72 @@
+"""From a recipe's text to networks, players and a game."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sparring import augment, ema, latents, losses, networks, optimizers, penalties, schedules, tasks, turns
+from sparring.components import make, make_all
+from sparring.data.samples import Form
+from sparring.device import autocast, find_precision
+from sparring.errors import UserError
+from sparring.game import Game, Player, Task, TurnRule
+from sparring.penalties import Constraint, Penalty
+from sparring.recipe import Recipe
+from sparring.seeds import derive_seed
+
+
+def build_task(recipe: Recipe, trust: bool) -> Task:
+    return make(recipe.task, tasks, latents, schedules, trust=trust)  # type: ignore[no-any-return]
+
+
+def build_generator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
+    """The generator with its random start, which the recipe's seed decides."""
+    torch.manual_seed(derive_seed(recipe.seed, "generator"))
+    context = build_task(recipe, trust).generator_context(form.shape)
+    network = make(recipe.generator, networks, trust=trust, context=context)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
+
+
+def build_discriminator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
+    """The discriminator with its random start."""
+    torch.manual_seed(derive_seed(recipe.seed, "discriminator"))
+    context = build_task(recipe, trust).discriminator_context(form.shape)
+    network = make(recipe.discriminator, networks, trust=trust, context=context)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
+
+
+def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = False) -> Game:
+    """Everything that plays, on the device.
+
+    Raises:
+        UserError: a component's text is wrong, or it does not fit the data.
+    """
+    extras = make_all(recipe.penalties, penalties, schedules, trust=trust)
+    for extra in extras:
+        if not isinstance(extra, (Penalty, Constraint)):
+            raise UserError(f"penalties: {extra!r} is neither a penalty nor a constraint")
+    generator = build_generator(recipe, form, trust).to(device)
+    discriminator = build_discriminator(recipe, form, trust).to(device)
+    optimizer = make(recipe.generator_optimizer, optimizers, trust=trust)
+    opponent = make(recipe.discriminator_optimizer, optimizers, trust=trust)
+    return Game(
+        task=build_task(recipe, trust),
+        loss=make(recipe.loss, losses, trust=trust),
+        generator=Player(generator, optimizer(generator.parameters())),
+        discriminator=Player(discriminator, opponent(discriminator.parameters())),
+        penalties=[e for e in extras if isinstance(e, Penalty)],
+        constraints=[e for e in extras if isinstance(e, Constraint)],
+        augment=make(recipe.augment, augment, schedules, trust=trust) if recipe.augment.strip() else None,
+        learning_rate=make(recipe.learning_rate, schedules, trust=trust),
+        clip_gradients=recipe.clip_gradients,
+        autocast=autocast(find_precision(recipe.precision, device), device),
+    )
+
+
+def build_turns(recipe: Recipe, trust: bool) -> TurnRule:
+    return make(recipe.turns, turns, trust=trust)  # type: ignore[no-any-return]
+
+
+def build_ema(recipe: Recipe, trust: bool) -> ema.EMA | None:
+    return make(recipe.ema, ema, trust=trust) if recipe.ema.strip() else None

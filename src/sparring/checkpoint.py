@@ -1,0 +1,141 @@
+"""Checkpoints: one safetensors file of tensors and one JSON file that vouches for it.
+
+The tensors are written first, under a temporary name, flushed to the disk and renamed; then the manifest, likewise. A
+checkpoint exists if its manifest does, so a process killed at any moment leaves only whole ones. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from sparring.errors import UserError, writing
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a checkpoint besides its tensors."""
+
+    step: int
+    """steps taken"""
+    seconds: float
+    """of training until then"""
+    position: int
+    """samples drawn from the data, in the sampler's endless order"""
+    score: float | None
+    """sliced Wasserstein distance of samples to the data; lower is better"""
+    sha256: str
+    """of the safetensors file"""
+
+
+def stem(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def write_atomically(path: Path, content: bytes, mend: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with writing(path, mend):
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def save(folder: Path, tensors: Mapping[str, Tensor], manifest: dict[str, Any], mend: str) -> Manifest:
+    """Write a checkpoint; return its manifest, with the checksum."""
+    content = save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    full = Manifest(**manifest, sha256=hashlib.sha256(content).hexdigest())
+    write_atomically(folder / f"{stem(full.step)}.safetensors", content, mend)
+    text = json.dumps(asdict(full), indent=1) + "\n"
+    write_atomically(folder / f"{stem(full.step)}.json", text.encode(), mend)
+    return full
+
+
+def manifests(folder: Path) -> list[Manifest]:
+    """All checkpoints of a folder, the earliest first.
+
+    Raises:
+        UserError: a manifest is damaged.
+    """
+    found = []
+    for path in sorted(folder.glob("step-*.json")):
+        try:
+            found.append(Manifest(**json.loads(path.read_text(encoding="utf-8"))))
+        except (ValueError, TypeError, OSError) as error:
+            raise UserError(
+                f"the checkpoint {path} is damaged ({error}); remove it, to go on from the one before"
+            ) from error
+    return found
+
+
+def load(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors and prove that they are those that were written."""
+    path = folder / f"{stem(manifest.step)}.safetensors"
+    before = f"remove {path.with_suffix('.json')}, to go on from the one before"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"the checkpoint {path} cannot be read ({error.strerror}); {before}") from error
+    if hashlib.sha256(content).hexdigest() != manifest.sha256:
+        raise UserError(f"the checkpoint {path} is damaged: its checksum is not the one that was written; {before}")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise UserError(f"the checkpoint {path} is not a safetensors file ({error}); {before}") from error
+
+
+def remove(folder: Path, manifest: Manifest) -> None:
+    """Remove a checkpoint, the manifest first."""
+    (folder / f"{stem(manifest.step)}.json").unlink(missing_ok=True)
+    (folder / f"{stem(manifest.step)}.safetensors").unlink(missing_ok=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as `index/name` -> tensor."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}/{n}": v for i, values in state.items() for n, v in values.items() if isinstance(v, Tensor)}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split("/", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix/`, without it."""
+    return {n.removeprefix(f"{prefix}/"): t for n, t in tensors.items() if n.startswith(f"{prefix}/")}
+
+
+def restore_network(network: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load a network's state, or say that it belongs to another recipe."""
+    expected = {n: tuple(t.shape) for n, t in network.state_dict().items()}
+    found = {n: tuple(t.shape) for n, t in tensors.items()}
+    wrong = [n for n in sorted(expected | found) if expected.get(n) != found.get(n)]
+    if wrong:
+        name = wrong[0]
+        raise UserError(
+            f"the checkpoint does not fit the recipe: {what}'s '{name}' is {found.get(name, 'missing')}, the recipe "
+            f"wants {expected.get(name, 'none')}; put back the recipe.toml that the run began with"
+        )
+    network.load_state_dict(dict(tensors))

@@ -1,0 +1,178 @@
+"""The command line. Torch is imported only once a command needs it, so that help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from sparring import __version__
+from sparring.errors import NotFiniteError, UserError, did_you_mean
+from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, recipe_names
+
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+AFTER_TRAINING = """\
+Pictures: {run}/samples (the same latents through time), {run}/curves.png; all in words: {run}/summary.md
+Numbers: D and G are the two losses, each beside its value at equilibrium; near it, with an accuracy of the
+discriminator somewhat above 50 %, the two are well matched. Accuracy near 100 % for long means that D has won.
+Next: sparring sample {run} --count 100 --out more.png     more of its samples
+      sparring resume {run} --steps {more}     train it further
+      sparring recipes     what else there is to train"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        if message.startswith("unrecognized arguments: --"):
+            message = f"no option {unknown}: {did_you_mean(unknown.split('=')[0], options)}"
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0 done, 1 training failed, 2 the user's mistake, 130 interrupted."""
+    try:
+        chosen = _parser().parse_args(arguments)
+        return int(chosen.command(chosen) or DONE)
+    except UserError as error:
+        print(f"sparring: {error}", file=sys.stderr)
+        return MISTAKE
+    except NotFiniteError as error:
+        print(f"sparring: training failed: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("sparring: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, went away: not an error of anybody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="sparring", description="Train, sample and examine generative adversarial networks.")
+    parser.add_argument("--version", action="version", version=f"sparring {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_train(commands)
+    _add_resume(commands)
+    _add_sample(commands)
+    recipes = _add(commands, "recipes", _recipes, "list the named recipes, or print one as TOML")
+    recipes.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
+    data = _add(commands, "data", _data, "look at data before training")
+    data.add_argument("spec", help="a set's name, a folder of images, an .npz or a .csv of points")
+    data.add_argument("--size", type=int, default=0, help="crop and resize the images of a folder to this size")
+    data.add_argument("--out", type=Path, help="where the contact sheet goes (default: data-NAME.png)")
+    return parser
+
+
+def _add(commands: Any, name: str, command: Any, about: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = _add(commands, "train", _train, "train a recipe")
+    about = f"a named recipe ({', '.join(recipe_names())}) or a .toml file; default: {DEFAULT}"
+    parser.add_argument("recipe", nargs="?", default=DEFAULT, help=about)
+    parser.add_argument("--out", type=Path, help="the run directory to make (default: a new one below runs/)")
+    _add_trust(parser)
+    fields = parser.add_argument_group("fields of the recipe", "each takes the place of what the recipe says")
+    hints = get_type_hints(Recipe)
+    for field in dataclasses.fields(Recipe):
+        option = "--" + field.name.replace("_", "-")
+        fields.add_argument(option, dest=field.name, type=hints[field.name], help=field.metadata["help"])
+
+
+def _add_resume(commands: Any) -> None:
+    parser = _add(commands, "resume", _resume, "go on with a run that was stopped, or extend it")
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("--steps", type=int, default=0, help="a new budget, counted from the run's start")
+    parser.add_argument("--minutes", type=float, default=0.0, help="the same in minutes")
+    _add_trust(parser)
+
+
+def _add_sample(commands: Any) -> None:
+    parser = _add(commands, "sample", _sample, "draw samples from a run")
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("--count", type=int, default=64, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples")
+    parser.add_argument("--out", type=Path, required=True, help="a .png (grid), a .npy (array), else a folder of PNGs")
+    parser.add_argument("--checkpoint", default="last", help="last, best or a step")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    _add_trust(parser)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    about = "let the recipe's texts import code by dotted names; only for recipes of people you trust"
+    parser.add_argument("--trust", action="store_true", help=about)
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    changes = {name: value for name in field_names() if (value := getattr(chosen, name)) is not None}
+    load_recipe(chosen.recipe).replace(**changes)  # a mistake here is told before torch is loaded
+    from sparring.train import train
+
+    return _run_training(lambda: train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes))
+
+
+def _resume(chosen: argparse.Namespace) -> int:
+    from sparring.train import resume
+
+    return _run_training(
+        lambda: resume(chosen.run, steps=chosen.steps, minutes=chosen.minutes, trust=chosen.trust)
+    )
+
+
+def _run_training(work: Any) -> int:
+    from sparring.run import Run
+    from sparring.train import Interrupted
+
+    try:
+        path = work()
+    except Interrupted as error:
+        print(f"sparring: {error}", file=sys.stderr)
+        return INTERRUPTED
+    rows = Run.open(path).rows()
+    print(AFTER_TRAINING.format(run=path, more=2 * rows[-1]["step"]))
+    return DONE
+
+
+def _sample(chosen: argparse.Namespace) -> None:
+    from sparring.generator import load
+    from sparring.pictures import save_samples
+
+    generator = load(chosen.run, checkpoint_name=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
+    save_samples(generator.sample_stored(chosen.count, seed=chosen.seed), chosen.out, generator.form)
+    print(f"{chosen.count} samples of step {generator.step}: {chosen.out}")
+
+
+def _recipes(chosen: argparse.Namespace) -> None:
+    if chosen.name:
+        print(load_recipe(chosen.name).to_toml(), end="")
+        return
+    width = max(map(len, recipe_names()))
+    for name in recipe_names():
+        print(f"{name:{width}}  {load_recipe(name).about}")
+
+
+def _data(chosen: argparse.Namespace) -> None:
+    from sparring.data import load_data
+    from sparring.data.report import describe_data
+    from sparring.pictures import save_image
+
+    report = describe_data(load_data(chosen.spec, chosen.size))
+    width = max(len(name) for name, _ in report.lines)
+    for name, text in report.lines:
+        print(f"{name:{width}}  {text}")
+    sheet = chosen.out or Path(f"data-{Path(chosen.spec).stem}.png")
+    save_image(report.sheet, sheet)
+    print(f"{'sheet':{width}}  {sheet}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

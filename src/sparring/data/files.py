@@ -1,0 +1,158 @@
+"""A user's own data: a folder of images, an `.npz`, a `.csv` of points."""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from sparring.data.samples import Data, image_data, point_data
+from sparring.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+MOST_BROKEN = 0.1
+
+
+def load_folder(folder: Path, size: int = 0) -> Data:
+    """All images below a folder; the sub-folders directly below it are classes, if the images lie in such.
+
+    Broken images are named in `notes` and left out; more than a tenth of them is an error. Grey if every image is.
+    """
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+    images, kept, broken = [], [], []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                images.append(_prepared(image, size))
+            kept.append(path)
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+            broken.append(f"left out {path}: {reason}")
+    if len(broken) > MOST_BROKEN * len(paths):
+        raise UserError(
+            f"{len(broken)} of {len(paths)} images in {folder} cannot be read ({broken[0].removeprefix('left out ')}, "
+            f"...); mend or remove them"
+        )
+    return image_data(str(folder), _stack(images, folder), *_folder_labels(folder, kept), notes=tuple(broken))
+
+
+def _prepared(image: Image.Image, size: int) -> Image.Image:
+    """Upright, 8 bits a channel, grey or RGB (transparency on white), cropped and resized if `size`."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits a pixel
+        upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    elif upright.mode in ("LA", "PA", "RGBA") or "transparency" in upright.info:
+        grey = upright.mode == "LA"
+        white = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(white, upright.convert("RGBA")).convert("L" if grey else "RGB")
+    upright = upright.convert("L" if upright.mode in ("1", "L") else "RGB")
+    return ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS) if size else upright
+
+
+def _stack(images: list[Image.Image], folder: Path) -> Tensor:
+    sizes = Counter(image.size for image in images)
+    if len(sizes) > 1:
+        most = ", ".join(f"{w}x{h} ({n} times)" for (w, h), n in sizes.most_common(3))
+        raise UserError(f"the images in {folder} have {len(sizes)} sizes: {most}; add --size 64 to crop and resize them")
+    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
+    pixels = np.stack([np.asarray(image.convert(mode)) for image in images])
+    return _channels_first(pixels)
+
+
+def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
+    """[N, H, W] or [N, H, W, C] -> [N, C, H, W]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels))
+    return tensor.unsqueeze(1) if tensor.dim() == 3 else tensor.permute(0, 3, 1, 2).contiguous()
+
+
+def _folder_labels(folder: Path, paths: list[Path]) -> tuple[Tensor | None, tuple[str, ...]]:
+    parts = [path.relative_to(folder).parts for path in paths]
+    if any(len(p) == 1 for p in parts):
+        return None, ()
+    classes = sorted({p[0] for p in parts})
+    return torch.tensor([classes.index(p[0]) for p in parts]), tuple(classes)
+
+
+def load_npz(path: Path) -> Data:
+    """Images [N, H, W] or [N, H, W, C] (uint8, or floats in [0, 1] or [-1, 1]) or points [N, D], and labels [N].
+
+    The samples are the array called images, samples, x or arr_0, else the only one that is not labels (labels, y).
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not an .npz of plain arrays ({error}); write it with numpy.savez") from error
+    labels = next((arrays.pop(n) for n in ("labels", "label", "y") if n in arrays), None)
+    names = [n for n in ("images", "samples", "x", "arr_0") if n in arrays] or list(arrays)
+    if not names or (len(names) > 1 and names[0] not in ("images", "samples", "x", "arr_0")):
+        raise UserError(f"{path} holds {sorted(arrays) or 'no samples'}; call the array of samples 'images'")
+    samples = arrays[names[0]]
+    if len(samples) == 0 or samples.dtype.kind not in "uif" or samples.ndim not in (2, 3, 4):
+        raise UserError(
+            f"{path}: '{names[0]}' has shape {list(samples.shape)} and type {samples.dtype}; allowed are images "
+            "[N, H, W] or [N, H, W, C] and points [N, D] of numbers"
+        )
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise UserError(f"{path}: '{names[0]}' holds NaN or infinity; remove those samples")
+    targets, classes = _npz_labels(path, labels, len(samples))
+    if samples.ndim == 2:
+        return point_data(str(path), torch.from_numpy(samples.astype(np.float32)), targets, classes)
+    if samples.ndim == 4 and samples.shape[3] not in (1, 3):
+        raise UserError(f"{path}: images of shape {list(samples.shape)}; the last axis must be 1 (grey) or 3 (RGB)")
+    return image_data(str(path), _channels_first(_as_bytes(path, samples)), targets, classes)
+
+
+def _npz_labels(path: Path, labels: NDArray[np.generic] | None, count: int) -> tuple[Tensor | None, tuple[str, ...]]:
+    if labels is None:
+        return None, ()
+    if labels.shape != (count,):
+        raise UserError(f"{path}: labels have shape {list(labels.shape)}, for {count} samples it must be [{count}]")
+    names, indices = np.unique(labels, return_inverse=True)
+    return torch.from_numpy(indices.astype(np.int64)), tuple(map(str, names))
+
+
+def _as_bytes(path: Path, pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels  # type: ignore[return-value]
+    values = pixels.astype(np.float64)
+    low, high = values.min(), values.max()
+    if pixels.dtype.kind in "ui" and low >= 0 and high <= 255:
+        return values.astype(np.uint8)
+    if pixels.dtype.kind == "f" and low >= -1 and high <= 1:
+        return np.rint(values * 255 if low >= 0 else (values + 1) * 127.5).astype(np.uint8)
+    raise UserError(f"{path}: pixels span {low:g} to {high:g}; allowed are uint8, floats in [0, 1] or floats in [-1, 1]")
+
+
+def load_csv(path: Path) -> Data:
+    """Points, one a row, two columns or more; a first row without numbers is a heading."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a table of text ({error})") from error
+    points = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            values = [float(cell) for cell in row]
+        except ValueError:
+            if number == 1:
+                continue
+            raise UserError(f"{path}, row {number}: {row!r} is not a row of numbers") from None
+        if not all(map(math.isfinite, values)) or (points and len(values) != len(points[0])) or len(values) < 2:
+            wanted = f"{len(points[0])} finite numbers" if points else "two finite numbers or more"
+            raise UserError(f"{path}, row {number}: {row!r} must be {wanted}")
+        points.append(values)
+    if not points:
+        raise UserError(f"{path} holds no points; write one a row, such as 0.5,-1.2")
+    return point_data(str(path), torch.tensor(points))

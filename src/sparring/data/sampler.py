@@ -1,0 +1,34 @@
+"""An endless order of samples that can start anywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparring.seeds import derive_seed
+
+
+class Sampler:
+    """Each epoch is a permutation that depends only on the seed and the epoch's number."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def take(self, start: int, count: int) -> Tensor:
+        """Indices of the `count` samples from position `start` of the endless order on: int64 [count]."""
+        parts = []
+        while count:
+            epoch, offset = divmod(start, self.count)
+            part = self._permutation(epoch)[offset : offset + count]
+            parts.append(part)
+            start, count = start + len(part), count - len(part)
+        return torch.cat(parts)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            rng = torch.Generator().manual_seed(derive_seed(self.seed, "epoch", epoch))
+            self._epoch, self._order = epoch, torch.randperm(self.count, generator=rng)
+        return self._order

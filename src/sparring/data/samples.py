@@ -1,0 +1,117 @@
+"""Samples in memory, and how they become a network's input and back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of equal round Gaussians: centres [modes, d] and their standard deviation, in the data's units."""
+
+    centres: Tensor
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a sample looks like, and how it becomes a network's input and back; a run keeps it beside its weights.
+
+    Images are uint8 [C, H, W] and become [-1, 1]. Points [D] become (x - centre) / scale; `low` and `high` frame them.
+    """
+
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    centre: tuple[float, ...] = ()
+    scale: float = 1.0
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def is_points(self) -> bool:
+        return len(self.shape) == 1
+
+    def to_input(self, samples: Tensor) -> Tensor:
+        """Stored samples -> float32 as networks see them."""
+        if self.is_points:
+            return (samples - samples.new_tensor(self.centre)) / self.scale
+        return samples.float().div_(127.5).sub_(1)
+
+    def to_units(self, outputs: Tensor) -> Tensor:
+        """A generator's output -> floats: images stay in [-1, 1], points go back to their own units."""
+        return outputs * self.scale + outputs.new_tensor(self.centre) if self.is_points else outputs
+
+    def to_stored(self, outputs: Tensor) -> Tensor:
+        """A generator's output -> uint8 images (to the nearest level), or points in their own units."""
+        if self.is_points:
+            return self.to_units(outputs)
+        return outputs.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A set of samples.
+
+    Attributes:
+        name: where it came from, as the user wrote it.
+        samples: images as uint8 [N, C, H, W], or points as float32 [N, D] in their own units.
+        form: what they look like, and how they become inputs.
+        labels: int64 [N] into `form.classes`, or None.
+        notes: lines about what was left out or changed on reading.
+        mixture: the true distribution, where it is a known mixture.
+    """
+
+    name: str
+    samples: Tensor
+    form: Form
+    labels: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    mixture: Mixture | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of samples and labels, which tells whether two runs saw the same data."""
+        state = hashlib.blake2b(digest_size=16)
+        state.update(str((self.samples.dtype, tuple(self.samples.shape))).encode())
+        state.update(self.samples.contiguous().numpy().data)
+        if self.labels is not None:
+            state.update(self.labels.contiguous().numpy().data)
+        return state.hexdigest()
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """The samples at `indices` as `real` (and `label`)."""
+        batch = {"real": self.form.to_input(self.samples[indices])}
+        if self.labels is not None:
+            batch["label"] = self.labels[indices]
+        return batch
+
+
+def image_data(
+    name: str, images: Tensor, labels: Tensor | None = None, classes: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+) -> Data:
+    """Images, uint8 [N, C, H, W]."""
+    return Data(name, images, Form(tuple(images.shape[1:]), classes), labels, notes)
+
+
+def point_data(
+    name: str,
+    points: Tensor,
+    labels: Tensor | None = None,
+    classes: tuple[str, ...] = (),
+    mixture: Mixture | None = None,
+) -> Data:
+    """Points [N, D], scaled to mean 0 and, over all axes together, variance 1."""
+    points = points.float()
+    centre = points.double().mean(0)
+    scale = (points.double() - centre).square().mean().sqrt().item() or 1.0
+    frame = [tuple(edge.tolist()) for edge in (points.amin(0), points.amax(0))]
+    form = Form(tuple(points.shape[1:]), classes, tuple(centre.tolist()), scale, *frame)
+    return Data(name, points, form, labels, mixture=mixture)

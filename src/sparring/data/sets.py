@@ -1,0 +1,109 @@
+"""Named image sets."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sparring.data.samples import Data, image_data
+from sparring.errors import UserError, writing
+
+DIGITS = tuple("0123456789")
+
+# The original files (LeCun et al. 1998), with the MD5 sums of what is in the gzip files (these differ in the wild).
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+)
+MNIST_MD5 = {
+    "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte.gz": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte.gz": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte.gz": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+def load_digits() -> Data:
+    """1,797 handwritten digits of 8x8 that come with scikit-learn (0..16 grey levels, stretched to 0..255)."""
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    pixels = torch.from_numpy(np.rint(images * (255 / 16)).astype(np.uint8)).view(-1, 1, 8, 8)
+    return image_data("digits", pixels, torch.from_numpy(labels.astype(np.int64)), DIGITS)
+
+
+def load_mnist(split: Literal["train", "test"] = "train") -> Data:
+    """MNIST's 60,000 (train) or 10,000 (test) digits of 28x28, from the original IDX files.
+
+    They are looked for in `$SPARRING_DATA/mnist`, else `../shared/data/mnist`, else in the cache, where they are
+    downloaded to (and checked) if need be.
+    """
+    prefix = "train" if split == "train" else "t10k"
+    images = read_idx(_mnist_file(f"{prefix}-images-idx3-ubyte.gz"))
+    labels = read_idx(_mnist_file(f"{prefix}-labels-idx1-ubyte.gz"))
+    return image_data("mnist", torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)), DIGITS)
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read a gzipped IDX file of unsigned bytes: two zero bytes, type 8, number of axes, sizes, values."""
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove it, so that it is fetched anew") from error
+    axes = raw[3] if len(raw) > 3 else 0
+    shape = np.frombuffer(raw, ">u4", count=axes, offset=4) if len(raw) >= 4 + 4 * axes else np.zeros(0)
+    if raw[:3] != b"\0\0\x08" or len(raw) != 4 + 4 * axes + int(np.prod(shape)):
+        raise UserError(f"{path} is not an IDX file of bytes, or is cut short; remove it, so that it is fetched anew")
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape.astype(int)).copy()
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `$XDG_CACHE_HOME/sparring`, else `~/.cache/sparring`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
+
+
+def _mnist_file(name: str) -> Path:
+    named = os.environ.get("SPARRING_DATA")
+    for folder in (Path(named) if named else Path("../shared/data"), cache_folder()):
+        if (folder / "mnist" / name).is_file():
+            return folder / "mnist" / name
+    mirrors = os.environ.get("SPARRING_MNIST_URL")
+    target = cache_folder() / "mnist" / name
+    download([f"{m}/{name}" for m in ((mirrors,) if mirrors else MNIST_MIRRORS)], target, MNIST_MD5[name])
+    return target
+
+
+def download(urls: list[str], target: Path, md5: str) -> None:
+    """Fetch a gzip file from the first address whose unpacked bytes are right; `target` appears only then."""
+    problems = []
+    for url in urls:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                content = answer.read()
+            found = hashlib.md5(gzip.decompress(content), usedforsecurity=False).hexdigest()
+        except (urllib.error.URLError, OSError, EOFError, ValueError, zlib.error) as error:
+            problems.append(f"{url}: {getattr(error, 'reason', error)}")
+            continue
+        if found != md5:
+            problems.append(f"{url}: the MD5 sum of its content is {found}, not {md5}")
+            continue
+        part = target.with_suffix(f".part{os.getpid()}")
+        with writing(target, "free some space or set XDG_CACHE_HOME"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            part.replace(target)
+        return
+    raise UserError(
+        f"cannot fetch {target.name} ({'; '.join(problems)}); put the original files in $SPARRING_DATA/mnist, or use "
+        "--data digits, which needs no download"
+    )

@@ -1,0 +1,283 @@
+"""The adversarial game: who is set against whom, what each player minimises, how one turn is taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sparring.augment import Augment
+from sparring.errors import NotFiniteError
+from sparring.losses import Loss
+from sparring.penalties import Constraint, Penalty, Side
+from sparring.schedules import Scheduled, value_at
+
+Batch = Mapping[str, Tensor]
+Images = Mapping[str, Tensor]
+Terms = dict[str, Tensor]
+Critic = Callable[[Tensor, "Tensor | None"], Tensor]
+NextBatches = Callable[[], Sequence[Batch]]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands: `step` counts from 0; `progress` is the share of the budget spent, in [0, 1]."""
+
+    step: int = 0
+    progress: float = 0.0
+
+
+@dataclass
+class Match:
+    """Real against fake before one critic. Logits are computed on first use, so penalties reuse them."""
+
+    critic: Critic
+    real: Tensor
+    fake: Tensor
+    real_condition: Tensor | None = None
+    fake_condition: Tensor | None = None
+
+    @cached_property
+    def real_logits(self) -> Tensor:
+        return self.critic(self.real, self.real_condition)
+
+    @cached_property
+    def fake_logits(self) -> Tensor:
+        return self.critic(self.fake, self.fake_condition)
+
+
+class Task(Protocol):
+    """What the generator is given, and what its output is set against. Never touches autograd flags or optimisers."""
+
+    def generator_context(self, shape: Sequence[int]) -> tuple[object, ...]:
+        """The leading arguments that a generator for samples of this shape is built with."""
+
+    def discriminator_context(self, shape: Sequence[int]) -> tuple[object, ...]:
+        """The leading arguments that a discriminator for samples of this shape is built with."""
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
+        """The random inputs of `count` samples (such as latents), on the CPU."""
+
+    def generate(self, network: nn.Module, batch: Batch) -> Images:
+        """Run the generator on a batch that holds what `draw` gave."""
+
+    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
+        """Set what the generator made against the batch, before the discriminator `network`."""
+
+    def extra_terms(self, batch: Batch, made: Images) -> Terms:
+        """Scalars that the generator minimises besides (L1, cycle consistency); often none."""
+
+
+@dataclass
+class Player:
+    """A network with its optimiser; frozen except during its own turn."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __post_init__(self) -> None:
+        self.network.requires_grad_(False)
+        for group in self.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+
+    def set_learning_rate(self, factor: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+@dataclass
+class Outcome:
+    """What one batch gave one player: the scalars whose sum it minimises, and what they were computed from."""
+
+    terms: Terms
+    made: Images
+    matches: dict[str, Match]
+
+
+@dataclass
+class Turn:
+    """One turn that was taken: terms averaged over micro-batches, the gradient's norm, and each batch's outcome."""
+
+    terms: dict[str, float]
+    gradient_norm: float
+    outcomes: list[Outcome]
+
+    @property
+    def loss(self) -> float:
+        return sum(self.terms.values())
+
+
+OutcomeOf = Callable[[Batch, Moment], Outcome]
+
+
+class TurnRule(Protocol):
+    """Orders the turns of one step."""
+
+    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]: ...
+
+
+@dataclass
+class Game:
+    """Two players, what they play for and by which rules."""
+
+    task: Task
+    loss: Loss
+    generator: Player
+    discriminator: Player
+    penalties: Sequence[Penalty] = ()
+    constraints: Sequence[Constraint] = ()
+    augment: Augment | None = None
+    learning_rate: Scheduled = 1.0
+    clip_gradients: float = 0.0
+    autocast: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
+
+    def player(self, side: Side) -> Player:
+        return self.generator if side == "generator" else self.discriminator
+
+    def discriminator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
+        """What the discriminator minimises on one batch; `made` reuses images that the generator made already."""
+        penalties = self._due("discriminator", moment)
+        with nullcontext() if penalties else self.autocast():  # what is differentiated twice stays in fp32
+            if made is None:
+                with torch.no_grad():
+                    made = self.task.generate(self.generator.network, batch)
+            matches = self._matches(batch, made, moment)
+            terms: Terms = {}
+            for name, match in matches.items():
+                if penalties:
+                    match.real, match.fake = differentiable(match.real), differentiable(match.fake)
+                terms[name] = self.loss.discriminator(match.real_logits, match.fake_logits).mean()
+                terms |= self._penalise(penalties, name, match, moment)
+        return Outcome(terms, made, matches)
+
+    def generator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
+        """What the generator minimises on one batch."""
+        penalties = self._due("generator", moment)
+        with nullcontext() if penalties else self.autocast():
+            made = self.task.generate(self.generator.network, batch) if made is None else made
+            matches = self._matches(batch, made, moment)
+            terms = dict(self.task.extra_terms(batch, made))
+            for name, match in matches.items():
+                real = match.real_logits if self.loss.relative else None
+                terms[name] = self.loss.generator(real, match.fake_logits).mean()
+                terms |= self._penalise(penalties, name, match, moment)
+        return Outcome(terms, made, matches)
+
+    def take_turn(
+        self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
+    ) -> Turn:
+        """One optimiser step of one player on micro-batches that count as one batch."""
+        turn = self.accumulate(side, batches, moment, outcome_of)
+        self.update(side, moment)
+        return turn
+
+    def accumulate(
+        self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
+    ) -> Turn:
+        """Compute one player's gradient, averaged over micro-batches; the other player is left as it was."""
+        player = self.player(side)
+        other = self.player("discriminator" if side == "generator" else "generator")
+        if outcome_of is None:
+            outcome_of = self.generator_outcome if side == "generator" else self.discriminator_outcome
+        player.optimizer.zero_grad(set_to_none=True)
+        player.network.requires_grad_(True)
+        outcomes = []
+        with kept_buffers(other.network):
+            for batch in batches:
+                outcome = outcome_of(batch, moment)
+                check_terms(self, side, batch, outcome, moment)
+                (torch.stack(list(outcome.terms.values())).sum() / len(batches)).backward()
+                outcomes.append(outcome)
+        player.network.requires_grad_(False)
+        terms = {k: sum(o.terms[k].item() for o in outcomes) / len(outcomes) for k in outcomes[0].terms}
+        return Turn(terms, self._finish_gradient(side, moment), outcomes)
+
+    def update(self, side: Side, moment: Moment) -> None:
+        """Apply one player's gradient, and the constraints on its weights."""
+        player = self.player(side)
+        player.set_learning_rate(value_at(self.learning_rate, moment.progress))
+        player.optimizer.step()
+        for constraint in self.constraints:
+            if constraint.side == side:
+                constraint.project(player.network)
+
+    def _matches(self, batch: Batch, made: Images, moment: Moment) -> dict[str, Match]:
+        matches = self.task.matches(self.discriminator.network, batch, made)
+        for match in matches.values():
+            match.critic = self._prepared(match.critic, moment)
+        return matches
+
+    def _prepared(self, critic: Critic, moment: Moment) -> Critic:
+        """The critic behind the augmentation; its logits in fp32 whatever the network computes in."""
+
+        def prepared(images: Tensor, condition: Tensor | None) -> Tensor:
+            if self.augment is not None:
+                images = self.augment(images, moment.progress)
+            return critic(images, condition).float()
+
+        return prepared
+
+    def _due(self, side: Side, moment: Moment) -> list[Penalty]:
+        return [p for p in self.penalties if p.side == side and moment.step % p.every == 0]
+
+    def _penalise(self, penalties: Sequence[Penalty], name: str, match: Match, moment: Moment) -> Terms:
+        return {
+            f"{name}/{type(p).__name__}": value_at(p.weight, moment.progress) * p.every * p(match).mean()
+            for p in penalties
+        }
+
+    def _finish_gradient(self, side: Side, moment: Moment) -> float:
+        """Check and clip the gradient; return its norm before clipping."""
+        gradients = {n: p.grad for n, p in self.player(side).network.named_parameters() if p.grad is not None}
+        total = torch.nn.utils.get_total_norm(gradients.values())
+        if not math.isfinite(total.item()):
+            name = next((n for n, g in gradients.items() if not g.isfinite().all()), "sum of squares")
+            raise NotFiniteError(f"step {moment.step}: the {side}'s gradient of '{name}' is not finite")
+        if self.clip_gradients:
+            parameters = self.player(side).network.parameters()
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_gradients, total)
+        return total.item()
+
+
+def differentiable(images: Tensor) -> Tensor:
+    """Images with respect to which logits can be differentiated; a graph that they carry is kept."""
+    return images if images.requires_grad else images.detach().requires_grad_()
+
+
+@contextmanager
+def kept_buffers(network: nn.Module) -> Iterator[None]:
+    """Undo what forward passes do to a network's buffers (batch statistics, power iterations)."""
+    saved = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, before in saved:
+            buffer.copy_(before)
+
+
+def check_terms(game: Game, side: Side, batch: Batch, outcome: Outcome, moment: Moment) -> None:
+    """Raise NotFiniteError if a term is NaN or infinite, naming the first tensor on its way that is."""
+    bad = [name for name, value in outcome.terms.items() if not math.isfinite(value.item())]
+    if bad:
+        value = outcome.terms[bad[0]].item()
+        raise NotFiniteError(
+            f"step {moment.step}: the {side}'s term '{bad[0]}' is {value}; "
+            f"the first tensor that is not finite: {_first_bad(game, batch, outcome)}"
+        )
+
+
+def _first_bad(game: Game, batch: Batch, outcome: Outcome) -> str:
+    """Follow the data from the batch to the logits."""
+    suspects = [(f"'{name}' of the batch", tensor) for name, tensor in batch.items()]
+    suspects += [(f"generator's parameter '{n}'", p) for n, p in game.generator.network.named_parameters()]
+    suspects += [(f"generated '{name}'", tensor) for name, tensor in outcome.made.items()]
+    suspects += [(f"discriminator's parameter '{n}'", p) for n, p in game.discriminator.network.named_parameters()]
+    for name, match in outcome.matches.items():
+        suspects += [(f"real logits of '{name}'", match.real_logits), (f"fake logits of '{name}'", match.fake_logits)]
+    return next((n for n, t in suspects if not t.isfinite().all()), "the term itself (its inputs are finite)")

@@ -1,0 +1,78 @@
+"""A trained generator, ready to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparring import checkpoint
+from sparring.build import build_generator, build_task
+from sparring.checkpoint import restore_network, under
+from sparring.data.samples import Form
+from sparring.device import find_device
+from sparring.errors import UserError
+from sparring.game import Task
+from sparring.recipe import Recipe
+from sparring.run import Run
+from sparring.seeds import derive_seed
+from sparring.state import find_checkpoint
+
+
+class TrainedGenerator:
+    """A generator from a run, in evaluation mode.
+
+    Attributes:
+        network: the torch module; its weights are the run's average where it has one.
+        recipe: what it was trained with.
+        form: what its samples look like.
+        step: the training step it comes from.
+    """
+
+    def __init__(self, network: nn.Module, task: Task, recipe: Recipe, form: Form, step: int) -> None:
+        self.network, self.task, self.recipe, self.form, self.step = network, task, recipe, form, step
+
+    @torch.no_grad()
+    def sample(self, n: int, *, seed: int = 0, chunk: int = 256) -> Tensor:
+        """Draw n samples on the CPU: float32 images [n, C, H, W] in [-1, 1], or points [n, D] in the data's units.
+
+        The same seed gives the same samples; a larger n goes on with more of them.
+        """
+        if n < 1:
+            raise UserError(f"count={n} must be at least 1")
+        device = next(self.network.parameters()).device
+        parts = []
+        for start in range(0, n, chunk):
+            rng = torch.Generator().manual_seed(derive_seed(seed, "sample", start))
+            inputs = {k: t.to(device) for k, t in self.task.draw(chunk, rng).items()}
+            parts.append(self.task.generate(self.network, inputs)["fake"].cpu())
+        return self.form.to_units(torch.cat(parts)[:n])
+
+    def sample_stored(self, n: int, *, seed: int = 0) -> Tensor:
+        """The same samples as the data stores them: uint8 images, or points."""
+        samples = self.sample(n, seed=seed)
+        return samples if self.form.is_points else self.form.to_stored(samples)
+
+
+def load(run: str | Path, *, checkpoint_name: str = "last", device: str = "auto", trust: bool = False) -> TrainedGenerator:
+    """Load a run's generator.
+
+    Args:
+        run: the run directory.
+        checkpoint_name: "last", "best" (by the sliced Wasserstein distance), or a step such as "1200".
+        device: cpu, cuda, mps or auto.
+        trust: may component texts import code? Say so only of runs from people you trust.
+
+    Raises:
+        UserError: no such run or checkpoint, or a damaged one.
+    """
+    folder = Run.open(Path(run))
+    recipe = folder.read_recipe()
+    _, form = folder.read_data()
+    manifest = find_checkpoint(folder, checkpoint_name)
+    tensors = checkpoint.load(folder.checkpoints, manifest)
+    network = build_generator(recipe, form, trust)
+    restore_network(network, under("average", tensors) or under("generator", tensors), "generator")
+    network.requires_grad_(False).eval().to(find_device(device))
+    return TrainedGenerator(network, build_task(recipe, trust), recipe, form, manifest.step)

@@ -1,0 +1,82 @@
+"""Deep convolutional networks for images of any size from 8x8 up. Source: Radford et al. 2016 (DCGAN)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from sparring.errors import check_number
+from sparring.networks.layers import halvings, maybe_spectral
+
+Shape = Sequence[int]
+
+
+class DCGANGenerator(nn.Module):
+    """Latents -> a small map -> transposed convolutions that double it -> tanh.
+
+    Sizes are the image's floor halvings, so 28x28 grows from 7x7 and 50x37 from 6x4. `width` is the number of channels
+    before the last layer; it doubles with each halving, up to `most`.
+    """
+
+    def __init__(
+        self, latent_size: int, shape: Shape, *, width: int = 64, most: int = 512, batch_norm: bool = True
+    ) -> None:
+        super().__init__()
+        check_number("DCGANGenerator", "width", width, low=1, whole=True)
+        check_number("DCGANGenerator", "most", most, low=1, whole=True)
+        sizes = halvings(shape)[::-1]
+        channels = [min(width * 2**level, most) for level in range(len(sizes))][::-1]
+        self.base = (channels[0], *sizes[0])
+        self.project = nn.Linear(latent_size, math.prod(self.base), bias=not batch_norm)
+        layers: list[nn.Module] = [*_after(channels[0], batch_norm)]
+        for level, (small, large) in enumerate(zip(sizes, sizes[1:])):
+            last = level == len(sizes) - 2
+            extra = (large[0] - 2 * small[0], large[1] - 2 * small[1])
+            out = shape[0] if last else channels[level + 1]
+            layers.append(_up(channels[level], out, extra, bias=last or not batch_norm))
+            layers += [nn.Tanh()] if last else _after(out, batch_norm)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.layers(self.project(latent).unflatten(1, self.base))  # type: ignore[no-any-return]
+
+
+class DCGANDiscriminator(nn.Module):
+    """Strided convolutions with LeakyReLU that halve the image -> one logit each.
+
+    No batch normalisation, so samples stay independent and gradient penalties are what they say.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        width: int = 64,
+        most: int = 512,
+        slope: float = 0.2,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        check_number("DCGANDiscriminator", "width", width, low=1, whole=True)
+        check_number("DCGANDiscriminator", "most", most, low=1, whole=True)
+        check_number("DCGANDiscriminator", "slope", slope, low=0, high=1)
+        sizes = halvings(shape)
+        channels = [shape[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
+        layers: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:]):
+            layers += [maybe_spectral(nn.Conv2d(before, after, 4, 2, 1), spectral_norm), nn.LeakyReLU(slope)]
+        head = nn.Linear(channels[-1] * math.prod(sizes[-1]), 1)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), maybe_spectral(head, spectral_norm))
+
+    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.layers(samples).flatten()  # type: ignore[no-any-return]
+
+
+def _up(before: int, after: int, extra: tuple[int, int], bias: bool) -> nn.Module:
+    return nn.ConvTranspose2d(before, after, 4, 2, 1, output_padding=extra, bias=bias)
+
+
+def _after(channels: int, batch_norm: bool) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.ReLU()] if batch_norm else [nn.ReLU()]

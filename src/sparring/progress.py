@@ -1,0 +1,70 @@
+"""What one sees while a run trains."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TextColumn
+
+from sparring.recipe import Recipe
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """A bar in a terminal, a line every ten seconds elsewhere.
+
+    It shows step, images per second, time left, both losses beside their line of equilibrium, and D's accuracy.
+    """
+
+    def __init__(
+        self, recipe: Recipe, path: Path, equilibrium: tuple[float, float], step: int = 0, seconds: float = 0.0
+    ) -> None:
+        self.recipe = recipe
+        self.lines = equilibrium
+        self.console = Console(stderr=True, highlight=False)
+        self.bar = Bar(BarColumn(20), TextColumn("{task.description}"), console=self.console, transient=True)
+        self.task = self.bar.add_task("starting ...", total=1.0)
+        self.last = (step, seconds)
+        self.shown = -SECONDS_BETWEEN_LINES
+        exact = "" if recipe.steps and not recipe.minutes else "; the clock decides, so it is not repeatable bit by bit"
+        self.console.print(f"Training in {path} ({budget(recipe)}, {recipe.precision}{exact})", soft_wrap=True)
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def show(self, row: dict[str, Any]) -> None:
+        """Show a row of the log."""
+        text = self.describe(row)
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=row["progress"], description=text)
+        elif time.monotonic() - self.shown >= SECONDS_BETWEEN_LINES or row["progress"] >= 1:
+            self.shown = time.monotonic()
+            self.console.print(text, soft_wrap=True)
+
+    def describe(self, row: dict[str, Any]) -> str:
+        step, seconds, share = row["step"], row["seconds"], row["progress"]
+        rate = (step - self.last[0]) * self.recipe.batch_size / max(seconds - self.last[1], 1e-9)
+        self.last = (step, seconds)
+        left = seconds / share - seconds
+        return (
+            f"step {step:,} | {rate:,.0f} images/s | {int(left) // 60}:{int(left) % 60:02d} left | "
+            f"D {row['loss/discriminator']:.2f} ({self.lines[0]:.2f}) | "
+            f"G {row['loss/generator']:.2f} ({self.lines[1]:.2f}) | accuracy {row['accuracy']:.0%}"
+        )
+
+
+def budget(recipe: Recipe) -> str:
+    """The budget in words."""
+    parts = [f"{recipe.steps:,} steps"] if recipe.steps else []
+    parts += [f"{recipe.minutes:g} minutes"] if recipe.minutes else []
+    return " or ".join(parts)

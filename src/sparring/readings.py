@@ -1,0 +1,47 @@
+"""Numbers that a log row holds, read from the turns of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparring.game import Game, Turn
+from sparring.losses import Loss
+
+
+def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
+    """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy.
+
+    `loss/...` is the adversarial term alone, which has a line of equilibrium; `term/...` lists the other terms.
+    """
+    row: dict[str, float] = {}
+    for side, turn in turns.items():
+        matches = turn.outcomes[0].matches
+        row[f"loss/{side}"] = sum(turn.terms[name] for name in matches) / len(matches)
+        row |= {f"term/{side}/{n}": value for n, value in turn.terms.items() if n not in matches}
+        row[f"gradient/{side}"] = turn.gradient_norm
+        row[f"learning_rate/{side}"] = game.player(side).optimizer.param_groups[0]["lr"]
+    logits = [
+        (match.real_logits.detach().flatten(), match.fake_logits.detach().flatten())
+        for outcome in turns["discriminator"].outcomes
+        for match in outcome.matches.values()
+    ]
+    real, fake = (torch.cat(side) for side in zip(*logits))
+    row |= {"logit/real": real.mean().item(), "logit/fake": fake.mean().item()}
+    row["accuracy"] = accuracy(game.loss, real, fake)
+    return row
+
+
+def accuracy(loss: Loss, real: Tensor, fake: Tensor) -> float:
+    """The share that the discriminator gets right; 0.5 is guessing.
+
+    Of single samples, against the undecided logit; for losses that know only differences, of all pairs of a real and a
+    fake sample.
+    """
+    if loss.undecided is None:
+        wins = real[:, None] - fake[None, :]
+        return ((wins > 0).float() + 0.5 * (wins == 0).float()).mean().item()
+    return torch.cat([real > loss.undecided, fake <= loss.undecided]).float().mean().item()

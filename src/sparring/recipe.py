@@ -1,0 +1,149 @@
+"""A recipe: everything that a training run is made from, as plain values and component texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from sparring.errors import UserError, check_choice, check_number, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT = "digits"
+
+
+def _field(default: Any, help: str, low: float = 0, open_low: bool = False) -> Any:
+    return field(default=default, metadata={"help": help, "low": low, "open_low": open_low})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train and how. Components are text, such as `R1(weight=5, every=16)`; see `sparring.components`.
+
+    Raises:
+        UserError: a field has the wrong type or is out of range.
+    """
+
+    about: str = _field("", "one line: what the recipe is for, and what it was seen to give")
+    data: str = _field("digits", "a set's name, a folder of images, an .npz or a .csv of points")
+    size: int = _field(0, "crop and resize the images of a folder to this size; 0: as they are")
+    task: str = _field("Generate(latent=Normal(100))", "what the generator is given and judged by")
+    generator: str = _field("DCGANGenerator()", "the generator network")
+    discriminator: str = _field("DCGANDiscriminator()", "the discriminator network")
+    loss: str = _field("NonSaturating()", "the adversarial loss")
+    penalties: str = _field("", 'penalties and constraints, separated by commas: "R1(weight=5, every=16)"')
+    augment: str = _field("", 'what the discriminator sees samples through: "InstanceNoise()"; empty: nothing')
+    turns: str = _field("Alternating()", "the order of the players' turns")
+    generator_optimizer: str = _field("Adam()", "the generator's optimiser")
+    discriminator_optimizer: str = _field("Adam()", "the discriminator's optimiser")
+    learning_rate: str = _field("Constant(1)", "a schedule that both optimisers' learning rates are multiplied with")
+    ema: str = _field("EMA()", "the average of the generator that samples are taken from; empty: none")
+    clip_gradients: float = _field(0.0, "largest norm of a player's gradient; 0: any")
+    batch_size: int = _field(64, "samples a turn", low=1)
+    micro_batches: int = _field(1, "equal parts of a batch that are computed one after another, to save memory", low=1)
+    steps: int = _field(10_000, "the budget in steps, bit for bit repeatable; 0: use minutes")
+    minutes: float = _field(0.0, "the budget in minutes of training; 0: use steps")
+    seed: int = _field(0, "every random choice follows from it")
+    precision: str = _field("auto", "fp32, bf16, or auto: bf16 where the hardware gains by it")
+    device: str = _field("auto", "cpu, cuda, mps, or auto")
+    log_every: int = _field(50, "steps between two rows of the log", low=1)
+    pictures: int = _field(20, "pictures of the same latents through the run")
+    checkpoint_every: float = _field(1.0, "minutes between two checkpoints", open_low=True)
+    keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(Recipe)
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if hints[f.name] is str:
+                if not isinstance(value, str):
+                    raise UserError(f"recipe: {f.name}={value!r} must be text, such as {f.default!r}")
+            else:
+                whole = hints[f.name] is int
+                limits = {"low": f.metadata["low"], "open_low": f.metadata["open_low"]}
+                check_number("recipe", f.name, value, whole=whole, **limits)
+        check_choice("recipe", "precision", self.precision, ("auto", "fp32", "bf16"))
+        check_choice("recipe", "device", self.device, ("auto", "cpu", "cuda", "mps"))
+        if not self.steps and not self.minutes:
+            raise UserError("recipe: steps=0 and minutes=0 leave no budget; give one of them, such as steps=1000")
+        if self.batch_size % self.micro_batches:
+            raise UserError(
+                f"recipe: batch_size={self.batch_size} cannot be cut into micro_batches={self.micro_batches} equal parts"
+            )
+
+    def replace(self, **changes: object) -> Recipe:
+        """The recipe with some fields changed. `steps` and `minutes` replace each other.
+
+        Raises:
+            UserError: an unknown field, or a value that is not allowed.
+        """
+        names = [f.name for f in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise UserError(f"a recipe has no field {name!r}: {did_you_mean(name, names)}")
+        if changes.get("minutes") and "steps" not in changes:
+            changes["steps"] = 0
+        if changes.get("steps") and "minutes" not in changes:
+            changes["minutes"] = 0.0
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML document, one line a field, each with what it means."""
+        import tomli_w
+
+        lines = []
+        for f in dataclasses.fields(self):
+            lines += [f"# {f.metadata['help']}", tomli_w.dumps({f.name: getattr(self, f.name)}).strip()]
+        return "\n".join(lines) + "\n"
+
+
+def parse_recipe(text: str, source: str) -> Recipe:
+    """Read a TOML document of recipe fields; those that it leaves out have their defaults."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source} is not TOML: {error}") from error
+    values = {k: float(v) if type(v) is int and isinstance(_default(k), float) else v for k, v in values.items()}
+    try:
+        budget = {"steps": 0} if values.get("minutes") and "steps" not in values else {}
+        return Recipe(**{**values, **budget})
+    except TypeError:
+        unknown = next(k for k in values if k not in field_names())
+        raise UserError(f"{source}: a recipe has no field {unknown!r}: {did_you_mean(unknown, field_names())}")
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def load_recipe(name: str) -> Recipe:
+    """A named recipe, or the one in a TOML file."""
+    folder = resources.files("sparring") / "recipes"
+    if name in recipe_names():
+        return parse_recipe((folder / f"{name}.toml").read_text(encoding="utf-8"), name)
+    path = Path(name).expanduser()
+    if path.suffix != ".toml" and not path.is_file():
+        raise UserError(f"no recipe {name!r}: {did_you_mean(name, recipe_names())}, or a .toml file")
+    try:
+        return parse_recipe(path.read_text(encoding="utf-8"), name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {name} cannot be read: {error}") from error
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("sparring") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def field_names() -> list[str]:
+    return [f.name for f in dataclasses.fields(Recipe)]
+
+
+def _default(name: str) -> object:
+    return next((f.default for f in dataclasses.fields(Recipe) if f.name == name), None)

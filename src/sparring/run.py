@@ -1,0 +1,148 @@
+"""The run directory: the one interface between training and everything that looks at it.
+
+    recipe.toml       what was asked for, with the budget as it stands now and the precision that was chosen
+    data.json         what the samples look like, and a hash of the data
+    environment.json  versions, processor and threads
+    log.jsonl         one JSON object a line, appended only; each has `step`, `seconds` of training, and named numbers
+    samples/          the same latents through time
+    checkpoints/      see `sparring.checkpoint`
+    summary.md        made at the end, with curves.png
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from sparring.checkpoint import write_atomically
+from sparring.data.samples import Data, Form
+from sparring.errors import UserError, writing
+from sparring.recipe import Recipe, parse_recipe
+
+Row = dict[str, Any]
+
+
+class Run:
+    """A run directory that exists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+        self.log = path / "log.jsonl"
+
+    @property
+    def mend(self) -> str:
+        """How to go on after a write failed."""
+        return f"make room or set the rights, then: sparring resume {self.path}"
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, data: Data) -> Run:
+        """Make a run directory.
+
+        Raises:
+            UserError: there is one already, or it cannot be written.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            more = f"sparring resume {path}" if (path / "recipe.toml").exists() else "choose another --out"
+            raise UserError(f"{path} exists already; to go on: {more}")
+        run = cls(path)
+        with writing(path, "choose another --out"):
+            run.samples.mkdir(parents=True)
+            run.checkpoints.mkdir()
+        form = {"name": data.name, "count": len(data), "digest": data.digest, "form": asdict(data.form)}
+        run.write("data.json", json.dumps(form, indent=1))
+        run.write("environment.json", json.dumps(environment(), indent=1))
+        run.write_recipe(recipe)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """A run directory that was made before.
+
+        Raises:
+            UserError: it is none.
+        """
+        if not (path / "recipe.toml").is_file():
+            raise UserError(f"{path} is not a run: it has no recipe.toml; sparring train makes one")
+        return cls(path)
+
+    def write(self, name: str, text: str) -> None:
+        write_atomically(self.path / name, text.encode(), self.mend)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        self.write("recipe.toml", recipe.to_toml())
+
+    def read_recipe(self) -> Recipe:
+        path = self.path / "recipe.toml"
+        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
+
+    def read_data(self) -> tuple[str, Form]:
+        """(the data's hash, its form)."""
+        path = self.path / "data.json"
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            form = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["form"].items()}
+            return saved["digest"], Form(**form)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
+
+    def append(self, row: Row) -> None:
+        """Add a row to the log, in one write."""
+        with writing(self.log, self.mend), self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def mend_log(self) -> None:
+        """Cut off the part of a row that a killed process may have left at the end."""
+        if self.log.exists():
+            content = self.log.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                with writing(self.log, self.mend):
+                    os.truncate(self.log, whole)
+
+    def rows(self) -> list[Row]:
+        """The log's rows of numbers, one a step, in order; where a resumed run repeated steps, the later rows."""
+        if not self.log.exists():
+            return []
+        text = self.log.read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [row for _, row in sorted({row["step"]: row for row in rows if "event" not in row}.items())]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second trainer away; the system lifts the lock when the process ends, however it ends."""
+        lock = FileLock(self.path / "lock")
+        try:
+            with writing(self.path, self.mend):
+                lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(f"{self.path} is being trained by another process; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers of a run may depend on besides the recipe."""
+    names = ("sparring", "torch", "numpy", "scikit-learn", "pillow", "safetensors")
+    return {
+        "python": sys.version.split()[0],
+        **{name: metadata.version(name) for name in names},
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+    }

@@ -1,0 +1,87 @@
+"""Numbers that change over a run.
+
+A schedule maps progress, the share of the budget that is spent (0 at the start, 1 at the end), to a number. Budgets
+may be steps or minutes, so that one recipe serves a short and a long run alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, Union, runtime_checkable
+
+from sparring.errors import check_number
+
+__all__ = ["Constant", "Cosine", "Linear"]
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """Progress in [0, 1] -> a number."""
+
+    def __call__(self, progress: float) -> float: ...
+
+
+Scheduled = Union[float, Schedule]
+
+
+def value_at(scheduled: Scheduled, progress: float) -> float:
+    """The number that holds at `progress`; a plain number holds always."""
+    return scheduled(progress) if isinstance(scheduled, Schedule) else scheduled
+
+
+def check_scheduled(owner: str, name: str, scheduled: object, *, low: float) -> None:
+    """Raise UserError unless a number or schedule stays at or above `low` (schedules here are monotone)."""
+    ends = [scheduled(0.0), scheduled(1.0)] if isinstance(scheduled, Schedule) else [scheduled]
+    for end in ends:
+        check_number(owner, name, end, low=low)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same number throughout."""
+
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Constant", "value", self.value)
+
+    def __call__(self, progress: float) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class _Ramp:
+    """From `start` to `end` between the shares `begin` and `finish` of the run; constant before and after."""
+
+    start: float = 1.0
+    end: float = 0.0
+    begin: float = 0.0
+    finish: float = 1.0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        check_number(name, "start", self.start)
+        check_number(name, "end", self.end)
+        check_number(name, "begin", self.begin, low=0, high=1)
+        check_number(name, "finish", self.finish, low=self.begin, high=1, open_low=True)
+
+    def _share(self, progress: float) -> float:
+        return min(max((progress - self.begin) / (self.finish - self.begin), 0.0), 1.0)
+
+
+class Linear(_Ramp):
+    """A straight line from `start` to `end` between the shares `begin` and `finish` of the run."""
+
+    def __call__(self, progress: float) -> float:
+        return self.start + (self.end - self.start) * self._share(progress)
+
+
+class Cosine(_Ramp):
+    """Half a cosine from `start` to `end` between the shares `begin` and `finish` of the run.
+
+    Source: Loshchilov and Hutter, "SGDR", 2017, equation 5 (without restarts).
+    """
+
+    def __call__(self, progress: float) -> float:
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * self._share(progress))) / 2

@@ -1,0 +1,121 @@
+"""What training changes: networks, optimisers, the average, and how far the run has come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparring import checkpoint
+from sparring.checkpoint import Manifest, optimizer_tensors, restore_network, restore_optimizer, under
+from sparring.data import Data
+from sparring.errors import UserError
+from sparring.game import Game
+from sparring.metrics import count_modes, sliced_wasserstein
+from sparring.run import Run
+from sparring.seeds import derive_seed
+
+SCORE_SAMPLES = 2048
+
+
+@dataclass
+class State:
+    """A run in progress."""
+
+    game: Game
+    average: nn.Module | None
+    step: int = 0
+    position: int = 0
+    seconds: float = 0.0
+
+    @property
+    def sampling_network(self) -> nn.Module:
+        """The generator that samples are taken from: the average where there is one."""
+        return self.game.generator.network if self.average is None else self.average
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds."""
+        parts = {
+            "generator": self.game.generator.network.state_dict(),
+            "discriminator": self.game.discriminator.network.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
+            "generator_optimizer": optimizer_tensors(self.game.generator.optimizer),
+            "discriminator_optimizer": optimizer_tensors(self.game.discriminator.optimizer),
+        }
+        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+    def restore(self, manifest: Manifest, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        restore_network(self.game.generator.network, under("generator", tensors), "generator")
+        restore_network(self.game.discriminator.network, under("discriminator", tensors), "discriminator")
+        if self.average is not None:
+            restore_network(self.average, under("average", tensors), "average")
+        restore_optimizer(self.game.generator.optimizer, under("generator_optimizer", tensors))
+        restore_optimizer(self.game.discriminator.optimizer, under("discriminator_optimizer", tensors))
+        self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
+
+    def save(self, run: Run, score: float | None, keep: int) -> None:
+        """Write a checkpoint; keep the last few and the best."""
+        manifest = {"step": self.step, "seconds": self.seconds, "position": self.position, "score": score}
+        checkpoint.save(run.checkpoints, self.tensors(), manifest, run.mend)
+        saved = checkpoint.manifests(run.checkpoints)
+        kept = {m.step for m in saved[-keep:]}
+        best = best_of(saved)
+        for old in saved:
+            if old.step not in kept and old is not best:
+                checkpoint.remove(run.checkpoints, old)
+
+
+def best_of(saved: Sequence[Manifest]) -> Manifest | None:
+    """The checkpoint with the lowest score, if any has one."""
+    scored = [m for m in saved if m.score is not None]
+    return min(scored, key=lambda m: m.score if m.score is not None else math.inf) if scored else None
+
+
+def find_checkpoint(run: Run, which: str = "last") -> Manifest:
+    """The `last` or the `best` checkpoint of a run, or the one of a step, such as "1200"."""
+    saved = checkpoint.manifests(run.checkpoints)
+    if not saved:
+        raise UserError(f"{run.path} has no checkpoint; it ended before the first: train again with another --out")
+    if which == "last":
+        return saved[-1]
+    if which == "best":
+        return best_of(saved) or saved[-1]
+    found = [m for m in saved if str(m.step) == which]
+    if not found:
+        raise UserError(f"{run.path} has no checkpoint {which!r}; there is: last, best, {', '.join(str(m.step) for m in saved)}")
+    return found[0]
+
+
+@torch.no_grad()
+def draw_samples(state: State, count: int, seed: int, chunk: int = 512) -> Tensor:
+    """Samples of the sampling network as networks see them, [count, ...] on the CPU; the same latents for a seed."""
+    network = state.sampling_network
+    rng = torch.Generator().manual_seed(seed)
+    inputs = dict(state.game.task.draw(count, rng))
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    parts = []
+    for start in range(0, count, chunk):
+        part = {name: t[start : start + chunk].to(device) for name, t in inputs.items()}
+        parts.append(state.game.task.generate(network, part)["fake"].cpu())
+    network.train(was_training)
+    return torch.cat(parts)
+
+
+def score_samples(state: State, data: Data, seed: int) -> dict[str, float]:
+    """How far samples are from the data: sliced Wasserstein distance and, for a known mixture, its modes."""
+    count = min(SCORE_SAMPLES, len(data))
+    fake = draw_samples(state, count, derive_seed(seed, "score"))
+    rng = torch.Generator().manual_seed(derive_seed(seed, "score data"))
+    real = data.batch(torch.randperm(len(data), generator=rng)[:count])["real"]
+    scores = {"sliced_wasserstein": sliced_wasserstein(real, fake)}
+    if data.mixture is not None:
+        points = data.form.to_units(fake)
+        counted = count_modes(points, data.mixture.centres, data.mixture.deviation)
+        scores |= {"modes": counted.covered, "high_quality": counted.high_quality}
+    return scores

@@ -1,0 +1,82 @@
+"""The summary of a run: what it was, what the numbers mean, curves and the last picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sparring.data import Data
+from sparring.errors import writing
+from sparring.losses import Loss, equilibrium
+from sparring.progress import budget
+from sparring.run import Row, Run
+
+MEANING = """\
+- A loss by itself says nothing about the pictures. Both losses near their line of equilibrium, and an accuracy of D
+  somewhat above 50 %, mean that the two are well matched.
+- Accuracy near 100 % for long: D has won, and G learns little. Accuracy at 50 % from the start: D learns nothing.
+- The sliced Wasserstein distance compares samples with the data (0: the same); it falls while training goes well.
+"""
+
+
+def write_summary(run: Run, data: Data, loss: Loss) -> None:
+    """Write `summary.md` and `curves.png` into the run directory."""
+    recipe = run.read_recipe()
+    rows = run.rows()
+    if not rows:
+        return
+    draw_curves(run, rows, equilibrium(loss))
+    last = rows[-1]
+    pictures = sorted(run.samples.glob("step-*.png"))
+    table = "\n".join(f"| {name} | {value:,.4g} |" for name, value in {**last, **last_scores(run)}.items())
+    text = f"""# {run.path.name}
+
+{recipe.about}
+
+Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) for {last["step"]:,} steps in
+{last["seconds"]:,.0f} s; the budget is {budget(recipe)}. Precision {recipe.precision}, seed {recipe.seed}.
+
+![samples at the end](samples/{pictures[-1].name})
+
+![losses, accuracy and gradients](curves.png)
+
+| at the end | |
+| --- | --- |
+{table}
+
+{MEANING}
+Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {run.path} --steps {2 * last["step"]}`.
+"""
+    run.write("summary.md", text)
+
+
+def last_scores(run: Run) -> dict[str, float]:
+    """The scores of the last checkpoint that was logged."""
+    found: dict[str, float] = {}
+    for row in map(json.loads, run.log.read_text(encoding="utf-8").splitlines()):
+        if row.get("event") == "checkpoint":
+            found = {n: v for n, v in row.items() if n not in ("step", "seconds", "event")}
+    return found
+
+
+def draw_curves(run: Run, rows: Sequence[Row], lines: tuple[float, float]) -> None:
+    """Losses with their lines of equilibrium, D's accuracy, and gradient norms over the steps."""
+    from matplotlib.figure import Figure
+
+    steps = [row["step"] for row in rows]
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    losses, accuracy, gradients = figure.subplots(3, 1, sharex=True)
+    for side, colour, line in (("discriminator", "tab:blue", lines[0]), ("generator", "tab:orange", lines[1])):
+        losses.plot(steps, [row[f"loss/{side}"] for row in rows], color=colour, lw=1, label=side)
+        losses.axhline(line, color=colour, ls="--", lw=1, label=f"equilibrium {line:.3g}")
+        gradients.plot(steps, [row[f"gradient/{side}"] for row in rows], color=colour, lw=1, label=side)
+    losses.set_ylabel("adversarial loss")
+    accuracy.plot(steps, [row["accuracy"] for row in rows], color="tab:green", lw=1)
+    accuracy.axhline(0.5, color="grey", ls="--", lw=1)
+    accuracy.set(ylabel="D's accuracy", ylim=(0, 1))
+    gradients.set(ylabel="norm of the gradient", xlabel="step", yscale="log")
+    losses.legend()
+    gradients.legend()
+    with writing(run.path / "curves.png", run.mend):
+        figure.savefig(run.path / "curves.png", dpi=100)

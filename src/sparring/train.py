@@ -1,0 +1,241 @@
+"""Training: one loop, in straight lines."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparring import checkpoint
+from sparring.build import build_ema, build_game, build_turns
+from sparring.data import Data, Sampler, load_data
+from sparring.device import find_device, find_precision, prepare
+from sparring.errors import NotFiniteError, UserError
+from sparring.game import Batch, Game, Moment, Turn, kept_buffers
+from sparring.losses import equilibrium
+from sparring.pictures import picture, save_image
+from sparring.progress import Progress
+from sparring.readings import read_turns
+from sparring.recipe import DEFAULT, Recipe, load_recipe
+from sparring.run import Run
+from sparring.seeds import derive_seed
+from sparring.state import State, draw_samples, find_checkpoint, score_samples
+from sparring.summary import write_summary
+
+PICTURE_SAMPLES = {"images": 64, "points": 2000}
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, after a checkpoint was written."""
+
+
+def train(recipe: str | Recipe = DEFAULT, *, out: str | Path | None = None, trust: bool = False, **changes: object) -> Path:
+    """Train a recipe to the end of its budget; return the run directory.
+
+    Args:
+        recipe: a name (see `sparring.recipe_names()`), the path of a TOML file, or a Recipe.
+        out: the run directory to make; the default is a new one below `runs/`.
+        trust: may component texts import the user's own code?
+        changes: fields of the recipe, such as `steps=2000` or `loss="Hinge()"`.
+
+    Raises:
+        UserError: a mistake in the arguments, the data or the disk.
+        NotFiniteError: NaN or infinity; the last good checkpoint is kept.
+        Interrupted: by Ctrl-C, after a checkpoint.
+    """
+    name = recipe if isinstance(recipe, str) else "run"
+    chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
+    device = find_device(chosen.device)
+    prepare(device)
+    chosen = chosen.replace(precision=find_precision(chosen.precision, device))
+    data = load_data(chosen.data, chosen.size)
+    state = start_state(chosen, data, device, trust)
+    run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data)
+    with run.locked():
+        state.save(run, None, chosen.keep)
+        _go_on(run, chosen, data, state, trust)
+    return run.path
+
+
+def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: bool = False) -> Path:
+    """Go on with a run from its last checkpoint to the end of its budget.
+
+    Args:
+        path: the run directory.
+        steps: a new budget, counted from the run's start; 0 keeps the one it has.
+        minutes: the same in minutes.
+        trust: may component texts import the user's own code?
+
+    Raises:
+        as `train`.
+    """
+    run = Run.open(Path(path))
+    with run.locked():
+        recipe = run.read_recipe()
+        if steps or minutes:
+            recipe = recipe.replace(steps=steps, minutes=minutes)
+        device = find_device(recipe.device)
+        prepare(device)
+        data = load_data(recipe.data, recipe.size)
+        digest, _ = run.read_data()
+        if data.digest != digest:
+            raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")
+        manifest = find_checkpoint(run)
+        state = start_state(recipe, data, device, trust)
+        state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
+        if progress_of(recipe, state) >= 1:
+            raise UserError(
+                f"{run.path} has reached its budget at step {state.step}; to go further: sparring resume {run.path} "
+                + (f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}")
+            )
+        run.mend_log()
+        run.write_recipe(recipe)
+        run.append({"step": state.step, "seconds": state.seconds, "event": "resumed"})
+        _go_on(run, recipe, data, state, trust)
+    return run.path
+
+
+def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -> State:
+    """Networks with their random start, before the first step."""
+    game = build_game(recipe, data.form, device, trust)
+    check_fit(game, data, device)
+    build_turns(recipe, trust)
+    ema = build_ema(recipe, trust)
+    return State(game, ema.start(game.generator.network) if ema else None)
+
+
+def check_fit(game: Game, data: Data, device: torch.device) -> None:
+    """Raise UserError unless the generator makes samples of the data's shape and the discriminator takes them."""
+    batch = {name: t.to(device) for name, t in (data.batch(torch.arange(2) % len(data)) | game.task.draw(2)).items()}
+    with torch.no_grad(), kept_buffers(game.generator.network), kept_buffers(game.discriminator.network):
+        made = game.task.generate(game.generator.network, batch)
+        for match in game.task.matches(game.discriminator.network, batch, made).values():
+            if match.fake.shape != match.real.shape:
+                raise UserError(
+                    f"the generator makes samples of shape {list(match.fake.shape[1:])}, the data's is "
+                    f"{list(match.real.shape[1:])}; choose a generator that fits"
+                )
+            match.critic(match.real, match.real_condition)  # the discriminator must take them
+
+
+def _go_on(run: Run, recipe: Recipe, data: Data, state: State, trust: bool) -> None:
+    """Train from the state to the end of the budget, and write everything down."""
+    try:
+        lines = equilibrium(state.game.loss)
+        with interruptible() as stop, Progress(recipe, run.path, lines, state.step, state.seconds) as progress:
+            _loop(run, recipe, data, state, stop, progress, trust)
+    except NotFiniteError as error:
+        run.append({"step": state.step, "seconds": state.seconds, "event": "not finite", "what": str(error)})
+        last = find_checkpoint(run)
+        raise NotFiniteError(f"{error}. The last good checkpoint is step {last.step} of {run.path}") from error
+    write_summary(run, data, state.game.loss)
+    if progress_of(recipe, state) < 1:
+        raise Interrupted(f"stopped at step {state.step}; to go on: sparring resume {run.path}")
+
+
+def _loop(
+    run: Run, recipe: Recipe, data: Data, state: State, stop: threading.Event, progress: Progress, trust: bool
+) -> None:
+    game, turns, ema = state.game, build_turns(recipe, trust), build_ema(recipe, trust)
+    feed = Feed(recipe, data, state)
+    start = time.perf_counter() - state.seconds
+    saved_at, pictured = state.seconds, int(progress_of(recipe, state) * recipe.pictures)
+    if state.step == 0:
+        take_picture(run, data, state)
+    share, stopping = progress_of(recipe, state), False
+    while share < 1 and not stopping:
+        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # 0: the first process
+        taken = turns(game, feed.next_batches, Moment(state.step, share))
+        if ema is not None and state.average is not None:
+            seen = state.step * recipe.batch_size
+            ema.update(state.average, game.generator.network, seen, recipe.batch_size)
+        state.step += 1
+        state.seconds = time.perf_counter() - start
+        share, stopping = progress_of(recipe, state), stop.is_set()
+        if state.step % recipe.log_every == 0 or share >= 1:
+            row = log_row(state, taken, share)
+            run.append(row)
+            progress.show(row)
+        if int(share * recipe.pictures) > pictured or share >= 1:
+            pictured = int(share * recipe.pictures)
+            take_picture(run, data, state)
+        if state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
+            scores = score_samples(state, data, recipe.seed)
+            state.save(run, scores["sliced_wasserstein"], recipe.keep)
+            run.append({"step": state.step, "seconds": state.seconds, "event": "checkpoint", **scores})
+            saved_at = state.seconds
+
+
+class Feed:
+    """Batches of the run: the sampler's next real samples with fresh latents, cut into micro-batches."""
+
+    def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
+        self.recipe, self.data, self.state = recipe, data, state
+        self.sampler = Sampler(len(data), recipe.seed)
+        self.device = next(state.game.generator.network.parameters()).device
+
+    def next_batches(self) -> list[Batch]:
+        count = self.recipe.batch_size
+        batch: dict[str, Tensor] = self.data.batch(self.sampler.take(self.state.position, count))
+        batch |= self.state.game.task.draw(count)
+        self.state.position += count
+        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        part = count // self.recipe.micro_batches
+        return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]
+
+
+def progress_of(recipe: Recipe, state: State) -> float:
+    """The share of the budget that is spent; the larger one where steps and minutes are both given."""
+    steps = state.step / recipe.steps if recipe.steps else 0.0
+    minutes = state.seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
+    return min(max(steps, minutes), 1.0)
+
+
+def log_row(state: State, turns: Mapping[Any, Turn], progress: float) -> dict[str, Any]:
+    """One row of the log."""
+    return {"step": state.step, "seconds": round(state.seconds, 3), "progress": progress} | read_turns(
+        state.game, turns
+    )
+
+
+def take_picture(run: Run, data: Data, state: State) -> None:
+    """Add the picture of the fixed latents to the run."""
+    count = PICTURE_SAMPLES["points" if data.form.is_points else "images"]
+    samples = data.form.to_stored(draw_samples(state, count, seed=0))
+    save_image(picture(samples, data.form, data.samples), run.samples / f"step-{state.step:09d}.png")
+
+
+def new_folder(name: str) -> Path:
+    """The first of runs/NAME-001, runs/NAME-002, ... that does not exist."""
+    return next(p for i in range(1, 10**6) if not (p := Path("runs") / f"{name}-{i:03d}").exists())
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends the process as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # signals belong to the main thread
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+    for number in before:
+        signal.signal(number, ask_to_stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
