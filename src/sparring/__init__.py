@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from sparring.errors import NotFiniteError, UserError
     from sparring.generator import TrainedGenerator, load
     from sparring.recipe import Recipe, load_recipe, recipe_names
-    from sparring.train import Interrupted, resume, train
+    from sparring.training import Interrupted, resume, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Interrupted": "train",
+    "Interrupted": "training",
     "NotFiniteError": "errors",
     "Recipe": "recipe",
     "TrainedGenerator": "generator",
@@ -22,8 +22,8 @@ _HOMES = {
     "load": "generator",
     "load_recipe": "recipe",
     "recipe_names": "recipe",
-    "resume": "train",
-    "train": "train",
+    "resume": "training",
+    "train": "training",
 }
 _MODULES = ("augment", "data", "latents", "losses", "metrics", "networks", "penalties", "schedules", "tasks", "turns")
 

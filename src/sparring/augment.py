@@ -8,7 +8,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-
 from sparring.schedules import Linear, Scheduled, check_scheduled, value_at
 
 __all__ = ["InstanceNoise"]

@@ -17,6 +17,7 @@ from sparring.seeds import derive_seed
 
 
 def build_task(recipe: Recipe, trust: bool) -> Task:
+    """What the generator is given and judged by."""
     return make(recipe.task, tasks, latents, schedules, trust=trust)  # type: ignore[no-any-return]
 
 
@@ -65,8 +66,10 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
 
 
 def build_turns(recipe: Recipe, trust: bool) -> TurnRule:
+    """The order of the players' turns."""
     return make(recipe.turns, turns, trust=trust)  # type: ignore[no-any-return]
 
 
 def build_ema(recipe: Recipe, trust: bool) -> ema.EMA | None:
+    """The generator's average, if the recipe has one."""
     return make(recipe.ema, ema, trust=trust) if recipe.ema.strip() else None

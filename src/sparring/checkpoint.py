@@ -40,6 +40,7 @@ class Manifest:
 
 
 def stem(step: int) -> str:
+    """The name of a step's files, without their ending."""
     return f"step-{step:09d}"
 
 

@@ -115,22 +115,20 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 def _train(chosen: argparse.Namespace) -> int:
     changes = {name: value for name in field_names() if (value := getattr(chosen, name)) is not None}
     load_recipe(chosen.recipe).replace(**changes)  # a mistake here is told before torch is loaded
-    from sparring.train import train
+    from sparring.training import train
 
     return _run_training(lambda: train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes))
 
 
 def _resume(chosen: argparse.Namespace) -> int:
-    from sparring.train import resume
+    from sparring.training import resume
 
-    return _run_training(
-        lambda: resume(chosen.run, steps=chosen.steps, minutes=chosen.minutes, trust=chosen.trust)
-    )
+    return _run_training(lambda: resume(chosen.run, steps=chosen.steps, minutes=chosen.minutes, trust=chosen.trust))
 
 
 def _run_training(work: Any) -> int:
     from sparring.run import Run
-    from sparring.train import Interrupted
+    from sparring.training import Interrupted
 
     try:
         path = work()
@@ -172,7 +170,3 @@ def _data(chosen: argparse.Namespace) -> None:
     sheet = chosen.out or Path(f"data-{Path(chosen.spec).stem}.png")
     save_image(report.sheet, sheet)
     print(f"{'sheet':{width}}  {sheet}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ class EMA:
     """Exponential moving average, with its memory counted in images, so that it means the same at any batch size.
 
     `half_life` images halve a weight's share; at first the half-life is `ramp_up` times the images seen, so that the
-    random start is soon forgotten. Source: Yazıcı et al. 2019; Karras et al. 2020 (ramp-up), section B.
+    random start is soon forgotten. Source: Yazici et al. 2019; Karras et al. 2020 (ramp-up), section B.
     """
 
     half_life: float = 10_000
@@ -39,5 +39,5 @@ class EMA:
         share = 1 - 0.5 ** (batch_size / half_life)
         for mean, weight in zip(average.parameters(), network.parameters()):
             mean.lerp_(weight, share)
-        for mean, buffer in zip(average.buffers(), network.buffers()):
-            mean.copy_(buffer)
+        for own, buffer in zip(average.buffers(), network.buffers()):
+            own.copy_(buffer)

@@ -214,12 +214,13 @@ class Game:
         return matches
 
     def _prepared(self, critic: Critic, moment: Moment) -> Critic:
-        """The critic behind the augmentation; its logits in fp32 whatever the network computes in."""
+        """The critic behind the augmentation; its logits in fp32 (or better) whatever the network computes in."""
 
         def prepared(images: Tensor, condition: Tensor | None) -> Tensor:
             if self.augment is not None:
                 images = self.augment(images, moment.progress)
-            return critic(images, condition).float()
+            logits = critic(images, condition)
+            return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
         return prepared
 

@@ -55,7 +55,9 @@ class TrainedGenerator:
         return samples if self.form.is_points else self.form.to_stored(samples)
 
 
-def load(run: str | Path, *, checkpoint_name: str = "last", device: str = "auto", trust: bool = False) -> TrainedGenerator:
+def load(
+    run: str | Path, *, checkpoint_name: str = "last", device: str = "auto", trust: bool = False
+) -> TrainedGenerator:
     """Load a run's generator.
 
     Args:

@@ -90,8 +90,9 @@ class GradientPenalty(Penalty):
         check_number("GradientPenalty", "target", self.target, low=0)
 
     def __call__(self, match: Match) -> Tensor:
-        share = torch.rand(len(match.real), *[1] * (match.real.dim() - 1), device=match.real.device)
-        between = torch.lerp(match.real, match.fake.to(match.real.dtype), share)
+        real = match.real
+        share = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
+        between = torch.lerp(real, match.fake, share)
         if not between.requires_grad:
             between.requires_grad_()
         gradient = input_gradient(match.critic(between, match.real_condition), between)

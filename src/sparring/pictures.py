@@ -71,7 +71,9 @@ def save_samples(samples: Tensor, path: Path, form: Form) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, samples.cpu().numpy() if form.is_points else as_arrays(samples))
     elif path.suffix:
-        raise UserError(f"--out {path}: the ending {path.suffix!r} is not known; use .png, .npy or the name of a folder")
+        raise UserError(
+            f"--out {path}: the ending {path.suffix!r} is not known; use .png, .npy or the name of a folder"
+        )
     elif form.is_points:
         raise UserError(f"--out {path}: points have no folder of images; use a name ending in .png or .npy")
     else:

@@ -19,8 +19,8 @@ else:
 DEFAULT = "digits"
 
 
-def _field(default: Any, help: str, low: float = 0, open_low: bool = False) -> Any:
-    return field(default=default, metadata={"help": help, "low": low, "open_low": open_low})
+def _field(default: Any, about: str, low: float = 0, open_low: bool = False) -> Any:
+    return field(default=default, metadata={"help": about, "low": low, "open_low": open_low})
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Recipe:
             raise UserError("recipe: steps=0 and minutes=0 leave no budget; give one of them, such as steps=1000")
         if self.batch_size % self.micro_batches:
             raise UserError(
-                f"recipe: batch_size={self.batch_size} cannot be cut into micro_batches={self.micro_batches} equal parts"
+                f"recipe: batch_size={self.batch_size} cannot be cut into {self.micro_batches} equal micro_batches"
             )
 
     def replace(self, **changes: object) -> Recipe:
@@ -116,7 +116,9 @@ def parse_recipe(text: str, source: str) -> Recipe:
         return Recipe(**{**values, **budget})
     except TypeError:
         unknown = next(k for k in values if k not in field_names())
-        raise UserError(f"{source}: a recipe has no field {unknown!r}: {did_you_mean(unknown, field_names())}")
+        raise UserError(
+            f"{source}: a recipe has no field {unknown!r}: {did_you_mean(unknown, field_names())}"
+        ) from None
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
 
@@ -142,6 +144,7 @@ def recipe_names() -> list[str]:
 
 
 def field_names() -> list[str]:
+    """The fields of a recipe, in order."""
     return [f.name for f in dataclasses.fields(Recipe)]
 
 

@@ -1,12 +1,12 @@
 """The run directory: the one interface between training and everything that looks at it.
 
-    recipe.toml       what was asked for, with the budget as it stands now and the precision that was chosen
-    data.json         what the samples look like, and a hash of the data
-    environment.json  versions, processor and threads
-    log.jsonl         one JSON object a line, appended only; each has `step`, `seconds` of training, and named numbers
-    samples/          the same latents through time
-    checkpoints/      see `sparring.checkpoint`
-    summary.md        made at the end, with curves.png
+recipe.toml       what was asked for, with the budget as it stands now and the precision that was chosen
+data.json         what the samples look like, and a hash of the data
+environment.json  versions, processor and threads
+log.jsonl         one JSON object a line, appended only; each has `step`, `seconds` of training, and named numbers
+samples/          the same latents through time
+checkpoints/      see `sparring.checkpoint`
+summary.md        made at the end, with curves.png
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Run:
         path = self.path / "data.json"
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
-            form = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["form"].items()}
+            form: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["form"].items()}
             return saved["digest"], Form(**form)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
@@ -103,8 +103,10 @@ class Run:
         with writing(self.log, self.mend), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def mend_log(self) -> None:
-        """Cut off the part of a row that a killed process may have left at the end."""
+    def clean_up(self) -> None:
+        """Remove what a killed process may have left half written: files, and the last row of the log."""
+        for part in [*self.path.glob("*.part"), *self.checkpoints.glob("*.part")]:
+            part.unlink()
         if self.log.exists():
             content = self.log.read_bytes()
             whole = content.rfind(b"\n") + 1

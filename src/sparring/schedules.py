@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, Union, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from sparring.errors import check_number
 
@@ -22,7 +22,7 @@ class Schedule(Protocol):
     def __call__(self, progress: float) -> float: ...
 
 
-Scheduled = Union[float, Schedule]
+Scheduled: TypeAlias = "float | Schedule"
 
 
 def value_at(scheduled: Scheduled, progress: float) -> float:

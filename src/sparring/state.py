@@ -86,7 +86,9 @@ def find_checkpoint(run: Run, which: str = "last") -> Manifest:
         return best_of(saved) or saved[-1]
     found = [m for m in saved if str(m.step) == which]
     if not found:
-        raise UserError(f"{run.path} has no checkpoint {which!r}; there is: last, best, {', '.join(str(m.step) for m in saved)}")
+        raise UserError(
+            f"{run.path} has no checkpoint {which!r}; there is: last, best, {', '.join(str(m.step) for m in saved)}"
+        )
     return found[0]
 
 

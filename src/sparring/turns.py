@@ -58,7 +58,10 @@ class GeneratorFirst:
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Both gradients are taken at the same point, then both players step. Source: Mescheder et al. 2017, algorithm 1."""
+    """Both gradients are taken at the same point, then both players step.
+
+    Source: Mescheder et al. 2017, algorithm 1.
+    """
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
         batches = next_batches()
@@ -119,9 +122,7 @@ class _Within(nn.Module):
         return self.function(*arguments)
 
 
-def call_with(
-    network: nn.Module, weights: Mapping[str, Tensor], function: Callable[..., Any], *arguments: Any
-) -> Any:
+def call_with(network: nn.Module, weights: Mapping[str, Tensor], function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)` while `network` has other `weights`, which stay part of the graph."""
     named = {f"network.{name}": weight for name, weight in weights.items()}
     return functional_call(_Within(network, function), named, arguments)
@@ -176,7 +177,11 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
             mean, square, step = moments[name]
             decay = group["weight_decay"] * weight
             gradient = gradients[name] if decoupled else gradients[name] + decay
-            mean, square, step = torch.lerp(gradient, mean, beta1), torch.lerp(gradient.square(), square, beta2), step + 1
+            mean, square, step = (
+                torch.lerp(gradient, mean, beta1),
+                torch.lerp(gradient.square(), square, beta2),
+                step + 1,
+            )
             moments[name] = (mean, square, step)
             # eps stands inside the root: where a weight never had a gradient, the root's own would be infinite
             root = (square / (1 - beta2**step) + eps**2).sqrt()

@@ -30,7 +30,9 @@ def load_data(spec: str, size: int = 0) -> Data:
     if spec in SETS:
         data = SETS[spec]()
         if size and size not in data.form.shape[1:]:
-            raise UserError(f"data '{spec}' has its own size {list(data.form.shape)}; size={size} is for folders of images")
+            raise UserError(
+                f"data '{spec}' has its own size {list(data.form.shape)}; size={size} is for folders of images"
+            )
         return data
     path = Path(spec).expanduser()
     if not path.exists():

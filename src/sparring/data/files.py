@@ -63,7 +63,9 @@ def _stack(images: list[Image.Image], folder: Path) -> Tensor:
     sizes = Counter(image.size for image in images)
     if len(sizes) > 1:
         most = ", ".join(f"{w}x{h} ({n} times)" for (w, h), n in sizes.most_common(3))
-        raise UserError(f"the images in {folder} have {len(sizes)} sizes: {most}; add --size 64 to crop and resize them")
+        raise UserError(
+            f"the images in {folder} have {len(sizes)} sizes: {most}; add --size 64 to crop and resize them"
+        )
     mode = "L" if all(image.mode == "L" for image in images) else "RGB"
     pixels = np.stack([np.asarray(image.convert(mode)) for image in images])
     return _channels_first(pixels)
@@ -131,7 +133,9 @@ def _as_bytes(path: Path, pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
         return values.astype(np.uint8)
     if pixels.dtype.kind == "f" and low >= -1 and high <= 1:
         return np.rint(values * 255 if low >= 0 else (values + 1) * 127.5).astype(np.uint8)
-    raise UserError(f"{path}: pixels span {low:g} to {high:g}; allowed are uint8, floats in [0, 1] or floats in [-1, 1]")
+    raise UserError(
+        f"{path}: pixels span {low:g} to {high:g}; allowed are uint8, floats in [0, 1] or floats in [-1, 1]"
+    )
 
 
 def load_csv(path: Path) -> Data:
@@ -141,7 +145,7 @@ def load_csv(path: Path) -> Data:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table of text ({error})") from error
-    points = []
+    points: list[list[float]] = []
     for number, row in enumerate(rows, start=1):
         try:
             values = [float(cell) for cell in row]

@@ -64,7 +64,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     shape = np.frombuffer(raw, ">u4", count=axes, offset=4) if len(raw) >= 4 + 4 * axes else np.zeros(0)
     if raw[:3] != b"\0\0\x08" or len(raw) != 4 + 4 * axes + int(np.prod(shape)):
         raise UserError(f"{path} is not an IDX file of bytes, or is cut short; remove it, so that it is fetched anew")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape.astype(int)).copy()
+    values: NDArray[np.uint8] = np.frombuffer(raw, np.uint8, offset=4 + 4 * axes)
+    return np.array(values.reshape(shape.astype(int)))
 
 
 def cache_folder() -> Path:

@@ -35,7 +35,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 512, seed: int = 
     line = torch.randn(x[0].numel(), directions, generator=rng)
     line = (line / line.norm(dim=0)).to(x.device)
     projections = [(samples.flatten(1).float() @ line).sort(dim=0).values for samples in (x, y)]
-    return (projections[0] - projections[1]).square().mean().sqrt().item()
+    return float((projections[0] - projections[1]).square().mean().sqrt())
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3, chunk: int = 1024) -> tuple[float, float]:
@@ -45,9 +45,9 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3, chunk: int = 1024) 
     """
     real, fake = torch.as_tensor(real).float(), torch.as_tensor(fake).float()
 
-    def share_inside(points: Tensor, centres: Tensor) -> float:
+    def inside(points: Tensor, centres: Tensor) -> float:
         radii = torch.cat([torch.cdist(c, centres).kthvalue(k + 1).values for c in centres.split(chunk)])
-        inside = [(torch.cdist(p, centres) <= radii).any(1) for p in points.split(chunk)]
-        return torch.cat(inside).float().mean().item()
+        hits = [(torch.cdist(p, centres) <= radii).any(1) for p in points.split(chunk)]
+        return float(torch.cat(hits).float().mean())
 
-    return share_inside(fake, real), share_inside(real, fake)
+    return inside(fake, real), inside(real, fake)

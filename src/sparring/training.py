@@ -37,7 +37,9 @@ class Interrupted(Exception):
     """Training was stopped by a signal, after a checkpoint was written."""
 
 
-def train(recipe: str | Recipe = DEFAULT, *, out: str | Path | None = None, trust: bool = False, **changes: object) -> Path:
+def train(
+    recipe: str | Recipe = DEFAULT, *, out: str | Path | None = None, trust: bool = False, **changes: object
+) -> Path:
     """Train a recipe to the end of its budget; return the run directory.
 
     Args:
@@ -96,7 +98,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
                 f"{run.path} has reached its budget at step {state.step}; to go further: sparring resume {run.path} "
                 + (f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}")
             )
-        run.mend_log()
+        run.clean_up()
         run.write_recipe(recipe)
         run.append({"step": state.step, "seconds": state.seconds, "event": "resumed"})
         _go_on(run, recipe, data, state, trust)
@@ -114,7 +116,7 @@ def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -
 
 def check_fit(game: Game, data: Data, device: torch.device) -> None:
     """Raise UserError unless the generator makes samples of the data's shape and the discriminator takes them."""
-    batch = {name: t.to(device) for name, t in (data.batch(torch.arange(2) % len(data)) | game.task.draw(2)).items()}
+    batch = {name: t.to(device) for name, t in {**data.batch(torch.arange(2) % len(data)), **game.task.draw(2)}.items()}
     with torch.no_grad(), kept_buffers(game.generator.network), kept_buffers(game.discriminator.network):
         made = game.task.generate(game.generator.network, batch)
         for match in game.task.matches(game.discriminator.network, batch, made).values():
@@ -159,7 +161,7 @@ def _loop(
             ema.update(state.average, game.generator.network, seen, recipe.batch_size)
         state.step += 1
         state.seconds = time.perf_counter() - start
-        share, stopping = progress_of(recipe, state), stop.is_set()
+        share = progress_of(recipe, state)
         if state.step % recipe.log_every == 0 or share >= 1:
             row = log_row(state, taken, share)
             run.append(row)
@@ -167,6 +169,7 @@ def _loop(
         if int(share * recipe.pictures) > pictured or share >= 1:
             pictured = int(share * recipe.pictures)
             take_picture(run, data, state)
+        stopping = stop.is_set()
         if state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
             scores = score_samples(state, data, recipe.seed)
             state.save(run, scores["sliced_wasserstein"], recipe.keep)

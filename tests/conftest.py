@@ -1,0 +1,63 @@
+"""Shared fixtures: small trained runs, and what a failed command must look like."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparring.cli import main
+
+TINY = {
+    "generator": "MLPGenerator(hidden=(32,))",
+    "discriminator": "MLPDiscriminator(hidden=(32,))",
+    "penalties": "",
+    "augment": "",
+    "precision": "fp32",
+    "device": "cpu",
+    "steps": 20,
+    "pictures": 1,
+    "log_every": 5,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 20 steps on digits. It is shared: take `run_copy` to change it."""
+    from sparring.train import train
+
+    return train("digits", out=tmp_path_factory.mktemp("tiny") / "run", **TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_points_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 20 steps on the ring of Gaussians. It is shared."""
+    from sparring.train import train
+
+    return train("digits", out=tmp_path_factory.mktemp("points") / "run", **{**TINY, "data": "ring"})
+
+
+@pytest.fixture
+def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the run on digits, to be damaged or trained further."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must fail as a user's mistake does: status 2 and one line, which is returned."""
+
+    def check(*arguments: object) -> str:
+        capfd.readouterr()
+        status = main([str(a) for a in arguments])
+        message = capfd.readouterr().err
+        assert status == 2, f"status {status}: {message}"
+        assert message.startswith("sparring: ")
+        assert message.count("\n") == 1, message
+        assert message.endswith("\n")
+        assert "Traceback" not in message
+        return message
+
+    return check

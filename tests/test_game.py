@@ -1,0 +1,325 @@
+"""The mechanism: turns, isolation, accumulation, unrolling, and what happens on NaN."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sparring.augment import InstanceNoise
+from sparring.errors import NotFiniteError, UserError
+from sparring.game import Game, Match, Moment, Player
+from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
+from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
+from sparring.penalties import R1, R2, GradientPenalty, WeightClip
+from sparring.tasks import Generate
+from sparring.turns import Alternating, GeneratorFirst, Simultaneous, Unrolled
+
+SHAPE = (1, 8, 8)
+RULES = [Alternating(), Alternating(n_critic=3), GeneratorFirst(), Simultaneous(), Unrolled(depth=2)]
+
+
+def small_game(networks: str = "mlp", **options: Any) -> Game:
+    torch.manual_seed(0)
+    generator: nn.Module
+    discriminator: nn.Module
+    if networks == "mlp":
+        generator, discriminator = MLPGenerator(6, SHAPE, hidden=(16,)), MLPDiscriminator(SHAPE, hidden=(16,))
+    else:
+        generator, discriminator = (
+            DCGANGenerator(6, SHAPE, width=4),
+            DCGANDiscriminator(SHAPE, width=4, spectral_norm=True),
+        )
+    return Game(
+        **{
+            "task": Generate(),
+            "loss": NonSaturating(),
+            "generator": Player(generator, torch.optim.SGD(generator.parameters(), 0.1)),
+            "discriminator": Player(discriminator, torch.optim.SGD(discriminator.parameters(), 0.1)),
+            **options,
+        }
+    )
+
+
+def batch_of(count: int = 8, seed: int = 1) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return {
+        "real": torch.rand(count, *SHAPE, generator=rng) * 2 - 1,
+        "latent": torch.randn(count, 6, generator=rng),
+    }
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("networks", ["mlp", "convolutional, with batch statistics and power iterations"])
+@pytest.mark.parametrize("side", ["generator", "discriminator"])
+def test_a_turn_leaves_the_other_player_as_it_was(side: Any, networks: str) -> None:
+    game = small_game(networks, penalties=[R1(), R2()], augment=InstanceNoise())
+    other = game.player("discriminator" if side == "generator" else "generator")
+    own, others = state_of(game.player(side).network), state_of(other.network)
+    game.take_turn(side, [batch_of()], Moment())
+    assert same(others, state_of(other.network))
+    assert not same(own, state_of(game.player(side).network))
+    assert all(p.grad is None and not p.requires_grad for p in other.network.parameters())
+
+
+@pytest.mark.parametrize("side", ["generator", "discriminator"])
+@pytest.mark.parametrize("loss", [NonSaturating(), RelativisticPairing()], ids=repr)
+def test_four_micro_batches_equal_one_batch(side: Any, loss: Any) -> None:
+    whole = batch_of(16)
+    parts = [{name: t[i : i + 4] for name, t in whole.items()} for i in range(0, 16, 4)]
+    first, second = (small_game(loss=loss, penalties=[R1(weight=2), R2(weight=3)]) for _ in range(2))
+    turns = [first.take_turn(side, [whole], Moment()), second.take_turn(side, parts, Moment())]
+    for a, b in zip(first.player(side).network.parameters(), second.player(side).network.parameters()):
+        torch.testing.assert_close(a, b, rtol=0, atol=5e-7)
+    assert turns[0].terms == pytest.approx(turns[1].terms, rel=1e-5)
+
+
+def test_a_lazy_penalty_acts_each_kth_step_with_k_times_its_weight() -> None:
+    game = small_game(penalties=[R1(weight=2, every=4)])
+    eager = small_game(penalties=[R1(weight=2)])
+    terms = [game.discriminator_outcome(batch_of(), Moment(step)).terms for step in range(5)]
+    assert ["adversarial/R1" in t for t in terms] == [True, False, False, False, True]
+    expected = eager.discriminator_outcome(batch_of(), Moment(0)).terms["adversarial/R1"]
+    torch.testing.assert_close(terms[0]["adversarial/R1"], 4 * expected)
+
+
+def test_the_discriminators_gradient_is_that_of_the_formula() -> None:
+    game, batch = small_game(penalties=[R1(weight=10)]), batch_of()
+    reference = copy.deepcopy(game.discriminator.network).requires_grad_(True)
+    with torch.no_grad():
+        fake = game.generator.network(batch["latent"])
+    real = batch["real"].clone().requires_grad_()
+    logits = reference(real)
+    (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    bce = nn.functional.binary_cross_entropy_with_logits
+    total = bce(logits, torch.ones(8)) + bce(reference(fake), torch.zeros(8)) + 5 * slope.square().sum((1, 2, 3)).mean()
+    total.backward()
+    game.accumulate("discriminator", [batch], Moment())
+    for ours, theirs in zip(game.discriminator.network.parameters(), reference.parameters()):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_generator_first_judges_the_images_that_were_just_made() -> None:
+    game = small_game()
+    turns = GeneratorFirst()(game, lambda: [batch_of()], Moment())
+    made = [turns[side].outcomes[0].made["fake"] for side in ("generator", "discriminator")]
+    assert torch.equal(made[0], made[1])
+    assert not made[1].requires_grad
+
+
+def test_simultaneous_takes_both_gradients_at_the_same_point() -> None:
+    together, apart = small_game(), [small_game(), small_game()]
+    Simultaneous()(together, lambda: [batch_of()], Moment())
+    apart[0].take_turn("discriminator", [batch_of()], Moment())
+    apart[1].take_turn("generator", [batch_of()], Moment())
+    assert same(state_of(together.discriminator.network), state_of(apart[0].discriminator.network))
+    assert same(state_of(together.generator.network), state_of(apart[1].generator.network))
+
+
+def test_n_critic_counts_the_discriminators_turns() -> None:
+    game, taken = small_game(), []
+    take_turn = game.take_turn
+    game.take_turn = lambda side, *rest: (taken.append(side), take_turn(side, *rest))[1]  # type: ignore[method-assign]
+    Alternating(n_critic=3)(game, lambda: [batch_of()], Moment())
+    assert taken == ["discriminator"] * 3 + ["generator"]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_every_rule_moves_both_players(rule: Any) -> None:
+    game = small_game()
+    before = state_of(game.generator.network), state_of(game.discriminator.network)
+    turns = rule(game, lambda: [batch_of(4), batch_of(4, seed=2)], Moment())
+    assert set(turns) == {"generator", "discriminator"}
+    assert not same(before[0], state_of(game.generator.network))
+    assert not same(before[1], state_of(game.discriminator.network))
+
+
+class Scalar(nn.Module):
+    """One number as a network: theta for the generator, w for the discriminator."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value, dtype=torch.float64))
+
+    def forward(self, samples: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        return self.value if samples is None else self.value * samples
+
+
+@dataclass(frozen=True)
+class Bilinear:
+    """f(theta, w) = theta * w: the generator makes theta, the critic says w * theta; its real samples are 0."""
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        return {}
+
+    def generate(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"fake": network().reshape(1)}
+
+    def matches(self, network: nn.Module, batch: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Match]:
+        def critic(samples: Tensor, condition: Tensor | None) -> Tensor:
+            return -network(samples)
+
+        return {"f": Match(critic, torch.zeros(1, dtype=torch.float64), made["fake"])}
+
+    def extra_terms(self, batch: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {}
+
+
+def bilinear_game(theta: float, w: float, optimizer: Any) -> Game:
+    generator, discriminator = Scalar(theta), Scalar(w)
+    return Game(
+        task=Bilinear(),  # type: ignore[arg-type]
+        loss=Wasserstein(),
+        generator=Player(generator, torch.optim.SGD(generator.parameters(), 1.0)),
+        discriminator=Player(discriminator, optimizer(discriminator.parameters())),
+    )
+
+
+def unrolled_gradient(game: Game, depth: int) -> float:
+    rule = Unrolled(depth=depth)
+    game.accumulate("generator", [{}], Moment(), lambda batch, moment: rule._outcome(game, batch, moment))
+    gradient = game.generator.network.value.grad
+    assert isinstance(gradient, Tensor)
+    return gradient.item()
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+def test_the_exact_unrolled_gradient(depth: int) -> None:
+    # D minimises -theta w, so it ascends f with step eta: w_k = w0 + k eta theta; G minimises theta w_k, whose gradient
+    # through the unroll is w0 + 2 k eta theta (detached it would be w0 + k eta theta)
+    theta, w0, eta = 0.7, 0.3, 0.25
+    game = bilinear_game(theta, w0, partial(torch.optim.SGD, lr=eta))
+    gradient = unrolled_gradient(game, depth)
+    # the task's critic says -w x, the Wasserstein D minimises fake - real = -w theta; G minimises -(-w theta) = w theta
+    assert gradient == pytest.approx(w0 + 2 * depth * eta * theta)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
+def test_unrolled_updates_are_those_of_the_optimizer(kind: Any, options: dict[str, float]) -> None:
+    extra = {"momentum": 0.8} if kind is torch.optim.SGD else {"betas": (0.5, 0.9)}
+    games = [bilinear_game(0.7, 0.3, partial(kind, lr=0.05, **options, **extra)) for _ in range(2)]
+    for game in games:  # so that the moments are not empty
+        game.take_turn("discriminator", [{}], Moment())
+    loss_after = []
+    theta = 0.7
+    for shift in (-1e-4, 1e-4):  # the real optimiser, by finite differences through three of its own steps
+        game = copy.deepcopy(games[0])
+        with torch.no_grad():
+            game.generator.network.value.fill_(theta + shift)  # type: ignore[union-attr,operator]
+        for _ in range(3):
+            game.take_turn("discriminator", [{}], Moment())
+        loss_after.append(game.generator_outcome({}, Moment()).terms["f"].item())
+    assert unrolled_gradient(games[1], 3) == pytest.approx((loss_after[1] - loss_after[0]) / 2e-4, rel=1e-4)
+
+
+def test_unrolled_leaves_the_discriminator_as_it_was() -> None:
+    game = small_game("convolutional", penalties=[R2()])
+    before = state_of(game.discriminator.network)
+    rule = Unrolled(depth=2)
+    game.take_turn("generator", [batch_of()], Moment(), lambda batch, moment: rule._outcome(game, batch, moment))
+    assert same(before, state_of(game.discriminator.network))
+
+
+def test_unrolled_refuses_an_optimizer_that_it_cannot_pass_through() -> None:
+    game = bilinear_game(0.7, 0.3, partial(torch.optim.RMSprop, lr=0.1))
+    with pytest.raises(UserError, match=r"RMSprop.*SGD, Adam"):
+        unrolled_gradient(game, 1)
+
+
+def test_weight_clip_acts_after_the_discriminators_steps_only() -> None:
+    game = small_game(constraints=[WeightClip(limit=0.01)])
+    Alternating()(game, lambda: [batch_of()], Moment())
+    assert max(p.abs().max() for p in game.discriminator.network.parameters()) <= 0.01
+    assert max(p.abs().max() for p in game.generator.network.parameters()) > 0.01
+
+
+def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
+    free, clipped = small_game(), small_game(clip_gradients=1e-3)
+    norms = [game.accumulate("discriminator", [batch_of()], Moment()).gradient_norm for game in (free, clipped)]
+    gradients = [p.grad for p in clipped.discriminator.network.parameters() if p.grad is not None]
+    assert norms[0] == norms[1]
+    assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    game = small_game(learning_rate=lambda progress: 1 - progress)
+    game.take_turn("generator", [batch_of()], Moment(step=3, progress=0.25))
+    assert game.generator.optimizer.param_groups[0]["lr"] == pytest.approx(0.075)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda game, batch: batch["real"].fill_(float("nan")),
+            ["discriminator", "adversarial", "'real' of the batch"],
+        ),
+        (
+            lambda game, batch: game.generator.network.layers[0].weight.data.fill_(float("inf")),
+            ["discriminator", "generator's parameter 'layers.0.weight'"],
+        ),
+        (
+            lambda game, batch: game.discriminator.network.layers[1].bias.data[0].fill_(float("nan")),
+            ["discriminator", "discriminator's parameter 'layers.1.bias'"],
+        ),
+    ],
+)
+def test_nan_stops_at_once_and_names_the_tensor(spoil: Any, words: Sequence[str]) -> None:
+    game, batch = small_game(), batch_of()
+    spoil(game, batch)
+    before = state_of(game.discriminator.network)
+    with pytest.raises(NotFiniteError) as caught:
+        Alternating()(game, lambda: [batch], Moment(step=7))
+    assert all(word in str(caught.value) for word in ["step 7", *words])
+    assert torch.equal(before["layers.3.weight"], game.discriminator.network.state_dict()["layers.3.weight"])
+
+
+class InfiniteSlope(nn.Module):
+    """Fine forwards, infinite backwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(64))
+
+    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        return (samples.flatten(1) * self.weight).square().sum(1).sqrt()
+
+
+def test_a_gradient_that_is_not_finite_is_named() -> None:
+    network = InfiniteSlope()
+    game = small_game(discriminator=Player(network, torch.optim.SGD(network.parameters(), 0.1)))
+    with pytest.raises(NotFiniteError, match="discriminator's gradient of 'weight'"):
+        game.take_turn("discriminator", [batch_of()], Moment())
+    assert network.weight.isfinite().all()
+
+
+@pytest.mark.parametrize("penalty", [R1(), R2(), GradientPenalty()], ids=repr)
+def test_what_is_differentiated_twice_stays_in_fp32(penalty: Any) -> None:
+    game = small_game(penalties=[penalty], autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    exact = small_game(penalties=[penalty])
+    torch.manual_seed(0)
+    terms = game.discriminator_outcome(batch_of(), Moment()).terms
+    torch.manual_seed(0)
+    assert terms == exact.discriminator_outcome(batch_of(), Moment()).terms
+
+
+def test_bf16_computes_in_bf16_elsewhere() -> None:
+    game, exact = small_game(autocast=lambda: torch.autocast("cpu", torch.bfloat16)), small_game()
+    ours, theirs = (g.discriminator_outcome(batch_of(), Moment()).terms["adversarial"] for g in (game, exact))
+    assert ours.dtype == torch.float32
+    assert ours != theirs
+    torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=0)

@@ -1,0 +1,127 @@
+"""Losses against values worked out by hand, and their gradients against finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparring import losses
+from sparring.losses import (
+    Hinge,
+    LeastSquares,
+    Loss,
+    Minimax,
+    NonSaturating,
+    RelativisticAverage,
+    RelativisticPairing,
+    Wasserstein,
+    equilibrium,
+)
+
+R = torch.tensor([-5, 1.4, 12.5, 2.7], dtype=torch.float64)
+F = torch.tensor([10, 4.4, -5.5, 3.6], dtype=torch.float64)
+
+# loss, discriminator(R, F).mean(), generator(R, F).mean()
+EXPECTED = [
+    (Minimax(), 5.83387, -4.51082),
+    (Minimax(smoothing=0.25), 6.19637, -4.51082),
+    (NonSaturating(), 5.83387, 1.38582),
+    (NonSaturating(smoothing=0.25), 6.19637, 1.38582),
+    (LeastSquares(), 41.73375, 17.69625),
+    (Wasserstein(), 0.225, -3.125),
+    (Hinge(), 6.75, -3.125),
+    # softplus of F - R = [15, 3, -18, 0.9], and of its negative
+    (RelativisticPairing(), (15 + 3.0485873 + 1.523e-8 + 1.2411539) / 4, (3.06e-7 + 0.0485873 + 18 + 0.3411539) / 4),
+]
+ALL = [getattr(losses, name)() for name in losses.__all__]
+
+
+def name_of(case: object) -> str:
+    return repr(case) if not isinstance(case, float) else ""
+
+
+@pytest.mark.parametrize(("loss", "of_discriminator", "of_generator"), EXPECTED, ids=name_of)
+def test_value(loss: Loss, of_discriminator: float, of_generator: float) -> None:
+    assert loss.discriminator(R, F).mean().item() == pytest.approx(of_discriminator, rel=2e-6)
+    assert loss.generator(R, F).mean().item() == pytest.approx(of_generator, rel=2e-6)
+
+
+def test_relativistic_average_is_the_cross_entropy_against_the_other_sides_mean() -> None:
+    real, fake = R - F.mean(), F - R.mean()
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    ones, zeros = torch.ones_like(R), torch.zeros_like(R)
+    loss = RelativisticAverage()
+    assert loss.discriminator(R, F).mean() == pytest.approx((bce(real, ones) + bce(fake, zeros)).item())
+    assert loss.generator(R, F).mean() == pytest.approx((bce(real, zeros) + bce(fake, ones)).item())
+
+
+@pytest.mark.parametrize(
+    ("loss", "of_discriminator", "of_generator"),
+    [
+        (Minimax(), 1.386294, -0.693147),
+        (NonSaturating(), 1.386294, 0.693147),
+        (Hinge(), 2.0, 0.0),
+        (Wasserstein(), 0.0, 0.0),
+        (RelativisticPairing(), 0.693147, 0.693147),
+        (RelativisticAverage(), 1.386294, 1.386294),
+        (LeastSquares(), 0.25, 0.125),
+    ],
+    ids=name_of,
+)
+def test_line_of_equilibrium(loss: Loss, of_discriminator: float, of_generator: float) -> None:
+    assert equilibrium(loss) == pytest.approx((of_discriminator, of_generator), abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [Minimax(), NonSaturating(smoothing=0.25), LeastSquares(), Hinge()], ids=repr)
+def test_undecided_is_the_best_single_logit_for_equal_distributions(loss: Loss) -> None:
+    logits = torch.linspace(-2, 2, 4001, dtype=torch.float64)
+    values = loss.discriminator(logits, logits)
+    assert loss.undecided is not None
+    at_undecided = loss.discriminator(*[torch.tensor(loss.undecided, dtype=torch.float64)] * 2)
+    assert at_undecided.item() == pytest.approx(values.min().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", ALL, ids=repr)
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 1, 2, 3)])
+def test_one_value_per_logit_of_any_shape(loss: Loss, shape: tuple[int, ...]) -> None:
+    real, fake = torch.randn(shape), torch.randn(shape)
+    assert loss.discriminator(real, fake).shape == shape
+    assert loss.generator(real, fake).shape == shape
+    if not loss.relative:
+        assert torch.equal(loss.generator(None, fake), loss.generator(real, fake))
+
+
+@pytest.mark.parametrize("loss", ALL, ids=repr)
+def test_gradient(loss: Loss) -> None:
+    real = torch.tensor([-3.0, 0.2, 2.5], dtype=torch.float64, requires_grad=True)
+    fake = torch.tensor([1.7, -0.4, -2.1], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss.discriminator, (real, fake))
+    assert torch.autograd.gradcheck(loss.generator, (real, fake))
+
+
+@pytest.mark.parametrize("loss", ALL, ids=repr)
+def test_huge_logits_give_finite_values_and_gradients(loss: Loss) -> None:
+    real = torch.tensor([1e4, -1e4], requires_grad=True)
+    fake = torch.tensor([-1e4, 1e4], requires_grad=True)
+    total: Tensor = loss.discriminator(real, fake).sum() + loss.generator(real, fake).sum()
+    total.backward()
+    assert math.isfinite(total.item())
+    assert fake.grad is not None
+    assert fake.grad.isfinite().all()
+
+
+def test_the_saturating_generator_starves_and_the_modified_one_does_not() -> None:
+    fake = torch.tensor([-12.0], dtype=torch.float64, requires_grad=True)  # D is sure that it is fake
+    (starved,) = torch.autograd.grad(Minimax().generator(None, fake).sum(), fake)
+    (alive,) = torch.autograd.grad(NonSaturating().generator(None, fake).sum(), fake)
+    assert abs(starved.item()) == pytest.approx(1 / (1 + math.exp(12)))
+    assert alive.item() == pytest.approx(-1 / (1 + math.exp(-12)))
+
+
+@pytest.mark.parametrize("loss", [RelativisticPairing(), RelativisticAverage()], ids=repr)
+def test_a_relative_loss_needs_the_real_logits(loss: Loss) -> None:
+    with pytest.raises(ValueError, match="real logits"):
+        loss.generator(None, F)

@@ -1,0 +1,185 @@
+"""Recipes: to TOML and back, what is refused, and that every named recipe can be built."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparring.build import build_ema, build_game, build_turns
+from sparring.data.samples import Form
+from sparring.errors import UserError
+from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, parse_recipe, recipe_names
+
+try:
+    import tomllib
+except ImportError:
+    import tomli as tomllib  # type: ignore[no-redef]
+
+FORMS = {"digits": Form((1, 8, 8)), "mnist": Form((1, 28, 28))}
+POINTS = Form((2,), centre=(0.0, 0.0), low=(-1.0, -1.0), high=(1.0, 1.0))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_named_recipes_go_through_toml(name: str) -> None:
+    recipe = load_recipe(name)
+    assert parse_recipe(recipe.to_toml(), "test") == recipe
+    assert recipe.about, "a named recipe says what it is for"
+    assert "\n" not in recipe.about
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_named_recipes_build_their_components(name: str) -> None:
+    recipe = load_recipe(name)
+    form = FORMS.get(recipe.data, POINTS)
+    game = build_game(recipe, form, torch.device("cpu"))
+    build_turns(recipe, False)
+    build_ema(recipe, False)
+    fake = game.task.generate(game.generator.network, game.task.draw(2))["fake"]
+    assert fake.shape[1:] == form.shape
+
+
+def test_the_default_recipe_is_there() -> None:
+    assert DEFAULT in recipe_names()
+
+
+def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
+    low = field.metadata["low"]
+    kind = get_type_hints(Recipe)[field.name]
+    if field.name == "precision":
+        return st.sampled_from(["auto", "fp32", "bf16"])
+    if field.name == "device":
+        return st.sampled_from(["auto", "cpu", "cuda", "mps"])
+    if kind is str:
+        return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+    if kind is int:
+        return st.integers(low, 2**62)
+    return st.floats(low, 1e300, exclude_min=field.metadata["open_low"])
+
+
+RANDOM = st.fixed_dictionaries({}, optional={f.name: _values(f) for f in dataclasses.fields(Recipe)})
+
+
+@settings(deadline=None)
+@given(RANDOM)
+def test_any_values_go_through_toml(values: dict[str, Any]) -> None:
+    try:
+        recipe = Recipe(**{**values, "micro_batches": 1})
+    except UserError:
+        assert not values.get("steps", 1)
+        return
+    assert parse_recipe(recipe.to_toml(), "test") == recipe
+
+
+def test_the_document_explains_each_field() -> None:
+    lines = Recipe().to_toml().splitlines()
+    assert [line.split(" = ")[0] for line in lines[1::2]] == field_names()
+    assert all(line.startswith("# ") and len(line) > 5 for line in lines[::2])
+    assert list(tomllib.loads("\n".join(lines))) == field_names()
+
+
+def test_left_out_fields_have_their_defaults() -> None:
+    assert parse_recipe("", "test") == Recipe()
+    assert parse_recipe('loss = "Hinge()"', "test") == Recipe(loss="Hinge()")
+
+
+def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
+    recipe = parse_recipe("minutes = 2", "test")
+    assert recipe.minutes == 2
+    assert isinstance(recipe.minutes, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stpes = 5", "no field 'stpes': did you mean 'steps'"),
+        ("[steps]\na = 1", "steps={'a': 1} must be a whole number"),
+        ("steps = '5'", "steps='5' must be a whole number, at least 0"),
+        ("steps = 5.0", "steps=5.0 must be a whole number"),
+        ("steps = true", "steps=True must be a whole number"),
+        ("steps = -1", "steps=-1 must be a whole number, at least 0"),
+        ("steps = 0", "steps=0 and minutes=0 leave no budget"),
+        ("minutes = nan", "minutes=nan must be a number"),
+        ("minutes = inf", "minutes=inf must be a number"),
+        ("loss = 5", r"loss=5 must be text, such as 'NonSaturating\(\)'"),
+        ("loss = ['Hinge()']", r"loss=\['Hinge\(\)'\] must be text"),
+        ("data = 1979-05-27", "data=.*must be text"),
+        ("batch_size = 0", "batch_size=0 must be a whole number, at least 1"),
+        ("batch_size = 10\nmicro_batches = 3", "batch_size=10 cannot be cut into micro_batches=3 equal parts"),
+        ("checkpoint_every = 0", "checkpoint_every=0.0 must be a number, above 0"),
+        ("keep = 0", "keep=0 must be a whole number, at least 1"),
+        ("seed = -1", "seed=-1 must be a whole number, at least 0"),
+        ("precision = 'fp16'", "precision='fp16'; .*There is: auto, bf16, fp32"),
+        ("precision = 'FP32'", "did you mean 'fp32'"),
+        ("device = 'gpu'", "device='gpu'; .*There is: auto, cpu, cuda, mps"),
+        ("steps", "is not TOML"),
+        ("steps = 5\nsteps = 6", "is not TOML"),
+        (f"steps = {'9' * 400}", "steps="),
+        (f"minutes = {'9' * 400}", "minutes="),
+    ],
+)
+def test_refused_documents(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"^mine.toml.*{message}") as caught:
+        parse_recipe(text, "mine.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_numeric_field_is_bounded_below() -> None:
+    for field in dataclasses.fields(Recipe):
+        if get_type_hints(Recipe)[field.name] is not str:
+            with pytest.raises(UserError, match=f"recipe: {field.name}=-1"):
+                Recipe(**{field.name: -1})
+
+
+def test_steps_and_minutes_replace_each_other() -> None:
+    steps = Recipe(steps=100)
+    minutes = steps.replace(minutes=2.5)
+    assert (minutes.steps, minutes.minutes) == (0, 2.5)
+    assert minutes.replace(steps=7) == steps.replace(steps=7)
+    both = steps.replace(steps=7, minutes=1.5)
+    assert (both.steps, both.minutes) == (7, 1.5)
+    assert parse_recipe("minutes = 1.5", "test").steps == 0
+    assert parse_recipe("minutes = 1.5\nsteps = 7", "test").steps == 7
+
+
+def test_replace_refuses() -> None:
+    with pytest.raises(UserError, match="no field 'los': did you mean 'loss'"):
+        Recipe().replace(los="Hinge()")
+    with pytest.raises(UserError, match="batch_size=2.5 must be a whole number"):
+        Recipe().replace(batch_size=2.5)
+    with pytest.raises(UserError, match="leave no budget"):
+        Recipe().replace(steps=0)
+
+
+def test_replace_leaves_the_original() -> None:
+    recipe = Recipe()
+    assert recipe.replace(loss="Hinge()").loss == "Hinge()"
+    assert recipe == Recipe()
+
+
+def test_a_recipe_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(Recipe(loss="Hinge()", about='ä "quoted" \\ text').to_toml(), encoding="utf-8")
+    assert load_recipe(str(path)).about == 'ä "quoted" \\ text'
+
+
+def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no recipe 'digist': did you mean 'digits'"):
+        load_recipe("digist")
+    missing = tmp_path / "missing.toml"
+    with pytest.raises(UserError, match=r"missing.toml cannot be read: .*No such file"):
+        load_recipe(str(missing))
+    missing.write_bytes(b"\xff\xfe\0")
+    with pytest.raises(UserError, match=r"missing.toml cannot be read"):
+        load_recipe(str(missing))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~no-such-user-at-all/mine", "", "."])
+def test_names_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(UserError, match="no recipe"):
+        load_recipe(name)

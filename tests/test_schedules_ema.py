@@ -1,0 +1,76 @@
+"""Schedules, the moving average, latents and seeds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sparring.ema import EMA
+from sparring.errors import UserError
+from sparring.latents import Normal, Uniform
+from sparring.schedules import Constant, Cosine, Linear, value_at
+from sparring.seeds import derive_seed
+
+
+def test_schedules() -> None:
+    assert [Linear(2, 0)(t) for t in (0, 0.5, 1)] == [2, 1, 0]
+    assert [Linear(1, 0, begin=0.5)(t) for t in (0, 0.5, 0.75, 1)] == [1, 1, 0.5, 0]
+    assert [Linear(1, 3, finish=0.5)(t) for t in (0, 0.25, 0.5, 1)] == [1, 2, 3, 3]
+    assert [Cosine(4, 0)(t) for t in (0, 0.5, 1)] == pytest.approx([4, 2, 0])
+    assert Cosine(1, 0)(0.25) == pytest.approx((1 + 0.5**0.5) / 2)
+    assert Constant(3)(0.7) == value_at(3, 0.7) == value_at(Constant(3), 0.2) == 3
+
+
+@pytest.mark.parametrize("begin_finish", [(0.5, 0.5), (0.7, 0.2), (-0.1, 1), (0, 1.5)])
+def test_a_ramp_has_a_length(begin_finish: tuple[float, float]) -> None:
+    with pytest.raises(UserError):
+        Linear(1, 0, *begin_finish)
+
+
+def test_the_average_forgets_half_after_its_half_life() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    ema = EMA(half_life=640, ramp_up=1e9)
+    nn.init.zeros_(network.weight)
+    average = ema.start(network)
+    nn.init.ones_(network.weight)
+    for step in range(10):
+        ema.update(average, network, seen=10_000 + 64 * step, batch_size=64)
+    assert average.weight.item() == pytest.approx(0.5)
+
+
+def test_the_average_ramps_up() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    ema = EMA(half_life=1e9, ramp_up=0.05)
+    nn.init.zeros_(network.weight)
+    average = ema.start(network)
+    nn.init.ones_(network.weight)
+    ema.update(average, network, seen=1280, batch_size=64)  # the half-life is 64 images now
+    assert average.weight.item() == pytest.approx(0.5)
+
+
+def test_the_average_takes_over_buffers_and_stays_in_evaluation_mode() -> None:
+    network = nn.BatchNorm1d(3)
+    ema = EMA()
+    average = ema.start(network)
+    network(torch.randn(8, 3) + 5)
+    ema.update(average, network, seen=8, batch_size=8)
+    assert torch.equal(average.running_mean, network.running_mean)
+    assert not average.training
+    assert not any(p.requires_grad for p in average.parameters())
+
+
+def test_latents() -> None:
+    rng = torch.Generator().manual_seed(0)
+    normal, uniform = Normal(50)(20_000, rng), Uniform(50)(20_000, rng)
+    assert normal.shape == uniform.shape == (20_000, 50)
+    assert (normal.mean().item(), normal.std().item()) == pytest.approx((0, 1), abs=5e-3)
+    assert (uniform.mean().item(), uniform.std().item()) == pytest.approx((0, 3**-0.5), abs=5e-3)
+    assert -1 <= uniform.min() < uniform.max() < 1
+
+
+def test_seeds_are_stable_and_differ() -> None:
+    seeds = {derive_seed(s, "step", r, t) for s in range(5) for r in range(5) for t in range(100)}
+    assert len(seeds) == 2500
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derive_seed(0, "step", 0, 0) == 2479051276930749941
