@@ -268,7 +268,7 @@ def test_no_text_raises_anything_but_a_user_error(text: str) -> None:
     [
         "(" * 1000,
         "-" * 5000 + "1",
-        "R1(" * 80 + ")" * 80,
+        "Linear(" * 80 + ")" * 80,
         "R1(weight=" + "-" * 900 + "1)",
         "R1(weight=" + "+".join("1" * 3000) + ")",
         "R1(weight=" + "9" * 5000 + ")",

@@ -19,10 +19,10 @@ from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from sparring.penalties import R1, R2, GradientPenalty, WeightClip
 from sparring.tasks import Generate
-from sparring.turns import Alternating, GeneratorFirst, Simultaneous, Unrolled
+from sparring.turns import Alternating, Simultaneous, Unrolled
 
 SHAPE = (1, 8, 8)
-RULES = [Alternating(), Alternating(n_critic=3), GeneratorFirst(), Simultaneous(), Unrolled(depth=2)]
+RULES = [Alternating(), Alternating(n_critic=3), Simultaneous(), Unrolled(depth=2)]
 
 
 def small_game(networks: str = "mlp", **options: Any) -> Game:
@@ -112,21 +112,36 @@ def test_the_discriminators_gradient_is_that_of_the_formula() -> None:
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_generator_first_judges_the_images_that_were_just_made() -> None:
-    game = small_game()
-    turns = GeneratorFirst()(game, lambda: [batch_of()], Moment())
-    made = [turns[side].outcomes[0].made["fake"] for side in ("generator", "discriminator")]
-    assert torch.equal(made[0], made[1])
-    assert not made[1].requires_grad
-
-
-def test_simultaneous_takes_both_gradients_at_the_same_point() -> None:
-    together, apart = small_game(), [small_game(), small_game()]
+@pytest.mark.parametrize("loss", [NonSaturating(), RelativisticPairing()], ids=repr)
+def test_simultaneous_takes_both_gradients_at_the_same_point(loss: Any) -> None:
+    options = {"loss": loss, "penalties": [R1(), R2()]}
+    together, apart = small_game(**options), [small_game(**options), small_game(**options)]
     Simultaneous()(together, lambda: [batch_of()], Moment())
     apart[0].take_turn("discriminator", [batch_of()], Moment())
     apart[1].take_turn("generator", [batch_of()], Moment())
-    assert same(state_of(together.discriminator.network), state_of(apart[0].discriminator.network))
-    assert same(state_of(together.generator.network), state_of(apart[1].generator.network))
+    for side, game in (("discriminator", apart[0]), ("generator", apart[1])):
+        expected = state_of(game.player(side).network)  # type: ignore[arg-type]
+        torch.testing.assert_close(state_of(together.player(side).network), expected)  # type: ignore[arg-type]
+
+
+def test_simultaneous_is_the_notebooks_loop() -> None:
+    game, batch = small_game(), batch_of()
+    generator, discriminator = copy.deepcopy([game.generator.network, game.discriminator.network])
+    generator.requires_grad_(True)
+    discriminator.requires_grad_(True)
+    of_generator = torch.optim.SGD(generator.parameters(), 0.1)
+    of_discriminator = torch.optim.SGD(discriminator.parameters(), 0.1)
+    bce, ones, zeros = nn.BCELoss(), torch.ones(8), torch.zeros(8)
+    made = generator(batch["latent"])  # the generator steps first, the discriminator then judges the same images
+    bce(discriminator(made).sigmoid(), ones).backward()
+    of_generator.step()
+    of_discriminator.zero_grad()
+    real, fake = discriminator(batch["real"]), discriminator(made.detach())
+    (bce(real.sigmoid(), ones) + bce(fake.sigmoid(), zeros)).backward()
+    of_discriminator.step()
+    Simultaneous()(game, lambda: [batch], Moment())
+    torch.testing.assert_close(game.generator.network.state_dict(), generator.state_dict())
+    torch.testing.assert_close(game.discriminator.network.state_dict(), discriminator.state_dict())
 
 
 def test_n_critic_counts_the_discriminators_turns() -> None:

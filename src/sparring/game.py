@@ -22,6 +22,7 @@ Batch = Mapping[str, Tensor]
 Images = Mapping[str, Tensor]
 Terms = dict[str, Tensor]
 Critic = Callable[[Tensor, "Tensor | None"], Tensor]
+SIDES: tuple[Side, ...] = ("discriminator", "generator")
 NextBatches = Callable[[], Sequence[Batch]]
 
 
@@ -142,32 +143,19 @@ class Game:
 
     def discriminator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
         """What the discriminator minimises on one batch; `made` reuses images that the generator made already."""
-        penalties = self._due("discriminator", moment)
-        with nullcontext() if penalties else self.autocast():  # what is differentiated twice stays in fp32
+        with self._precision(moment, "discriminator"):
             if made is None:
                 with torch.no_grad():
                     made = self.task.generate(self.generator.network, batch)
-            matches = self._matches(batch, made, moment)
-            terms: Terms = {}
-            for name, match in matches.items():
-                if penalties:
-                    match.real, match.fake = differentiable(match.real), differentiable(match.fake)
-                terms[name] = self.loss.discriminator(match.real_logits, match.fake_logits).mean()
-                terms |= self._penalise(penalties, name, match, moment)
-        return Outcome(terms, made, matches)
+            matches = self._matches(batch, made, moment, "discriminator")
+            return Outcome(self._discriminator_terms(matches, moment), made, matches)
 
     def generator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
         """What the generator minimises on one batch."""
-        penalties = self._due("generator", moment)
-        with nullcontext() if penalties else self.autocast():
+        with self._precision(moment, "generator"):
             made = self.task.generate(self.generator.network, batch) if made is None else made
-            matches = self._matches(batch, made, moment)
-            terms = dict(self.task.extra_terms(batch, made))
-            for name, match in matches.items():
-                real = match.real_logits if self.loss.relative else None
-                terms[name] = self.loss.generator(real, match.fake_logits).mean()
-                terms |= self._penalise(penalties, name, match, moment)
-        return Outcome(terms, made, matches)
+            matches = self._matches(batch, made, moment, "generator")
+            return Outcome(self._generator_terms(batch, made, matches, moment), made, matches)
 
     def take_turn(
         self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
@@ -181,22 +169,31 @@ class Game:
         self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
     ) -> Turn:
         """Compute one player's gradient, averaged over micro-batches; the other player is left as it was."""
-        player = self.player(side)
-        other = self.player("discriminator" if side == "generator" else "generator")
         if outcome_of is None:
             outcome_of = self.generator_outcome if side == "generator" else self.discriminator_outcome
-        player.optimizer.zero_grad(set_to_none=True)
-        player.network.requires_grad_(True)
         outcomes = []
-        with kept_buffers(other.network):
+        with self._on_turn(side):
             for batch in batches:
-                outcome = outcome_of(batch, moment)
-                check_terms(self, side, batch, outcome, moment)
-                (torch.stack(list(outcome.terms.values())).sum() / len(batches)).backward()
-                outcomes.append(outcome)
-        player.network.requires_grad_(False)
-        terms = {k: sum(o.terms[k].item() for o in outcomes) / len(outcomes) for k in outcomes[0].terms}
-        return Turn(terms, self._finish_gradient(side, moment), outcomes)
+                outcomes.append(outcome_of(batch, moment))
+                self._backward(side, batch, outcomes[-1], moment, len(batches))
+        return self._finish(side, outcomes, moment)
+
+    def accumulate_both(self, batches: Sequence[Batch], moment: Moment) -> dict[Side, Turn]:
+        """Compute both players' gradients at the same point, from the same images and logits."""
+        outcomes: dict[Side, list[Outcome]] = {"discriminator": [], "generator": []}
+        with self._on_turn("discriminator", "generator"):
+            for batch in batches:
+                with self._precision(moment, *outcomes):
+                    made = self.task.generate(self.generator.network, batch)
+                    matches = self._matches(batch, made, moment, *outcomes)
+                    terms = self._generator_terms(batch, made, matches, moment)
+                    outcomes["generator"].append(Outcome(terms, made, matches))
+                    terms = self._discriminator_terms(matches, moment)
+                    outcomes["discriminator"].append(Outcome(terms, made, matches))
+                for side in outcomes:
+                    again = side == "discriminator"  # the generator's backward pass still needs what they share
+                    self._backward(side, batch, outcomes[side][-1], moment, len(batches), retain_graph=again)
+        return {side: self._finish(side, outcomes[side], moment) for side in outcomes}
 
     def update(self, side: Side, moment: Moment) -> None:
         """Apply one player's gradient, and the constraints on its weights."""
@@ -207,11 +204,67 @@ class Game:
             if constraint.side == side:
                 constraint.project(player.network)
 
-    def _matches(self, batch: Batch, made: Images, moment: Moment) -> dict[str, Match]:
+    def _matches(self, batch: Batch, made: Images, moment: Moment, *sides: Side) -> dict[str, Match]:
         matches = self.task.matches(self.discriminator.network, batch, made)
         for match in matches.values():
             match.critic = self._prepared(match.critic, moment)
+            if self._due(moment, *sides):
+                match.real, match.fake = differentiable(match.real), differentiable(match.fake)
         return matches
+
+    def _discriminator_terms(self, matches: Mapping[str, Match], moment: Moment) -> Terms:
+        terms: Terms = {}
+        for name, match in matches.items():
+            terms[name] = self.loss.discriminator(match.real_logits, match.fake_logits).mean()
+            terms |= self._penalise("discriminator", name, match, moment)
+        return terms
+
+    def _generator_terms(self, batch: Batch, made: Images, matches: Mapping[str, Match], moment: Moment) -> Terms:
+        terms = dict(self.task.extra_terms(batch, made))
+        for name, match in matches.items():
+            real = match.real_logits if self.loss.relative else None
+            terms[name] = self.loss.generator(real, match.fake_logits).mean()
+            terms |= self._penalise("generator", name, match, moment)
+        return terms
+
+    def _precision(self, moment: Moment, *sides: Side) -> AbstractContextManager[Any]:
+        """What is differentiated twice stays in fp32."""
+        return nullcontext() if self._due(moment, *sides) else self.autocast()
+
+    @contextmanager
+    def _on_turn(self, *sides: Side) -> Iterator[None]:
+        """Thaw the players whose turn it is, with empty gradients; others stay as they are, buffers too."""
+        others = [self.player(side).network for side in SIDES if side not in sides]
+        for side in sides:
+            self.player(side).optimizer.zero_grad(set_to_none=True)
+            self.player(side).network.requires_grad_(True)
+        try:
+            with kept_buffers(*others):
+                yield
+        finally:
+            for side in sides:
+                self.player(side).network.requires_grad_(False)
+
+    def _backward(
+        self, side: Side, batch: Batch, outcome: Outcome, moment: Moment, parts: int, retain_graph: bool = False
+    ) -> None:
+        """Add the gradient of one of `parts` micro-batches, after a check."""
+        check_terms(self, side, batch, outcome, moment)
+        total = torch.stack(list(outcome.terms.values())).sum() / parts
+        total.backward(inputs=list(self.player(side).network.parameters()), retain_graph=retain_graph)
+
+    def _finish(self, side: Side, outcomes: list[Outcome], moment: Moment) -> Turn:
+        """Check and clip the gradient, whose norm is reported before clipping; average the terms."""
+        network = self.player(side).network
+        gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+        norm = torch.nn.utils.get_total_norm(gradients.values())
+        if not math.isfinite(norm.item()):
+            name = next((n for n, g in gradients.items() if not g.isfinite().all()), "sum of squares")
+            raise NotFiniteError(f"step {moment.step}: the {side}'s gradient of '{name}' is not finite")
+        if self.clip_gradients:
+            torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_gradients, norm)
+        terms = {k: sum(o.terms[k].item() for o in outcomes) / len(outcomes) for k in outcomes[0].terms}
+        return Turn(terms, norm.item(), outcomes)
 
     def _prepared(self, critic: Critic, moment: Moment) -> Critic:
         """The critic behind the augmentation; its logits in fp32 (or better) whatever the network computes in."""
@@ -224,26 +277,14 @@ class Game:
 
         return prepared
 
-    def _due(self, side: Side, moment: Moment) -> list[Penalty]:
-        return [p for p in self.penalties if p.side == side and moment.step % p.every == 0]
+    def _due(self, moment: Moment, *sides: Side) -> list[Penalty]:
+        return [p for p in self.penalties if p.side in sides and moment.step % p.every == 0]
 
-    def _penalise(self, penalties: Sequence[Penalty], name: str, match: Match, moment: Moment) -> Terms:
+    def _penalise(self, side: Side, name: str, match: Match, moment: Moment) -> Terms:
         return {
             f"{name}/{type(p).__name__}": value_at(p.weight, moment.progress) * p.every * p(match).mean()
-            for p in penalties
+            for p in self._due(moment, side)
         }
-
-    def _finish_gradient(self, side: Side, moment: Moment) -> float:
-        """Check and clip the gradient; return its norm before clipping."""
-        gradients = {n: p.grad for n, p in self.player(side).network.named_parameters() if p.grad is not None}
-        total = torch.nn.utils.get_total_norm(gradients.values())
-        if not math.isfinite(total.item()):
-            name = next((n for n, g in gradients.items() if not g.isfinite().all()), "sum of squares")
-            raise NotFiniteError(f"step {moment.step}: the {side}'s gradient of '{name}' is not finite")
-        if self.clip_gradients:
-            parameters = self.player(side).network.parameters()
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_gradients, total)
-        return total.item()
 
 
 def differentiable(images: Tensor) -> Tensor:
@@ -252,9 +293,9 @@ def differentiable(images: Tensor) -> Tensor:
 
 
 @contextmanager
-def kept_buffers(network: nn.Module) -> Iterator[None]:
-    """Undo what forward passes do to a network's buffers (batch statistics, power iterations)."""
-    saved = [(buffer, buffer.clone()) for buffer in network.buffers()]
+def kept_buffers(*networks: nn.Module) -> Iterator[None]:
+    """Undo what forward passes do to networks' buffers (batch statistics, power iterations)."""
+    saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
     try:
         yield
     finally:

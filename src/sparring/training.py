@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sparring import checkpoint
 from sparring.build import build_ema, build_game, build_turns
@@ -21,6 +20,7 @@ from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
 from sparring.game import Batch, Game, Moment, Turn, kept_buffers
 from sparring.losses import equilibrium
+from sparring.penalties import Side
 from sparring.pictures import picture, save_image
 from sparring.progress import Progress
 from sparring.readings import read_turns
@@ -117,7 +117,7 @@ def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -
 def check_fit(game: Game, data: Data, device: torch.device) -> None:
     """Raise UserError unless the generator makes samples of the data's shape and the discriminator takes them."""
     batch = {name: t.to(device) for name, t in {**data.batch(torch.arange(2) % len(data)), **game.task.draw(2)}.items()}
-    with torch.no_grad(), kept_buffers(game.generator.network), kept_buffers(game.discriminator.network):
+    with torch.no_grad(), kept_buffers(game.generator.network, game.discriminator.network):
         made = game.task.generate(game.generator.network, batch)
         for match in game.task.matches(game.discriminator.network, batch, made).values():
             if match.fake.shape != match.real.shape:
@@ -146,24 +146,18 @@ def _go_on(run: Run, recipe: Recipe, data: Data, state: State, trust: bool) -> N
 def _loop(
     run: Run, recipe: Recipe, data: Data, state: State, stop: threading.Event, progress: Progress, trust: bool
 ) -> None:
-    game, turns, ema = state.game, build_turns(recipe, trust), build_ema(recipe, trust)
-    feed = Feed(recipe, data, state)
+    take_step = Stepper(recipe, data, state, trust)
     start = time.perf_counter() - state.seconds
     saved_at, pictured = state.seconds, int(progress_of(recipe, state) * recipe.pictures)
     if state.step == 0:
         take_picture(run, data, state)
     share, stopping = progress_of(recipe, state), False
     while share < 1 and not stopping:
-        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # 0: the first process
-        taken = turns(game, feed.next_batches, Moment(state.step, share))
-        if ema is not None and state.average is not None:
-            seen = state.step * recipe.batch_size
-            ema.update(state.average, game.generator.network, seen, recipe.batch_size)
-        state.step += 1
+        turns = take_step(share)
         state.seconds = time.perf_counter() - start
         share = progress_of(recipe, state)
         if state.step % recipe.log_every == 0 or share >= 1:
-            row = log_row(state, taken, share)
+            row = log_row(state, turns, share)
             run.append(row)
             progress.show(row)
         if int(share * recipe.pictures) > pictured or share >= 1:
@@ -177,18 +171,29 @@ def _loop(
             saved_at = state.seconds
 
 
-class Feed:
-    """Batches of the run: the sampler's next real samples with fresh latents, cut into micro-batches."""
+class Stepper:
+    """Takes one step of the run at a call: seeds, turns, average. Batches are cut into micro-batches."""
 
-    def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
+    def __init__(self, recipe: Recipe, data: Data, state: State, trust: bool = False) -> None:
         self.recipe, self.data, self.state = recipe, data, state
+        self.turns, self.ema = build_turns(recipe, trust), build_ema(recipe, trust)
         self.sampler = Sampler(len(data), recipe.seed)
         self.device = next(state.game.generator.network.parameters()).device
 
+    def __call__(self, progress: float) -> dict[Side, Turn]:
+        state, recipe = self.state, self.recipe
+        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # 0: the first process
+        turns = self.turns(state.game, self.next_batches, Moment(state.step, progress))
+        if self.ema is not None and state.average is not None:
+            seen = state.step * recipe.batch_size
+            self.ema.update(state.average, state.game.generator.network, seen, recipe.batch_size)
+        state.step += 1
+        return turns
+
     def next_batches(self) -> list[Batch]:
+        """The next real samples in the sampler's order, with fresh latents."""
         count = self.recipe.batch_size
-        batch: dict[str, Tensor] = self.data.batch(self.sampler.take(self.state.position, count))
-        batch |= self.state.game.task.draw(count)
+        batch = {**self.data.batch(self.sampler.take(self.state.position, count)), **self.state.game.task.draw(count)}
         self.state.position += count
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         part = count // self.recipe.micro_batches

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sparring.game import Batch, Game, Moment, NextBatches, Outcome, Turn
     from sparring.penalties import Side
 
-__all__ = ["Alternating", "GeneratorFirst", "Simultaneous", "Unrolled"]
+__all__ = ["Alternating", "Simultaneous", "Unrolled"]
 
 
 @dataclass(frozen=True)
@@ -40,35 +40,16 @@ class Alternating:
 
 
 @dataclass(frozen=True)
-class GeneratorFirst:
-    """The generator's turn, then the discriminator judges the very images it made: one generator forward less."""
-
-    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
-        batches = next_batches()
-        generator = game.take_turn("generator", batches, moment)
-        made = iter([{k: v.detach() for k, v in o.made.items()} for o in generator.outcomes])
-        discriminator = game.take_turn(
-            "discriminator",
-            batches,
-            moment,
-            lambda batch, moment: game.discriminator_outcome(batch, moment, made=next(made)),
-        )
-        return {"discriminator": discriminator, "generator": generator}
-
-
-@dataclass(frozen=True)
 class Simultaneous:
-    """Both gradients are taken at the same point, then both players step.
+    """Both gradients are taken at the same point, from the same images and logits; then both players step.
 
-    Source: Mescheder et al. 2017, algorithm 1.
+    This is what the usual notebook loop computes, where the generator steps first and the discriminator then judges
+    the images that were made before that step: its own weights are still those that the generator played against. It
+    needs one forward pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1.
     """
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
-        batches = next_batches()
-        turns: dict[Side, Turn] = {
-            "discriminator": game.accumulate("discriminator", batches, moment),
-            "generator": game.accumulate("generator", batches, moment),
-        }
+        turns = game.accumulate_both(next_batches(), moment)
         for side in turns:
             game.update(side, moment)
         return turns
