@@ -26,7 +26,7 @@ TINY = {
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 20 steps on digits. It is shared: take `run_copy` to change it."""
-    from sparring.train import train
+    from sparring import train
 
     return train("digits", out=tmp_path_factory.mktemp("tiny") / "run", **TINY)
 
@@ -34,7 +34,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_points_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 20 steps on the ring of Gaussians. It is shared."""
-    from sparring.train import train
+    from sparring import train
 
     return train("digits", out=tmp_path_factory.mktemp("points") / "run", **{**TINY, "data": "ring"})
 

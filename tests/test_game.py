@@ -18,6 +18,7 @@ from sparring.game import Game, Match, Moment, Player
 from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from sparring.penalties import R1, R2, GradientPenalty, WeightClip
+from sparring.schedules import Linear
 from sparring.tasks import Generate
 from sparring.turns import Alternating, Simultaneous, Unrolled
 
@@ -271,7 +272,7 @@ def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
 
 
 def test_the_learning_rate_follows_its_schedule() -> None:
-    game = small_game(learning_rate=lambda progress: 1 - progress)
+    game = small_game(learning_rate=Linear(1, 0))
     game.take_turn("generator", [batch_of()], Moment(step=3, progress=0.25))
     assert game.generator.optimizer.param_groups[0]["lr"] == pytest.approx(0.075)
 

@@ -22,7 +22,7 @@ def test_frechet_known_value() -> None:
 def test_frechet_of_a_shift_and_a_scale() -> None:
     x = np.random.RandomState(0).randn(500, 3)
     assert frechet(x, x) == pytest.approx(0, abs=1e-9)
-    assert frechet(x, x + [3, 0, 4]) == pytest.approx(25)
+    assert frechet(x, x + np.array([3, 0, 4])) == pytest.approx(25)
     # scaling by a: |m|^2 (a - 1)^2 + tr(C) (a - 1)^2
     expected = 4 * (np.square(x.mean(0)).sum() + np.trace(np.cov(x, rowvar=False)))
     assert frechet(x, 3 * x) == pytest.approx(expected)

@@ -37,6 +37,15 @@ def test_generator(kind: Any, shape: tuple[int, ...]) -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+@pytest.mark.parametrize("options", [{"refine": 1}, {"refine": 1, "batch_norm": False}, {"most": 4}])
+def test_options_of_the_convolutional_generator(options: dict[str, Any]) -> None:
+    network = DCGANGenerator(7, (3, 16, 24), width=4, **options)
+    samples = network(torch.randn(5, 7))
+    assert samples.shape == (5, 3, 16, 24)
+    samples.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", DISCRIMINATORS)

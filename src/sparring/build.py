@@ -13,6 +13,7 @@ from sparring.errors import UserError
 from sparring.game import Game, Player, Task, TurnRule
 from sparring.penalties import Constraint, Penalty
 from sparring.recipe import Recipe
+from sparring.schedules import check_scheduled
 from sparring.seeds import derive_seed
 
 
@@ -44,9 +45,11 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
         UserError: a component's text is wrong, or it does not fit the data.
     """
     extras = make_all(recipe.penalties, penalties, schedules, trust=trust)
-    for extra in extras:
-        if not isinstance(extra, (Penalty, Constraint)):
-            raise UserError(f"penalties: {extra!r} is neither a penalty nor a constraint")
+    strange = [extra for extra in extras if not isinstance(extra, (Penalty, Constraint))]
+    if strange:
+        raise UserError(f"penalties: {strange[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
+    learning_rate = make(recipe.learning_rate, schedules, trust=trust)
+    check_scheduled("recipe", "learning_rate", learning_rate, low=0)
     generator = build_generator(recipe, form, trust).to(device)
     discriminator = build_discriminator(recipe, form, trust).to(device)
     optimizer = make(recipe.generator_optimizer, optimizers, trust=trust)
@@ -59,7 +62,7 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
         penalties=[e for e in extras if isinstance(e, Penalty)],
         constraints=[e for e in extras if isinstance(e, Constraint)],
         augment=make(recipe.augment, augment, schedules, trust=trust) if recipe.augment.strip() else None,
-        learning_rate=make(recipe.learning_rate, schedules, trust=trust),
+        learning_rate=learning_rate,
         clip_gradients=recipe.clip_gradients,
         autocast=autocast(find_precision(recipe.precision, device), device),
     )

@@ -38,10 +38,15 @@ class Manifest:
     sha256: str
     """of the safetensors file"""
 
+    def plausible(self) -> bool:
+        """Do all values have the right type?"""
+        numbers = (self.seconds, self.position, 0.0 if self.score is None else self.score)
+        return all(isinstance(n, (int, float)) for n in numbers) and isinstance(self.sha256, str)
+
 
 def stem(step: int) -> str:
     """The name of a step's files, without their ending."""
-    return f"step-{step:09d}"
+    return f"step-{step:09d}" if isinstance(step, int) else f"no step: {step!r}"
 
 
 def write_atomically(path: Path, content: bytes, mend: str) -> None:
@@ -78,7 +83,10 @@ def manifests(folder: Path) -> list[Manifest]:
     found = []
     for path in sorted(folder.glob("step-*.json")):
         try:
-            found.append(Manifest(**json.loads(path.read_text(encoding="utf-8"))))
+            manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+            if stem(manifest.step) != path.stem or not manifest.plausible():
+                raise ValueError("it holds other values than a checkpoint's")
+            found.append(manifest)
         except (ValueError, TypeError, OSError) as error:
             raise UserError(
                 f"the checkpoint {path} is damaged ({error}); remove it, to go on from the one before"
@@ -109,16 +117,22 @@ def remove(folder: Path, manifest: Manifest) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state as `index/name` -> tensor."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}/{n}": v for i, values in state.items() for n, v in values.items() if isinstance(v, Tensor)}
+    """An optimiser's state as `kind/index/name` -> tensor."""
+    kind, state = type(optimizer).__name__, optimizer.state_dict()["state"]
+    return {f"{kind}/{i}/{n}": v for i, values in state.items() for n, v in values.items() if isinstance(v, Tensor)}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Put back what `optimizer_tensors` gave, or say that it belongs to another recipe."""
+    kind = type(optimizer).__name__
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split("/", 1)
+        saved, index, name = key.split("/")
+        if saved != kind:
+            raise UserError(
+                f"the checkpoint does not fit the recipe: {what} was {saved}, the recipe says {kind}; put back the "
+                "recipe.toml that the run began with"
+            )
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -26,19 +26,26 @@ Next: sparring sample {run} --count 100 --out more.png     more of its samples
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
+    def refuse(self, unknown: str) -> NoReturn:
+        """Name an argument that no option takes, and the option that it is nearest to."""
+        if not unknown.startswith("-"):
+            self.error(f"{unknown!r} is one argument too many")
         options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-        if message.startswith("unrecognized arguments: --"):
-            message = f"no option {unknown}: {did_you_mean(unknown.split('=')[0], options)}"
+        self.error(f"no option {unknown}: {did_you_mean(unknown.split('=')[0], options)}")
+
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0 done, 1 training failed, 2 the user's mistake, 130 interrupted."""
     try:
-        chosen = _parser().parse_args(arguments)
-        return int(chosen.command(chosen) or DONE)
+        chosen, unknown = _parser().parse_known_args(arguments)
+        if unknown:
+            chosen.parser.refuse(unknown[0])
+        status = int(chosen.command(chosen) or DONE)
+        sys.stdout.flush()  # a reader that went away is noticed here
+        return status
     except UserError as error:
         print(f"sparring: {error}", file=sys.stderr)
         return MISTAKE
@@ -71,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(commands: Any, name: str, command: Any, about: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, parser=parser)
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,14 +47,21 @@ def check_number(
         limits += f"{' and ' if limits else ''}at most {high:g}"
     allowed = f"{kind}{', ' if limits else ''}{limits}"
     numeric = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    largest = 1e15 if whole else sys.float_info.max  # whole numbers beyond that are no sizes, steps or seeds
     if (
         not numeric
         or not isinstance(value, (int, float))
-        or not math.isfinite(value)
+        or not -largest <= value <= largest
         or not low <= value <= high
         or (open_low and value == low)
     ):
-        raise UserError(f"{owner}: {name}={value!r} must be {allowed}")
+        raise UserError(f"{owner}: {name}={shortened(repr(value))} must be {allowed}")
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Text for a message of one line: without line breaks, cut in the middle if it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 4 :]}"
 
 
 def check_choice(owner: str, name: str, value: object, allowed: Iterable[str]) -> None:
@@ -61,6 +69,15 @@ def check_choice(owner: str, name: str, value: object, allowed: Iterable[str]) -
     choices = list(allowed)
     if value not in choices:
         raise UserError(f"{owner}: {name}={value!r}; {did_you_mean(str(value), choices)}")
+
+
+def existing_path(text: str) -> Path | None:
+    """The path that a user wrote, if there is something there; `~` is the home folder."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # longer than names may be, nobody's home, a zero byte
+        return None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from sparring.errors import UserError, check_choice, check_number, did_you_mean
+from sparring.errors import UserError, check_choice, check_number, did_you_mean, existing_path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,6 +65,10 @@ class Recipe:
             if hints[f.name] is str:
                 if not isinstance(value, str):
                     raise UserError(f"recipe: {f.name}={value!r} must be text, such as {f.default!r}")
+                try:
+                    value.encode()
+                except UnicodeEncodeError:
+                    raise UserError(f"recipe: {f.name}={value!r} is not text that can be written") from None
             else:
                 whole = hints[f.name] is int
                 limits = {"low": f.metadata["low"], "open_low": f.metadata["open_low"]}
@@ -110,7 +114,8 @@ def parse_recipe(text: str, source: str) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source} is not TOML: {error}") from error
-    values = {k: float(v) if type(v) is int and isinstance(_default(k), float) else v for k, v in values.items()}
+    floats = {f.name for f in dataclasses.fields(Recipe) if isinstance(f.default, float)}
+    values = {k: float(v) if k in floats and type(v) is int and abs(v) < 1e15 else v for k, v in values.items()}
     try:
         budget = {"steps": 0} if values.get("minutes") and "steps" not in values else {}
         return Recipe(**{**values, **budget})
@@ -128,13 +133,18 @@ def load_recipe(name: str) -> Recipe:
     folder = resources.files("sparring") / "recipes"
     if name in recipe_names():
         return parse_recipe((folder / f"{name}.toml").read_text(encoding="utf-8"), name)
-    path = Path(name).expanduser()
-    if path.suffix != ".toml" and not path.is_file():
+    path = existing_path(name)
+    if path is None:
         raise UserError(f"no recipe {name!r}: {did_you_mean(name, recipe_names())}, or a .toml file")
+    return read_recipe_file(path)
+
+
+def read_recipe_file(path: Path) -> Recipe:
+    """The recipe in a TOML file."""
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"), name)
+        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {name} cannot be read: {error}") from error
+        raise UserError(f"recipe {path} cannot be read: {error}") from error
 
 
 def recipe_names() -> list[str]:
@@ -146,7 +156,3 @@ def recipe_names() -> list[str]:
 def field_names() -> list[str]:
     """The fields of a recipe, in order."""
     return [f.name for f in dataclasses.fields(Recipe)]
-
-
-def _default(name: str) -> object:
-    return next((f.default for f in dataclasses.fields(Recipe) if f.name == name), None)

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from sparring.checkpoint import write_atomically
 from sparring.data.samples import Data, Form
 from sparring.errors import UserError, writing
-from sparring.recipe import Recipe, parse_recipe
+from sparring.recipe import Recipe, read_recipe_file
 
 Row = dict[str, Any]
 
@@ -85,16 +85,18 @@ class Run:
         self.write("recipe.toml", recipe.to_toml())
 
     def read_recipe(self) -> Recipe:
-        path = self.path / "recipe.toml"
-        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
+        return read_recipe_file(self.path / "recipe.toml")
 
     def read_data(self) -> tuple[str, Form]:
         """(the data's hash, its form)."""
         path = self.path / "data.json"
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
-            form: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["form"].items()}
-            return saved["digest"], Form(**form)
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["form"].items()}
+            form = Form(**values)
+            if not form.shape or not all(isinstance(n, int) and n > 0 for n in form.shape):
+                raise ValueError(f"shape {form.shape!r}")
+            return str(saved["digest"]), form
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
 
@@ -116,21 +118,37 @@ class Run:
 
     def rows(self) -> list[Row]:
         """The log's rows of numbers, one a step, in order; where a resumed run repeated steps, the later rows."""
+        return [row for _, row in sorted({r["step"]: r for r in self.entries() if "event" not in r}.items())]
+
+    def entries(self) -> list[Row]:
+        """All whole rows of the log as they were written, events too.
+
+        Raises:
+            UserError: a row is damaged.
+        """
         if not self.log.exists():
             return []
-        text = self.log.read_text(encoding="utf-8")
-        rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-        return [row for _, row in sorted({row["step"]: row for row in rows if "event" not in row}.items())]
+        content = self.log.read_bytes()
+        entries = []
+        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                    raise ValueError("it is not a row with a step")
+            except ValueError as error:  # what is not JSON or not text is one, too
+                raise UserError(f"{self.log}, line {number} is damaged ({error}); remove the line") from error
+            entries.append(row)
+        return entries
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second trainer away; the system lifts the lock when the process ends, however it ends."""
         lock = FileLock(self.path / "lock")
-        try:
-            with writing(self.path, self.mend):
+        with writing(self.path, self.mend):
+            try:
                 lock.acquire(blocking=False)
-        except Timeout:
-            raise UserError(f"{self.path} is being trained by another process; wait for it, or stop it") from None
+            except Timeout:
+                raise UserError(f"{self.path} is being trained by another process; wait for it, or stop it") from None
         try:
             yield
         finally:

@@ -7,18 +7,19 @@ may be steps or minutes, so that one recipe serves a short and a long run alike.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TypeAlias
 
 from sparring.errors import check_number
 
 __all__ = ["Constant", "Cosine", "Linear"]
 
 
-@runtime_checkable
-class Schedule(Protocol):
+class Schedule(ABC):
     """Progress in [0, 1] -> a number."""
 
+    @abstractmethod
     def __call__(self, progress: float) -> float: ...
 
 
@@ -38,7 +39,7 @@ def check_scheduled(owner: str, name: str, scheduled: object, *, low: float) -> 
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Schedule):
     """The same number throughout."""
 
     value: float = 1.0
@@ -51,7 +52,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class _Ramp:
+class _Ramp(Schedule):
     """From `start` to `end` between the shares `begin` and `finish` of the run; constant before and after."""
 
     start: float = 1.0

@@ -53,8 +53,10 @@ class State:
         restore_network(self.game.discriminator.network, under("discriminator", tensors), "discriminator")
         if self.average is not None:
             restore_network(self.average, under("average", tensors), "average")
-        restore_optimizer(self.game.generator.optimizer, under("generator_optimizer", tensors))
-        restore_optimizer(self.game.discriminator.optimizer, under("discriminator_optimizer", tensors))
+        restore_optimizer(self.game.generator.optimizer, under("generator_optimizer", tensors), "generator_optimizer")
+        restore_optimizer(
+            self.game.discriminator.optimizer, under("discriminator_optimizer", tensors), "discriminator_optimizer"
+        )
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
 
     def save(self, run: Run, score: float | None, keep: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from sparring.data import Data
@@ -53,7 +52,7 @@ Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {
 def last_scores(run: Run) -> dict[str, float]:
     """The scores of the last checkpoint that was logged."""
     found: dict[str, float] = {}
-    for row in map(json.loads, run.log.read_text(encoding="utf-8").splitlines()):
+    for row in run.entries():
         if row.get("event") == "checkpoint":
             found = {n: v for n, v in row.items() if n not in ("step", "seconds", "event")}
     return found

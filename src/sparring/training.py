@@ -99,6 +99,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
                 + (f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}")
             )
         run.clean_up()
+        run.rows()  # a damaged log is told now, not after hours
         run.write_recipe(recipe)
         run.append({"step": state.step, "seconds": state.seconds, "event": "resumed"})
         _go_on(run, recipe, data, state, trust)

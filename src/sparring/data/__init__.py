@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from sparring.data.files import load_csv, load_folder, load_npz
 from sparring.data.points import POINT_SETS
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data, Form, Mixture
 from sparring.data.sets import load_digits, load_mnist
-from sparring.errors import UserError, did_you_mean
+from sparring.errors import UserError, check_number, did_you_mean, existing_path
 
 __all__ = ["Data", "Form", "Mixture", "Sampler", "load_data"]
 
@@ -27,6 +26,7 @@ def load_data(spec: str, size: int = 0) -> Data:
     Raises:
         UserError: no such data, nothing readable in it, or shapes that do not fit together.
     """
+    check_number("data", "size", size, low=0, high=4096, whole=True)
     if spec in SETS:
         data = SETS[spec]()
         if size and size not in data.form.shape[1:]:
@@ -34,8 +34,8 @@ def load_data(spec: str, size: int = 0) -> Data:
                 f"data '{spec}' has its own size {list(data.form.shape)}; size={size} is for folders of images"
             )
         return data
-    path = Path(spec).expanduser()
-    if not path.exists():
+    path = existing_path(spec)
+    if path is None:
         raise UserError(f"no data {spec!r}: {did_you_mean(spec, SETS)}, or the path of a folder, .npz or .csv")
     if path.is_dir():
         return load_folder(path, size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -19,6 +18,7 @@ from sparring.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 MOST_BROKEN = 0.1
+LARGEST = 1e30  # larger numbers are mistakes, and their squares leave float32
 
 
 def load_folder(folder: Path, size: int = 0) -> Data:
@@ -91,22 +91,29 @@ def load_npz(path: Path) -> Data:
     The samples are the array called images, samples, x or arr_0, else the only one that is not labels (labels, y).
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is a single array; write it with numpy.savez(path, images=...)")
+        with archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is not an .npz of plain arrays ({error}); write it with numpy.savez") from error
     labels = next((arrays.pop(n) for n in ("labels", "label", "y") if n in arrays), None)
-    names = [n for n in ("images", "samples", "x", "arr_0") if n in arrays] or list(arrays)
-    if not names or (len(names) > 1 and names[0] not in ("images", "samples", "x", "arr_0")):
+    usual: list[str] = [name for name in ("images", "samples", "x", "arr_0") if name in arrays]
+    names: list[str] = [*usual[:1]] or [*arrays]
+    if len(names) != 1:
         raise UserError(f"{path} holds {sorted(arrays) or 'no samples'}; call the array of samples 'images'")
     samples = arrays[names[0]]
-    if len(samples) == 0 or samples.dtype.kind not in "uif" or samples.ndim not in (2, 3, 4):
+    fits = samples.ndim in (3, 4) or (samples.ndim == 2 and samples.shape[1] >= 2)
+    if not fits or samples.size == 0 or samples.dtype.kind not in "uif":
         raise UserError(
             f"{path}: '{names[0]}' has shape {list(samples.shape)} and type {samples.dtype}; allowed are images "
-            "[N, H, W] or [N, H, W, C] and points [N, D] of numbers"
+            "[N, H, W] or [N, H, W, C] and points [N, D] of numbers, D at least 2"
         )
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
-        raise UserError(f"{path}: '{names[0]}' holds NaN or infinity; remove those samples")
+    if samples.dtype.kind == "f" and not (np.abs(samples) < LARGEST).all():
+        raise UserError(f"{path}: '{names[0]}' holds NaN, infinity or huge values; remove those samples")
     targets, classes = _npz_labels(path, labels, len(samples))
     if samples.ndim == 2:
         return point_data(str(path), torch.from_numpy(samples.astype(np.float32)), targets, classes)
@@ -153,7 +160,11 @@ def load_csv(path: Path) -> Data:
             if number == 1:
                 continue
             raise UserError(f"{path}, row {number}: {row!r} is not a row of numbers") from None
-        if not all(map(math.isfinite, values)) or (points and len(values) != len(points[0])) or len(values) < 2:
+        if (
+            not all(abs(value) < LARGEST for value in values)
+            or (points and len(values) != len(points[0]))
+            or len(values) < 2
+        ):
             wanted = f"{len(points[0])} finite numbers" if points else "two finite numbers or more"
             raise UserError(f"{path}, row {number}: {row!r} must be {wanted}")
         points.append(values)

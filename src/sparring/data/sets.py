@@ -8,6 +8,7 @@ import os
 import urllib.error
 import urllib.request
 import zlib
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,8 @@ def load_mnist(split: Literal["train", "test"] = "train") -> Data:
     prefix = "train" if split == "train" else "t10k"
     images = read_idx(_mnist_file(f"{prefix}-images-idx3-ubyte.gz"))
     labels = read_idx(_mnist_file(f"{prefix}-labels-idx1-ubyte.gz"))
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        raise UserError(f"mnist: images {list(images.shape)} and labels {list(labels.shape)} do not belong together")
     return image_data("mnist", torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)), DIGITS)
 
 
@@ -92,7 +95,7 @@ def download(urls: list[str], target: Path, md5: str) -> None:
             with urllib.request.urlopen(url, timeout=30) as answer:
                 content = answer.read()
             found = hashlib.md5(gzip.decompress(content), usedforsecurity=False).hexdigest()
-        except (urllib.error.URLError, OSError, EOFError, ValueError, zlib.error) as error:
+        except (urllib.error.URLError, HTTPException, OSError, EOFError, ValueError, zlib.error) as error:
             problems.append(f"{url}: {getattr(error, 'reason', error)}")
             continue
         if found != md5:
