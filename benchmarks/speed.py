@@ -101,7 +101,11 @@ def main() -> None:
     data = load_data("mnist")
     plain = notebook_loop(data)  # before `prepare`, but flushing denormals holds for the whole process
     prepare(torch.device("cpu"))
-    loops = {"notebook, fp32": plain, "sparring, fp32": our_loop(data, "fp32"), "sparring, bf16": our_loop(data, "bf16")}
+    loops = {
+        "notebook, fp32": plain,
+        "sparring, fp32": our_loop(data, "fp32"),
+        "sparring, bf16": our_loop(data, "bf16"),
+    }
     rates: dict[str, list[float]] = {name: [] for name in loops}
     for block in range(chosen.blocks + 1):
         for name, step in loops.items():
@@ -113,7 +117,9 @@ def main() -> None:
     base = statistics.median(rates["notebook, fp32"])
     for name, values in rates.items():
         median = statistics.median(values)
-        print(f"{name:16} {median:9,.0f} images/s (from {min(values):,.0f} to {max(values):,.0f})  {median / base:.2f}x")
+        print(
+            f"{name:16} {median:9,.0f} images/s (from {min(values):,.0f} to {max(values):,.0f})  {median / base:.2f}x"
+        )
 
 
 if __name__ == "__main__":

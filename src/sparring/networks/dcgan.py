@@ -56,7 +56,7 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Strided convolutions with LeakyReLU that halve the image -> one logit each.
+    """Strided convolutions with LeakyReLU that halve the image down to 2x2 or 3x3 -> one logit each.
 
     No batch normalisation, so samples stay independent and gradient penalties are what they say.
     """
@@ -74,7 +74,7 @@ class DCGANDiscriminator(nn.Module):
         check_number("DCGANDiscriminator", "width", width, low=1, whole=True)
         check_number("DCGANDiscriminator", "most", most, low=1, whole=True)
         check_number("DCGANDiscriminator", "slope", slope, low=0, high=1)
-        sizes = halvings(shape)
+        sizes = halvings(shape, smallest=2)
         channels = [shape[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
         layers: list[nn.Module] = []
         for before, after in zip(channels, channels[1:]):

@@ -23,7 +23,7 @@ def halvings(shape: Sequence[int], smallest: int = 4) -> list[tuple[int, int]]:
     if len(shape) != 3:
         raise UserError(f"a convolutional network needs images [C, H, W], the data has shape {list(shape)}; use an MLP")
     height, width = shape[1:]
-    if min(height, width) < 2 * smallest:
+    if min(height, width) < 8:
         raise UserError(f"images of {height}x{width} are too small for a DCGAN, which takes 8x8 and up; use an MLP")
     sizes = [(height, width)]
     while min(sizes[-1]) // 2 >= smallest:
