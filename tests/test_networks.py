@@ -46,6 +46,12 @@ def test_options_of_the_convolutional_generator(options: dict[str, Any]) -> None
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+def test_width_is_the_number_of_channels_before_the_last_layer() -> None:
+    convolutions = [m for m in DCGANGenerator(7, (1, 32, 32), width=8, most=16).modules() if hasattr(m, "out_channels")]
+    assert [m.in_channels for m in convolutions] == [16, 16, 8]
+    assert convolutions[-1].out_channels == 1
+
+
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", DISCRIMINATORS)

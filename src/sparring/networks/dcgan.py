@@ -36,12 +36,12 @@ class DCGANGenerator(nn.Module):
         check_number("DCGANGenerator", "most", most, low=1, whole=True)
         sizes = halvings(shape)[::-1]
         check_number("DCGANGenerator", "refine", refine, low=0, high=len(sizes) - 1, whole=True)
-        channels = [min(width * 2**level, most) for level in range(len(sizes))][::-1]
+        channels = [min(width * 2**level, most) for level in range(len(sizes) - 1)][::-1]
         self.base = (channels[0], *sizes[0])
         self.project = nn.Linear(latent_size, math.prod(self.base), bias=not batch_norm)
         layers: list[nn.Module] = [*_after(channels[0], batch_norm)]
         for level, (small, large) in enumerate(zip(sizes, sizes[1:])):
-            last = level == len(sizes) - 2
+            last = level == len(channels) - 1
             if level < refine:
                 same = nn.Conv2d(channels[level], channels[level], 3, 1, 1, bias=not batch_norm)
                 layers += [same, *_after(channels[level], batch_norm)]
