@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Small networks gain little by a second thread, and lose much where other programs keep the cores busy. The tests'
+# subprocesses inherit this, so that their bits are those of the tests' own process. It must stand before torch.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from sparring.cli import main
 

@@ -1,0 +1,108 @@
+"""What a run leaves behind, and what one sees while it trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import sparring
+from sparring.losses import Hinge, LeastSquares, Minimax, RelativisticPairing, Wasserstein
+from sparring.progress import Progress
+from sparring.readings import accuracy
+from sparring.recipe import Recipe
+from sparring.run import Run
+
+TINY = {
+    "generator": "MLPGenerator(hidden=(16,))",
+    "discriminator": "MLPDiscriminator(hidden=(16,))",
+    "penalties": "R1(weight=1, every=2)",
+    "steps": 30,
+    "batch_size": 16,
+    "log_every": 10,
+    "pictures": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sparring.train("digits", out=tmp_path_factory.mktemp("runs") / "tiny", **TINY)
+
+
+def test_the_log(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    numbers = [row for row in rows if "event" not in row]
+    assert [row["step"] for row in numbers] == [10, 20, 30]
+    assert all(a["seconds"] <= b["seconds"] for a, b in zip(rows, rows[1:]))
+    expected = {"loss/discriminator", "loss/generator", "accuracy", "logit/real", "logit/fake", "gradient/generator"}
+    assert all(expected <= set(row) for row in numbers)
+    assert rows[-1]["event"] == "checkpoint"
+    assert rows[-1]["sliced_wasserstein"] > 0
+
+
+def test_the_penalty_is_a_term_of_its_own(tmp_path: Path) -> None:
+    path = sparring.train("digits", out=tmp_path / "run", **{**TINY, "penalties": "R1(weight=1)"})
+    row = Run.open(path).rows()[-1]
+    assert row["term/discriminator/adversarial/R1"] > 0
+
+
+def test_the_pictures(run: Path) -> None:
+    names = sorted(p.name for p in (run / "samples").iterdir())
+    assert names == [f"step-{step:09d}.png" for step in (0, 10, 20, 30)]
+    first, last = (Image.open(run / "samples" / name) for name in (names[0], names[-1]))
+    assert first.size == last.size
+    assert min(first.size) > 500
+    assert first.tobytes() != last.tobytes()
+
+
+def test_the_summary_shows_the_plots(run: Path) -> None:
+    text = (run / "summary.md").read_text()
+    assert "](curves.png)" in text
+    assert "](samples/step-000000030.png)" in text
+    assert "30 steps" in text
+    with Image.open(run / "curves.png") as curves:
+        assert curves.size > (500, 500)
+
+
+def test_the_environment_is_written_down(run: Path) -> None:
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert environment["threads"] == torch.get_num_threads()
+    assert Run.open(run).read_recipe().precision in ("fp32", "bf16")
+
+
+def test_nothing_is_pickled(run: Path) -> None:
+    assert {p.suffix for p in (run / "checkpoints").iterdir()} == {".json", ".safetensors"}
+
+
+def test_the_same_seed_gives_the_same_samples_and_more_of_them(run: Path) -> None:
+    generator = sparring.load(run)
+    few, many = generator.sample(5, seed=7), generator.sample(300, seed=7)
+    assert few.shape == (5, 1, 8, 8)
+    assert few.dtype == torch.float32
+    assert few.abs().max() <= 1
+    torch.testing.assert_close(few, many[:5])
+    assert not torch.equal(few, generator.sample(5, seed=8))
+
+
+def test_what_the_progress_line_says() -> None:
+    progress = Progress(Recipe(batch_size=100), Path("run"), (1.386, 0.693), step=50, seconds=10.0)
+    row = {"step": 100, "seconds": 20.0, "progress": 0.25, "accuracy": 0.625}
+    row |= {"loss/discriminator": 1.25, "loss/generator": 0.75}
+    text = progress.describe(row)
+    assert text == "step 100 | 500 images/s | 1:00 left | D 1.25 (1.39) | G 0.75 (0.69) | accuracy 62%"
+
+
+@pytest.mark.parametrize("loss", [Minimax(), Hinge(), RelativisticPairing(), Wasserstein()], ids=repr)
+def test_accuracy(loss: sparring.losses.Loss) -> None:
+    high, low = torch.tensor([2.0, 3.0]), torch.tensor([-1.0, -2.0])
+    assert accuracy(loss, high, low) == 1
+    assert accuracy(loss, low, high) == 0
+    assert accuracy(loss, torch.tensor([2.0, -2.0]), torch.tensor([2.0, -2.0])) == 0.5
+
+
+def test_accuracy_is_counted_from_the_undecided_logit() -> None:
+    assert accuracy(LeastSquares(), torch.tensor([0.6, 0.9]), torch.tensor([0.4, 0.1])) == 1
