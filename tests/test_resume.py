@@ -14,6 +14,7 @@ import torch
 
 import sparring
 from sparring import checkpoint
+from sparring.game import Game, Moment
 from sparring.progress import Progress
 from sparring.run import Run
 
@@ -174,6 +175,25 @@ def test_nan_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     manifest = checkpoint.manifests(tmp_path / "run" / "checkpoints")[-1]
     tensors = checkpoint.load(tmp_path / "run" / "checkpoints", manifest)
     assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_no_state_that_is_not_finite_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(game: Game, side: str, moment: Moment) -> None:
+        next(game.generator.network.parameters()).data[0] = float("inf")
+
+    monkeypatch.setattr(Game, "update", spoil)  # as an optimiser's step would that overflows
+    with pytest.raises(sparring.NotFiniteError, match=r"generator/\S+' is not finite.*last good checkpoint is step 0"):
+        sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "ema": "", "steps": 1})
+
+
+def test_a_changed_environment_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "steps": 4})
+    path = run / "environment.json"
+    path.write_text(path.read_text().replace(f'"torch": "{torch.__version__}"', '"torch": "1.0"'))
+    sparring.resume(run, steps=8)
+    assert f"torch was 1.0 and is {torch.__version__}" in capsys.readouterr().err
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:

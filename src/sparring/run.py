@@ -100,6 +100,15 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
 
+    def changed_environment(self) -> list[str]:
+        """What differs from where the run began, such as "threads was 2 and is 1"."""
+        path = self.path / "environment.json"
+        try:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); copy the whole run directory again") from error
+        return [f"{k} was {before[k]} and is {v}" for k, v in environment().items() if k in before and before[k] != v]
+
     def append(self, row: Row) -> None:
         """Add a row to the log, in one write."""
         with writing(self.log, self.mend), self.log.open("a", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sparring import checkpoint
 from sparring.checkpoint import Manifest, optimizer_tensors, restore_network, restore_optimizer, under
 from sparring.data import Data
-from sparring.errors import UserError
+from sparring.errors import NotFiniteError, UserError
 from sparring.game import Game
 from sparring.metrics import count_modes, sliced_wasserstein
 from sparring.run import Run
@@ -46,6 +46,12 @@ class State:
             "discriminator_optimizer": optimizer_tensors(self.game.discriminator.optimizer),
         }
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+    def check(self) -> None:
+        """Raise NotFiniteError if any tensor is NaN or infinite, so that no such state is ever saved."""
+        bad = [name for name, tensor in self.tensors().items() if not tensor.isfinite().all()]
+        if bad:
+            raise NotFiniteError(f"step {self.step}: '{bad[0]}' is not finite after the players' turns")
 
     def restore(self, manifest: Manifest, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -101,6 +102,9 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         run.clean_up()
         run.rows()  # a damaged log is told now, not after hours
         run.write_recipe(recipe)
+        changed = run.changed_environment()
+        if changed:
+            print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append({"step": state.step, "seconds": state.seconds, "event": "resumed"})
         _go_on(run, recipe, data, state, trust)
     return run.path
@@ -166,6 +170,7 @@ def _loop(
             take_picture(run, data, state)
         stopping = stop.is_set()
         if state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
+            state.check()
             scores = score_samples(state, data, recipe.seed)
             state.save(run, scores["sliced_wasserstein"], recipe.keep)
             run.append({"step": state.step, "seconds": state.seconds, "event": "checkpoint", **scores})
