@@ -145,7 +145,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--turns", "Alternating(n_critic=0)"], "n_critic=0 must be a whole number, at least 1"),
     (["train", "--task", "Generate(latent=Cosine())"], "Generate: latent=Cosine.*write Normal"),
     (["train", "--data", "digist"], "no data 'digist': did you mean 'digits'"),
-    (["train", "--data", "ring"], r"needs images \[C, H, W\], the data has shape \[2\]; use an MLP"),
+    (
+        ["train", "--data", "ring", "--generator", "DCGANGenerator()"],
+        r"needs images \[C, H, W\], the data has shape \[2\]; use an MLP",
+    ),
     (["train", "--data", "digits", "--size", "9"], "has its own size"),
     (["resume", "no/such/run"], "no/such/run is not a run: it has no recipe.toml"),
     (["resume", "."], "is not a run: it has no recipe.toml"),
@@ -267,8 +270,8 @@ def test_sample_from_a_chosen_checkpoint(tiny_run: Path, tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--count", "0"], "count=0 must be at least 1"),
-        (["--count", "-3"], "count=-3 must be at least 1"),
+        (["--count", "0"], "count=0 must be a whole number, at least 1"),
+        (["--count", "-3"], "count=-3 must be a whole number, at least 1"),
         (["--count", "many"], "--count: invalid int value: 'many'"),
         (["--checkpoint", "7"], "has no checkpoint '7'; there is: last, best, 0, 20"),
         (["--checkpoint", "lats"], "has no checkpoint 'lats'; there is: last, best"),
@@ -385,7 +388,7 @@ def test_a_recipe_is_not_put_on_anothers_data(run_copy: Path, refused: Refused) 
 
 
 def test_an_optimiser_that_was_changed(run_copy: Path, refused: Refused) -> None:
-    damage(run_copy / "recipe.toml", "Adam(lr=2e-3, betas=(0.5, 0.99))", "RMSprop()")
+    damage(run_copy / "recipe.toml", "Adam(lr=2e-3, betas=(0.0, 0.99))", "RMSprop()")
     assert re.search("optimi[sz]er", refused("resume", run_copy, "--steps", "22"))
 
 

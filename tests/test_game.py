@@ -256,6 +256,18 @@ def test_unrolled_refuses_an_optimizer_that_it_cannot_pass_through() -> None:
         unrolled_gradient(game, 1)
 
 
+@pytest.mark.parametrize("options", [{"constraints": [WeightClip()]}, {"clip_gradients": 1.0}])
+def test_unrolled_refuses_what_it_cannot_pass_through(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="neither WeightClip nor clip_gradients"):
+        Unrolled()(small_game(**options), lambda: [batch_of()], Moment())
+
+
+def test_two_penalties_of_a_kind_add_up() -> None:
+    once, twice = small_game(penalties=[R1(weight=5)]), small_game(penalties=[R1(weight=2), R1(weight=3)])
+    terms = [game.discriminator_outcome(batch_of(), Moment()).terms["adversarial/R1"] for game in (once, twice)]
+    torch.testing.assert_close(terms[0], terms[1])
+
+
 def test_weight_clip_acts_after_the_discriminators_steps_only() -> None:
     game = small_game(constraints=[WeightClip(limit=0.01)])
     Alternating()(game, lambda: [batch_of()], Moment())

@@ -179,7 +179,8 @@ def test_nan_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
 def test_no_state_that_is_not_finite_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(game: Game, side: str, moment: Moment) -> None:
-        next(game.generator.network.parameters()).data[0] = float("inf")
+        if side == "generator":  # whose turn is the step's last
+            next(game.generator.network.parameters()).data[0] = float("inf")
 
     monkeypatch.setattr(Game, "update", spoil)  # as an optimiser's step would that overflows
     with pytest.raises(sparring.NotFiniteError, match=r"generator/\S+' is not finite.*last good checkpoint is step 0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,23 @@ def test_the_same_seed_gives_the_same_samples_and_more_of_them(run: Path) -> Non
     assert few.abs().max() <= 1
     torch.testing.assert_close(few, many[:5])
     assert not torch.equal(few, generator.sample(5, seed=8))
+
+
+def test_rows_beyond_the_checkpoint_that_a_run_went_on_from_are_not_its_own(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for row in ({"step": 10}, {"step": 20, "old": 1}, {"step": 30}, {"step": 15, "event": "resumed"}, {"step": 20}):
+        run.append(row)
+    assert run.rows() == [{"step": 10}, {"step": 20}]
+
+
+def test_what_a_killed_process_left_is_removed(run: Path, tmp_path: Path) -> None:
+    copy = Run(Path(shutil.copytree(run, tmp_path / "copy")))
+    kept = {p.name for p in copy.path.rglob("*") if "step-000000030.png" not in p.name}
+    orphan = copy.checkpoints / "step-000000025.safetensors"
+    for path in (orphan, copy.checkpoints / "step-000000025.json.part", copy.path / "summary.md.part"):
+        path.write_text("half")
+    copy.clean_up(step=20)
+    assert {p.name for p in copy.path.rglob("*")} == kept
 
 
 def test_what_the_progress_line_says() -> None:

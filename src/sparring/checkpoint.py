@@ -40,13 +40,14 @@ class Manifest:
 
     def plausible(self) -> bool:
         """Do all values have the right type?"""
-        numbers = (self.seconds, self.position, 0.0 if self.score is None else self.score)
-        return all(isinstance(n, (int, float)) for n in numbers) and isinstance(self.sha256, str)
+        whole = isinstance(self.step, int) and isinstance(self.position, int)
+        numbers = (self.seconds, 0.0 if self.score is None else self.score)
+        return whole and all(isinstance(n, (int, float)) for n in numbers) and isinstance(self.sha256, str)
 
 
 def stem(step: int) -> str:
     """The name of a step's files, without their ending."""
-    return f"step-{step:09d}" if isinstance(step, int) else f"no step: {step!r}"
+    return f"step-{step:09d}"
 
 
 def write_atomically(path: Path, content: bytes, mend: str) -> None:
@@ -84,9 +85,11 @@ def manifests(folder: Path) -> list[Manifest]:
     for path in sorted(folder.glob("step-*.json")):
         try:
             manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
-            if stem(manifest.step) != path.stem or not manifest.plausible():
+            if not manifest.plausible() or stem(manifest.step) != path.stem:
                 raise ValueError("it holds other values than a checkpoint's")
             found.append(manifest)
+        except FileNotFoundError:
+            continue  # a trainer at work removed it just now
         except (ValueError, TypeError, OSError) as error:
             raise UserError(
                 f"the checkpoint {path} is damaged ({error}); remove it, to go on from the one before"
@@ -135,6 +138,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             )
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # a file holds contiguous tensors; fused kernels walk a weight and its moments in the same memory layout
+                values[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from sparring import __version__
 from sparring.errors import NotFiniteError, UserError, did_you_mean
-from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, recipe_names
+from sparring.recipe import DEFAULT, DEVICES, Recipe, field_names, load_recipe, recipe_names
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -110,7 +110,7 @@ def _add_sample(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples")
     parser.add_argument("--out", type=Path, required=True, help="a .png (grid), a .npy (array), else a folder of PNGs")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--device", default="auto", choices=DEVICES)
     _add_trust(parser)
 
 

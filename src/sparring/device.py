@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
-from sparring.errors import UserError
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
+from sparring.errors import UserError, check_choice
+from sparring.recipe import DEVICES
 
 
 def find_device(name: str) -> torch.device:
     """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    check_choice("device", "device", name, DEVICES)
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if has[device]))
@@ -45,8 +45,10 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
 
 
 def prepare(device: torch.device) -> None:
-    """Settings of the process: same input, same bits; and no slow denormals, which saturated networks breed."""
+    """Settings of the whole process: same input, same bits; no slow denormals, which saturated networks breed."""
     torch.set_flush_denormal(True)
     if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
         torch.use_deterministic_algorithms(True, warn_only=True)

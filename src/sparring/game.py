@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.augment import Augment
+from sparring.checks import check_terms
 from sparring.errors import NotFiniteError
 from sparring.losses import Loss
 from sparring.penalties import Constraint, Penalty, Side
@@ -281,10 +282,12 @@ class Game:
         return [p for p in self.penalties if p.side in sides and moment.step % p.every == 0]
 
     def _penalise(self, side: Side, name: str, match: Match, moment: Moment) -> Terms:
-        return {
-            f"{name}/{type(p).__name__}": value_at(p.weight, moment.progress) * p.every * p(match).mean()
-            for p in self._due(moment, side)
-        }
+        terms: Terms = {}
+        for penalty in self._due(moment, side):
+            key = f"{name}/{type(penalty).__name__}"
+            value = value_at(penalty.weight, moment.progress) * penalty.every * penalty(match).mean()
+            terms[key] = terms[key] + value if key in terms else value
+        return terms
 
 
 def differentiable(images: Tensor) -> Tensor:
@@ -301,25 +304,3 @@ def kept_buffers(*networks: nn.Module) -> Iterator[None]:
     finally:
         for buffer, before in saved:
             buffer.copy_(before)
-
-
-def check_terms(game: Game, side: Side, batch: Batch, outcome: Outcome, moment: Moment) -> None:
-    """Raise NotFiniteError if a term is NaN or infinite, naming the first tensor on its way that is."""
-    bad = [name for name, value in outcome.terms.items() if not math.isfinite(value.item())]
-    if bad:
-        value = outcome.terms[bad[0]].item()
-        raise NotFiniteError(
-            f"step {moment.step}: the {side}'s term '{bad[0]}' is {value}; "
-            f"the first tensor that is not finite: {_first_bad(game, batch, outcome)}"
-        )
-
-
-def _first_bad(game: Game, batch: Batch, outcome: Outcome) -> str:
-    """Follow the data from the batch to the logits."""
-    suspects = [(f"'{name}' of the batch", tensor) for name, tensor in batch.items()]
-    suspects += [(f"generator's parameter '{n}'", p) for n, p in game.generator.network.named_parameters()]
-    suspects += [(f"generated '{name}'", tensor) for name, tensor in outcome.made.items()]
-    suspects += [(f"discriminator's parameter '{n}'", p) for n, p in game.discriminator.network.named_parameters()]
-    for name, match in outcome.matches.items():
-        suspects += [(f"real logits of '{name}'", match.real_logits), (f"fake logits of '{name}'", match.fake_logits)]
-    return next((n for n, t in suspects if not t.isfinite().all()), "the term itself (its inputs are finite)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from sparring import checkpoint
@@ -12,11 +11,11 @@ from sparring.build import build_generator, build_task
 from sparring.checkpoint import restore_network, under
 from sparring.data.samples import Form
 from sparring.device import find_device
-from sparring.errors import UserError
+from sparring.errors import check_number
 from sparring.game import Task
 from sparring.recipe import Recipe
 from sparring.run import Run
-from sparring.seeds import derive_seed
+from sparring.sampling import draw_samples
 from sparring.state import find_checkpoint
 
 
@@ -33,21 +32,13 @@ class TrainedGenerator:
     def __init__(self, network: nn.Module, task: Task, recipe: Recipe, form: Form, step: int) -> None:
         self.network, self.task, self.recipe, self.form, self.step = network, task, recipe, form, step
 
-    @torch.no_grad()
-    def sample(self, n: int, *, seed: int = 0, chunk: int = 256) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """Draw n samples on the CPU: float32 images [n, C, H, W] in [-1, 1], or points [n, D] in the data's units.
 
         The same seed gives the same samples; a larger n goes on with more of them.
         """
-        if n < 1:
-            raise UserError(f"count={n} must be at least 1")
-        device = next(self.network.parameters()).device
-        parts = []
-        for start in range(0, n, chunk):
-            rng = torch.Generator().manual_seed(derive_seed(seed, "sample", start))
-            inputs = {k: t.to(device) for k, t in self.task.draw(chunk, rng).items()}
-            parts.append(self.task.generate(self.network, inputs)["fake"].cpu())
-        return self.form.to_units(torch.cat(parts)[:n])
+        check_number("sample", "count", n, low=1, whole=True)
+        return self.form.to_units(draw_samples(self.task, self.network, n, seed))
 
     def sample_stored(self, n: int, *, seed: int = 0) -> Tensor:
         """The same samples as the data stores them: uint8 images, or points."""

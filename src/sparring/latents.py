@@ -16,7 +16,8 @@ __all__ = ["Normal", "Uniform"]
 class Latent(Protocol):
     """A distribution over vectors of `size` numbers."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw [count, size], float32 on the CPU (the same numbers on every device)."""

@@ -55,9 +55,9 @@ def picture(samples: Tensor, form: Form, reference: Tensor | None = None) -> Ima
     return scatter(samples, form, reference) if form.is_points else grid(samples)
 
 
-def save_image(image: Image.Image, path: Path) -> None:
+def save_image(image: Image.Image, path: Path, mend: str = "choose another --out") -> None:
     """Write a PNG; its folder is made if need be."""
-    with writing(path, "choose another --out"):
+    with writing(path, mend):
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, format="PNG")
 

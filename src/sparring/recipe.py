@@ -17,6 +17,8 @@ else:
     import tomli as tomllib
 
 DEFAULT = "digits"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def _field(default: Any, about: str, low: float = 0, open_low: bool = False) -> Any:
@@ -73,8 +75,8 @@ class Recipe:
                 whole = hints[f.name] is int
                 limits = {"low": f.metadata["low"], "open_low": f.metadata["open_low"]}
                 check_number("recipe", f.name, value, whole=whole, **limits)
-        check_choice("recipe", "precision", self.precision, ("auto", "fp32", "bf16"))
-        check_choice("recipe", "device", self.device, ("auto", "cpu", "cuda", "mps"))
+        check_choice("recipe", "precision", self.precision, PRECISIONS)
+        check_choice("recipe", "device", self.device, DEVICES)
         if not self.steps and not self.minutes:
             raise UserError("recipe: steps=0 and minutes=0 leave no budget; give one of them, such as steps=1000")
         if self.batch_size % self.micro_batches:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from sparring import __version__
 from sparring.checkpoint import write_atomically
 from sparring.data.samples import Data, Form
 from sparring.errors import UserError, writing
@@ -48,7 +49,7 @@ class Run:
         return f"make room or set the rights, then: sparring resume {self.path}"
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, data: Data) -> Run:
+    def create(cls, path: Path, recipe: Recipe, data: Data, device: torch.device) -> Run:
         """Make a run directory.
 
         Raises:
@@ -63,7 +64,7 @@ class Run:
             run.checkpoints.mkdir()
         form = {"name": data.name, "count": len(data), "digest": data.digest, "form": asdict(data.form)}
         run.write("data.json", json.dumps(form, indent=1))
-        run.write("environment.json", json.dumps(environment(), indent=1))
+        run.write("environment.json", json.dumps(environment(device), indent=1))
         run.write_recipe(recipe)
         return run
 
@@ -100,24 +101,28 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
 
-    def changed_environment(self) -> list[str]:
+    def changed_environment(self, device: torch.device) -> list[str]:
         """What differs from where the run began, such as "threads was 2 and is 1"."""
         path = self.path / "environment.json"
         try:
             before = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); copy the whole run directory again") from error
-        return [f"{k} was {before[k]} and is {v}" for k, v in environment().items() if k in before and before[k] != v]
+        now = environment(device)
+        return [f"{k} was {before[k]} and is {v}" for k, v in now.items() if k in before and before[k] != v]
 
     def append(self, row: Row) -> None:
         """Add a row to the log, in one write."""
         with writing(self.log, self.mend), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def clean_up(self) -> None:
-        """Remove what a killed process may have left half written: files, and the last row of the log."""
-        for part in [*self.path.glob("*.part"), *self.checkpoints.glob("*.part")]:
-            part.unlink()
+    def clean_up(self, step: int) -> None:
+        """Before going on from a step: remove pictures beyond it, and what a killed process left half written."""
+        tensors = self.checkpoints.glob("*.safetensors")
+        orphans = [path for path in tensors if not path.with_suffix(".json").exists()]
+        beyond = [path for path in self.samples.glob("step-*.png") if path.stem > f"step-{step:09d}"]
+        for path in [*self.path.glob("*.part"), *self.checkpoints.glob("*.part"), *orphans, *beyond]:
+            path.unlink()
         if self.log.exists():
             content = self.log.read_bytes()
             whole = content.rfind(b"\n") + 1
@@ -127,7 +132,13 @@ class Run:
 
     def rows(self) -> list[Row]:
         """The log's rows of numbers, one a step, in order; where a resumed run repeated steps, the later rows."""
-        return [row for _, row in sorted({r["step"]: r for r in self.entries() if "event" not in r}.items())]
+        found: dict[int, Row] = {}
+        for row in self.entries():
+            if row.get("event") == "resumed":  # what was logged beyond the checkpoint was never part of this run
+                found = {step: r for step, r in found.items() if step <= row["step"]}
+            elif "event" not in row:
+                found[row["step"]] = row
+        return [found[step] for step in sorted(found)]
 
     def entries(self) -> list[Row]:
         """All whole rows of the log as they were written, events too.
@@ -164,14 +175,16 @@ class Run:
             lock.release()
 
 
-def environment() -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
     """What the numbers of a run may depend on besides the recipe."""
-    names = ("sparring", "torch", "numpy", "scikit-learn", "pillow", "safetensors")
+    names = ("torch", "numpy", "scikit-learn", "pillow", "safetensors")
     return {
         "python": sys.version.split()[0],
+        "sparring": __version__,
         **{name: metadata.version(name) for name in names},
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cuda": torch.version.cuda,
     }

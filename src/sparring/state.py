@@ -16,6 +16,7 @@ from sparring.errors import NotFiniteError, UserError
 from sparring.game import Game
 from sparring.metrics import count_modes, sliced_wasserstein
 from sparring.run import Run
+from sparring.sampling import draw_samples
 from sparring.seeds import derive_seed
 
 SCORE_SAMPLES = 2048
@@ -100,27 +101,10 @@ def find_checkpoint(run: Run, which: str = "last") -> Manifest:
     return found[0]
 
 
-@torch.no_grad()
-def draw_samples(state: State, count: int, seed: int, chunk: int = 512) -> Tensor:
-    """Samples of the sampling network as networks see them, [count, ...] on the CPU; the same latents for a seed."""
-    network = state.sampling_network
-    rng = torch.Generator().manual_seed(seed)
-    inputs = dict(state.game.task.draw(count, rng))
-    device = next(network.parameters()).device
-    was_training = network.training
-    network.eval()
-    parts = []
-    for start in range(0, count, chunk):
-        part = {name: t[start : start + chunk].to(device) for name, t in inputs.items()}
-        parts.append(state.game.task.generate(network, part)["fake"].cpu())
-    network.train(was_training)
-    return torch.cat(parts)
-
-
 def score_samples(state: State, data: Data, seed: int) -> dict[str, float]:
     """How far samples are from the data: sliced Wasserstein distance and, for a known mixture, its modes."""
     count = min(SCORE_SAMPLES, len(data))
-    fake = draw_samples(state, count, derive_seed(seed, "score"))
+    fake = draw_samples(state.game.task, state.sampling_network, count, derive_seed(seed, "score"))
     rng = torch.Generator().manual_seed(derive_seed(seed, "score data"))
     real = data.batch(torch.randperm(len(data), generator=rng)[:count])["real"]
     scores = {"sliced_wasserstein": sliced_wasserstein(real, fake)}

@@ -18,8 +18,8 @@ MEANING = """\
 """
 
 
-def write_summary(run: Run, data: Data, loss: Loss) -> None:
-    """Write `summary.md` and `curves.png` into the run directory."""
+def write_summary(run: Run, data: Data, loss: Loss, step: int, seconds: float) -> None:
+    """Write `summary.md` and `curves.png` into the run directory, as it stands after a step."""
     recipe = run.read_recipe()
     rows = run.rows()
     if not rows:
@@ -27,24 +27,26 @@ def write_summary(run: Run, data: Data, loss: Loss) -> None:
     draw_curves(run, rows, equilibrium(loss))
     last = rows[-1]
     pictures = sorted(run.samples.glob("step-*.png"))
-    table = "\n".join(f"| {name} | {value:,.4g} |" for name, value in {**last, **last_scores(run)}.items())
+    shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "There are no pictures."
+    numbers = {**last, **last_scores(run)}
+    table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in numbers.items())
     text = f"""# {run.path.name}
 
 {recipe.about}
 
-Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) for {last["step"]:,} steps in
-{last["seconds"]:,.0f} s; the budget is {budget(recipe)}. Precision {recipe.precision}, seed {recipe.seed}.
+Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) for {step:,} steps in
+{seconds:,.0f} s; the budget is {budget(recipe)}. Precision {recipe.precision}, seed {recipe.seed}.
 
-![samples at the end](samples/{pictures[-1].name})
+{shown}
 
 ![losses, accuracy and gradients](curves.png)
 
-| at the end | |
+| last row of the log | |
 | --- | --- |
 {table}
 
 {MEANING}
-Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {run.path} --steps {2 * last["step"]}`.
+Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {run.path} --steps {2 * step}`.
 """
     run.write("summary.md", text)
 

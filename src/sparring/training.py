@@ -27,8 +27,9 @@ from sparring.progress import Progress
 from sparring.readings import read_turns
 from sparring.recipe import DEFAULT, Recipe, load_recipe
 from sparring.run import Run
+from sparring.sampling import draw_samples
 from sparring.seeds import derive_seed
-from sparring.state import State, draw_samples, find_checkpoint, score_samples
+from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
 
 PICTURE_SAMPLES = {"images": 64, "points": 2000}
@@ -61,7 +62,7 @@ def train(
     chosen = chosen.replace(precision=find_precision(chosen.precision, device))
     data = load_data(chosen.data, chosen.size)
     state = start_state(chosen, data, device, trust)
-    run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data)
+    run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
         _go_on(run, chosen, data, state, trust)
@@ -84,7 +85,9 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
     with run.locked():
         recipe = run.read_recipe()
         if steps or minutes:
-            recipe = recipe.replace(steps=steps, minutes=minutes)
+            both = recipe.steps and recipe.minutes  # the budget that was not named stays, where there were two
+            budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
+            recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
         prepare(device)
         data = load_data(recipe.data, recipe.size)
@@ -99,13 +102,13 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
                 f"{run.path} has reached its budget at step {state.step}; to go further: sparring resume {run.path} "
                 + (f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}")
             )
-        run.clean_up()
+        run.clean_up(state.step)
         run.rows()  # a damaged log is told now, not after hours
         run.write_recipe(recipe)
-        changed = run.changed_environment()
+        changed = run.changed_environment(device)
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
-        run.append({"step": state.step, "seconds": state.seconds, "event": "resumed"})
+        run.append({"step": state.step, "seconds": round(state.seconds, 3), "event": "resumed"})
         _go_on(run, recipe, data, state, trust)
     return run.path
 
@@ -140,10 +143,14 @@ def _go_on(run: Run, recipe: Recipe, data: Data, state: State, trust: bool) -> N
         with interruptible() as stop, Progress(recipe, run.path, lines, state.step, state.seconds) as progress:
             _loop(run, recipe, data, state, stop, progress, trust)
     except NotFiniteError as error:
-        run.append({"step": state.step, "seconds": state.seconds, "event": "not finite", "what": str(error)})
+        run.append({"step": state.step, "seconds": round(state.seconds, 3), "event": "not finite", "what": str(error)})
+        write_summary(run, data, state.game.loss, state.step, state.seconds)
         last = find_checkpoint(run)
-        raise NotFiniteError(f"{error}. The last good checkpoint is step {last.step} of {run.path}") from error
-    write_summary(run, data, state.game.loss)
+        raise NotFiniteError(
+            f"{error}. The last good checkpoint is step {last.step} of {run.path}; train again with a lower learning "
+            "rate, with R1, or with --clip-gradients 1"
+        ) from error
+    write_summary(run, data, state.game.loss, state.step, state.seconds)
     if progress_of(recipe, state) < 1:
         raise Interrupted(f"stopped at step {state.step}; to go on: sparring resume {run.path}")
 
@@ -165,15 +172,15 @@ def _loop(
             row = log_row(state, turns, share)
             run.append(row)
             progress.show(row)
-        if int(share * recipe.pictures) > pictured or share >= 1:
+        stopping = stop.is_set()
+        if int(share * recipe.pictures) > pictured or share >= 1 or stopping:
             pictured = int(share * recipe.pictures)
             take_picture(run, data, state)
-        stopping = stop.is_set()
         if state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
             state.check()
             scores = score_samples(state, data, recipe.seed)
             state.save(run, scores["sliced_wasserstein"], recipe.keep)
-            run.append({"step": state.step, "seconds": state.seconds, "event": "checkpoint", **scores})
+            run.append({"step": state.step, "seconds": round(state.seconds, 3), "event": "checkpoint", **scores})
             saved_at = state.seconds
 
 
@@ -223,8 +230,9 @@ def log_row(state: State, turns: Mapping[Any, Turn], progress: float) -> dict[st
 def take_picture(run: Run, data: Data, state: State) -> None:
     """Add the picture of the fixed latents to the run."""
     count = PICTURE_SAMPLES["points" if data.form.is_points else "images"]
-    samples = data.form.to_stored(draw_samples(state, count, seed=0))
-    save_image(picture(samples, data.form, data.samples), run.samples / f"step-{state.step:09d}.png")
+    samples = data.form.to_stored(draw_samples(state.game.task, state.sampling_network, count, seed=0))
+    path = run.samples / f"step-{state.step:09d}.png"
+    save_image(picture(samples, data.form, data.samples), path, run.mend)
 
 
 def new_folder(name: str) -> Path:

@@ -60,7 +60,8 @@ class Unrolled:
     """The generator plays against the discriminator as it will be `depth` of its own updates later.
 
     Its gradient flows through those updates: they are differentiable steps of the discriminator's optimiser (SGD, or
-    Adam from its present moments) on a functional copy. The discriminator itself then takes one ordinary step.
+    Adam from its present moments) on a functional copy, all on the generator's batch. The discriminator itself takes
+    one ordinary step. Micro-batches are unrolled one by one, so they are not exactly one batch.
     Source: Metz et al. 2017, equations 7 to 9.
     """
 
@@ -70,6 +71,8 @@ class Unrolled:
         check_number("Unrolled", "depth", self.depth, low=0, whole=True)
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+        if game.constraints or game.clip_gradients:
+            raise UserError("Unrolled passes through neither WeightClip nor clip_gradients; leave them out")
         discriminator = game.take_turn("discriminator", next_batches(), moment)
         generator = game.take_turn(
             "generator", next_batches(), moment, lambda batch, moment: self._outcome(game, batch, moment)
@@ -82,8 +85,9 @@ class Unrolled:
         made = game.task.generate(game.generator.network, batch)
         weights = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
         update = differentiable_update(game.discriminator.optimizer, network)
-        for _ in range(self.depth):
-            outcome = call_with(network, weights, game.discriminator_outcome, batch, moment, made)
+        for ahead in range(1, self.depth + 1):  # the discriminator has taken this step's turn already
+            later = replace(moment, step=moment.step + ahead)
+            outcome = call_with(network, weights, game.discriminator_outcome, batch, later, made)
             total = torch.stack(list(outcome.terms.values())).sum()
             gradients = torch.autograd.grad(total, list(weights.values()), create_graph=True, materialize_grads=True)
             weights = update(weights, dict(zip(weights, gradients)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def load_npz(path: Path) -> Data:
             raise UserError(f"{path} is a single array; write it with numpy.savez(path, images=...)")
         with archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is not an .npz of plain arrays ({error}); write it with numpy.savez") from error

@@ -39,8 +39,8 @@ class MLPGenerator(nn.Module):
 class MLPDiscriminator(nn.Module):
     """Samples -> hidden layers of LeakyReLU -> one logit each.
 
-    The defaults are the lecture's: 784 -> 1024 -> 512 -> 256 -> 1 for MNIST. `spectral_norm` bounds each layer's slope
-    (Miyato et al. 2018).
+    The defaults are the lecture's: 784 -> 1024 -> 512 -> 256 -> 1 for MNIST. `spectral_norm` divides each weight
+    matrix by its largest singular value (Miyato et al. 2018).
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import nn
 
 from sparring.errors import UserError
 from sparring.game import Batch, Images, Match, Terms
-from sparring.latents import Normal, Uniform
+from sparring.latents import Latent, Normal
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Generate:
     Batches hold `real` [n, C, H, W] in [-1, 1] (or points [n, D]) and `latent` [n, latent.size].
     """
 
-    latent: Normal | Uniform = Normal(100)
+    latent: Latent = Normal(100)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.latent, (Normal, Uniform)):
+        if not callable(self.latent) or not isinstance(getattr(self.latent, "size", None), int):
             raise UserError(f"Generate: latent={self.latent!r}; write Normal(100) or Uniform(100)")
 
     def generator_context(self, shape: Sequence[int]) -> tuple[object, ...]:
