@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sparring import penalties
 from sparring.augment import InstanceNoise
-from sparring.game import Match, differentiable
-from sparring.penalties import R1, R2, GradientPenalty, Penalty, WeightClip
+from sparring.game import Match
+from sparring.penalties import R1, R2, GradientPenalty, Penalty, WeightClip, differentiable
 from sparring.schedules import Linear
 
 GRADIENT_PENALTIES = [R1(), R2(), GradientPenalty()]

@@ -28,25 +28,24 @@ def test_a_ramp_has_a_length(begin_finish: tuple[float, float]) -> None:
         Linear(1, 0, *begin_finish)
 
 
-def test_the_average_forgets_half_after_its_half_life() -> None:
+def average_of_zero_and_ones(ema: EMA, seen: int, steps: int) -> float:
+    """Where an average that begins at 0 is after some steps of a weight of 1."""
     network = nn.Linear(1, 1, bias=False)
-    ema = EMA(half_life=640, ramp_up=1e9)
     nn.init.zeros_(network.weight)
     average = ema.start(network)
     nn.init.ones_(network.weight)
-    for step in range(10):
-        ema.update(average, network, seen=10_000 + 64 * step, batch_size=64)
-    assert average.weight.item() == pytest.approx(0.5)
+    for step in range(steps):
+        ema.update(average, network, seen=seen + 64 * step, batch_size=64)
+    return average.weight.item()
+
+
+def test_the_average_forgets_half_after_its_half_life() -> None:
+    assert average_of_zero_and_ones(EMA(half_life=640, ramp_up=1e9), seen=10_000, steps=10) == pytest.approx(0.5)
 
 
 def test_the_average_ramps_up() -> None:
-    network = nn.Linear(1, 1, bias=False)
-    ema = EMA(half_life=1e9, ramp_up=0.05)
-    nn.init.zeros_(network.weight)
-    average = ema.start(network)
-    nn.init.ones_(network.weight)
-    ema.update(average, network, seen=1280, batch_size=64)  # the half-life is 64 images now
-    assert average.weight.item() == pytest.approx(0.5)
+    # after 1,280 images the half-life is 64 of them
+    assert average_of_zero_and_ones(EMA(half_life=1e9, ramp_up=0.05), seen=1280, steps=1) == pytest.approx(0.5)
 
 
 def test_the_average_takes_over_buffers_and_stays_in_evaluation_mode() -> None:

@@ -16,7 +16,7 @@ from sparring.augment import Augment
 from sparring.checks import check_terms
 from sparring.errors import NotFiniteError
 from sparring.losses import Loss
-from sparring.penalties import Constraint, Penalty, Side
+from sparring.penalties import Constraint, Penalty, Side, differentiable
 from sparring.schedules import Scheduled, value_at
 
 Batch = Mapping[str, Tensor]
@@ -288,11 +288,6 @@ class Game:
             value = value_at(penalty.weight, moment.progress) * penalty.every * penalty(match).mean()
             terms[key] = terms[key] + value if key in terms else value
         return terms
-
-
-def differentiable(images: Tensor) -> Tensor:
-    """Images with respect to which logits can be differentiated; a graph that they carry is kept."""
-    return images if images.requires_grad else images.detach().requires_grad_()
 
 
 @contextmanager

@@ -51,6 +51,11 @@ class Constraint(ABC):
     def project(self, network: nn.Module) -> None: ...
 
 
+def differentiable(images: Tensor) -> Tensor:
+    """Images with respect to which logits can be differentiated; a graph that they carry is kept."""
+    return images if images.requires_grad else images.detach().requires_grad_()
+
+
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """d(sum of logits) / d(images), one row per sample: [n, features]."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
@@ -92,9 +97,7 @@ class GradientPenalty(Penalty):
     def __call__(self, match: Match) -> Tensor:
         real = match.real
         share = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
-        between = torch.lerp(real, match.fake, share)
-        if not between.requires_grad:
-            between.requires_grad_()
+        between = differentiable(torch.lerp(real, match.fake, share))
         gradient = input_gradient(match.critic(between, match.real_condition), between)
         norm = (gradient.square().sum(1) + 1e-12).sqrt()  # the root's own gradient is infinite at 0
         return (norm - self.target).square()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from sparring.data import Data
 from sparring.errors import NotFiniteError, UserError
 from sparring.game import Game
 from sparring.metrics import count_modes, sliced_wasserstein
-from sparring.run import Run
+from sparring.run import Row, Run
 from sparring.sampling import draw_samples
 from sparring.seeds import derive_seed
 
@@ -36,6 +37,10 @@ class State:
     def sampling_network(self) -> nn.Module:
         """The generator that samples are taken from: the average where there is one."""
         return self.game.generator.network if self.average is None else self.average
+
+    def row(self, **numbers: Any) -> Row:
+        """A row of the log at this point of the run."""
+        return {"step": self.step, "seconds": round(self.seconds, 3), **numbers}
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint holds."""

@@ -6,11 +6,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
@@ -108,7 +107,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         changed = run.changed_environment(device)
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
-        run.append({"step": state.step, "seconds": round(state.seconds, 3), "event": "resumed"})
+        run.append(state.row(event="resumed"))
         _go_on(run, recipe, data, state, trust)
     return run.path
 
@@ -117,7 +116,7 @@ def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -
     """Networks with their random start, before the first step."""
     game = build_game(recipe, data.form, device, trust)
     check_fit(game, data, device)
-    build_turns(recipe, trust)
+    build_turns(recipe, trust)  # a mistake in it is told before there is a run directory
     ema = build_ema(recipe, trust)
     return State(game, ema.start(game.generator.network) if ema else None)
 
@@ -143,7 +142,7 @@ def _go_on(run: Run, recipe: Recipe, data: Data, state: State, trust: bool) -> N
         with interruptible() as stop, Progress(recipe, run.path, lines, state.step, state.seconds) as progress:
             _loop(run, recipe, data, state, stop, progress, trust)
     except NotFiniteError as error:
-        run.append({"step": state.step, "seconds": round(state.seconds, 3), "event": "not finite", "what": str(error)})
+        run.append(state.row(event="not finite", what=str(error)))
         write_summary(run, data, state.game.loss, state.step, state.seconds)
         last = find_checkpoint(run)
         raise NotFiniteError(
@@ -169,7 +168,7 @@ def _loop(
         state.seconds = time.perf_counter() - start
         share = progress_of(recipe, state)
         if state.step % recipe.log_every == 0 or share >= 1:
-            row = log_row(state, turns, share)
+            row = state.row(progress=share, **read_turns(state.game, turns))
             run.append(row)
             progress.show(row)
         stopping = stop.is_set()
@@ -180,7 +179,7 @@ def _loop(
             state.check()
             scores = score_samples(state, data, recipe.seed)
             state.save(run, scores["sliced_wasserstein"], recipe.keep)
-            run.append({"step": state.step, "seconds": round(state.seconds, 3), "event": "checkpoint", **scores})
+            run.append(state.row(event="checkpoint", **scores))
             saved_at = state.seconds
 
 
@@ -218,13 +217,6 @@ def progress_of(recipe: Recipe, state: State) -> float:
     steps = state.step / recipe.steps if recipe.steps else 0.0
     minutes = state.seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
     return min(max(steps, minutes), 1.0)
-
-
-def log_row(state: State, turns: Mapping[Any, Turn], progress: float) -> dict[str, Any]:
-    """One row of the log."""
-    return {"step": state.step, "seconds": round(state.seconds, 3), "progress": progress} | read_turns(
-        state.game, turns
-    )
 
 
 def take_picture(run: Run, data: Data, state: State) -> None:
