@@ -1,8 +1,8 @@
-# make demo: train on the embedded digits.  make test: the whole suite.  make check: the quick part.  make bench: measure.
+# make demo: train on the embedded digits.  make test: the whole suite.  make check: the quick part.  make bench: measure.  make results: docs/results.md.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench results clean
 
 demo: .venv/installed
 	@rm -rf runs/demo
@@ -24,7 +24,10 @@ format: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.scoring
+
+results: .venv/installed-dev
+	$(BIN)/python -m benchmarks.results
 
 clean:
 	rm -rf .venv runs build src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

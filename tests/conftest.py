@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 # Small networks gain little by a second thread, and lose much where other programs keep the cores busy. The tests'
 # subprocesses inherit this, so that their bits are those of the tests' own process. It must stand before torch.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Classifiers that tests train, and files that they fetch, are not the user's.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sparring-cache-")
 
 from sparring.cli import main
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparring.errors import NotFiniteError, UserError
+    from sparring.evaluation import evaluate, evaluate_images
+    from sparring.evaluation.compare import compare
+    from sparring.evaluation.sweep import sweep
     from sparring.generator import TrainedGenerator, load
     from sparring.recipe import Recipe, load_recipe, recipe_names
     from sparring.training import Interrupted, resume, train
@@ -19,13 +22,30 @@ _HOMES = {
     "Recipe": "recipe",
     "TrainedGenerator": "generator",
     "UserError": "errors",
+    "compare": "evaluation.compare",
+    "evaluate": "evaluation",
+    "evaluate_images": "evaluation",
     "load": "generator",
     "load_recipe": "recipe",
     "recipe_names": "recipe",
     "resume": "training",
+    "sweep": "evaluation.sweep",
     "train": "training",
 }
-_MODULES = ("augment", "data", "latents", "losses", "metrics", "networks", "penalties", "schedules", "tasks", "turns")
+_MODULES = (
+    "augment",
+    "data",
+    "evaluation",
+    "extractors",
+    "latents",
+    "losses",
+    "metrics",
+    "networks",
+    "penalties",
+    "schedules",
+    "tasks",
+    "turns",
+)
 
 __all__ = [
     "Interrupted",
@@ -33,10 +53,14 @@ __all__ = [
     "Recipe",
     "TrainedGenerator",
     "UserError",
+    "compare",
+    "evaluate",
+    "evaluate_images",
     "load",
     "load_recipe",
     "recipe_names",
     "resume",
+    "sweep",
     "train",
 ]
 

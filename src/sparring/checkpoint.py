@@ -34,7 +34,8 @@ class Manifest:
     position: int
     """samples drawn from the data, in the sampler's endless order"""
     score: float | None
-    """sliced Wasserstein distance of samples to the data; lower is better"""
+    """what decides which checkpoint is best, lower is better: the evaluations' first value, negative if high is good,
+    or the sliced Wasserstein distance of samples to the data where there are no evaluations; None: not scored"""
     sha256: str
     """of the safetensors file"""
 

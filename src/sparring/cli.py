@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_resume(commands)
     _add_sample(commands)
+    _add_evaluate(commands)
+    _add_compare(commands)
+    _add_sweep(commands)
     recipes = _add(commands, "recipes", _recipes, "list the named recipes, or print one as TOML")
     recipes.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
     data = _add(commands, "data", _data, "look at data before training")
@@ -114,6 +118,53 @@ def _add_sample(commands: Any) -> None:
     _add_trust(parser)
 
 
+def _add_evaluate(commands: Any) -> None:
+    parser = _add(commands, "evaluate", _evaluate, "score a run, or images made by anyone's software")
+    parser.add_argument("run", type=Path, nargs="*", help="run directories")
+    parser.add_argument("--images", help="score these instead: a folder, an .npz, an .npy or a .csv of points")
+    parser.add_argument("--against", help="what --images are compared with: a set's name, a folder, an .npz ...")
+    parser.add_argument("--size", type=int, default=0, help="crop and resize the images of folders to this size")
+    parser.add_argument("--picture", type=Path, help="for --images: where nearest training samples are shown (.png)")
+    parser.add_argument("--checkpoint", default="best", help="best, last, all or a step; default: best")
+    _add_scoring(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, values with their protocol")
+    _add_trust(parser)
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _add(commands, "compare", _compare, "put runs side by side: scores, curves, samples of the same latents")
+    parser.add_argument(
+        "run", type=Path, nargs="+", help="run directories, of which those that differ in the seed alone"
+    )
+    parser.add_argument("--checkpoint", default="best", help="best, last or a step; default: best")
+    parser.add_argument("--out", type=Path, default=Path("comparison.html"), help="the page; default: comparison.html")
+    _add_scoring(parser)
+    _add_trust(parser)
+
+
+def _add_sweep(commands: Any) -> None:
+    parser = _add(commands, "sweep", _sweep, "train a grid of recipes and seeds, and compare them")
+    parser.add_argument("recipe", help="a named recipe or a .toml file")
+    about = "a field of the recipe and the values to try; may be given for several fields"
+    parser.add_argument("--set", nargs="+", action="append", default=[], metavar="FIELD=VALUE", help=about)
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each: 0, 1, 2 ...")
+    parser.add_argument("--out", type=Path, help="the folder of the sweep (default: runs/sweep-RECIPE); it can go on")
+    _add_scoring(parser)
+    _add_trust(parser)
+
+
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
+    about = "names with commas: frechet, kernel_distance, precision_recall ...; usual, all; default: usual"
+    parser.add_argument("--metrics", default="usual", help=about)
+    about = "Classifier(), Inception(), DINOv2(), CLIP(), Pixels(), Random(); default: auto, by the data"
+    parser.add_argument("--extractor", default="auto", help=about)
+    parser.add_argument("--count", type=int, default=10_000, help="samples, and most reference samples; default: 10000")
+    parser.add_argument("--split", default="train", choices=("train", "test"), help="the reference; default: train")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples and the choice of the reference")
+    parser.add_argument("--raw", action="store_true", help="the generator's own weights, not their average")
+    parser.add_argument("--device", default="auto", choices=DEVICES)
+
+
 def _add_trust(parser: argparse.ArgumentParser) -> None:
     about = "let the recipe's texts import code by dotted names; only for recipes of people you trust"
     parser.add_argument("--trust", action="store_true", help=about)
@@ -154,6 +205,64 @@ def _sample(chosen: argparse.Namespace) -> None:
     generator = load(chosen.run, checkpoint_name=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
     save_samples(generator.sample_stored(chosen.count, seed=chosen.seed), chosen.out, generator.form)
     print(f"{chosen.count} samples of step {generator.step}: {chosen.out}")
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    if bool(chosen.run) == bool(chosen.images) or bool(chosen.images) != bool(chosen.against):
+        raise UserError("evaluate takes runs, or --images PATH --against DATA (see sparring evaluate --help)")
+    from sparring.evaluation.evaluator import RunEvaluator, evaluate_images
+    from sparring.evaluation.report import heading, lines
+
+    found = []
+    if chosen.images:
+        scores = evaluate_images(
+            chosen.images, against=chosen.against, size=chosen.size, picture=chosen.picture, **_scoring(chosen)
+        )
+        found.append(scores)
+    for path in chosen.run:
+        evaluator = RunEvaluator(path, _options(chosen))
+        found += [evaluator(manifest) for manifest in evaluator.find(chosen.checkpoint)]
+    if chosen.json:
+        print(json.dumps([scores.to_json() for scores in found], indent=1))
+        return
+    for scores in found:
+        print("\n".join([heading(scores), *lines(scores)]))
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from sparring.evaluation.compare import compare
+    from sparring.evaluation.page import write_page
+
+    comparison = compare(chosen.run, checkpoint=chosen.checkpoint, **_scoring(chosen))
+    print("\n".join(comparison.lines()))
+    write_page(comparison, chosen.out)
+    print(f"With curves and samples: {chosen.out}")
+
+
+def _sweep(chosen: argparse.Namespace) -> int:
+    from sparring.evaluation.sweep import read_grid, sweep
+    from sparring.training import Interrupted
+
+    out = chosen.out or Path("runs") / f"sweep-{Path(chosen.recipe).stem}"
+    try:
+        comparison = sweep(chosen.recipe, read_grid(chosen.set), seeds=chosen.seeds, out=out, **_scoring(chosen))
+    except Interrupted as error:
+        print(f"sparring: {error}; to go on with the sweep, give the same command again", file=sys.stderr)
+        return INTERRUPTED
+    print("\n".join(comparison.lines()))
+    print(f"With curves and samples: {out / 'comparison.html'}")
+    return DONE
+
+
+def _scoring(chosen: argparse.Namespace) -> dict[str, Any]:
+    names = ("metrics", "extractor", "count", "split", "seed", "raw", "device", "trust")
+    return {name: getattr(chosen, name) for name in names}
+
+
+def _options(chosen: argparse.Namespace) -> Any:
+    from sparring.evaluation.evaluator import Options
+
+    return Options(**_scoring(chosen))
 
 
 def _recipes(chosen: argparse.Namespace) -> None:

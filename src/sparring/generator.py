@@ -47,15 +47,21 @@ class TrainedGenerator:
 
 
 def load(
-    run: str | Path, *, checkpoint_name: str = "last", device: str = "auto", trust: bool = False
+    run: str | Path,
+    *,
+    checkpoint_name: str = "last",
+    device: str = "auto",
+    trust: bool = False,
+    raw: bool = False,
 ) -> TrainedGenerator:
     """Load a run's generator.
 
     Args:
         run: the run directory.
-        checkpoint_name: "last", "best" (by the sliced Wasserstein distance), or a step such as "1200".
+        checkpoint_name: "last", "best" (by the run's scores), or a step such as "1200".
         device: cpu, cuda, mps or auto.
         trust: may component texts import code? Say so only of runs from people you trust.
+        raw: take the generator's own weights, even where the run has an average of them.
 
     Raises:
         UserError: no such run or checkpoint, or a damaged one.
@@ -66,6 +72,7 @@ def load(
     manifest = find_checkpoint(folder, checkpoint_name)
     tensors = checkpoint.load(folder.checkpoints, manifest)
     network = build_generator(recipe, form, trust)
-    restore_network(network, under("average", tensors) or under("generator", tensors), "generator")
+    average = {} if raw else under("average", tensors)
+    restore_network(network, average or under("generator", tensors), "generator")
     network.requires_grad_(False).eval().to(find_device(device))
     return TrainedGenerator(network, build_task(recipe, trust), recipe, form, manifest.step)

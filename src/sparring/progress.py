@@ -54,6 +54,10 @@ class Progress:
             self.shown = time.monotonic()
             self.console.print(text, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self.console.print(text, soft_wrap=True)
+
     def describe(self, row: dict[str, Any]) -> str:
         step, seconds, share = row["step"], row["seconds"], row["progress"]
         rate = (step - self.last[0]) * self.recipe.batch_size / max(seconds - self.last[1], 1e-9)

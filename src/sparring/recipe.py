@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass, field
 from importlib import resources
@@ -21,8 +22,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
-def _field(default: Any, about: str, low: float = 0, open_low: bool = False) -> Any:
-    return field(default=default, metadata={"help": about, "low": low, "open_low": open_low})
+def _field(default: Any, about: str, low: float = 0, open_low: bool = False, high: float = math.inf) -> Any:
+    return field(default=default, metadata={"help": about, "limits": {"low": low, "open_low": open_low, "high": high}})
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Recipe:
     about: str = _field("", "one line: what the recipe is for, and what it was seen to give")
     data: str = _field("digits", "a set's name, a folder of images, an .npz or a .csv of points")
     size: int = _field(0, "crop and resize the images of a folder to this size; 0: as they are")
+    held_out: float = _field(0.0, "the share of the samples kept away from training, to compare with", high=0.9)
     task: str = _field("Generate(latent=Normal(100))", "what the generator is given and judged by")
     generator: str = _field("DCGANGenerator()", "the generator network")
     discriminator: str = _field("DCGANDiscriminator()", "the discriminator network")
@@ -58,6 +60,12 @@ class Recipe:
     log_every: int = _field(50, "steps between two rows of the log", low=1)
     pictures: int = _field(20, "pictures of the same latents through the run")
     checkpoint_every: float = _field(1.0, "minutes between two checkpoints", open_low=True)
+    evaluate_every: int = _field(0, "steps between two evaluations; 0: only a quick score at each checkpoint")
+    metrics: str = _field("frechet", "what evaluations compute; the first one decides which checkpoint is best")
+    extractor: str = _field("auto", "what evaluations see samples with, such as Classifier(); auto: by the data")
+    evaluate_count: int = _field(5000, "samples that an evaluation draws", low=2)
+    evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)
+    patience: int = _field(0, "stop after so many evaluations without a better one; 0: never")
     keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
 
     def __post_init__(self) -> None:
@@ -73,12 +81,13 @@ class Recipe:
                     raise UserError(f"recipe: {f.name}={value!r} is not text that can be written") from None
             else:
                 whole = hints[f.name] is int
-                limits = {"low": f.metadata["low"], "open_low": f.metadata["open_low"]}
-                check_number("recipe", f.name, value, whole=whole, **limits)
+                check_number("recipe", f.name, value, whole=whole, **f.metadata["limits"])
         check_choice("recipe", "precision", self.precision, PRECISIONS)
         check_choice("recipe", "device", self.device, DEVICES)
         if not self.steps and not self.minutes:
             raise UserError("recipe: steps=0 and minutes=0 leave no budget; give one of them, such as steps=1000")
+        if self.patience and not self.evaluate_every:
+            raise UserError("recipe: patience needs evaluations; add evaluate_every, such as evaluate_every=500")
         if self.batch_size % self.micro_batches:
             raise UserError(
                 f"recipe: batch_size={self.batch_size} cannot be cut into {self.micro_batches} equal micro_batches"

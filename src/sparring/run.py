@@ -4,6 +4,7 @@ recipe.toml       what was asked for, with the budget as it stands now and the p
 data.json         what the samples look like, and a hash of the data
 environment.json  versions, processor and threads
 log.jsonl         one JSON object a line, appended only; each has `step`, `seconds` of training, and named numbers
+scores.jsonl      what `sparring evaluate` measured, one JSON object a line, each with its protocol
 samples/          the same latents through time
 checkpoints/      see `sparring.checkpoint`
 summary.md        made at the end, with curves.png
@@ -113,8 +114,15 @@ class Run:
 
     def append(self, row: Row) -> None:
         """Add a row to the log, in one write."""
-        with writing(self.log, self.mend), self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        _append(self.log, row, self.mend)
+
+    def append_scores(self, scores: Row) -> None:
+        """Add scores to those of the run, in one write."""
+        _append(self.path / "scores.jsonl", scores, f"make room or set the rights of {self.path}")
+
+    def scores(self) -> list[Row]:
+        """All scores of the run, as plain values, in the order in which they were measured."""
+        return _read_lines(self.path / "scores.jsonl")
 
     def clean_up(self, step: int) -> None:
         """Before going on from a step: remove pictures beyond it, and what a killed process left half written."""
@@ -146,19 +154,20 @@ class Run:
         Raises:
             UserError: a row is damaged.
         """
-        if not self.log.exists():
-            return []
-        content = self.log.read_bytes()
-        entries = []
-        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                    raise ValueError("it is not a row with a step")
-            except ValueError as error:  # what is not JSON or not text is one, too
-                raise UserError(f"{self.log}, line {number} is damaged ({error}); remove the line") from error
-            entries.append(row)
-        return entries
+        return _read_lines(self.log)
+
+    def evaluations(self) -> list[Row]:
+        """The log's rows of evaluations, in order; those after which the run stopped early have `stopped`."""
+        found: list[Row] = []
+        for row in self.entries():
+            event = row.get("event")
+            if event == "resumed":
+                found = [r for r in found if r["step"] <= row["step"]]
+            elif event == "evaluated":
+                found.append(row)
+            elif event == "stopped" and found:
+                found[-1]["stopped"] = True
+        return found
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -173,6 +182,28 @@ class Run:
             yield
         finally:
             lock.release()
+
+
+def _append(path: Path, row: Row, mend: str) -> None:
+    with writing(path, mend), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _read_lines(path: Path) -> list[Row]:
+    """All whole lines of a file of JSON objects that each have a `step`."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    rows = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise ValueError("it is not a row with a step")
+        except ValueError as error:  # what is not JSON or not text is one, too
+            raise UserError(f"{path}, line {number} is damaged ({error}); remove the line") from error
+        rows.append(row)
+    return rows
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,6 +31,9 @@ from sparring.sampling import draw_samples
 from sparring.seeds import derive_seed
 from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
+
+if TYPE_CHECKING:
+    from sparring.scoring import Scorer
 
 PICTURE_SAMPLES = {"images": 64, "points": 2000}
 
@@ -59,12 +63,13 @@ def train(
     device = find_device(chosen.device)
     prepare(device)
     chosen = chosen.replace(precision=find_precision(chosen.precision, device))
-    data = load_data(chosen.data, chosen.size)
+    data = load_data(chosen.data, chosen.size, chosen.held_out)
     state = start_state(chosen, data, device, trust)
+    scorer = make_scorer(chosen, data, trust)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
-        _go_on(run, chosen, data, state, trust)
+        _go_on(run, chosen, data, state, scorer, trust)
     return run.path
 
 
@@ -89,7 +94,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
         prepare(device)
-        data = load_data(recipe.data, recipe.size)
+        data = load_data(recipe.data, recipe.size, recipe.held_out)
         digest, _ = run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")
@@ -108,7 +113,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
-        _go_on(run, recipe, data, state, trust)
+        _go_on(run, recipe, data, state, make_scorer(recipe, data, trust), trust)
     return run.path
 
 
@@ -135,12 +140,14 @@ def check_fit(game: Game, data: Data, device: torch.device) -> None:
             match.critic(match.real, match.real_condition)  # the discriminator must take them
 
 
-def _go_on(run: Run, recipe: Recipe, data: Data, state: State, trust: bool) -> None:
+def _go_on(run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, trust: bool) -> None:
     """Train from the state to the end of the budget, and write everything down."""
     try:
         lines = equilibrium(state.game.loss)
+        if scorer is not None:
+            scorer.begin(run)
         with interruptible() as stop, Progress(recipe, run.path, lines, state.step, state.seconds) as progress:
-            _loop(run, recipe, data, state, stop, progress, trust)
+            reason = _loop(run, recipe, data, state, stop, progress, scorer, trust)
     except NotFiniteError as error:
         run.append(state.row(event="not finite", what=str(error)))
         write_summary(run, data, state.game.loss, state.step, state.seconds)
@@ -150,20 +157,37 @@ def _go_on(run: Run, recipe: Recipe, data: Data, state: State, trust: bool) -> N
             "rate, with R1, or with --clip-gradients 1"
         ) from error
     write_summary(run, data, state.game.loss, state.step, state.seconds)
-    if progress_of(recipe, state) < 1:
+    if progress_of(recipe, state) < 1 and not reason:
         raise Interrupted(f"stopped at step {state.step}; to go on: sparring resume {run.path}")
 
 
+def make_scorer(recipe: Recipe, data: Data, trust: bool) -> Scorer | None:
+    """What evaluates the run as it trains, if the recipe wants that. What it prepares is not training time."""
+    if not recipe.evaluate_every:
+        return None
+    from sparring.scoring import Scorer
+
+    return Scorer(recipe, data, trust)
+
+
 def _loop(
-    run: Run, recipe: Recipe, data: Data, state: State, stop: threading.Event, progress: Progress, trust: bool
-) -> None:
+    run: Run,
+    recipe: Recipe,
+    data: Data,
+    state: State,
+    stop: threading.Event,
+    progress: Progress,
+    scorer: Scorer | None,
+    trust: bool,
+) -> str:
+    """Train to the end of the budget; return why it ended earlier, if for lack of progress."""
     take_step = Stepper(recipe, data, state, trust)
     start = time.perf_counter() - state.seconds
     saved_at, pictured = state.seconds, int(progress_of(recipe, state) * recipe.pictures)
     if state.step == 0:
         take_picture(run, data, state)
-    share, stopping = progress_of(recipe, state), False
-    while share < 1 and not stopping:
+    share, stopping, reason = progress_of(recipe, state), False, ""
+    while share < 1 and not stopping and not reason:
         turns = take_step(share)
         state.seconds = time.perf_counter() - start
         share = progress_of(recipe, state)
@@ -172,15 +196,33 @@ def _loop(
             run.append(row)
             progress.show(row)
         stopping = stop.is_set()
-        if int(share * recipe.pictures) > pictured or share >= 1 or stopping:
+        evaluating = scorer is not None and scorer.due(state, last=share >= 1)
+        if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
+            reason = save_scored(run, recipe, data, state, scorer, progress, evaluating)
+            saved_at = state.seconds
+        if int(share * recipe.pictures) > pictured or share >= 1 or stopping or reason:
             pictured = int(share * recipe.pictures)
             take_picture(run, data, state)
-        if state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
-            state.check()
-            scores = score_samples(state, data, recipe.seed)
-            state.save(run, scores["sliced_wasserstein"], recipe.keep)
-            run.append(state.row(event="checkpoint", **scores))
-            saved_at = state.seconds
+    return reason
+
+
+def save_scored(
+    run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, progress: Progress, evaluating: bool
+) -> str:
+    """Save a checkpoint with its score; return why to stop now, if there is a reason."""
+    state.check()
+    if scorer is not None and evaluating:
+        state.save(run, scorer.evaluate(state), recipe.keep)
+        progress.note(scorer.report(state))
+        reason = scorer.give_up()
+        if reason:
+            run.append(state.row(event="stopped", what=reason))
+            progress.note(f"Stopped at step {state.step:,}: {reason}")
+        return reason
+    scores = score_samples(state, data, recipe.seed)
+    state.save(run, scores["sliced_wasserstein"] if scorer is None else None, recipe.keep)
+    run.append(state.row(event="checkpoint", **scores))
+    return ""
 
 
 class Stepper:

@@ -1,4 +1,4 @@
-"""A user's own data: a folder of images, an `.npz`, a `.csv` of points."""
+"""A user's own data: a folder of images, an `.npz` or `.npy`, a `.csv` of points."""
 
 from __future__ import annotations
 
@@ -106,15 +106,27 @@ def load_npz(path: Path) -> Data:
     names: list[str] = [*usual[:1]] or [*arrays]
     if len(names) != 1:
         raise UserError(f"{path} holds {sorted(arrays) or 'no samples'}; call the array of samples 'images'")
-    samples = arrays[names[0]]
+    return _array_data(path, f"'{names[0]}'", arrays[names[0]], labels)
+
+
+def load_npy(path: Path) -> Data:
+    """An array as `numpy.save` writes it: images or points as in `load_npz`, without labels."""
+    try:
+        samples = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is not an .npy of numbers ({error}); write it with numpy.save") from error
+    return _array_data(path, "the array", np.asarray(samples), None)
+
+
+def _array_data(path: Path, what: str, samples: NDArray[np.generic], labels: NDArray[np.generic] | None) -> Data:
     fits = samples.ndim in (3, 4) or (samples.ndim == 2 and samples.shape[1] >= 2)
     if not fits or samples.size == 0 or samples.dtype.kind not in "uif":
         raise UserError(
-            f"{path}: '{names[0]}' has shape {list(samples.shape)} and type {samples.dtype}; allowed are images "
+            f"{path}: {what} has shape {list(samples.shape)} and type {samples.dtype}; allowed are images "
             "[N, H, W] or [N, H, W, C] and points [N, D] of numbers, D at least 2"
         )
-    if samples.dtype.kind == "f" and not (np.abs(samples) < LARGEST).all():
-        raise UserError(f"{path}: '{names[0]}' holds NaN, infinity or huge values; remove those samples")
+    if samples.dtype.kind == "f" and not (np.abs(samples.astype(np.float64)) < LARGEST).all():
+        raise UserError(f"{path}: {what} holds NaN, infinity or huge values; remove those samples")
     targets, classes = _npz_labels(path, labels, len(samples))
     if samples.ndim == 2:
         return point_data(str(path), torch.from_numpy(samples.astype(np.float32)), targets, classes)

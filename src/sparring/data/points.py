@@ -1,4 +1,5 @@
-"""Point sets in the plane, where one sees what a GAN does. Each holds 50,000 points, the same in every run."""
+"""Point sets in the plane, where one sees what a GAN does. Each holds 50,000 points, the same in every run, and as
+many others for its test split."""
 
 from __future__ import annotations
 
@@ -8,46 +9,46 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sparring.data.samples import Data, Mixture, point_data
+from sparring.data.samples import Data, Mixture, Split, point_data
 
 COUNT = 50_000
 
 
-def _rng() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def _rng(split: Split) -> torch.Generator:
+    return torch.Generator().manual_seed(0 if split == "train" else 1)
 
 
-def _mixture(name: str, centres: Tensor, deviation: float) -> Data:
-    rng = _rng()
+def _mixture(name: str, centres: Tensor, deviation: float, split: Split) -> Data:
+    rng = _rng(split)
     labels = torch.randint(len(centres), (COUNT,), generator=rng)
     points = centres[labels] + deviation * torch.randn(COUNT, 2, generator=rng)
     classes = tuple(f"mode {i}" for i in range(len(centres)))
     return point_data(name, points, labels, classes, Mixture(centres, deviation))
 
 
-def load_ring() -> Data:
+def load_ring(split: Split = "train") -> Data:
     """8 Gaussians of deviation 0.02 on a circle of radius 2. Source: Metz et al. 2017, section 3.1."""
     angle = torch.arange(8) * (2 * math.pi / 8)
-    return _mixture("ring", 2 * torch.stack([angle.cos(), angle.sin()], 1), 0.02)
+    return _mixture("ring", 2 * torch.stack([angle.cos(), angle.sin()], 1), 0.02, split)
 
 
-def load_grid() -> Data:
+def load_grid(split: Split = "train") -> Data:
     """25 Gaussians of deviation 0.05 on a 5x5 grid of spacing 2. Source: Srivastava et al. 2017, section 4.1."""
     axis = torch.arange(-4.0, 5.0, 2.0)
-    return _mixture("grid", torch.cartesian_prod(axis, axis), 0.05)
+    return _mixture("grid", torch.cartesian_prod(axis, axis), 0.05, split)
 
 
-def load_spiral() -> Data:
+def load_spiral(split: Split = "train") -> Data:
     """One arm of two turns, with a little noise."""
-    rng = _rng()
+    rng = _rng(split)
     turn = torch.rand(COUNT, generator=rng).sqrt() * 4 * math.pi
     points = torch.stack([turn.cos(), turn.sin()], 1) * (turn / (2 * math.pi))[:, None]
     return point_data("spiral", points + 0.03 * torch.randn(COUNT, 2, generator=rng))
 
 
-def load_moons() -> Data:
+def load_moons(split: Split = "train") -> Data:
     """Two interleaved half circles, with a little noise."""
-    rng = _rng()
+    rng = _rng(split)
     labels = torch.randint(2, (COUNT,), generator=rng)
     angle = torch.rand(COUNT, generator=rng) * math.pi
     upper = torch.stack([angle.cos(), angle.sin()], 1)
@@ -56,9 +57,9 @@ def load_moons() -> Data:
     return point_data("moons", points, labels, ("upper", "lower"))
 
 
-def load_checkerboard() -> Data:
+def load_checkerboard(split: Split = "train") -> Data:
     """The 8 dark fields of a 4x4 board, uniformly filled."""
-    rng = _rng()
+    rng = _rng(split)
     labels = torch.randint(8, (COUNT,), generator=rng)
     row = labels // 2
     column = 2 * (labels % 2) + row % 2
@@ -67,7 +68,7 @@ def load_checkerboard() -> Data:
     return point_data("checkerboard", points, labels, tuple(f"field {i}" for i in range(8)))
 
 
-POINT_SETS: dict[str, Callable[[], Data]] = {
+POINT_SETS: dict[str, Callable[[Split], Data]] = {
     "ring": load_ring,
     "grid": load_grid,
     "spiral": load_spiral,

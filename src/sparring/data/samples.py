@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Data:
         labels: int64 [N] into `form.classes`, or None.
         notes: lines about what was left out or changed on reading.
         mixture: the true distribution, where it is a known mixture.
+        channels: the labelled grey set whose samples are the channels, where there is one (StackedMNIST).
+        split: which part of the set it is.
     """
 
     name: str
@@ -72,6 +77,8 @@ class Data:
     labels: Tensor | None = None
     notes: tuple[str, ...] = ()
     mixture: Mixture | None = None
+    channels: Data | None = None
+    split: Split = "train"
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -85,6 +92,11 @@ class Data:
         if self.labels is not None:
             state.update(self.labels.contiguous().numpy().data)
         return state.hexdigest()
+
+    def part(self, indices: Tensor, split: Split | None = None) -> Data:
+        """The samples at `indices`, in the same form."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, samples=self.samples[indices], labels=labels, split=split or self.split)
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The samples at `indices` as `real` (and `label`)."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
-import urllib.error
-import urllib.request
 import zlib
-from http.client import HTTPException
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparring.data.samples import Data, image_data
-from sparring.errors import UserError, writing
+from sparring.data.samples import Data, Split, image_data
+from sparring.download import fetch, unpacked_md5
+from sparring.errors import UserError
 
 DIGITS = tuple("0123456789")
 
@@ -43,7 +40,7 @@ def load_digits() -> Data:
     return image_data("digits", pixels, torch.from_numpy(labels.astype(np.int64)), DIGITS)
 
 
-def load_mnist(split: Literal["train", "test"] = "train") -> Data:
+def load_mnist(split: Split = "train") -> Data:
     """MNIST's 60,000 (train) or 10,000 (test) digits of 28x28, from the original IDX files.
 
     They are looked for in `$SPARRING_DATA/mnist`, else `../shared/data/mnist`, else in the cache, where they are
@@ -55,6 +52,20 @@ def load_mnist(split: Literal["train", "test"] = "train") -> Data:
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise UserError(f"mnist: images {list(images.shape)} and labels {list(labels.shape)} do not belong together")
     return image_data("mnist", torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)), DIGITS)
+
+
+def load_stacked_mnist(split: Split = "train") -> Data:
+    """60,000 (test: 10,000) RGB images whose channels are random digits of MNIST's split: 1,000 modes, "000" to "999".
+
+    Source: Metz et al. 2017, section 3.3.1; Srivastava et al. 2017, section 4.1.
+    """
+    digits = load_mnist(split)
+    assert digits.labels is not None
+    rng = torch.Generator().manual_seed(0 if split == "train" else 1)
+    chosen = torch.randint(len(digits), (len(digits), 3), generator=rng)
+    labels = digits.labels[chosen] @ torch.tensor([100, 10, 1])
+    names = tuple(f"{i:03d}" for i in range(1000))
+    return replace(image_data("stacked-mnist", digits.samples[chosen, 0], labels, names), channels=digits)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -89,25 +100,5 @@ def _mnist_file(name: str) -> Path:
 
 def download(urls: list[str], target: Path, md5: str) -> None:
     """Fetch a gzip file from the first address whose unpacked bytes are right; `target` appears only then."""
-    problems = []
-    for url in urls:
-        try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                content = answer.read()
-            found = hashlib.md5(gzip.decompress(content), usedforsecurity=False).hexdigest()
-        except (urllib.error.URLError, HTTPException, OSError, EOFError, ValueError, zlib.error) as error:
-            problems.append(f"{url}: {getattr(error, 'reason', error)}")
-            continue
-        if found != md5:
-            problems.append(f"{url}: the MD5 sum of its content is {found}, not {md5}")
-            continue
-        part = target.with_suffix(f".part{os.getpid()}")
-        with writing(target, "free some space or set XDG_CACHE_HOME"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-            part.replace(target)
-        return
-    raise UserError(
-        f"cannot fetch {target.name} ({'; '.join(problems)}); put the original files in $SPARRING_DATA/mnist, or use "
-        "--data digits, which needs no download"
-    )
+    mend = "put the original files in $SPARRING_DATA/mnist, or use --data digits, which needs no download"
+    fetch(urls, target, unpacked_md5(md5), mend)

@@ -1,6 +1,65 @@
 """Metrics: an extractor that turns samples into features, and a pure function of two sets of features."""
 
-from sparring.metrics.distribution import frechet, precision_recall, sliced_wasserstein
-from sparring.metrics.modes import ModeCount, count_modes
+from sparring.metrics.convergence import CriticGap, DualityGap, critic_gap, duality_gap, game_value
+from sparring.metrics.distribution import (
+    Estimate,
+    agreement,
+    class_frechet,
+    frechet,
+    frechet_infinity,
+    inception_score,
+    kernel_distance,
+    mmd,
+    sliced_wasserstein,
+    wasserstein,
+)
+from sparring.metrics.modes import Bins, ClassModes, ModeCount, class_modes, count_modes, different_bins
+from sparring.metrics.neighbours import (
+    Memorising,
+    Support,
+    birthday,
+    density_coverage,
+    memorising,
+    nearest,
+    precision_recall,
+)
+from sparring.metrics.paired import l1, mean_iou, perceptual, psnr, ssim
+from sparring.metrics.smoothness import path_length, slerp
 
-__all__ = ["ModeCount", "count_modes", "frechet", "precision_recall", "sliced_wasserstein"]
+__all__ = [
+    "Bins",
+    "ClassModes",
+    "CriticGap",
+    "DualityGap",
+    "Estimate",
+    "Memorising",
+    "ModeCount",
+    "Support",
+    "agreement",
+    "birthday",
+    "class_frechet",
+    "class_modes",
+    "count_modes",
+    "critic_gap",
+    "density_coverage",
+    "different_bins",
+    "duality_gap",
+    "frechet",
+    "frechet_infinity",
+    "game_value",
+    "inception_score",
+    "kernel_distance",
+    "l1",
+    "mean_iou",
+    "memorising",
+    "mmd",
+    "nearest",
+    "path_length",
+    "perceptual",
+    "precision_recall",
+    "psnr",
+    "slerp",
+    "sliced_wasserstein",
+    "ssim",
+    "wasserstein",
+]

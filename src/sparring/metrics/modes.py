@@ -1,11 +1,14 @@
-"""Which modes of a mixture with known centres do samples cover?"""
+"""Which modes do samples cover: those of a mixture with known centres, those a classifier knows, cells of a space?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from sparring.metrics.distribution import check_features
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,81 @@ def count_modes(samples: Tensor, centres: Tensor, deviation: float, within: floa
     counts = torch.bincount(nearest[good], minlength=len(centres))
     covered = int((counts >= max(1.0, 0.25 * len(samples) / len(centres))).sum())
     return ModeCount(covered, len(centres), good.double().mean().item())
+
+
+@dataclass(frozen=True)
+class ClassModes:
+    """Which classes do samples cover, and how evenly?
+
+    Attributes:
+        covered: classes with at least one sample.
+        total: classes that the data has.
+        divergence: KL(samples || data) of the class shares, in nats.
+        floor: what a perfect sampler's divergence is on average, (total - 1) / (2 n). Print it beside the divergence.
+    """
+
+    covered: int
+    total: int
+    divergence: float
+    floor: float
+
+
+def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
+    """Count the classes that a classifier found, as on StackedMNIST with its 1,000.
+
+    Args:
+        found: int64 [n], a class for each sample.
+        shares: [classes], each class's share of the data, all above 0 where the data has the class.
+
+    Source: Metz et al. 2017, section 3.3.1; Srivastava et al. 2017, section 4.1.
+    """
+    counts = torch.bincount(found, minlength=len(shares)).double()
+    seen = counts > 0
+    q = counts[seen] / len(found)
+    p = shares.double().clamp(min=0.5 / len(found))[seen]  # a class that the data lacks must not give infinity
+    total = int((shares > 0).sum())
+    divergence = (q * (q / p).log()).sum().item()
+    return ClassModes(int((seen & (shares > 0)).sum()), total, divergence, (total - 1) / (2 * len(found)))
+
+
+@dataclass(frozen=True)
+class Bins:
+    """How many bins of the feature space hold a different share of reals and of fakes?
+
+    Attributes:
+        different: the share of bins that differ significantly ("NDB / K").
+        expected: what chance alone gives: the level of the test.
+        divergence: Jensen-Shannon divergence of the bins' shares, in nats.
+        total: the number of bins.
+    """
+
+    different: float
+    expected: float
+    divergence: float
+    total: int
+
+
+def different_bins(real: Tensor, fake: Tensor, bins: int = 100, level: float = 0.05) -> Bins:
+    """The number of statistically different bins (NDB): k-means cells of the reals, and a two-sample test in each.
+
+    Args:
+        real, fake: features [n, d] and [m, d]; no labels are needed.
+        bins: cells; fewer where that would leave fewer than 20 reals a cell.
+        level: of the two-sided test of two proportions.
+
+    Source: Richardson and Weiss 2018, section 3.
+    """
+    from scipy import stats
+    from sklearn.cluster import KMeans
+
+    check_features(real, fake, least=40)
+    bins = max(2, min(bins, len(real) // 20))
+    means = KMeans(bins, n_init=1, random_state=0).fit(real.numpy())
+    counts = [np.bincount(labels, minlength=bins) for labels in (means.labels_, means.predict(fake.numpy()))]
+    p, q = counts[0] / len(real), counts[1] / len(fake)
+    pooled = (counts[0] + counts[1]) / (len(real) + len(fake))
+    error = np.sqrt(pooled * (1 - pooled) * (1 / len(real) + 1 / len(fake)))
+    different = np.abs(p - q) > stats.norm.ppf(1 - level / 2) * error
+    middle = (p + q) / 2
+    halves = [np.where(s > 0, s * np.log(np.where(s > 0, s, 1) / np.where(s > 0, middle, 1)), 0).sum() for s in (p, q)]
+    return Bins(float(different.mean()), level, float(sum(halves) / 2), bins)

@@ -1,0 +1,221 @@
+"""The published comparison: trains named recipes with several seeds, scores them alike, writes docs/results.md.
+
+python -m benchmarks.results [GROUP ...] [--seeds 3] [--quick]
+
+What was trained already is kept, so it can be stopped and started again. To add a recipe, name it in its group below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.setting import describe_machine
+from sparring.data import load_data, load_held_out
+from sparring.evaluation.compare import Comparison, cell, compare, value_names
+from sparring.evaluation.evaluator import Options, make_reference, measure
+from sparring.evaluation.page import curves_image, write_page
+from sparring.evaluation.protocol import Scores
+from sparring.evaluation.report import BESIDE, number
+from sparring.evaluation.subject import Subject
+from sparring.evaluation.sweep import finished
+from sparring.generator import load
+from sparring.pictures import picture, save_image
+
+RUNS = Path("benchmarks/runs")
+DOCS = Path("docs")
+PLAIN = {"loss": "NonSaturating()", "penalties": "", "ema": "", "learning_rate": "Constant(1)"}
+BOTH = "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Recipes that are compared.
+
+    Attributes:
+        title, about: of the section.
+        data: the reference.
+        recipes: what the run is called -> the recipe's name and the fields that are changed.
+        quick: changes that make all of them short, to try the command.
+        metrics: the columns.
+        count: samples.
+    """
+
+    title: str
+    about: str
+    data: str
+    recipes: dict[str, tuple[str, dict[str, object]]]
+    quick: dict[str, object]
+    metrics: str
+    count: int = 10_000
+
+
+CONTESTS = {
+    "mnist": Contest(
+        "MNIST, two minutes",
+        "The lecture's recipe, the two Wasserstein recipes (with their MLPs), the convolutional default, and the same "
+        "with relativistic pairing, R1 and R2. All have two minutes of training.",
+        "mnist",
+        {
+            "lecture": ("lecture", {"minutes": 2.0}),
+            "wgan-clip": ("wgan-clip", {"data": "mnist", "minutes": 2.0}),
+            "wgan-gp": ("wgan-gp", {"data": "mnist", "minutes": 2.0}),
+            "mnist": ("mnist", {"minutes": 2.0}),
+            "mnist-relativistic": ("mnist", {"loss": "RelativisticPairing()", "penalties": BOTH, "minutes": 2.0}),
+        },
+        {"minutes": 0.1},
+        "frechet,kernel_distance,precision_recall,density_coverage,modes,different_bins,memorising",
+    ),
+    "points": Contest(
+        "Eight points on a ring",
+        "`ring-plain` has the same networks and steps without the loss and penalties that make `ring` work; "
+        "`unrolled-ring` has the non-saturating loss without penalties, and unrolls D.",
+        "ring",
+        {"ring": ("ring", {}), "ring-plain": ("ring", PLAIN), "unrolled-ring": ("unrolled-ring", {})},
+        {"steps": 300},
+        "modes,wasserstein,sliced_wasserstein",
+    ),
+    "grid": Contest(
+        "Twenty-five points on a grid",
+        "`grid-plain` has the same networks and steps without the loss and penalties that make `grid` work.",
+        "grid",
+        {"grid": ("grid", {}), "grid-plain": ("grid", PLAIN)},
+        {"steps": 300},
+        "modes,wasserstein,sliced_wasserstein",
+    ),
+    "stacked": Contest(
+        "StackedMNIST, 1,000 modes, four minutes",
+        "Three random digits in red, green and blue. The networks are the same; `stacked-plain` has the non-saturating "
+        "loss and no penalty, `stacked-unrolled` unrolls D by five steps besides, `stacked` has relativistic pairing "
+        "with R1 and R2. All have four minutes on two cores, far less than in the literature.",
+        "stacked-mnist",
+        {
+            "stacked-plain": ("stacked", {"loss": "NonSaturating()", "penalties": ""}),
+            "stacked-unrolled": (
+                "stacked",
+                {"loss": "NonSaturating()", "penalties": "", "turns": "Unrolled(depth=5)"},
+            ),
+            "stacked": ("stacked", {}),
+        },
+        {"minutes": 0.1},
+        "modes,frechet,precision_recall",
+        26_000,
+    ),
+}
+
+
+def main() -> None:
+    """Train what is missing, score everything, write the document."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("contest", nargs="*", metavar="GROUP", help=f"of {', '.join(CONTESTS)}; default: all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", default=os.environ.get("RESULTS") == "quick")
+    chosen = parser.parse_args()
+    names = chosen.contest or list(CONTESTS)
+    folder = RUNS / ("results-quick" if chosen.quick else "results")
+    seeds = 1 if chosen.quick else chosen.seeds
+    runs = {name: train_all(CONTESTS[name], folder, seeds, chosen.quick) for name in names}
+    docs = folder if chosen.quick else DOCS
+    sections = {name: section(name, CONTESTS[name], runs[name], folder, docs) for name in names}
+    for name, text in sections.items():
+        path = folder / f"section-{name}.md"
+        path.write_text(text, encoding="utf-8")
+    done = [path.read_text(encoding="utf-8") for n in CONTESTS if (path := folder / f"section-{n}.md").exists()]
+    (docs / "results.md").write_text("\n".join([heading(seeds), *done]), encoding="utf-8")
+    print(docs / "results.md")
+
+
+def train_all(contest: Contest, folder: Path, seeds: int, quick: bool) -> list[Path]:
+    """Train each recipe with each seed, one after another, as a user would."""
+    paths = []
+    for seed in range(seeds):
+        for name, (recipe, changes) in contest.recipes.items():
+            path = folder / f"{name}-{seed}"
+            paths.append(path)
+            if finished(path):
+                continue
+            words = ["resume", str(path)]
+            if not path.exists():
+                options = {**changes, **(contest.quick if quick else {}), "seed": seed, "out": path}
+                words = ["train", recipe, *(f"--{key.replace('_', '-')}={value}" for key, value in options.items())]
+            print("sparring", " ".join(words), flush=True)
+            subprocess.run([sys.executable, "-m", "sparring", *words], check=True, capture_output=True)
+    return paths
+
+
+def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: Path) -> str:
+    """A contest's part of the document, with pictures."""
+    options = Options(metrics=contest.metrics, count=contest.count)
+    held_out = load_held_out(contest.data)
+    reference = make_reference(load_data(contest.data), held_out, options)
+    comparison = compare(runs, checkpoint="last", reference=reference, metrics=contest.metrics, count=contest.count)
+    assert len(comparison.tables) == 1, comparison.apart
+    write_page(comparison, folder / f"{name}.html")
+    save_image(curves_image(comparison.groups), docs / "pictures" / f"results-{name}.png")
+    for group in comparison.groups:
+        first = group.entries[0]
+        generator = load(first.run.path)
+        shown = generator.sample_stored(2000 if generator.form.is_points else 64, seed=0)
+        behind = load_data(contest.data).samples[:2000] if generator.form.is_points else None
+        save_image(picture(shown, generator.form, behind), docs / "pictures" / f"results-{first.name}.png")
+    assert held_out is not None
+    real = measure(Subject(reference, held_out.samples[: contest.count]), "real samples that no training saw", options)
+    pictures = [
+        f"| {' | '.join(group.name.split(' ')[0] for group in comparison.groups)} |",
+        f"| {' | '.join('---' for _ in comparison.groups)} |",
+        f"| {' | '.join(f'![samples](pictures/results-{g.entries[0].name}.png)' for g in comparison.groups)} |",
+    ]
+    return "\n".join(
+        [
+            f"## {contest.title}\n",
+            f"{contest.about}\n",
+            *table(comparison, real),
+            "",
+            f"Protocol: {comparison.groups[0].entries[0].scores.protocol.describe()}.",
+            *(f"\n{note}." for note in comparison.groups[0].entries[0].scores.notes),
+            "",
+            f"![curves of all runs](pictures/results-{name}.png)\n",
+            "Samples of the first seed:\n",
+            *pictures,
+            "",
+        ]
+    )
+
+
+def table(comparison: Comparison, real: Scores) -> list[str]:
+    """A row for each recipe, and one for real samples."""
+    (groups,) = comparison.tables
+    names = value_names(groups)
+    rows = [
+        f"| recipe | steps | {' | '.join(n.replace('_', ' ') for n in names)} |",
+        "| --- |" + " ---: |" * (len(names) + 1),
+    ]
+    for group in groups:
+        steps = sorted(entry.scores.step or 0 for entry in group.entries)
+        span = number(steps[0]) if steps[0] == steps[-1] else f"{number(steps[0])} to {number(steps[-1])}"
+        rows.append(f"| {group.name} | {span} | {' | '.join(cell(group, n) for n in names)} |")
+    found = [number(real.values[n]) if n in real.values else "-" for n in names]
+    rows.append(f"| {real.subject} | - | {' | '.join(found)} |")
+    beside = {n: v for n, v in real.values.items() if n in BESIDE and n in ("kl_floor", "modes_there")}
+    if beside:
+        rows += ["", ", ".join(f"{n.replace('_', ' ')}: {number(v)}" for n, v in beside.items()) + "."]
+    return rows
+
+
+def heading(seeds: int) -> str:
+    """What the document is, and how it was made."""
+    return (
+        "# Results\n\n"
+        "Written by `make results` (`RESULTS=quick make results` tries it in a few minutes); each run is what "
+        "`sparring train` gives, the scores are those of `sparring compare`. "
+        f"Means over {seeds} seeds, ± standard error over seeds, of the last checkpoint. {describe_machine()}\n\n"
+        "A time is of the training alone, on this machine; on another one the same minutes give other scores.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Runs side by side: scores where protocols agree, what the recipes differ in, and means over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import UserError
+from sparring.evaluation.evaluator import Options, RunEvaluator
+from sparring.evaluation.measures import better
+from sparring.evaluation.protocol import Scores, differences
+from sparring.evaluation.report import BESIDE, kept_apart, number
+from sparring.evaluation.subject import Reference
+from sparring.recipe import Recipe
+from sparring.run import Run
+
+IDLE = ("about", "seed", "device")  # fields that do not make another recipe
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run with its scores."""
+
+    run: Run
+    recipe: Recipe
+    scores: Scores
+
+    @property
+    def name(self) -> str:
+        return self.run.path.name
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one recipe and one protocol, with different seeds.
+
+    Attributes:
+        name: of the run, or of the first of them.
+        entries: the runs.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+
+    def value(self, name: str) -> float | None:
+        """The mean over the runs; None unless all have the value."""
+        values = self.values(name)
+        return statistics.fmean(values) if len(values) == len(self.entries) else None
+
+    def error(self, name: str) -> float | None:
+        """The mean's standard error over seeds or, for one run, the score's own one; None if there is none."""
+        if len(self.entries) == 1:
+            return self.entries[0].scores.errors.get(name)
+        values = self.values(name)
+        return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+    def values(self, name: str) -> list[float]:
+        return [e.scores.values[name] for e in self.entries if name in e.scores.values]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs to be shown side by side.
+
+    Attributes:
+        tables: groups that may stand side by side, one table for each protocol.
+        apart: why there is more than one table.
+        told: differences of protocol that do not keep scores apart.
+        recipes: fields in which the recipes differ -> each group's value, by its name.
+    """
+
+    tables: tuple[tuple[Group, ...], ...]
+    apart: tuple[str, ...]
+    told: tuple[str, ...]
+    recipes: Mapping[str, Mapping[str, str]]
+
+    @property
+    def groups(self) -> list[Group]:
+        return [group for table in self.tables for group in table]
+
+    def lines(self) -> list[str]:
+        """The comparison as text."""
+        found = []
+        for table in self.tables:
+            found += [*table_lines(table), f"protocol: {table[0].entries[0].scores.protocol.describe()}", ""]
+        found += [f"NOT COMPARABLE: {text}" for text in self.apart]
+        found += [f"Note: {text}" for text in self.told]
+        notes = {note for group in self.groups for entry in group.entries for note in entry.scores.notes}
+        found += sorted(notes)
+        for field, values in self.recipes.items():
+            found.append(f"{field}:")
+            found += [f"  {name}: {value}" for name, value in values.items()]
+        return found
+
+
+def compare(
+    runs: Sequence[str | Path], *, checkpoint: str = "best", reference: Reference | None = None, **options: Any
+) -> Comparison:
+    """Score runs by one protocol, unless they have such scores already, and put them side by side.
+
+    Args:
+        runs: run directories. Those whose recipes differ in the seed alone are shown as their mean.
+        checkpoint: best, last or a step.
+        reference: what all runs are compared with, if it is at hand; else each run's own data.
+        options: fields of `sparring.evaluation.Options`.
+
+    Raises:
+        UserError: no such run, or one cannot be scored.
+    """
+    chosen = Options(**options)
+    paths = [Path(run) for run in runs]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UserError("compare: a run is named twice; name each once")
+    evaluators = [RunEvaluator(path, chosen, reference) for path in paths]
+    manifests = [evaluator.find(checkpoint)[0] for evaluator in evaluators]
+    references: dict[str, Reference] = {}
+    entries = []
+    for evaluator, manifest in zip(evaluators, manifests):
+        digest, _ = evaluator.run.read_data()
+        evaluator.given = references.get(digest, reference)  # runs on the same data share what is known of them
+        references[digest] = evaluator.reference
+        entries.append(Entry(evaluator.run, evaluator.recipe, evaluator.known(manifest) or evaluator(manifest)))
+    return arrange(entries)
+
+
+def arrange(entries: Sequence[Entry]) -> Comparison:
+    """Group runs by recipe, and keep different protocols apart."""
+    tables = []
+    for together in kept_apart([entry.scores for entry in entries]):
+        groups: dict[Recipe, list[Entry]] = {}
+        for entry in entries:
+            if any(entry.scores is scores for scores in together):
+                groups.setdefault(replace(entry.recipe, about="", seed=0, device="auto"), []).append(entry)
+        tables.append(tuple(Group(group_name(same), tuple(same)) for same in groups.values()))
+    first = tables[0][0].entries[0].scores.protocol
+    apart = [
+        f"{table[0].name} and {tables[0][0].name}: {', '.join(differences(table[0].entries[0].scores.protocol, first))}"
+        for table in tables[1:]
+    ]
+    told = {
+        f"{entry.name} and {entries[0].name}: {', '.join(found)}"
+        for entry in entries[1:]
+        if (found := differences(entry.scores.protocol, entries[0].scores.protocol, told=True))
+    }
+    return Comparison(tuple(tables), tuple(apart), tuple(sorted(told)), recipe_differences(tables))
+
+
+def group_name(entries: Sequence[Entry]) -> str:
+    """A run's name, or for several seeds what their names begin with."""
+    if len(entries) == 1:
+        return entries[0].name
+    name = entries[0].name
+    while not all(entry.name.startswith(name) for entry in entries):
+        name = name[:-1]
+    return f"{name.rstrip('-_') or entries[0].name} ({len(entries)} seeds)"
+
+
+def recipe_differences(tables: Sequence[Sequence[Group]]) -> dict[str, dict[str, str]]:
+    """The recipe's fields that are not the same everywhere."""
+    groups = [group for table in tables for group in table]
+    found = {}
+    for field in fields(Recipe):
+        values = {group.name: str(getattr(group.entries[0].recipe, field.name)) or "none" for group in groups}
+        if len(set(values.values())) > 1 and field.name not in IDLE:
+            found[field.name] = values
+    return found
+
+
+def value_names(table: Sequence[Group]) -> list[str]:
+    """The values to show, in the order in which they were measured."""
+    names: list[str] = []
+    for group in table:
+        names += [n for n in group.entries[0].scores.values if n not in names and n not in BESIDE]
+    return names
+
+
+def best_group(table: Sequence[Group], name: str) -> Group | None:
+    """The group with the best value; None if the value is only told, or there is nothing to choose from."""
+    scored = [(value, group) for group in table if (value := group.value(name)) is not None]
+    if not better(name) or len(scored) < 2:
+        return None
+    return max(scored, key=lambda pair: better(name) * pair[0])[1]
+
+
+def cell(group: Group, name: str) -> str:
+    """A value with its standard error, or a dash."""
+    value, error = group.value(name), group.error(name)
+    if value is None:
+        return "-"
+    return number(value) + (f" ± {number(error)}" if error else "")
+
+
+def table_lines(table: Sequence[Group]) -> list[str]:
+    """A table as text: a row for each group, the best of each column marked with *."""
+    names = value_names(table)
+    rows = [["run", "step", *names]]
+    for group in table:
+        steps = {entry.scores.step for entry in group.entries}
+        step = number(next(iter(steps)) or 0) if len(steps) == 1 else "various"
+        marks = [cell(group, n) + ("*" if best_group(table, n) is group else "") for n in names]
+        rows.append([group.name, step, *marks])
+    if len(rows) <= len(names):  # more values than runs: runs stand side by side
+        rows = [list(column) for column in zip(*rows)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

@@ -1,0 +1,281 @@
+"""Score a run's checkpoints, or anybody's images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sparring import __version__
+from sparring.checkpoint import Manifest, manifests, stem
+from sparring.checkpoint import load as load_tensors
+from sparring.data import Data, load_data, load_held_out
+from sparring.device import find_device
+from sparring.errors import UserError, check_number
+from sparring.evaluation.measures import MEASURES, find_measures
+from sparring.evaluation.protocol import Protocol, Scores, differences
+from sparring.evaluation.subject import Reference, Subject, prepare_extractor
+from sparring.game import Game
+from sparring.generator import load
+from sparring.metrics import Estimate
+from sparring.pictures import grid, save_image
+from sparring.run import Run
+from sparring.state import find_checkpoint
+
+FEW = 5  # samples for each feature, below which a covariance says little
+COPIES_SHOWED = 24
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score.
+
+    Attributes:
+        metrics: names with commas; see `sparring.evaluation.MEASURES`.
+        extractor: a component's text, or `auto`.
+        count: samples, and at most as many reference samples.
+        split: the reference: "train" or "test".
+        seed: of samples and reference.
+        raw: take the generator's own weights, not their average.
+        device, trust: as in `sparring.load`.
+    """
+
+    metrics: str = "usual"
+    extractor: str = "auto"
+    count: int = 10_000
+    split: str = "train"
+    seed: int = 0
+    raw: bool = False
+    device: str = "auto"
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        find_measures(self.metrics)
+        check_number("evaluate", "count", self.count, low=2, whole=True)
+        check_number("evaluate", "seed", self.seed, low=0, whole=True)
+
+
+def evaluate(run: str | Path, *, checkpoint: str = "best", **options: Any) -> Scores:
+    """Score one checkpoint of a run; the scores are also added to the run's `scores.jsonl`.
+
+    Args:
+        run: the run directory.
+        checkpoint: best, last or a step.
+        options: fields of `Options`, such as `metrics="frechet,precision_recall"`.
+
+    Raises:
+        UserError: no such run, checkpoint or metric, or data that are gone.
+    """
+    evaluator = RunEvaluator(Path(run), Options(**options))
+    return evaluator(find_checkpoint(evaluator.run, checkpoint))
+
+
+def evaluate_images(
+    path: str | Path, *, against: str, size: int = 0, picture: Path | None = None, **options: Any
+) -> Scores:
+    """Score images (a folder, `.npz`, `.npy`) or points (`.csv`, too) that anyone's software made.
+
+    Args:
+        path: where they are. Sub-folders, or labels in an `.npz`, are the classes that they were made for.
+        against: the reference, as in `load_data`.
+        size: crop and resize the images of folders to it.
+        picture: where the samples closest to training samples are shown beside these, if anywhere.
+        options: fields of `Options`; all images are scored, unless there are more than `count`.
+
+    Raises:
+        UserError: images or reference cannot be read or do not fit together.
+    """
+    chosen = Options(**options)
+    whole = load_data(against, size)
+    made = load_data(str(path), size)
+    check_same_shape(made, whole)
+    if len(made) < 2:
+        raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
+    made = made.part(torch.arange(min(len(made), chosen.count)))
+    reference = make_reference(whole, load_held_out(against, size), replace(chosen, count=len(made)))
+    subject = Subject(reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
+    scores = measure(subject, str(path), chosen)
+    if picture is not None:
+        save_image(copies_picture(subject), picture)
+    return scores
+
+
+class RunEvaluator:
+    """Scores checkpoints of one run; the reference is looked at once."""
+
+    def __init__(self, path: Path, options: Options, reference: Reference | None = None) -> None:
+        self.run, self.options = Run.open(path), options
+        self.recipe = self.run.read_recipe()
+        self.given = reference
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What the run's samples are compared with."""
+        if self.given is not None:
+            return self.given
+        recipe = self.recipe
+        data = load_data(recipe.data, recipe.size, recipe.held_out)
+        digest, _ = self.run.read_data()
+        if data.digest != digest:
+            raise UserError(f"data {recipe.data!r} is not what {self.run.path} was trained on; put it back")
+        return make_reference(data, load_held_out(recipe.data, recipe.size, recipe.held_out), self.options)
+
+    def __call__(self, manifest: Manifest) -> Scores:
+        """Score a checkpoint, write the scores down, and the picture of near copies if these were looked for."""
+        options = self.options
+        generator = load(
+            self.run.path,
+            checkpoint_name=str(manifest.step),
+            device=options.device,
+            trust=options.trust,
+            raw=options.raw,
+        )
+        start = time.perf_counter()
+        samples = generator.sample_stored(min(options.count, len(self.reference.data)), seed=options.seed)
+        subject = Subject(self.reference, samples, None, generator, lambda: self.build_game(manifest), options.seed)
+        scores = measure(subject, str(self.run.path), options)
+        protocol = replace(scores.protocol, ema=bool(self.recipe.ema.strip()) and not options.raw)
+        cost = time.perf_counter() - start
+        scores = replace(scores, step=manifest.step, seconds=manifest.seconds, protocol=protocol, cost=cost)
+        self.run.append_scores(scores.to_json())
+        if "memorised" in scores.values and not self.reference.train.form.is_points:
+            path = self.run.path / "nearest" / f"{stem(manifest.step)}.png"
+            save_image(copies_picture(subject), path, self.run.mend)
+        return scores
+
+    def find(self, which: str) -> list[Manifest]:
+        """The checkpoints that are meant by best, last, all or a step."""
+        return manifests(self.run.checkpoints) if which == "all" else [find_checkpoint(self.run, which)]
+
+    def build_game(self, manifest: Manifest) -> Game:
+        """The players of a checkpoint."""
+        from sparring.training import start_state
+
+        device = find_device(self.options.device)
+        state = start_state(self.recipe, self.reference.train, device, self.options.trust)
+        state.restore(manifest, load_tensors(self.run.checkpoints, manifest))
+        return state.game
+
+    def known(self, manifest: Manifest) -> Scores | None:
+        """Scores of the checkpoint that were measured before with these options, or None."""
+        wanted = find_measures(self.options.metrics)
+        for scores in reversed(read_scores(self.run)):
+            same = scores.step == manifest.step and scores.protocol.seed == self.options.seed
+            if same and not differences(scores.protocol, self.protocol) and set(wanted) <= set(scores.asked):
+                return scores
+        return None
+
+    @property
+    def protocol(self) -> Protocol:
+        return make_protocol(self.reference, min(self.options.count, len(self.reference.data)), self.options)
+
+
+def make_reference(data: Data, held_out: Data | None, options: Options) -> Reference:
+    """The reference that the options describe.
+
+    Raises:
+        UserError: there are no held-out samples for the split, or the extractor does not fit.
+    """
+    if options.split == "test" and held_out is None:
+        raise UserError(f"{data.name!r} has no held-out samples; take --split train, or train with --held-out 0.1")
+    extractor = prepare_extractor(options.extractor, data, find_device(options.device), options.trust)
+    return Reference(data, held_out, options.split, options.count, extractor, options.seed)
+
+
+def make_protocol(reference: Reference, count: int, options: Options) -> Protocol:
+    """What scores by these options are measured with."""
+    return Protocol(
+        data=reference.train.name,
+        data_digest=reference.train.digest,
+        split=options.split,
+        reference=len(reference.data),
+        count=count,
+        extractor=reference.extractor.name,
+        extractor_digest=reference.extractor.digest,
+        resizer=reference.extractor.resizer,
+        weights="raw" if options.raw else "as sampled",
+        seed=options.seed,
+        version=__version__,
+    )
+
+
+def measure(subject: Subject, name: str, options: Options) -> Scores:
+    """Compute the metrics that the options name.
+
+    Raises:
+        UserError: one that is named cannot be computed; of `usual` and `all` it is left out.
+    """
+    start = time.perf_counter()
+    values: dict[str, float] = {}
+    errors: dict[str, float] = {}
+    asked = [n.strip() for n in options.metrics.split(",")]
+    names = find_measures(options.metrics)
+    notes = small_sample_notes(subject, names)
+    if notes and "kernel_distance" not in names and any(n.startswith("frechet") for n in names):
+        names.append("kernel_distance")
+    for measure_name in names:
+        lacking = MEASURES[measure_name].lacks(subject)
+        if lacking and measure_name in asked:
+            raise UserError(f"{measure_name} cannot be computed of {name}: it needs {lacking}")
+        if lacking:
+            continue
+        for key, value in MEASURES[measure_name].compute(subject).items():
+            values[key] = value.value if isinstance(value, Estimate) else float(value)
+            if isinstance(value, Estimate) and value.error:
+                errors[key] = value.error
+    if "memorised" in values and subject.reference.held_out is None:
+        notes.append("memorised: no held-out samples; distances within the training set stand in for theirs")
+    if subject.reference.extractor.about:
+        notes.append(f"{subject.reference.extractor.name}: {subject.reference.extractor.about}")
+    protocol = make_protocol(subject.reference, len(subject.samples), options)
+    return Scores(name, values, protocol, errors=errors, notes=notes, asked=names, cost=time.perf_counter() - start)
+
+
+def small_sample_notes(subject: Subject, names: Sequence[str]) -> list[str]:
+    """A warning where a Frechet distance is mostly an effect of few samples."""
+    if not any(name.startswith("frechet") for name in names):
+        return []
+    count, dimension = min(len(subject.real), len(subject.fake)), subject.real.features.shape[1]
+    if count >= FEW * dimension:
+        return []
+    return [
+        f"CAREFUL: {count:,} samples are too few for a Frechet distance of {dimension:,} features (at least "
+        f"{FEW * dimension:,}); it is too large by an unknown amount: go by kernel_distance, which is unbiased"
+    ]
+
+
+def check_same_shape(made: Data, whole: Data) -> None:
+    """Raise UserError unless both hold samples of the same shape."""
+    if made.form.shape == whole.form.shape:
+        return
+    ours, theirs = list(made.form.shape), list(whole.form.shape)
+    images = len(ours) == len(theirs) == 3
+    mend = "add --size, which crops and resizes folders of images" if images else "compare like with like"
+    raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {mend}")
+
+
+def matched_labels(made: Data, whole: Data) -> Tensor | None:
+    """The labels of `made` as indices of the classes of `whole`, by the classes' names; None unless all are known."""
+    if made.labels is None or not set(made.form.classes) <= set(whole.form.classes):
+        return None
+    return torch.tensor([whole.form.classes.index(name) for name in made.form.classes])[made.labels]
+
+
+def copies_picture(subject: Subject) -> Image.Image:
+    """The samples that lie closest to training samples, each left of its nearest one."""
+    found = subject.copies
+    closest = found.distance.argsort()[:COPIES_SHOWED]
+    pairs = torch.stack([subject.samples[closest], subject.reference.train.samples[found.index[closest]]], 1)
+    return grid(pairs.flatten(0, 1), columns=8)
+
+
+def read_scores(run: Run) -> list[Scores]:
+    """All scores that a run's `scores.jsonl` holds, in the order in which they were measured."""
+    return [Scores.from_json(plain, str(run.path / "scores.jsonl")) for plain in run.scores()]

@@ -1,0 +1,163 @@
+"""A comparison as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from sparring.errors import writing
+from sparring.evaluation.compare import Comparison, Group, best_group, cell, value_names
+from sparring.evaluation.measures import better
+from sparring.evaluation.report import ARROWS, number
+from sparring.generator import load
+from sparring.pictures import picture
+from sparring.run import Row
+
+SAMPLES = {"images": 36, "points": 2000}
+PANELS = (
+    ("loss/discriminator", "D's adversarial loss", "linear"),
+    ("loss/generator", "G's adversarial loss", "linear"),
+    ("accuracy", "D's accuracy", "linear"),
+    ("gradient/generator", "norm of G's gradient", "log"),
+)
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; margin: 2rem auto; max-width: 1200px;
+  padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid #dde2ea; text-align: right; white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+td.text { text-align: left; white-space: normal }
+small, .protocol { color: #5a6577 } small { display: block; font-weight: normal }
+.best { font-weight: 700; background: #e6f4ea }
+.warning { background: #fff4d6; border-left: 4px solid #d9a400; padding: .5rem .8rem; margin: .6rem 0 }
+.samples { display: flex; flex-wrap: wrap; gap: 1.2rem } figure { margin: 0 } figure img { width: 340px }
+figcaption { font-weight: 600 } img { max-width: 100%; image-rendering: pixelated } img.curves { image-rendering: auto }
+"""
+
+
+def write_page(comparison: Comparison, path: Path) -> None:
+    """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file."""
+    parts = [f"<h1>{escape(' against '.join(group.name for group in comparison.groups))}</h1>"]
+    parts += [f'<p class="warning">Not comparable: {escape(text)}</p>' for text in comparison.apart]
+    parts += ["<h2>Scores</h2>"]
+    for table in comparison.tables:
+        parts += [table_html(table), f'<p class="protocol">{escape(describe(table))}</p>']
+    notes = {note for group in comparison.groups for entry in group.entries for note in entry.scores.notes}
+    parts += [f'<p class="warning">{escape(note)}</p>' for note in sorted(notes) if note.startswith("CAREFUL")]
+    parts += [f"<p>{escape(note)}</p>" for note in sorted(notes) if not note.startswith("CAREFUL")]
+    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.told]
+    parts += recipes_html(comparison)
+    curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
+    parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
+    parts += ["<p>The same latents for each (seed 0), where their latents have the same size.</p>"]
+    parts += ['<div class="samples">', *map(sample_html, comparison.groups), "</div>"]
+    title = escape(", ".join(group.name for group in comparison.groups))
+    text = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+    with writing(path, "choose another --out"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def describe(table: Sequence[Group]) -> str:
+    """The protocol of a table, and what its errors are."""
+    seeds = any(len(group.entries) > 1 for group in table)
+    error = "± is the standard error over seeds" if seeds else "± is the standard error of the estimate"
+    return f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {error}."
+
+
+def table_html(table: Sequence[Group]) -> str:
+    """A table: a row for each value, a column for each group, the best marked."""
+    head = "".join(f"<th>{escape(group.name)}</th>" for group in table)
+    steps = []
+    for group in table:
+        found = sorted({entry.scores.step or 0 for entry in group.entries})
+        steps.append(number(found[0]) if len(found) == 1 else f"{number(found[0])} to {number(found[-1])}")
+    rows = [f"<tr><td>step</td>{''.join(f'<td>{text}</td>' for text in steps)}</tr>"]
+    for name in value_names(table):
+        best = best_group(table, name)
+        cells = [f"<td{' class=best' if group is best else ''}>{escape(cell(group, name))}</td>" for group in table]
+        rows.append(f"<tr><td>{escape(name)}<small>{ARROWS[better(name)]}</small></td>{''.join(cells)}</tr>")
+    return f'<div class="wide"><table><tr><th></th>{head}</tr>\n' + "\n".join(rows) + "</table></div>"
+
+
+def recipes_html(comparison: Comparison) -> list[str]:
+    """What the recipes differ in."""
+    if not comparison.recipes:
+        return []
+    names = [group.name for group in comparison.groups]
+    rows = [
+        f"<tr><td>{escape(field)}</td>{''.join(f'<td class=text>{escape(values[n])}</td>' for n in names)}</tr>"
+        for field, values in comparison.recipes.items()
+    ]
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    return [f'<h2>Recipes</h2><div class="wide"><table><tr><th></th>{head}</tr>', *rows, "</table></div>"]
+
+
+def sample_html(group: Group) -> str:
+    """Samples of a group's first run."""
+    entry = group.entries[0]
+    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=True)
+    kind = "points" if generator.form.is_points else "images"
+    shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
+    return (
+        f"<figure>{image_html(shown, f'samples of {entry.name}')}<figcaption>{escape(entry.name)}</figcaption></figure>"
+    )
+
+
+def image_html(image: Image.Image, alt: str, kind: str = "samples") -> str:
+    """An image with its bytes in the page."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img class="{kind}" alt="{escape(alt)}" src="data:image/png;base64,{content}">'
+
+
+def curves_image(groups: Sequence[Group]) -> Image.Image:
+    """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    axes = figure.subplots(3, 2).flatten()
+    for i, group in enumerate(groups):
+        for j, entry in enumerate(group.entries):
+            rows, label = entry.run.rows(), group.name if j == 0 else None
+            style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
+            for axis, (name, _, _) in zip(axes, PANELS):
+                axis.plot([r["seconds"] for r in rows], [r[name] for r in rows], label=label, **style)
+            scored = score_rows(entry.run.entries())
+            for axis, name in zip(axes[len(PANELS) :], ("sliced_wasserstein", scored_name(groups))):
+                found = [r for r in scored if name in r]
+                axis.plot([r["seconds"] for r in found], [r[name] for r in found], marker=".", label=label, **style)
+    titles = [*(title for _, title, _ in PANELS), "sliced Wasserstein distance, in pixels", scored_name(groups)]
+    for axis, title, scale in zip(axes, titles, [*(p[2] for p in PANELS), "log", "log"]):
+        axis.set(title=title, yscale=scale)
+    for axis in axes[-2:]:
+        axis.set_xlabel("seconds of training")
+    if not any(line.get_xdata().size for line in axes[-1].lines):  # no run was evaluated while it trained
+        axes[-1].set_visible(False)
+    axes[0].legend(fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    return Image.open(buffer)
+
+
+def scored_name(groups: Sequence[Group]) -> str:
+    """The first metric by which the first run was evaluated as it trained."""
+    return groups[0].entries[0].recipe.metrics.split(",")[0].strip()
+
+
+def score_rows(entries: Sequence[Row]) -> list[Row]:
+    """The log's rows of scores."""
+    return [row for row in entries if row.get("event") in ("checkpoint", "evaluated")]

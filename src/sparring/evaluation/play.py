@@ -1,0 +1,96 @@
+"""Metrics that need the players themselves, not only their samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from sparring import metrics
+from sparring.data import Data
+from sparring.evaluation.subject import Subject, Value
+from sparring.game import Batch, Match
+from sparring.latents import Uniform
+from sparring.metrics import Estimate
+from sparring.seeds import derive_seed
+
+JUDGED = 2048
+BATCH = 256
+PATHS = 1000
+
+
+def measure_path_length(subject: Subject) -> Mapping[str, Value]:
+    """Perceptual path length in the latent space, over 1,000 pairs."""
+    generator = subject.generator
+    assert generator is not None
+    rng = torch.Generator().manual_seed(derive_seed(subject.seed, "paths"))
+    starts, ends = (generator.task.draw(PATHS, rng) for _ in range(2))
+    places = torch.rand(PATHS, 1, generator=rng)
+    device = next(generator.network.parameters()).device
+
+    @torch.no_grad()
+    def describe(latents: Tensor) -> Tensor:
+        whole = {**starts, "latent": latents}
+        features = []
+        for start in range(0, PATHS, BATCH):
+            batch = {name: tensor[start : start + BATCH].to(device) for name, tensor in whole.items()}
+            images = generator.task.generate(generator.network, batch)["fake"].cpu()
+            features.append(subject.reference.extractor(generator.form.to_units(images)).features)
+        return torch.cat(features)
+
+    between = torch.lerp if isinstance(getattr(generator.task, "latent", None), Uniform) else metrics.slerp
+    return {"path_length": metrics.path_length(describe, starts["latent"], ends["latent"], places, between=between)}
+
+
+def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
+    """The critic's logits of training samples against those of held-out samples."""
+    assert subject.game is not None
+    reference = subject.reference
+    assert reference.held_out is not None
+    game = subject.game()
+    game.discriminator.network.eval()
+    game.generator.network.eval()
+    real, fake = [], []
+    for data in (reference.train, reference.held_out):
+        matches: list[Match] = []
+        with torch.no_grad():
+            for batch in _batches(subject, data, JUDGED // BATCH, "critic gap"):
+                made = game.task.generate(game.generator.network, batch)
+                matches += game.task.matches(game.discriminator.network, batch, made).values()
+            real.append(torch.cat([match.real_logits.float().cpu().flatten() for match in matches]))
+            fake.append(torch.cat([match.fake_logits.float().cpu().flatten() for match in matches]))
+    found = metrics.critic_gap(real[0], real[1], torch.cat(fake))
+    return {"overfitting": found.overfitting, "train_above_held_out": Estimate(found.ranking, found.error)}
+
+
+def measure_duality_gap(subject: Subject) -> Mapping[str, Value]:
+    """What a copy of either player gains in 200 turns, on held-out samples where there are some."""
+    assert subject.game is not None
+    reference = subject.reference
+    train = _batches(subject, reference.train, 10**9, "duality gap")
+    judged = reference.train if reference.held_out is None else reference.held_out
+    found = metrics.duality_gap(
+        subject.game(), lambda: next(train), list(_batches(subject, judged, JUDGED // BATCH, "judged"))
+    )
+    return {
+        "duality_gap": found.gap,
+        "game_value": found.now,
+        "game_value_best_d": found.best,
+        "game_value_worst_g": found.worst,
+    }
+
+
+def _batches(subject: Subject, data: Data, count: int, purpose: str) -> Iterator[Batch]:
+    """Batches of random samples as the players see them, with fresh latents."""
+    generator = subject.generator
+    assert generator is not None
+    device = next(generator.network.parameters()).device
+    rng = torch.Generator().manual_seed(derive_seed(subject.seed, purpose))
+    for _ in range(count):
+        chosen = torch.randint(len(data), (BATCH,), generator=rng)
+        batch: dict[str, Tensor] = {"real": generator.form.to_input(data.samples[chosen])}
+        if data.labels is not None:
+            batch["label"] = data.labels[chosen]
+        batch |= generator.task.draw(BATCH, rng)
+        yield {name: tensor.to(device) for name, tensor in batch.items()}

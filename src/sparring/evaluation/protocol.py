@@ -1,0 +1,120 @@
+"""What a score was measured with, and whether two scores may be put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from sparring.errors import UserError
+
+METRICS_VERSION = 1  # raised whenever a metric's number changes for the same samples
+
+
+def _told(default: Any) -> Any:
+    """A field that is told but does not keep scores apart."""
+    return field(default=default, metadata={"told": True})
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All that a score depends on besides the generator.
+
+    Attributes:
+        data, data_digest: the reference set's name, and a hash of all its samples.
+        split: the part of it that samples are compared with.
+        reference: how many reference samples.
+        count: how many samples.
+        extractor, extractor_digest, resizer: what turned them into features.
+        weights: "as sampled" (the generator's average where it has one) or "raw".
+        metrics: the version of the metrics' definitions.
+        seed: of the samples and the choice of the reference; told, does not keep scores apart.
+        ema: was it an average? None for images of unknown origin; told.
+        version: of the program; told.
+    """
+
+    data: str
+    data_digest: str
+    split: str
+    reference: int
+    count: int
+    extractor: str
+    extractor_digest: str
+    resizer: str
+    weights: str = "as sampled"
+    metrics: int = METRICS_VERSION
+    seed: int = _told(0)
+    ema: bool | None = _told(None)
+    version: str = _told("")
+
+    def describe(self) -> str:
+        """The protocol in one line."""
+        average = {True: ", from the average", False: ", no average", None: ""}[self.ema]
+        return (
+            f"{self.count:,} samples ({self.weights}{average}, seed {self.seed}) against {self.reference:,} of "
+            f"{self.data}/{self.split} [{self.data_digest[:8]}]; {self.extractor} [{self.extractor_digest[:8]}], "
+            f"resizer: {self.resizer}; metrics {self.metrics}, version {self.version}"
+        )
+
+
+def differences(one: Protocol, other: Protocol, told: bool = False) -> list[str]:
+    """What keeps two scores apart, such as "count 10000 and 5000"; with `told`, what is merely worth telling."""
+    found = []
+    for f in fields(Protocol):
+        a, b = getattr(one, f.name), getattr(other, f.name)
+        if a != b and bool(f.metadata.get("told")) == told:
+            found.append(f"{f.name.replace('_', ' ')} {a} and {b}")
+    for name, proof in (("data", "data_digest"), ("extractor", "extractor_digest")):
+        if getattr(one, proof) == getattr(other, proof):  # the same thing may be called by two names
+            found = [text for text in found if not text.startswith(f"{name} ")]
+    return found
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was measured of one generator at one step, or of a set of images.
+
+    Attributes:
+        subject: the run directory, or where the images lie.
+        values: name -> value.
+        protocol: what they were measured with.
+        step, seconds: of training; None for images.
+        errors: name -> standard error, where there is one.
+        notes: what one must know to read the values.
+        asked: names of the metrics that were computed, or could not be.
+        cost: seconds that the scoring took.
+    """
+
+    subject: str
+    values: Mapping[str, float]
+    protocol: Protocol
+    step: int | None = None
+    seconds: float | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    asked: Sequence[str] = ()
+    cost: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as they are written and printed. Infinite values become text, which JSON can hold."""
+        plain = asdict(self)
+        plain["values"] = {
+            name: value if abs(value) < float("inf") else str(value) for name, value in self.values.items()
+        }
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], source: str) -> Scores:
+        """Read what `to_json` gave.
+
+        Raises:
+            UserError: it is something else.
+        """
+        try:
+            values = {str(name): float(value) for name, value in plain["values"].items()}
+            known = {f.name for f in fields(Protocol)}
+            protocol = Protocol(**{name: value for name, value in plain["protocol"].items() if name in known})
+            rest = {name: plain[name] for name in ("subject", "step", "seconds", "errors", "notes", "asked", "cost")}
+            return cls(values=values, protocol=protocol, **rest)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{source} is damaged ({error!r}); remove it, scores can be measured again") from error

@@ -1,0 +1,68 @@
+"""Scores as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sparring.evaluation.measures import better
+from sparring.evaluation.protocol import Scores, differences
+from sparring.metrics.neighbours import MANY
+
+# values that only say how to read another one: name -> (the other one's name, how it is printed beside it)
+BESIDE = {
+    "modes_there": ("modes", "of {}"),
+    "kl_floor": ("kl", "a perfect sampler: {}"),
+    "different_bins_chance": ("different_bins", "chance alone: {}"),
+    "near_duplicates": ("support", "{} near-duplicates"),
+    "near_duplicates_real": ("support", "{} among real samples"),
+    "memorised_chance": ("memorised", "fresh samples: {}"),
+    "memorised_p": ("memorised", "p = {}"),
+    "game_value_best_d": ("game_value", "best D: {}"),
+    "game_value_worst_g": ("game_value", "best G: {}"),
+}
+ARROWS = {-1: "lower is better", 0: "", 1: "higher is better"}
+
+
+def number(value: float) -> str:
+    """A value with four digits or, if it is whole, all of them."""
+    if value == int(value) if abs(value) < 1e15 else False:
+        return f"{int(value):,}"
+    return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+
+
+def lines(scores: Scores) -> list[str]:
+    """Scores for a reader: a line each, the notes, and the protocol."""
+    shown = {name: value for name, value in scores.values.items() if name not in BESIDE}
+    width = max((len(name) for name in shown), default=0)
+    found = []
+    for name, value in shown.items():
+        error = f" ± {number(scores.errors[name])}" if name in scores.errors else ""
+        bound = name == "support" and scores.values["near_duplicates"] <= MANY * scores.values["near_duplicates_real"]
+        beside = ["at least"] if bound else []
+        beside += [
+            text.format(number(scores.values[n]))
+            for n, (of, text) in BESIDE.items()
+            if of == name and n in scores.values
+        ]
+        told = ", ".join([*beside, *([ARROWS[better(name)]] if better(name) else [])])
+        found.append(f"  {name:{width}}  {number(value) + error:>20}" + (f"   ({told})" if told else ""))
+    found += [f"  {note}" for note in scores.notes]
+    found.append(f"  protocol: {scores.protocol.describe()}; scored in {scores.cost:.1f} s")
+    return found
+
+
+def heading(scores: Scores) -> str:
+    """What was scored."""
+    return scores.subject if scores.step is None else f"{scores.subject}, step {scores.step:,}"
+
+
+def kept_apart(all_scores: Sequence[Scores]) -> list[list[Scores]]:
+    """Scores in groups of one protocol, each of which may stand side by side."""
+    groups: list[list[Scores]] = []
+    for scores in all_scores:
+        group = next((g for g in groups if not differences(g[0].protocol, scores.protocol)), None)
+        if group is None:
+            groups.append([scores])
+        else:
+            group.append(scores)
+    return groups

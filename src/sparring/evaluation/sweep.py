@@ -1,0 +1,197 @@
+"""A small grid of recipes and seeds, trained one by one, and compared."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from filelock import FileLock, Timeout
+
+from sparring.data import load_data
+from sparring.errors import NotFiniteError, UserError, check_number, did_you_mean, writing
+from sparring.evaluation.compare import Comparison, compare
+from sparring.evaluation.evaluator import Options
+from sparring.evaluation.measures import MEASURES, better, find_measures
+from sparring.evaluation.page import write_page
+from sparring.recipe import Recipe, field_names, load_recipe
+from sparring.run import Run
+
+Grid = Mapping[str, Sequence[Any]]
+
+
+def read_grid(groups: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
+    """The grid that `--set FIELD=VALUE VALUE ... --set FIELD=VALUE ...` describes.
+
+    Raises:
+        UserError: no such field, or a value of the wrong type.
+    """
+    hints = get_type_hints(Recipe)
+    grid: dict[str, list[Any]] = {}
+    for group in groups:
+        field, equals, first = group[0].partition("=")
+        field = field.strip().replace("-", "_")
+        if not equals or field not in field_names():
+            raise UserError(
+                f"--set {group[0]!r} is not FIELD=VALUE of a recipe: {did_you_mean(field, field_names())}"
+                if equals
+                else f'--set {group[0]!r} must be FIELD=VALUE, such as --set "loss=Hinge()" "NonSaturating()"'
+            )
+        if field in grid:
+            raise UserError(f"--set names {field!r} twice; write its values one after another")
+        try:
+            grid[field] = [hints[field](value) for value in (first, *group[1:])]
+        except ValueError as error:
+            raise UserError(f"--set {field}: {error}") from error
+    return grid
+
+
+def sweep(
+    recipe: str, grid: Grid, *, seeds: int = 1, out: str | Path, trust: bool = False, **options: Any
+) -> Comparison:
+    """Train each combination of the grid with each seed, and compare them; write `comparison.html`.
+
+    The trials are kept in an Optuna study with a journal in the folder. A sweep that was stopped goes on where it was,
+    in the middle of a run, too; several processes (or machines that share the folder) may work at one sweep.
+
+    Args:
+        recipe: a named recipe or a TOML file.
+        grid: field -> values to try.
+        seeds: how many seeds of each: 0, 1, 2 ...
+        out: the folder.
+        trust, options: as in `sparring.evaluate`; the first metric is what the study records.
+
+    Raises:
+        UserError: a value that the recipe does not allow, Optuna is not there, or other processes are still at work.
+        Interrupted: by Ctrl-C, after a checkpoint.
+    """
+    check_number("sweep", "seeds", seeds, low=1, whole=True)
+    chosen = Options(**options, trust=trust)
+    base, folder = load_recipe(recipe), Path(out)
+    plans = {folder / name: base.replace(**changes) for name, changes in combinations(grid, seeds).items()}
+    check_plans(list(plans.values()), trust)
+    study = _open_study(folder, plans, chosen)
+
+    def work(trial: Any) -> float:
+        path = folder / trial.suggest_categorical("run", [path.name for path in plans])
+        with claimed(path) as mine:
+            if not mine:
+                raise _optuna().TrialPruned("another process trains it")
+            finish(path, plans[path], trust)
+            scores = compare([path], **options, trust=trust).groups[0].entries[0].scores
+            return next(iter(scores.values.values()))
+
+    while todo := [path for path in plans if not finished(path) and not is_claimed(path)]:
+        study.enqueue_trial({"run": todo[0].name})
+        study.optimize(work, n_trials=1)
+    waiting = [path.name for path in plans if not finished(path)]
+    if waiting:
+        raise UserError(
+            f"{len(waiting)} of {len(plans)} runs are being trained by other processes ({waiting[0]}, ...); for the "
+            "comparison, give the same command again when they are done"
+        )
+    comparison = compare(list(plans), **options, trust=trust)
+    write_page(comparison, folder / "comparison.html")
+    return comparison
+
+
+def combinations(grid: Grid, seeds: int) -> dict[str, dict[str, Any]]:
+    """A run's name -> the recipe's changes, for each combination of values and seeds."""
+    if "seed" in grid:
+        raise UserError("sweep: seeds are given by --seeds, not by --set seed=...")
+    found = {}
+    for values in itertools.product(*grid.values()):
+        for seed in range(seeds):
+            changes = dict(zip(grid, values))
+            text = ", ".join(f"{field}={value}" for field, value in changes.items()) or "recipe"
+            short = re.sub(r"[^A-Za-z0-9.=_-]+", "-", text).strip("-")[:60]
+            digest = hashlib.blake2b(text.encode(), digest_size=3).hexdigest()  # long texts may begin alike
+            name = f"{short}-{digest}" if len(text) > 60 else short
+            found[f"{name}-seed{seed}"] = {**changes, "seed": seed}
+    if len(found) < seeds * math.prod(len(values) for values in grid.values()):
+        raise UserError("sweep: a value is named twice; name each once")
+    return found
+
+
+def check_plans(recipes: Sequence[Recipe], trust: bool) -> None:
+    """Raise UserError for a mistake in any recipe, before anything is trained."""
+    from sparring.training import start_state
+
+    for recipe in recipes:
+        if recipe.seed == 0:
+            start_state(recipe, load_data(recipe.data, recipe.size, recipe.held_out), torch.device("cpu"), trust)
+
+
+def finish(path: Path, recipe: Recipe, trust: bool) -> None:
+    """Train a run from where it is to its end. One that ends in NaN has ended, too: its last good checkpoint counts."""
+    from sparring.training import resume, train
+
+    try:
+        if not (path / "recipe.toml").exists():
+            train(recipe, out=path, trust=trust)
+        elif not finished(path):
+            resume(path, trust=trust)
+    except NotFiniteError as error:
+        print(f"{path.name}: {error}", file=sys.stderr)
+
+
+def finished(path: Path) -> bool:
+    """Has a run reached its end, by its budget, for lack of progress, or by NaN?"""
+    if not (path / "recipe.toml").exists():
+        return False
+    ends = ("stopped", "not finite")
+    return any(row.get("progress") == 1 or row.get("event") in ends for row in Run.open(path).entries())
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Keep other processes of the sweep away from a run; False if one has it already."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def is_claimed(path: Path) -> bool:
+    """Is another process at work on the run?"""
+    with claimed(path) as mine:
+        return not mine
+
+
+def _open_study(folder: Path, plans: Mapping[Path, Recipe], options: Options) -> Any:
+    """The study of this grid in the folder's journal; another grid in the same folder is another study."""
+    optuna = _optuna()
+    with writing(folder, "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+    first = find_measures(options.metrics)[0]
+    text = "\n".join([first, *(f"{path.name}: {recipe.to_toml()}" for path, recipe in plans.items())])
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "journal.log")))
+    return optuna.create_study(
+        study_name=f"{folder.name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}",
+        storage=storage,
+        sampler=optuna.samplers.RandomSampler(seed=0),  # it is never asked: every trial is named
+        direction="maximize" if better(next(iter(MEASURES[first].better))) > 0 else "minimize",
+        load_if_exists=True,
+    )
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError('sweep needs Optuna; install it with: pip install "sparring[sweep]"') from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna

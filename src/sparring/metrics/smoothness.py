@@ -1,0 +1,41 @@
+"""How smoothly do samples follow their latents?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from sparring.metrics.distribution import Estimate
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Along the great circle from a to b, [n, d], at t [n, 1], with lengths in between. Source: White 2016."""
+    lengths = [v.norm(dim=1, keepdim=True) for v in (a, b)]
+    angle = ((a / lengths[0]) * (b / lengths[1])).sum(1, keepdim=True).clamp(-1, 1).acos().clamp(min=1e-7)
+    between: Tensor = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
+    return between
+
+
+def path_length(
+    describe: Callable[[Tensor], Tensor],
+    starts: Tensor,
+    ends: Tensor,
+    places: Tensor,
+    epsilon: float = 1e-4,
+    between: Callable[[Tensor, Tensor, Tensor], Tensor] = slerp,
+) -> Estimate:
+    """Perceptual path length: E |f(z at t + epsilon) - f(z at t)|^2 / epsilon^2, and its standard error.
+
+    Args:
+        describe: latents [n, d] -> features of their images [n, k].
+        starts, ends: latents [n, d] of each path's ends.
+        places: [n, 1], where on its path each pair lies, in [0, 1).
+        epsilon: the step, a share of the path.
+        between: how latents are interpolated: `slerp` for normal ones, `torch.lerp` for uniform ones.
+
+    Source: Karras et al. 2019, section 4.1, with another feature space than its VGG16.
+    """
+    features = [describe(between(starts, ends, places + shift)) for shift in (0.0, epsilon)]
+    lengths = (features[1] - features[0]).double().square().sum(1) / epsilon**2
+    return Estimate(lengths.mean().item(), (lengths.std() / len(lengths) ** 0.5).item())

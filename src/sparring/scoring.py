@@ -1,0 +1,108 @@
+"""Scores of a run as it trains: which checkpoint is best, and when to stop."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from sparring.data import Data, load_held_out
+from sparring.evaluation.evaluator import Options, make_reference, measure
+from sparring.evaluation.measures import better
+from sparring.evaluation.subject import Subject
+from sparring.generator import TrainedGenerator
+from sparring.recipe import Recipe
+from sparring.run import Row, Run
+from sparring.sampling import draw_samples
+from sparring.state import State
+
+
+class Scorer:
+    """Evaluates a run every so many steps, within a share of its time. The first metric decides what is best.
+
+    Evaluating changes nothing of the training. What was scored before is read from the log, so a resumed run goes on
+    counting where it was.
+    """
+
+    run: Run
+    history: list[Row]
+
+    def __init__(self, recipe: Recipe, data: Data, trust: bool) -> None:
+        """Prepare extractor and reference; mistakes in the recipe are told here, before there is a run.
+
+        Raises:
+            UserError: an unknown metric, or an extractor that does not fit.
+        """
+        self.recipe = recipe
+        count = recipe.evaluate_count
+        self.options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device, trust=trust)
+        held_out = load_held_out(recipe.data, recipe.size, recipe.held_out)
+        self.reference = make_reference(data, held_out, self.options)
+        self.skipped = 0
+
+    def begin(self, run: Run) -> None:
+        """Go on with what a run's log holds."""
+        self.run, self.history = run, run.evaluations()
+        self.spent = sum(row["cost"] for row in self.history)
+
+    def due(self, state: State, last: bool) -> bool:
+        """Is it time to evaluate? Always at the end; else every so many steps, unless that would cost too much."""
+        if last:
+            return True
+        if state.step % self.recipe.evaluate_every:
+            return False
+        next_cost = self.history[-1]["cost"] if self.history else 0.0
+        affordable = self.spent + next_cost <= self.recipe.evaluate_budget * state.seconds
+        allowed = not self.history or self.recipe.evaluate_budget >= 1 or affordable
+        self.skipped += not allowed
+        return allowed
+
+    def evaluate(self, state: State) -> float:
+        """Score the samples of now; return the deciding value so that lower is better."""
+        recipe, game = self.recipe, state.game
+        count = min(self.options.count, len(self.reference.data))
+        network = copy.deepcopy(state.sampling_network).eval()
+        form = self.reference.train.form
+        generator = TrainedGenerator(network, game.task, recipe, form, state.step)
+        samples = form.to_stored(draw_samples(game.task, network, count, self.options.seed))
+        subject = Subject(self.reference, samples, None, generator, lambda: copy.deepcopy(game), self.options.seed)
+        scores = measure(subject, str(self.run.path), self.options)
+        protocol = replace(scores.protocol, ema=state.average is not None)
+        scores = replace(scores, step=state.step, seconds=state.seconds, protocol=protocol)
+        row = state.row(event="evaluated", cost=round(scores.cost, 3), **scores.values)
+        self.run.append_scores(scores.to_json())
+        self.run.append(row)
+        self.history.append(row)
+        self.spent += scores.cost
+        return self.rank(row)
+
+    @property
+    def deciding(self) -> str:
+        """The value that decides: the first one of the first metric."""
+        return next(name for name in self.history[-1] if name not in ("step", "seconds", "event", "cost"))
+
+    def rank(self, row: Row) -> float:
+        """The deciding value of an evaluation, lower is better."""
+        return float(-(better(self.deciding) or -1) * row[self.deciding])
+
+    def report(self, state: State) -> str:
+        """The last evaluation in words, with what scoring has cost."""
+        now, best = self.history[-1], min(self.history, key=self.rank)
+        share = self.spent / max(state.seconds, 1e-9)
+        skipped = f", {self.skipped} evaluations left out to keep within the budget" if self.skipped else ""
+        return (
+            f"step {state.step:,} | {self.deciding} {now[self.deciding]:.4g} (best {best[self.deciding]:.4g} at step "
+            f"{best['step']:,}) | scoring took {now['cost']:.1f} s, {share:.0%} of the time{skipped}"
+        )
+
+    def give_up(self) -> str:
+        """Why to stop now, in words; empty if there is no reason."""
+        patience = self.recipe.patience
+        begun = max((i + 1 for i, row in enumerate(self.history) if row.get("stopped")), default=0)
+        best = min(range(len(self.history)), key=lambda i: self.rank(self.history[i]))
+        if not patience or len(self.history) - max(best + 1, begun) < patience:
+            return ""
+        row = self.history[best]
+        return (
+            f"{self.deciding} has not become better in {patience} evaluations; "
+            f"the best, {row[self.deciding]:.4g}, was at step {row['step']:,}"
+        )

@@ -1,0 +1,191 @@
+"""Runs side by side, and grids of runs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+from PIL import Image
+
+import sparring
+from sparring.cli import main
+from sparring.evaluation.compare import Comparison, compare
+from sparring.evaluation.page import write_page
+from sparring.evaluation.sweep import combinations, finished, read_grid, sweep
+from sparring.run import Run
+
+OPTIONS = {"metrics": "frechet,precision_recall", "extractor": "Pixels(most=4)", "count": 300}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two recipes with two seeds."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        sparring.train("digits", out=folder / f"{name}-{seed}", **{**TINY, "loss": loss, "seed": seed})
+        for name, loss in (("hinge", "Hinge()"), ("saturating", "Minimax()"))
+        for seed in (0, 1)
+    ]
+
+
+def test_runs_of_one_recipe_are_shown_as_their_mean(runs: list[Path]) -> None:
+    comparison = compare(runs, **OPTIONS)
+    (table,) = comparison.tables
+    assert [group.name for group in table] == ["hinge (2 seeds)", "saturating (2 seeds)"]
+    values = [entry.scores.values["frechet"] for entry in table[0].entries]
+    assert table[0].value("frechet") == pytest.approx(sum(values) / 2)
+    assert table[0].error("frechet") == pytest.approx(abs(values[0] - values[1]) / 2)
+    assert list(comparison.recipes) == ["loss"]
+    assert comparison.recipes["loss"]["hinge (2 seeds)"] == "Hinge()"
+    text = "\n".join(comparison.lines())
+    assert "hinge (2 seeds)" in text
+    assert "protocol: 300 samples" in text
+    best = min(table, key=lambda group: group.value("frechet") or 0)
+    assert re.search(rf"{re.escape(best.name)}.*\*", text) or "*" in text
+
+
+def test_scores_that_are_known_are_not_measured_again(runs: list[Path]) -> None:
+    compare(runs[:2], **OPTIONS)
+    before = [len(Run.open(run).scores()) for run in runs]
+    compare(runs[:2], **OPTIONS)
+    assert [len(Run.open(run).scores()) for run in runs] == before
+
+
+def test_different_data_are_kept_apart(runs: list[Path], tiny_points_run: Path, tmp_path: Path) -> None:
+    points = Path(shutil.copytree(tiny_points_run, tmp_path / "points"))
+    comparison = compare([runs[0], points], **OPTIONS)
+    assert len(comparison.tables) == 2
+    assert "data digits and ring" in comparison.apart[0] or "data ring and digits" in comparison.apart[0]
+    assert any(line.startswith("NOT COMPARABLE") for line in comparison.lines())
+    write_page(comparison, tmp_path / "page.html")
+    assert "Not comparable" in (tmp_path / "page.html").read_text()
+
+
+def check_page(path: Path, comparison: Comparison) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="(?!data:)', text)  # it needs no other file
+    pictures = [Image.open(io.BytesIO(base64.b64decode(p))) for p in re.findall(r"base64,([^\"]+)", text)]
+    assert len(pictures) == 1 + len(comparison.groups)
+    assert all(len(picture.getcolors(1 << 24) or []) > 10 for picture in pictures)  # they show something
+    assert all(group.name in text for group in comparison.groups)
+
+
+def test_the_page_holds_all_it_needs(runs: list[Path], tmp_path: Path) -> None:
+    comparison = compare(runs, **OPTIONS)
+    write_page(comparison, tmp_path / "deep" / "page.html")
+    check_page(tmp_path / "deep" / "page.html", comparison)
+
+
+def test_text_from_runs_is_escaped(runs: list[Path], tmp_path: Path) -> None:
+    evil = Path(shutil.copytree(runs[0], tmp_path / "<img src=x>"))
+    run = Run.open(evil)
+    run.write_recipe(replace(run.read_recipe(), generator_optimizer="Adam(lr=1e-4)", about="<script>"))
+    write_page(compare([evil, runs[1]], **OPTIONS), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "<img src=x>" not in text
+    assert "<script>" not in text
+
+
+def test_the_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--metrics",
+        "frechet",
+        "--extractor",
+        "Pixels(most=4)",
+        "--count",
+        "300",
+        "--out",
+        str(tmp_path / "c.html"),
+    ]
+    assert main(["compare", *map(str, runs), *words]) == 0
+    assert "hinge (2 seeds)" in capsys.readouterr().out
+    assert (tmp_path / "c.html").exists()
+
+
+def test_mistakes_are_one_line(runs: list[Path], tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "named twice" in refused("compare", runs[0], runs[0])
+    assert "is not a run" in refused("compare", runs[0], tmp_path)
+    out = ("--out", tmp_path / "sweep")
+    assert "did you mean 'loss'" in refused("sweep", "digits", "--set", "los=Hinge()", *out)
+    assert "must be FIELD=VALUE" in refused("sweep", "digits", "--set", "loss", *out)
+    assert "--seeds" in refused("sweep", "digits", "--set", "seed=1", *out)
+    assert "batch_size" in refused("sweep", "digits", "--set", "batch_size=lots", *out)
+    assert "unknown component" in refused("sweep", "digits", "--set", "loss=Hing()", *out)
+    assert "named twice" in refused("sweep", "digits", "--set", "loss=Hinge()", "Hinge()", *out)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_grid_from_words() -> None:
+    grid = read_grid([["loss=Hinge()", "NonSaturating()"], ["batch-size=32", "64"]])
+    assert grid == {"loss": ["Hinge()", "NonSaturating()"], "batch_size": [32, 64]}
+    found = combinations(grid, seeds=2)
+    assert len(found) == 8
+    assert found["loss=Hinge-batch_size=32-seed1"] == {"loss": "Hinge()", "batch_size": 32, "seed": 1}
+    long = combinations({"penalties": [f"R1(weight=5, every=16), R2(weight=5, every=16, x={i})" for i in range(2)]}, 1)
+    assert len(long) == 2
+
+
+def tiny_recipe(path: Path, **changes: object) -> str:
+    recipe = sparring.load_recipe("digits").replace(**{**TINY, **changes})
+    path.write_text(recipe.to_toml())
+    return str(path)
+
+
+def test_a_sweep_trains_all_and_compares(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path / "tiny.toml")
+    comparison = sweep(recipe, {"loss": ["Hinge()", "NonSaturating()"]}, seeds=2, out=tmp_path / "sweep", **OPTIONS)
+    assert [len(group.entries) for group in comparison.groups] == [2, 2]
+    check_page(tmp_path / "sweep" / "comparison.html", comparison)
+    assert (tmp_path / "sweep" / "journal.log").exists()
+    runs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert runs == [f"loss={loss}-seed{seed}" for loss in ("Hinge", "NonSaturating") for seed in (0, 1)]
+    stamp = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").rglob("*.safetensors")}
+    again = sweep(recipe, {"loss": ["Hinge()", "NonSaturating()"]}, seeds=2, out=tmp_path / "sweep", **OPTIONS)
+    assert [g.value("frechet") for g in again.groups] == [g.value("frechet") for g in comparison.groups]
+    assert stamp == {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").rglob("*.safetensors")}
+    more = sweep(recipe, {"loss": ["Hinge()", "NonSaturating()"]}, seeds=3, out=tmp_path / "sweep", **OPTIONS)
+    assert [len(group.entries) for group in more.groups] == [3, 3]
+
+
+def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe(tmp_path / "tiny.toml", checkpoint_every=1e-9)
+    whole = sweep(recipe, {}, seeds=2, out=tmp_path / "whole", **OPTIONS)
+    from sparring import training
+
+    step = training.Stepper.__call__
+
+    def stop_at_ten(self: training.Stepper, progress: float) -> object:
+        if self.state.step == 10 and self.recipe.seed == 1:
+            raise KeyboardInterrupt
+        return step(self, progress)
+
+    monkeypatch.setattr(training.Stepper, "__call__", stop_at_ten)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(recipe, {}, seeds=2, out=tmp_path / "cut", **OPTIONS)
+    assert [finished(path) for path in sorted((tmp_path / "cut").glob("recipe-*"))] == [True, False]
+    monkeypatch.setattr(training.Stepper, "__call__", step)
+    after = sweep(recipe, {}, seeds=2, out=tmp_path / "cut", **OPTIONS)
+    assert [e.scores.values for e in after.groups[0].entries] == [e.scores.values for e in whole.groups[0].entries]
+    assert any(row.get("event") == "resumed" for row in Run.open(tmp_path / "cut" / "recipe-seed1").entries())
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    recipe = tiny_recipe(tmp_path / "tiny.toml")
+    (tmp_path / "sweep").mkdir()
+    with (
+        FileLock(tmp_path / "sweep" / ".recipe-seed0.lock"),
+        pytest.raises(sparring.UserError, match="1 of 2 runs are"),
+    ):
+        sweep(recipe, {}, seeds=2, out=tmp_path / "sweep", **OPTIONS)
+    assert finished(tmp_path / "sweep" / "recipe-seed1")
+    assert not (tmp_path / "sweep" / "recipe-seed0").exists()
+    assert len(sweep(recipe, {}, seeds=2, out=tmp_path / "sweep", **OPTIONS).groups[0].entries) == 2

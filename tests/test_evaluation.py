@@ -1,0 +1,205 @@
+"""Scores of runs and of anybody's images, their protocol, and what they may be compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sparring
+from sparring.cli import main
+from sparring.data import load_data
+from sparring.errors import UserError
+from sparring.evaluation import MEASURES, Protocol, Scores, differences
+from sparring.evaluation.evaluator import Options, RunEvaluator
+from sparring.evaluation.measures import better, find_measures
+from sparring.evaluation.report import BESIDE, lines, number
+from sparring.run import Run
+from sparring.state import find_checkpoint
+
+PROTOCOL = Protocol("digits", "abc", "train", 1000, 1000, "Pixels()", "pixels", "none")
+FAST = {"extractor": "Pixels()", "count": 300}
+
+
+def test_every_metric_that_a_run_of_images_allows(run_copy: Path) -> None:
+    scores = sparring.evaluate(run_copy, metrics="all", extractor="Random()", count=400)
+    assert scores.protocol.count == scores.protocol.reference == 400
+    wanted = {"frechet", "kernel_distance", "mmd", "precision", "recall", "density", "coverage", "sliced_wasserstein"}
+    wanted |= {"different_bins", "support", "memorised", "path_length", "duality_gap"}
+    assert wanted <= set(scores.values)
+    assert "wasserstein" not in scores.values  # points only
+    assert "overfitting" not in scores.values  # no samples were held out
+    assert all(np.isfinite(v) for v in scores.values.values())
+    assert scores.errors["kernel_distance"] > 0
+    assert scores.values["duality_gap"] >= 0
+    assert any("no held-out samples" in note for note in scores.notes)
+    assert (run_copy / "nearest").is_dir()
+    text = "\n".join(lines(scores))
+    assert all(name in text for name in wanted)
+    assert "of digits/train" in text
+
+
+def test_every_metric_that_a_run_of_points_allows(tiny_points_run: Path) -> None:
+    scores = sparring.evaluate(tiny_points_run, metrics="all", count=500)
+    assert {"wasserstein", "modes", "modes_there", "high_quality", "overfitting", "duality_gap"} <= set(scores.values)
+    assert scores.values["modes_there"] == 8
+    assert scores.protocol.extractor == "Pixels(most=32)"
+
+
+def test_a_perfect_sampler_scores_like_the_data(tmp_path: Path) -> None:
+    points = load_data("ring")
+    np.save(tmp_path / "fresh.npy", points.samples[torch.randperm(50_000)[:2000]].numpy())
+    scores = sparring.evaluate_images(tmp_path / "fresh.npy", against="ring", metrics="modes,frechet,precision_recall")
+    assert scores.values["modes"] == 8
+    assert scores.values["high_quality"] == pytest.approx(0.989, abs=0.01)
+    assert scores.values["frechet"] < 0.02
+    assert scores.values["recall"] > 0.95
+    collapsed = points.samples[points.labels == 3][:2000]
+    np.save(tmp_path / "collapsed.npy", collapsed.numpy())
+    worse = sparring.evaluate_images(
+        tmp_path / "collapsed.npy", against="ring", metrics="modes,frechet,precision_recall"
+    )
+    assert worse.values["modes"] == 1
+    assert worse.values["frechet"] > 1
+    assert worse.values["recall"] < 0.3
+
+
+def test_copies_of_training_images_are_named(tmp_path: Path) -> None:
+    digits = load_data("digits", held_out=0.3)
+    np.savez(tmp_path / "data.npz", images=digits.samples[:, 0].numpy())
+    np.save(tmp_path / "copies.npy", digits.samples[:500, 0].numpy())
+    scores = sparring.evaluate_images(tmp_path / "copies.npy", against=str(tmp_path / "data.npz"), metrics="memorising")
+    assert scores.values["memorised"] == 1
+    picture = tmp_path / "nearest.png"
+    sparring.evaluate_images(
+        tmp_path / "copies.npy", against=str(tmp_path / "data.npz"), metrics="memorising", picture=picture
+    )
+    assert picture.stat().st_size > 1000
+
+
+def test_samples_made_for_classes_are_scored_by_class(tmp_path: Path) -> None:
+    digits = load_data("digits")
+    assert digits.labels is not None
+    images, labels = digits.samples[:, 0].numpy(), digits.labels.numpy().astype(str)
+    np.savez(tmp_path / "right.npz", images=images, labels=labels)
+    np.savez(tmp_path / "wrong.npz", images=images, labels=np.roll(labels, 7))
+    options = {"against": "digits", "metrics": "class_frechet", "extractor": "Pixels()"}
+    right = sparring.evaluate_images(tmp_path / "right.npz", **options).values
+    wrong = sparring.evaluate_images(tmp_path / "wrong.npz", **options).values
+    assert right["class_frechet"] == pytest.approx(0, abs=1e-6)
+    assert wrong["class_frechet"] > 5
+    assert sum(name.startswith("class_frechet/") for name in right) == 10
+
+
+def test_few_samples_are_told_loudly_with_the_kernel_distance_beside(run_copy: Path) -> None:
+    scores = sparring.evaluate(run_copy, metrics="frechet", **FAST)
+    assert scores.notes[0].startswith("CAREFUL: 300 samples are too few for a Frechet distance of 64 features")
+    assert list(scores.values) == ["frechet", "kernel_distance"]
+    enough = sparring.evaluate(run_copy, metrics="frechet", extractor="Pixels(most=4)", count=300)
+    assert not any("CAREFUL" in note for note in enough.notes)
+    assert list(enough.values) == ["frechet"]
+
+
+def test_the_same_scores_again_and_others_for_another_seed(run_copy: Path) -> None:
+    options = {"metrics": "frechet,precision_recall", **FAST}
+    one, again = (sparring.evaluate(run_copy, **options) for _ in range(2))
+    assert one.values == again.values
+    assert sparring.evaluate(run_copy, seed=1, **options).values != one.values
+    raw = sparring.evaluate(run_copy, raw=True, **options)
+    assert raw.values != one.values
+    assert (one.protocol.ema, raw.protocol.ema) == (True, False)
+
+
+def test_scores_are_kept_and_found_again(run_copy: Path) -> None:
+    evaluator = RunEvaluator(run_copy, Options(metrics="frechet", extractor="Pixels()", count=300))
+    manifest = find_checkpoint(evaluator.run)
+    assert evaluator.known(manifest) is None
+    scores = evaluator(manifest)
+    assert evaluator.known(manifest) == scores
+    assert len(Run.open(run_copy).scores()) == 1
+    for other in ({"count": 200}, {"extractor": "Random()"}, {"seed": 3}, {"raw": True}, {"metrics": "mmd"}):
+        options = Options(**{"metrics": "frechet", "extractor": "Pixels()", "count": 300, **other})
+        assert RunEvaluator(run_copy, options).known(manifest) is None, other
+
+
+def test_what_keeps_scores_apart_is_named() -> None:
+    assert differences(PROTOCOL, PROTOCOL) == []
+    assert differences(PROTOCOL, replace(PROTOCOL, count=500)) == ["count 1000 and 500"]
+    assert differences(PROTOCOL, replace(PROTOCOL, seed=1, version="9", ema=True)) == []
+    assert differences(PROTOCOL, replace(PROTOCOL, seed=1), told=True) == ["seed 0 and 1"]
+    assert differences(PROTOCOL, replace(PROTOCOL, data="the same, elsewhere")) == []
+    assert differences(PROTOCOL, replace(PROTOCOL, extractor="elsewhere")) == []
+    other = differences(PROTOCOL, replace(PROTOCOL, data="mnist", data_digest="def"))
+    assert other == ["data digits and mnist", "data digest abc and def"]
+
+
+def test_scores_survive_their_file() -> None:
+    scores = Scores("run", {"a": 1.5, "b": float("inf")}, PROTOCOL, step=3, errors={"a": 0.1}, notes=["n"], asked=["a"])
+    read = Scores.from_json(json.loads(json.dumps(scores.to_json())), "here")
+    assert read == scores
+    with pytest.raises(UserError, match="here is damaged"):
+        Scores.from_json({"values": 3}, "here")
+
+
+def test_every_value_of_a_metric_is_known_to_the_report() -> None:
+    names = {name for measure in MEASURES.values() for name in measure.better}
+    assert not names & set(BESIDE)
+    assert {of for of, _ in BESIDE.values()} - names <= {"game_value"}
+    assert better("frechet") == -1
+    assert better("recall") == 1
+    assert better("unheard of") == 0
+
+
+def test_names_of_metrics() -> None:
+    assert find_measures("frechet, modes") == ["frechet", "modes"]
+    assert "duality_gap" not in find_measures("usual")
+    assert find_measures("duality_gap,all") == ["duality_gap", *(n for n in MEASURES if n != "duality_gap")]
+    with pytest.raises(UserError, match="did you mean 'frechet'"):
+        find_measures("frecht")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3.0, "3"), (12345.0, "12,345"), (0.12345, "0.1235"), (123456.7, "123,457"), (float("inf"), "inf")],
+)
+def test_numbers(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_the_command_prints_scores_with_their_protocol(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--extractor", "pixels", "--count", "200", "--metrics", "frechet,precision_recall"]
+    assert main(["evaluate", str(run_copy), *options]) == 0
+    text = capsys.readouterr().out
+    assert "step 20" in text
+    assert "protocol: 200 samples (as sampled, from the average, seed 0) against 200 of digits/train" in text
+    assert main(["evaluate", str(run_copy), "--checkpoint", "all", "--json", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [f["step"] for f in found] == [0, 20]
+    assert found[1]["protocol"]["extractor"] == "Pixels(most=32)"
+
+
+def test_mistakes_are_one_line(run_copy: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "one.npy", np.zeros((1, 8, 8), np.uint8))
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8))
+    np.save(tmp_path / "large.npy", np.zeros((30, 16, 16), np.uint8))
+    against = ("--against", "digits", "--extractor", "pixels")
+    assert "holds no images" in refused("evaluate", "--images", tmp_path / "empty", *against)
+    assert "holds 1 sample;" in refused("evaluate", "--images", tmp_path / "one.npy", *against)
+    assert "too few for k=3" in refused(
+        "evaluate", "--images", tmp_path / "few.npy", "--metrics", "precision_recall", *against
+    )
+    assert "[1, 16, 16], digits of shape [1, 8, 8]" in refused("evaluate", "--images", tmp_path / "large.npy", *against)
+    assert "takes runs, or --images" in refused("evaluate")
+    assert "takes runs, or --images" in refused("evaluate", run_copy, "--images", tmp_path)
+    assert "did you mean 'frechet'" in refused("evaluate", run_copy, "--metrics", "freche")
+    assert "it needs points" in refused("evaluate", run_copy, "--metrics", "wasserstein", "--extractor", "pixels")
+    assert "held-out" in refused("evaluate", run_copy, "--metrics", "critic_gap", "--extractor", "pixels")
+    assert "no held-out samples" in refused("evaluate", run_copy, "--split", "test")
+    assert "did you mean 'Pixels'" in refused("evaluate", run_copy, "--extractor", "Pixel()")
+    assert "no checkpoint '7'" in refused("evaluate", run_copy, "--checkpoint", "7")

@@ -1,0 +1,154 @@
+"""Evaluations while a run trains: the best checkpoint, patience, the budget, and a training that takes no notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import TINY
+
+import sparring
+from sparring import checkpoint
+from sparring.errors import UserError
+from sparring.run import Run
+from sparring.scoring import Scorer
+from sparring.state import find_checkpoint
+
+SCORED = {
+    **TINY,
+    "evaluate_every": 5,
+    "extractor": "Pixels(most=4)",
+    "evaluate_count": 200,
+    "evaluate_budget": 1.0,
+    "keep": 9,
+}
+
+
+def tensors(run: Path) -> dict[str, object]:
+    folder = Run.open(run).checkpoints
+    return {m.step: m.sha256 for m in checkpoint.manifests(folder)}
+
+
+def test_evaluations_are_logged_and_decide_the_best_checkpoint(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **SCORED, metrics="frechet,precision_recall"))
+    rows = run.evaluations()
+    assert [row["step"] for row in rows] == [5, 10, 15, 20]
+    assert {"frechet", "precision", "recall", "cost"} <= set(rows[0])
+    best = min(rows, key=lambda row: row["frechet"])
+    assert find_checkpoint(run, "best").step == best["step"]
+    assert find_checkpoint(run, "best").score == best["frechet"]
+    assert [scores["step"] for scores in run.scores()] == [5, 10, 15, 20]
+    assert "scoring took" in capfd.readouterr().err
+    # the same numbers as evaluate gives
+    options = {"metrics": "frechet", "extractor": "Pixels(most=4)", "count": 200}
+    again = sparring.evaluate(run.path, checkpoint="10", **options)
+    assert again.values["frechet"] == pytest.approx(rows[1]["frechet"], rel=1e-6)
+
+
+def test_high_values_can_be_the_better_ones(tmp_path: Path) -> None:
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **SCORED, metrics="density_coverage"))
+    best = max(run.evaluations(), key=lambda row: row["density"])
+    assert find_checkpoint(run, "best").score == -best["density"]
+
+
+def test_training_takes_no_notice_of_evaluations(tmp_path: Path) -> None:
+    plain = sparring.train("digits", out=tmp_path / "plain", **TINY)
+    scored = sparring.train("digits", out=tmp_path / "scored", **SCORED, metrics="usual,duality_gap,path_length")
+    assert tensors(plain)[20] == tensors(scored)[20]
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> None:
+    """Let evaluations give the values of a function of the step."""
+    import sparring.scoring as scoring
+
+    real = scoring.measure
+
+    def measure(subject: object, name: str, options: object) -> object:
+        scores = real(subject, name, options)  # type: ignore[arg-type]
+        return replace(scores, values={"frechet": value(subject.generator.step)})  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(scoring, "measure", measure)
+
+
+def test_patience_stops_with_a_reason_and_resume_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scripted(monkeypatch, lambda step: abs(step - 10) + 1.0)
+    changes = {**SCORED, "steps": 100, "patience": 2}
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **changes))
+    reason = "frechet has not become better in 2 evaluations; the best, 1, was at step 10"
+    assert run.entries()[-1] == {**run.entries()[-1], "event": "stopped", "what": reason, "step": 20}
+    assert f"Stopped at step 20: {reason}" in capfd.readouterr().err
+    assert "It stopped early" in (run.path / "summary.md").read_text()
+    assert find_checkpoint(run, "best").step == 10
+    sparring.resume(run.path)  # who resumes wants to see more: patience begins anew
+    assert run.entries()[-1]["step"] == 30
+
+
+def test_an_interrupted_run_keeps_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, lambda step: abs(step - 10) + 1.0)
+    from sparring import training
+
+    step = training.Stepper.__call__
+
+    def stop(self: training.Stepper, progress: float) -> object:
+        if self.state.step == 17:
+            raise KeyboardInterrupt
+        return step(self, progress)
+
+    monkeypatch.setattr(training.Stepper, "__call__", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sparring.train("digits", out=tmp_path / "run", **{**SCORED, "steps": 100, "patience": 2})
+    monkeypatch.setattr(training.Stepper, "__call__", step)
+    sparring.resume(tmp_path / "run")
+    assert [row["step"] for row in Run.open(tmp_path / "run").evaluations()] == [5, 10, 15, 20]
+
+
+def test_evaluations_keep_to_their_share_of_the_time() -> None:
+    history = [{"step": 5, "frechet": 2.0, "cost": 3.0}]
+    recipe = SimpleNamespace(evaluate_every=5, evaluate_budget=0.1, patience=0)
+    scorer = Scorer.__new__(Scorer)
+    scorer.recipe, scorer.history, scorer.spent, scorer.skipped = recipe, history, 3.0, 0  # type: ignore[assignment]
+
+    def due(step: int, seconds: float, last: bool = False) -> bool:
+        return scorer.due(SimpleNamespace(step=step, seconds=seconds), last)  # type: ignore[arg-type]
+
+    assert not due(7, 1000.0)
+    assert not due(10, 59.0)  # 3 s are spent and 3 s to come, more than a tenth of 59 s
+    assert due(10, 61.0)
+    assert due(7, 1.0, last=True)
+    assert scorer.skipped == 1
+    assert "1 evaluations left out" in scorer.report(SimpleNamespace(step=10, seconds=61.0))  # type: ignore[arg-type]
+    scorer.history = []
+    assert due(5, 0.1)  # what it costs is not known before the first
+
+
+def test_held_out_samples_are_not_trained_on(tmp_path: Path) -> None:
+    from sparring.data import load_data, load_held_out
+
+    train, held_out = load_data("digits", held_out=0.2), load_held_out("digits", held_out=0.2)
+    assert held_out is not None
+    assert (len(train), len(held_out)) == (1438, 359)
+    rows = {bytes(row.flatten().tolist()) for row in train.samples}
+    assert sum(bytes(row.flatten().tolist()) in rows for row in held_out.samples) == 0
+    changes = {**SCORED, "held_out": 0.2, "metrics": "critic_gap,memorising"}
+    run = sparring.train("digits", out=tmp_path / "run", **changes)
+    assert "overfitting" in Run.open(run).evaluations()[0]
+    scores = sparring.evaluate(run, split="test", metrics="frechet", extractor="Pixels(most=4)")
+    assert scores.protocol.reference == 359
+    assert load_held_out("digits") is None
+    with pytest.raises(UserError, match="leaves one part empty"):
+        load_data("digits", held_out=0.0001)
+
+
+def test_mistakes_are_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
+    out = ("--out", tmp_path / "run")
+    assert "patience needs evaluations" in refused("train", "--patience", "3", *out)
+    assert "evaluate_budget=2.0" in refused("train", "--evaluate-every", "5", "--evaluate-budget", "2", *out)
+    assert "did you mean 'frechet'" in refused("train", "--evaluate-every", "5", "--metrics", "freche", *out)
+    assert not (tmp_path / "run").exists()
