@@ -14,17 +14,19 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from benchmarks.setting import describe_machine
 from sparring.data import load_data, load_held_out
 from sparring.evaluation.compare import Comparison, cell, compare, value_names
 from sparring.evaluation.evaluator import Options, make_reference, measure
 from sparring.evaluation.page import curves_image, write_page
-from sparring.evaluation.protocol import Scores
+from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, number
-from sparring.evaluation.subject import Subject
+from sparring.evaluation.subject import Reference, Subject
 from sparring.evaluation.sweep import finished
 from sparring.generator import load
-from sparring.pictures import picture, save_image
+from sparring.pictures import grid, save_image, scatter
 
 RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")
@@ -158,12 +160,11 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
     save_image(curves_image(comparison.groups), docs / "pictures" / f"results-{name}.png")
     for group in comparison.groups:
         first = group.entries[0]
-        generator = load(first.run.path)
-        shown = generator.sample_stored(2000 if generator.form.is_points else 64, seed=0)
-        behind = load_data(contest.data).samples[:2000] if generator.form.is_points else None
-        save_image(picture(shown, generator.form, behind), docs / "pictures" / f"results-{first.name}.png")
+        save_image(samples_of(first.run.path, reference), docs / "pictures" / f"results-{first.name}.png")
     assert held_out is not None
     real = measure(Subject(reference, held_out.samples[: contest.count]), "real samples that no training saw", options)
+    apart = differences(real.protocol, comparison.groups[0].entries[0].scores.protocol)
+    assert not apart, apart
     pictures = [
         f"| {' | '.join(group.name.split(' ')[0] for group in comparison.groups)} |",
         f"| {' | '.join('---' for _ in comparison.groups)} |",
@@ -184,6 +185,14 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
             "",
         ]
     )
+
+
+def samples_of(run: Path, reference: Reference) -> Image.Image:
+    """64 images of a run's last checkpoint, or 2,000 points over the data's."""
+    generator = load(run)
+    if generator.form.is_points:
+        return scatter(generator.sample_stored(2000), generator.form, reference.data.samples[:2000], side=400)
+    return grid(generator.sample_stored(64), least=400)
 
 
 def table(comparison: Comparison, real: Scores) -> list[str]:

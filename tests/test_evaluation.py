@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sparring
-from sparring.cli import main
+from sparring.cli import METRICS, main
 from sparring.data import load_data
 from sparring.errors import UserError
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
@@ -156,6 +156,7 @@ def test_every_value_of_a_metric_is_known_to_the_report() -> None:
 
 
 def test_names_of_metrics() -> None:
+    assert tuple(MEASURES) == METRICS  # what the help lists
     assert find_measures("frechet, modes") == ["frechet", "modes"]
     assert "duality_gap" not in find_measures("usual")
     assert find_measures("duality_gap,all") == ["duality_gap", *(n for n in MEASURES if n != "duality_gap")]

@@ -98,7 +98,7 @@ def test_mmd_is_unbiased() -> None:
 def test_kernel_metrics_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = normal(100), normal(70, seed=1)
     whole = metrics.kernel_distance(x, y)
-    monkeypatch.setattr("sparring.metrics.distribution.CHUNK", 7)
+    monkeypatch.setattr("sparring.metrics.distribution.MOST_PAIRS", 700)
     assert metrics.kernel_distance(x, y).value == pytest.approx(whole.value, rel=1e-9)
     assert metrics.kernel_distance(x, y).error == pytest.approx(whole.error, rel=1e-9)
 
@@ -109,6 +109,14 @@ def test_inception_score_known_value_and_limits() -> None:
     sure = 100 * torch.eye(10).repeat(20, 1)  # each class for sure and equally often: as many as there are classes
     assert metrics.inception_score(sure).value == pytest.approx(10)
     assert metrics.inception_score(torch.zeros(50, 10)).value == pytest.approx(1)
+
+
+def test_distances_keep_their_digits_far_from_zero() -> None:
+    train, copies = normal(500, 4), normal(500, 4) + 1e-5
+    far = 1000.0
+    assert metrics.memorising(copies + far, train + far).share == 1
+    one = metrics.precision_recall(train, normal(500, 4, seed=1))
+    assert metrics.precision_recall(train.double() + far, normal(500, 4, seed=1).double() + far) == one
 
 
 def test_density_and_coverage_of_equal_distributions() -> None:

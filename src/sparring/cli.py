@@ -17,11 +17,33 @@ from sparring.recipe import DEFAULT, DEVICES, Recipe, field_names, load_recipe, 
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
+METRICS = (  # the names in sparring.evaluation.MEASURES, which need torch
+    "frechet",
+    "frechet_infinity",
+    "kernel_distance",
+    "mmd",
+    "precision_recall",
+    "density_coverage",
+    "sliced_wasserstein",
+    "wasserstein",
+    "inception_score",
+    "modes",
+    "different_bins",
+    "birthday",
+    "memorising",
+    "class_frechet",
+    "agreement",
+    "path_length",
+    "critic_gap",
+    "duality_gap",
+)
+
 AFTER_TRAINING = """\
 Pictures: {run}/samples (the same latents through time), {run}/curves.png; all in words: {run}/summary.md
 Numbers: D and G are the two losses, each beside its value at equilibrium; near it, with an accuracy of the
 discriminator somewhat above 50 %, the two are well matched. Accuracy near 100 % for long means that D has won.
 Next: sparring sample {run} --count 100 --out more.png     more of its samples
+      sparring evaluate {run}     how good it is; sparring compare {run} ANOTHER
       sparring resume {run} --steps {more}     train it further
       sparring recipes     what else there is to train"""
 
@@ -127,6 +149,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--picture", type=Path, help="for --images: where nearest training samples are shown (.png)")
     parser.add_argument("--checkpoint", default="best", help="best, last, all or a step; default: best")
     _add_scoring(parser)
+    parser.epilog = f"metrics: {', '.join(METRICS)}; see docs/metrics.md"
     parser.add_argument("--json", action="store_true", help="print JSON, values with their protocol")
     _add_trust(parser)
 
@@ -235,7 +258,7 @@ def _compare(chosen: argparse.Namespace) -> None:
 
     comparison = compare(chosen.run, checkpoint=chosen.checkpoint, **_scoring(chosen))
     print("\n".join(comparison.lines()))
-    write_page(comparison, chosen.out)
+    write_page(comparison, chosen.out, chosen.trust)
     print(f"With curves and samples: {chosen.out}")
 
 

@@ -55,14 +55,14 @@ def load_mnist(split: Split = "train") -> Data:
 
 
 def load_stacked_mnist(split: Split = "train") -> Data:
-    """60,000 (test: 10,000) RGB images whose channels are random digits of MNIST's split: 1,000 modes, "000" to "999".
+    """60,000 (test: 30,000) RGB images whose channels are random digits of MNIST's split: 1,000 modes, "000" to "999".
 
     Source: Metz et al. 2017, section 3.3.1; Srivastava et al. 2017, section 4.1.
     """
     digits = load_mnist(split)
     assert digits.labels is not None
     rng = torch.Generator().manual_seed(0 if split == "train" else 1)
-    chosen = torch.randint(len(digits), (len(digits), 3), generator=rng)
+    chosen = torch.randint(len(digits), (60_000 if split == "train" else 30_000, 3), generator=rng)
     labels = digits.labels[chosen] @ torch.tensor([100, 10, 1])
     names = tuple(f"{i:03d}" for i in range(1000))
     return replace(image_data("stacked-mnist", digits.samples[chosen, 0], labels, names), channels=digits)

@@ -143,7 +143,14 @@ class RunEvaluator:
         scores = measure(subject, str(self.run.path), options)
         protocol = replace(scores.protocol, ema=bool(self.recipe.ema.strip()) and not options.raw)
         cost = time.perf_counter() - start
-        scores = replace(scores, step=manifest.step, seconds=manifest.seconds, protocol=protocol, cost=cost)
+        scores = replace(
+            scores,
+            step=manifest.step,
+            seconds=manifest.seconds,
+            protocol=protocol,
+            checkpoint=manifest.sha256,
+            cost=cost,
+        )
         self.run.append_scores(scores.to_json())
         if "memorised" in scores.values and not self.reference.train.form.is_points:
             path = self.run.path / "nearest" / f"{stem(manifest.step)}.png"
@@ -167,7 +174,7 @@ class RunEvaluator:
         """Scores of the checkpoint that were measured before with these options, or None."""
         wanted = find_measures(self.options.metrics)
         for scores in reversed(read_scores(self.run)):
-            same = scores.step == manifest.step and scores.protocol.seed == self.options.seed
+            same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
             if same and not differences(scores.protocol, self.protocol) and set(wanted) <= set(scores.asked):
                 return scores
         return None

@@ -42,8 +42,17 @@ figcaption { font-weight: 600 } img { max-width: 100%; image-rendering: pixelate
 """
 
 
-def write_page(comparison: Comparison, path: Path) -> None:
-    """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file."""
+def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
+    """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file.
+
+    Args:
+        comparison: the runs.
+        path: the file; its folder is made if need be.
+        trust: may the runs' recipes import code?
+
+    Raises:
+        UserError: it cannot be written, or a run cannot be loaded.
+    """
     parts = [f"<h1>{escape(' against '.join(group.name for group in comparison.groups))}</h1>"]
     parts += [f'<p class="warning">Not comparable: {escape(text)}</p>' for text in comparison.apart]
     parts += ["<h2>Scores</h2>"]
@@ -57,7 +66,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
     parts += ["<p>The same latents for each (seed 0), where their latents have the same size.</p>"]
-    parts += ['<div class="samples">', *map(sample_html, comparison.groups), "</div>"]
+    parts += ['<div class="samples">', *(sample_html(group, trust) for group in comparison.groups), "</div>"]
     title = escape(", ".join(group.name for group in comparison.groups))
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -105,10 +114,10 @@ def recipes_html(comparison: Comparison) -> list[str]:
     return [f'<h2>Recipes</h2><div class="wide"><table><tr><th></th>{head}</tr>', *rows, "</table></div>"]
 
 
-def sample_html(group: Group) -> str:
+def sample_html(group: Group, trust: bool) -> str:
     """Samples of a group's first run."""
     entry = group.entries[0]
-    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=True)
+    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust)
     kind = "points" if generator.form.is_points else "images"
     shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
     return (

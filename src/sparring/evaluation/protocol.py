@@ -81,6 +81,7 @@ class Scores:
         step, seconds: of training; None for images.
         errors: name -> standard error, where there is one.
         notes: what one must know to read the values.
+        checkpoint: the SHA-256 of its weights' file; empty where there is none.
         asked: names of the metrics that were computed, or could not be.
         cost: seconds that the scoring took.
     """
@@ -93,6 +94,7 @@ class Scores:
     errors: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
     asked: Sequence[str] = ()
+    checkpoint: str = ""
     cost: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -114,7 +116,10 @@ class Scores:
             values = {str(name): float(value) for name, value in plain["values"].items()}
             known = {f.name for f in fields(Protocol)}
             protocol = Protocol(**{name: value for name, value in plain["protocol"].items() if name in known})
-            rest = {name: plain[name] for name in ("subject", "step", "seconds", "errors", "notes", "asked", "cost")}
+            rest = {
+                name: plain[name]
+                for name in ("subject", "step", "seconds", "errors", "notes", "asked", "checkpoint", "cost")
+            }
             return cls(values=values, protocol=protocol, **rest)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{source} is damaged ({error!r}); remove it, scores can be measured again") from error

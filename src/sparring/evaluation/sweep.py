@@ -98,7 +98,7 @@ def sweep(
             "comparison, give the same command again when they are done"
         )
     comparison = compare(list(plans), **options, trust=trust)
-    write_page(comparison, folder / "comparison.html")
+    write_page(comparison, folder / "comparison.html", trust)
     return comparison
 
 

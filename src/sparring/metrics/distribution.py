@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparring.errors import UserError
 
-CHUNK = 1024
+MOST_PAIRS = 2**25  # values of pairs in memory at a time
 MOST_TRANSPORTED = 2000  # exact transport takes the third power of the number of samples
 
 Array = NDArray[np.float64]
@@ -49,6 +49,11 @@ def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
     return [tensor.double() for tensor in tensors]
 
 
+def pieces(points: Tensor, others: Tensor) -> tuple[Tensor, ...]:
+    """Points in chunks, so that the pairs of a chunk with all others fit in memory."""
+    return points.split(max(1, MOST_PAIRS // max(1, len(others))))
+
+
 def frechet(x: ArrayLike, y: ArrayLike) -> float:
     """Frechet distance of the Gaussians with both sets' means and (unbiased) covariances, in float64.
 
@@ -76,7 +81,7 @@ def frechet_infinity(real: ArrayLike, fake: ArrayLike, points: int = 15, seed: i
 
 
 def _moments(x: Tensor) -> tuple[Array, Array]:
-    values = x.numpy()
+    values = x.cpu().numpy()
     return values.mean(0), np.atleast_2d(np.cov(values, rowvar=False))
 
 
@@ -136,17 +141,17 @@ def _squared_mmd(x: Tensor, y: Tensor, kernel: Kernel) -> Estimate:
 
 
 def _row_means(a: Tensor, b: Tensor, kernel: Kernel, without_itself: bool) -> Tensor:
-    sums = torch.cat([kernel(part, b).sum(1) for part in a.split(CHUNK)])
+    sums = torch.cat([kernel(part, b).sum(1) for part in pieces(a, b)])
     if not without_itself:
         return sums / len(b)
-    itself = torch.cat([kernel(part, part).diagonal() for part in a.split(CHUNK)])
+    itself = torch.cat([kernel(part, part).diagonal() for part in a.split(256)])
     return (sums - itself) / (len(b) - 1)
 
 
 def _cross_means(x: Tensor, y: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
     """Means of k(x, y) over y for each x, and over x for each y."""
     rows, columns = [], x.new_zeros(len(y))
-    for part in x.split(CHUNK):
+    for part in pieces(x, y):
         values = kernel(part, y)
         rows.append(values.mean(1))
         columns += values.sum(0)
@@ -196,6 +201,6 @@ def wasserstein(x: ArrayLike, y: ArrayLike) -> float:
     import ot
 
     x, y = check_features(x, y, least=1)
-    cost = ot.dist(x.numpy(), y.numpy())
+    cost = ot.dist(x.cpu().numpy(), y.cpu().numpy())
     uniform = [np.full(len(s), 1 / len(s)) for s in (x, y)]
     return float(np.sqrt(max(ot.emd2(*uniform, cost, numItermax=10_000_000), 0.0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,61 +10,73 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from sparring.errors import UserError
-from sparring.metrics.distribution import check_features
+from sparring.metrics.distribution import check_features, pieces
 
-CHUNK = 1024
 MANY = 3  # times as many near-duplicates as among real samples are no chance
 
 
-def radii(points: Tensor, k: int, chunk: int = CHUNK) -> Tensor:
+def radii(points: Tensor, k: int) -> Tensor:
     """The distance of each point to its k-th nearest other point."""
     if len(points) <= k:
         raise UserError(f"{len(points)} samples are too few for k={k} neighbours; take at least {k + 1}")
-    return torch.cat([torch.cdist(p, points).topk(k + 1, largest=False).values[:, k] for p in points.split(chunk)])
+    return torch.cat([torch.cdist(p, points).topk(k + 1, largest=False).values[:, k] for p in pieces(points, points)])
 
 
-def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3, chunk: int = CHUNK) -> tuple[float, float]:
+def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[float, float]:
     """Share of fakes within the reals' manifold, and of reals within the fakes': balls to the k-th neighbour.
 
     Source: Kynkäänniemi et al. 2019.
     """
-    real, fake = (s.float() for s in check_features(real, fake))
+    real, fake = _centred(*check_features(real, fake))
 
     def inside(points: Tensor, centres: Tensor) -> float:
-        reach = radii(centres, k, chunk)
-        hits = [(torch.cdist(p, centres) <= reach).any(1) for p in points.split(chunk)]
+        reach = radii(centres, k)
+        hits = [(torch.cdist(p, centres) <= reach).any(1) for p in pieces(points, centres)]
         return float(torch.cat(hits).float().mean())
 
     return inside(fake, real), inside(real, fake)
 
 
-def density_coverage(real: ArrayLike, fake: ArrayLike, k: int = 5, chunk: int = CHUNK) -> tuple[float, float]:
+def density_coverage(real: ArrayLike, fake: ArrayLike, k: int = 5) -> tuple[float, float]:
     """In how many reals' balls a fake lies, over k (about 1 for equal distributions, not bounded); share of reals whose
     ball holds a fake (1 - 1 / 2^k for equal distributions).
 
     Source: Naeem et al. 2020.
     """
-    real, fake = (s.float() for s in check_features(real, fake))
-    reach = radii(real, k, chunk)
-    hits, covered = 0, torch.zeros(len(real), dtype=torch.bool)
-    for part in fake.split(chunk):
+    real, fake = _centred(*check_features(real, fake))
+    reach = radii(real, k)
+    hits, covered = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    for part in pieces(fake, real):
         inside = torch.cdist(part, real) <= reach
         hits += int(inside.sum())
         covered |= inside.any(0)
     return hits / (k * len(fake)), covered.double().mean().item()
 
 
-def nearest(points: Tensor, centres: Tensor, itself: bool = False, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
-    """Distance and index of the nearest of `centres` for each point; `itself`: the points are the centres, so that the
-    nearest other one is meant."""
-    indices = []
-    for start in range(0, len(points), chunk):
-        distances = torch.cdist(points[start : start + chunk], centres)
+def _centred(first: Tensor, *others: Tensor) -> list[Tensor]:
+    """All sets in float32, moved together so that the first one's mean is 0: distances far from 0 lose digits."""
+    middle = first.mean(0)
+    return [(points - middle).float() for points in (first, *others)]
+
+
+def nearest(points: Tensor, centres: Tensor, itself: bool = False) -> tuple[Tensor, Tensor]:
+    """Distance and index of the nearest of `centres` for each point.
+
+    Args:
+        points: [n, d].
+        centres: [m, d].
+        itself: the points are the centres, so the nearest other one is meant.
+    """
+    near, far = _centred(centres, points)
+    found, start = [], 0
+    for part in pieces(far, near):
+        distances = torch.cdist(part, near)
         if itself:
-            rows = torch.arange(len(distances))
+            rows = torch.arange(len(part))
             distances[rows, start + rows] = torch.inf
-        indices.append(distances.argmin(1))
-    index = torch.cat(indices)
+        found.append(distances.argmin(1))
+        start += len(part)
+    index = torch.cat(found)
     return (points - centres[index]).norm(dim=1), index  # cdist loses the last digits of small distances
 
 
@@ -151,19 +164,21 @@ def birthday(fake: Tensor, real: Tensor, expected: int = 10) -> Support:
 def _closest_pairs(points: Tensor, count: int) -> Tensor:
     """The distances of the `count` closest pairs, ascending."""
     found = points.new_zeros(0)
-    for start in range(0, len(points), CHUNK):
-        distances = _later(points, start)
+    for distances in _pairs(points):
         best = distances.flatten().topk(min(count, distances.numel()), largest=False).values
         found = torch.cat([found, best]).sort().values[:count]
     return found
 
 
 def _pairs_within(points: Tensor, threshold: float) -> int:
-    return sum(int((_later(points, start) <= threshold).sum()) for start in range(0, len(points), CHUNK))
+    return sum(int((distances <= threshold).sum()) for distances in _pairs(points))
 
 
-def _later(points: Tensor, start: int) -> Tensor:
-    """Distances of a chunk's points to all later ones; infinite elsewhere."""
-    distances = torch.cdist(points[start : start + CHUNK], points)
-    rows = torch.arange(len(distances))[:, None] + start
-    return distances.masked_fill_(torch.arange(len(points))[None] <= rows, torch.inf)
+def _pairs(points: Tensor) -> Iterator[Tensor]:
+    """Distances of each chunk's points to all later points; infinite elsewhere."""
+    start = 0
+    for part in pieces(points, points):
+        distances = torch.cdist(part, points)
+        rows = torch.arange(start, start + len(part))[:, None]
+        yield distances.masked_fill_(torch.arange(len(points)) <= rows, torch.inf)
+        start += len(part)

@@ -1,0 +1,233 @@
+"""Extractors: what they see, that it is the same each time, and what they refuse. The game's own metrics, too."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sparring import metrics
+from sparring.data import load_data, load_held_out
+from sparring.data.samples import Data, image_data
+from sparring.errors import UserError
+from sparring.evaluation.subject import prepare_extractor
+from sparring.extractors import Classifier, Pixels, Prepared, Random
+from sparring.extractors.classifier import _Channelwise
+from sparring.game import Game, Moment, Player
+from sparring.latents import Normal
+from sparring.losses import NonSaturating
+from sparring.networks import MLPDiscriminator
+from sparring.tasks import Generate
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return load_data("digits")
+
+
+@pytest.fixture(scope="module")
+def classifier(digits: Data) -> Prepared:
+    return Classifier().prepare(digits, CPU)
+
+
+def test_pixels_are_the_samples_themselves(digits: Data) -> None:
+    seen = Pixels().prepare(digits, CPU)(digits.samples[:5])
+    torch.testing.assert_close(seen.features, digits.samples[:5].flatten(1) / 127.5 - 1)
+    ring = load_data("ring")
+    assert torch.equal(Pixels().prepare(ring, CPU)(ring.samples[:5]).features, ring.samples[:5])
+    shrunk = Pixels(most=4).prepare(digits, CPU)
+    assert shrunk.resizer == "antialiased bilinear to 4x4"
+    assert shrunk(digits.samples[:5]).features.shape == (5, 16)
+    wide = image_data("wide", torch.zeros(3, 3, 20, 80, dtype=torch.uint8))
+    assert Pixels(most=40).prepare(wide, CPU)(wide.samples).features.shape == (3, 3 * 10 * 40)
+
+
+def test_random_is_the_same_network_each_time(digits: Data) -> None:
+    torch.manual_seed(1)
+    one = Random().prepare(digits, CPU)
+    torch.manual_seed(2)
+    other = Random().prepare(digits, CPU)
+    assert one.digest == other.digest != Random(seed=1).prepare(digits, CPU).digest
+    assert torch.equal(one(digits.samples[:9]).features, other(digits.samples[:9]).features)
+    assert one(digits.samples[:9]).features.shape == (9, 128)
+    assert one(digits.samples[:300]).features.std(0).min() > 0  # each of them tells images apart
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 20, 33), (4, 100, 50)])
+def test_random_takes_images_of_any_shape(shape: tuple[int, ...]) -> None:
+    images = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)
+    assert Random().prepare(image_data("any", images), CPU)(images).features.shape == (4, 128)
+
+
+def test_the_classifier_knows_its_data_and_is_cached(
+    digits: Data, classifier: Prepared, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert digits.labels is not None
+    seen = classifier(digits.samples)
+    assert seen.features.shape == (1797, 128)
+    assert seen.logits is not None
+    assert metrics.agreement(seen.logits, digits.labels) > 0.97
+    assert float(classifier.about.split()[1].rstrip("%")) > 95  # of images that it has not seen
+    capfd.readouterr()
+    assert Classifier().prepare(digits, CPU).digest == classifier.digest
+    assert "Training" not in capfd.readouterr().err
+    assert (classifier.classes, classifier.labels) == (10, True)
+
+
+def test_training_a_classifier_leaves_the_random_numbers_alone(digits: Data) -> None:
+    few = digits.part(torch.arange(200))
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    Classifier().prepare(few, CPU)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_classifier_of_channels_gives_the_joint_classes(digits: Data, classifier: Prepared) -> None:
+    assert digits.labels is not None
+    chosen = torch.tensor([[0, 1, 2], [7, 7, 9]])
+    joint = _Channelwise(classifier.network, 3)
+    features, logits = joint(digits.samples[chosen, 0].float() / 127.5 - 1)
+    assert features.shape == (2, 384)
+    assert logits.shape == (2, 1000)
+    labels = digits.labels[chosen] @ torch.tensor([100, 10, 1])
+    assert torch.equal(logits.argmax(1), labels)
+    torch.testing.assert_close(logits.exp().sum(1), torch.ones(2))
+
+
+def test_images_as_bytes_and_as_floats_look_alike(digits: Data, classifier: Prepared) -> None:
+    chosen = digits.samples[:40]
+    floats = chosen.float() / 127.5 - 1
+    torch.testing.assert_close(classifier(floats).features, classifier(chosen).features)
+
+
+def test_features_do_not_depend_on_the_chunk(
+    digits: Data, classifier: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = classifier(digits.samples[:40]).features
+    monkeypatch.setattr("sparring.extractors.base.CHUNK", 7)
+    torch.testing.assert_close(classifier(digits.samples[:40]).features, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_what_does_not_fit_is_refused(digits: Data, classifier: Prepared, tmp_path: Path) -> None:
+    ring = load_data("ring")
+    for extractor in (Classifier(), Random()):
+        with pytest.raises(UserError, match="points, take Pixels"):
+            extractor.prepare(ring, CPU)
+    with pytest.raises(UserError, match=r"needs labels.*take Random\(\)"):
+        Classifier().prepare(replace(digits, labels=None), CPU)
+    with pytest.raises(UserError, match="there is no file"):
+        Classifier(weights="nowhere").prepare(digits, CPU)
+    (tmp_path / "bad.safetensors").write_bytes(b"no")
+    with pytest.raises(UserError, match="is not a classifier of this program"):
+        Classifier(weights=str(tmp_path / "bad.safetensors")).prepare(digits, CPU)
+    broken = Prepared("Broken()", _Broken(), "x")
+    with pytest.raises(UserError, match=r"2 of 5 samples \(the first is number 1\) have NaN or infinite features"):
+        broken(digits.samples[:5])
+
+
+class _Broken(nn.Module):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, None]:
+        features = images.flatten(1).clone()
+        features[[1, 3], 2] = math.nan
+        return features, None
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [("digits", Classifier), ("ring", Pixels), ("unlabelled", Random), ("inception", None)]
+)
+def test_auto_goes_by_the_data(data: str, kind: type | None, digits: Data, classifier: Prepared) -> None:
+    if kind is None:
+        with pytest.raises(UserError, match=r"Inception\(download=True\)"):
+            prepare_extractor("inception", digits, CPU)
+        return
+    chosen = replace(digits, labels=None) if data == "unlabelled" else load_data(data)
+    assert prepare_extractor("auto", chosen, CPU).name.startswith(kind.__name__)
+
+
+@pytest.mark.slow
+def test_stacked_mnist_has_1000_modes_that_the_classifier_sees() -> None:
+    folder = Path(os.environ.get("SPARRING_DATA", "../shared/data"))
+    if not (folder / "mnist").exists():
+        pytest.skip("MNIST is not there: set SPARRING_DATA to the folder that holds mnist/")
+    data, held_out = load_data("stacked-mnist"), load_held_out("stacked-mnist")
+    assert held_out is not None
+    assert data.form.shape == (3, 28, 28)
+    assert data.labels is not None
+    assert data.channels is not None
+    assert len(torch.unique(data.labels)) == 1000
+    extractor = Classifier().prepare(data, CPU)
+    seen = extractor(data.samples[:3000])
+    assert seen.logits is not None
+    assert metrics.agreement(seen.logits, data.labels[:3000]) > 0.95  # three digits at about 99 % each
+    lacking = data.samples[data.labels >= 500][:3000]  # half of the modes are left out
+    found = metrics.class_modes(extractor(lacking).logits.argmax(1), torch.full((1000,), 1e-3))  # type: ignore[union-attr]
+    assert 450 <= found.covered <= 520  # 500, but for digits that are mistaken and modes that 3,000 samples miss
+    assert found.divergence == pytest.approx(math.log(2) + 499 / 6000, abs=0.05)
+
+
+class _Shift(nn.Module):
+    """A generator of normal points, moved away from the data."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.tensor([by, 0.0]))
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent + self.by
+
+
+def _game(shift: float) -> Game:
+    torch.manual_seed(0)
+    critic = MLPDiscriminator((2,), hidden=(32,))
+    for layer in [m for m in critic.modules() if isinstance(m, nn.Linear)][-1:]:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    generator = _Shift(shift)
+    players = [Player(n, torch.optim.Adam(n.parameters(), lr=0.02)) for n in (generator, critic)]
+    return Game(Generate(latent=Normal(2)), NonSaturating(), *players)
+
+
+def _batch(count: int = 1000) -> dict[str, torch.Tensor]:
+    return {"real": torch.randn(count, 2), "latent": torch.randn(count, 2)}
+
+
+def test_the_duality_gap_is_zero_at_the_equilibrium_and_large_far_from_it() -> None:
+    torch.manual_seed(0)
+    judged = [_batch() for _ in range(8)]
+    at = metrics.duality_gap(_game(0.0), _batch, judged, steps=60)
+    assert at.now == pytest.approx(-2 * math.log(2))
+    assert at.worst == pytest.approx(-2 * math.log(2))  # a critic that says 0 everywhere gives G nothing to gain
+    assert 0 <= at.gap < 0.01
+    far = metrics.duality_gap(_game(6.0), _batch, judged, steps=60)
+    assert far.gap > 1.2  # the best D knows nearly all: V comes close to 0 from -1.386
+
+
+def test_the_generators_best_response_counts_too() -> None:
+    game = _game(3.0)
+    for step in range(150):  # D learns where the fakes are
+        game.take_turn("discriminator", [_batch(200)], Moment(step))
+    judged = [_batch() for _ in range(4)]
+    found = metrics.duality_gap(game, lambda: _batch(200), judged, steps=150)
+    assert found.worst < found.now - 0.3  # a copy of G walks to where D takes it for real
+
+
+def test_the_duality_gap_leaves_the_game_as_it_was() -> None:
+    game = _game(1.0)
+    game.take_turn("discriminator", [_batch(50)], Moment(0))
+    before = copy.deepcopy([game.generator.network.state_dict(), game.discriminator.network.state_dict()])
+    state = copy.deepcopy(game.discriminator.optimizer.state_dict())
+    metrics.duality_gap(game, lambda: _batch(50), [_batch(50)], steps=20)
+    after = [game.generator.network.state_dict(), game.discriminator.network.state_dict()]
+    for old, new in zip(before, after):
+        assert all(torch.equal(old[name], new[name]) for name in old)
+    assert str(state) == str(game.discriminator.optimizer.state_dict())
+    assert game.discriminator.network.training
