@@ -24,9 +24,11 @@ from sparring.evaluation.page import curves_image, write_page
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, number
 from sparring.evaluation.subject import Reference, Subject
-from sparring.evaluation.sweep import finished
+from sparring.evaluation.sweep import check_same_recipe
 from sparring.generator import load
 from sparring.pictures import grid, save_image, scatter
+from sparring.recipe import load_recipe
+from sparring.training import finished
 
 RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")
@@ -118,6 +120,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=os.environ.get("RESULTS") == "quick")
     chosen = parser.parse_args()
     names = chosen.contest or list(CONTESTS)
+    if not set(names) <= set(CONTESTS):
+        parser.error(f"there is: {', '.join(CONTESTS)}")
     folder = RUNS / ("results-quick" if chosen.quick else "results")
     seeds = 1 if chosen.quick else chosen.seeds
     runs = {name: train_all(CONTESTS[name], folder, seeds, chosen.quick) for name in names}
@@ -138,14 +142,18 @@ def train_all(contest: Contest, folder: Path, seeds: int, quick: bool) -> list[P
         for name, (recipe, changes) in contest.recipes.items():
             path = folder / f"{name}-{seed}"
             paths.append(path)
+            options = {**changes, **(contest.quick if quick else {}), "seed": seed}
+            check_same_recipe(path, load_recipe(recipe).replace(**options))
             if finished(path):
                 continue
             words = ["resume", str(path)]
             if not path.exists():
-                options = {**changes, **(contest.quick if quick else {}), "seed": seed, "out": path}
-                words = ["train", recipe, *(f"--{key.replace('_', '-')}={value}" for key, value in options.items())]
+                fields = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+                words = ["train", recipe, *fields, f"--out={path}"]
             print("sparring", " ".join(words), flush=True)
-            subprocess.run([sys.executable, "-m", "sparring", *words], check=True, capture_output=True)
+            status = subprocess.run([sys.executable, "-m", "sparring", *words], stdout=subprocess.DEVNULL).returncode
+            if status and not finished(path):  # a run that ends in NaN is a result, too
+                raise SystemExit(status)
     return paths
 
 

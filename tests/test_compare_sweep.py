@@ -18,8 +18,9 @@ import sparring
 from sparring.cli import main
 from sparring.evaluation.compare import Comparison, compare
 from sparring.evaluation.page import write_page
-from sparring.evaluation.sweep import combinations, finished, read_grid, sweep
+from sparring.evaluation.sweep import combinations, read_grid, sweep
 from sparring.run import Run
+from sparring.training import finished
 
 OPTIONS = {"metrics": "frechet,precision_recall", "extractor": "Pixels(most=4)", "count": 300}
 
@@ -48,7 +49,28 @@ def test_runs_of_one_recipe_are_shown_as_their_mean(runs: list[Path]) -> None:
     assert "hinge (2 seeds)" in text
     assert "protocol: 300 samples" in text
     best = min(table, key=lambda group: group.value("frechet") or 0)
-    assert re.search(rf"{re.escape(best.name)}.*\*", text) or "*" in text
+    other = next(group for group in table if group is not best)
+    row = next(line for line in text.splitlines() if line.startswith("frechet"))
+    columns = next(line for line in text.splitlines() if line.startswith("run"))
+    assert (row.index("*") < len(columns) / 1.5) == (columns.index(best.name) < columns.index(other.name))
+
+
+def test_equal_seeds_are_not_taken_for_several(runs: list[Path], tmp_path: Path) -> None:
+    again = Path(shutil.copytree(runs[0], tmp_path / "again"))
+    assert [g.name for g in compare([runs[0], again], **OPTIONS).groups] == ["hinge-0", "again"]
+
+
+def test_runs_of_one_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:
+    folders = [Path(shutil.copytree(run, tmp_path / name / "run")) for run, name in zip(runs[::2], "ab")]
+    comparison = compare(folders, **OPTIONS)
+    assert [group.name for group in comparison.groups] == ["a/run", "b/run"]
+    assert comparison.recipes["loss"] == {"a/run": "Hinge()", "b/run": "Minimax()"}
+
+
+def test_only_what_was_asked_for_is_shown(runs: list[Path]) -> None:
+    compare([runs[0]], **{**OPTIONS, "metrics": "frechet,mmd"})
+    comparison = compare(runs[:2], **{**OPTIONS, "metrics": "mmd"})
+    assert list(comparison.groups[0].entries[0].scores.values) == ["mmd"]
 
 
 def test_scores_that_are_known_are_not_measured_again(runs: list[Path]) -> None:
@@ -86,11 +108,12 @@ def test_the_page_holds_all_it_needs(runs: list[Path], tmp_path: Path) -> None:
 def test_text_from_runs_is_escaped(runs: list[Path], tmp_path: Path) -> None:
     evil = Path(shutil.copytree(runs[0], tmp_path / "<img src=x>"))
     run = Run.open(evil)
-    run.write_recipe(replace(run.read_recipe(), generator_optimizer="Adam(lr=1e-4)", about="<script>"))
+    run.write_recipe(replace(run.read_recipe(), ema="EMA(half_life=7) # <script>"))
     write_page(compare([evil, runs[1]], **OPTIONS), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "<img src=x>" not in text
     assert "<script>" not in text
+    assert "&lt;script&gt;" in text
 
 
 def test_the_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +197,29 @@ def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, monkeypatch: pyt
     after = sweep(recipe, {}, seeds=2, out=tmp_path / "cut", **OPTIONS)
     assert [e.scores.values for e in after.groups[0].entries] == [e.scores.values for e in whole.groups[0].entries]
     assert any(row.get("event") == "resumed" for row in Run.open(tmp_path / "cut" / "recipe-seed1").entries())
+
+
+def test_runs_of_another_recipe_are_not_taken_for_these(tmp_path: Path) -> None:
+    sweep(tiny_recipe(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", **OPTIONS)
+    with pytest.raises(sparring.UserError, match=r"another recipe \(steps was 20 and is 30\)"):
+        sweep(tiny_recipe(tmp_path / "tiny.toml", steps=30), {}, out=tmp_path / "sweep", **OPTIONS)
+
+
+def test_a_run_that_broke_before_its_first_checkpoint_is_trained_anew(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path / "tiny.toml")
+    sweep(recipe, {}, out=tmp_path / "sweep", **OPTIONS)
+    for path in (tmp_path / "sweep" / "recipe-seed0" / "checkpoints").iterdir():
+        path.unlink()
+    assert not finished(tmp_path / "sweep" / "recipe-seed0")
+    sweep(recipe, {}, out=tmp_path / "sweep", **OPTIONS)
+    assert finished(tmp_path / "sweep" / "recipe-seed0")
+
+
+def test_what_cannot_be_scored_is_told_before_training(tmp_path: Path) -> None:
+    for options in ({"metrics": "wasserstein"}, {"split": "test"}, {"extractor": "Inception()"}):
+        with pytest.raises(sparring.UserError):
+            sweep(tiny_recipe(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", **{**OPTIONS, **options})
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None:

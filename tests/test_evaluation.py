@@ -17,7 +17,7 @@ from sparring.data import load_data
 from sparring.errors import UserError
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
-from sparring.evaluation.measures import better, find_measures
+from sparring.evaluation.measures import better, deciding_value, find_measures
 from sparring.evaluation.report import BESIDE, lines, number
 from sparring.run import Run
 from sparring.state import find_checkpoint
@@ -37,7 +37,7 @@ def test_every_metric_that_a_run_of_images_allows(run_copy: Path) -> None:
     assert all(np.isfinite(v) for v in scores.values.values())
     assert scores.errors["kernel_distance"] > 0
     assert scores.values["duality_gap"] >= 0
-    assert any("no held-out samples" in note for note in scores.notes)
+    assert any("no samples are held out" in note for note in scores.notes)
     assert (run_copy / "nearest").is_dir()
     text = "\n".join(lines(scores))
     assert all(name in text for name in wanted)
@@ -150,6 +150,8 @@ def test_every_value_of_a_metric_is_known_to_the_report() -> None:
     names = {name for measure in MEASURES.values() for name in measure.better}
     assert not names & set(BESIDE)
     assert {of for of, _ in BESIDE.values()} - names <= {"game_value"}
+    assert deciding_value("precision_recall,frechet") == "precision"
+    assert deciding_value("usual") == "frechet"
     assert better("frechet") == -1
     assert better("recall") == 1
     assert better("unheard of") == 0
@@ -166,10 +168,53 @@ def test_names_of_metrics() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(3.0, "3"), (12345.0, "12,345"), (0.12345, "0.1235"), (123456.7, "123,457"), (float("inf"), "inf")],
+    [
+        (3.0, "3"),
+        (12345.0, "12,345"),
+        (0.12345, "0.1235"),
+        (12345.6, "12,346"),
+        (123456.7, "123,457"),
+        (float("inf"), "inf"),
+    ],
 )
 def test_numbers(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_the_order_of_images_does_not_matter(tmp_path: Path) -> None:
+    digits = load_data("digits")
+    assert digits.labels is not None
+    np.save(tmp_path / "sorted.npy", digits.samples[digits.labels.argsort()][:, 0].numpy())
+    options = {"metrics": "precision_recall", "extractor": "Pixels()", "count": 300}
+    scores = sparring.evaluate_images(tmp_path / "sorted.npy", against="digits", **options)
+    assert scores.values["recall"] > 0.8  # the first 300 images would be zeros and ones
+
+
+def test_usual_metrics_leave_out_what_few_images_do_not_allow(tmp_path: Path) -> None:
+    np.save(tmp_path / "few.npy", load_data("digits").samples[:30, 0].numpy())
+    scores = sparring.evaluate_images(tmp_path / "few.npy", against="digits", extractor="Pixels()")
+    assert "frechet" in scores.values
+    assert "different_bins" not in scores.values
+    assert any(note.startswith("different_bins left out: 30 samples are too few") for note in scores.notes)
+
+
+def test_a_run_that_cannot_be_written_is_scored(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Run, scores: object) -> None:
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(Run, "append_scores", refuse)
+    assert "frechet" in sparring.evaluate(run_copy, metrics="frechet", **FAST).values
+    assert "the scores are not kept: the disk is full" in capfd.readouterr().err
+
+
+def test_torn_scores_are_mended(run_copy: Path) -> None:
+    sparring.evaluate(run_copy, metrics="frechet", **FAST)
+    with (run_copy / "scores.jsonl").open("a") as file:
+        file.write('{"step": 20, "val')
+    sparring.evaluate(run_copy, metrics="mmd", **FAST)
+    assert [next(iter(s["values"])) for s in Run.open(run_copy).scores()] == ["frechet", "mmd"]
 
 
 def test_the_command_prints_scores_with_their_protocol(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,6 @@ def test_frechet_of_two_gaussians_tends_to_the_closed_form() -> None:
 def test_frechet_from_means_alone() -> None:
     rng = np.random.RandomState(0)
     x, y = (rng.randn(256, 2048).astype(np.float32) for _ in range(2))
-    assert np.square(x.mean(0) - y.mean(0)).sum() == pytest.approx(14.991064, rel=1e-5)
     same = metrics.frechet(x[:4], x[:4] + (y.mean(0) - x.mean(0)))  # the covariances are equal, so the means are left
     assert same == pytest.approx(14.991064, rel=1e-4)
 
@@ -80,9 +79,9 @@ def test_kernel_distance_is_unbiased_and_its_error_honest() -> None:
     found = [metrics.kernel_distance(normal(120, seed=2 * s), normal(90, seed=2 * s + 1)) for s in range(200)]
     values = np.array([f.value for f in found])
     assert abs(values.mean()) < 3 * values.std(ddof=1) / len(values) ** 0.5
-    # for equal distributions the jackknife's error is up to the root of 2 too large; never too small
+    # for equal distributions the jackknife's error is the root of 2 too large
     ratio = np.mean([f.error for f in found]) / values.std(ddof=1)
-    assert 0.95 < ratio < 1.6
+    assert 1.25 < ratio < 1.6
     apart = [
         metrics.kernel_distance(normal(120, seed=2 * s), normal(90, seed=2 * s + 1, shift=0.5)) for s in range(200)
     ]
@@ -109,12 +108,18 @@ def test_inception_score_known_value_and_limits() -> None:
     sure = 100 * torch.eye(10).repeat(20, 1)  # each class for sure and equally often: as many as there are classes
     assert metrics.inception_score(sure).value == pytest.approx(10)
     assert metrics.inception_score(torch.zeros(50, 10)).value == pytest.approx(1)
+    logits = normal(90, 5) * 3
+    parts = [metrics.inception_score(part).value for part in logits.tensor_split(3)]
+    split = metrics.inception_score(logits, splits=3)
+    assert split.value == pytest.approx(np.mean(parts))
+    assert split.error == pytest.approx(np.std(parts, ddof=1) / 3**0.5)
 
 
 def test_distances_keep_their_digits_far_from_zero() -> None:
     train, copies = normal(500, 4), normal(500, 4) + 1e-5
     far = 1000.0
-    assert metrics.memorising(copies + far, train + far).share == 1
+    usual = metrics.usual_distances(train + far)
+    assert metrics.memorising(copies + far, train + far, usual).share == 1
     one = metrics.precision_recall(train, normal(500, 4, seed=1))
     assert metrics.precision_recall(train.double() + far, normal(500, 4, seed=1).double() + far) == one
 
@@ -184,22 +189,46 @@ def test_the_birthday_estimate_finds_the_size_of_a_support(size: int) -> None:
 def test_memorised_samples_are_caught_and_fresh_ones_are_not() -> None:
     train, held_out, fresh = normal(3000, 6), normal(2000, 6, seed=1), normal(2000, 6, seed=2)
     copies = train[:1000] + 0.01 * normal(1000, 6, seed=3)
-    caught = metrics.memorising(copies, train, held_out)
+    usual = metrics.usual_distances(train, held_out)
+    caught = metrics.memorising(copies, train, usual)
     assert caught.share == 1  # all copies
     assert caught.p_value < 1e-10
     assert (caught.index == torch.arange(1000)).all()
-    let_go = metrics.memorising(fresh, train, held_out)
-    assert let_go.expected == 0.01
+    let_go = metrics.memorising(fresh, train, usual)
+    assert let_go.expected == pytest.approx(0.01, abs=0.001)
     assert let_go.share == pytest.approx(0.01, abs=0.01)  # 3 standard errors of two quantiles of 2,000 each
     assert let_go.p_value > 0.01
-    half = metrics.memorising(torch.cat([copies, fresh[:1000]]), train, held_out)
+    half = metrics.memorising(torch.cat([copies, fresh[:1000]]), train, usual)
     assert half.share == pytest.approx(0.505, abs=0.01)
 
 
 def test_without_held_out_samples_the_training_set_itself_tells_what_is_usual() -> None:
     train, fresh = normal(3000, 6), normal(2000, 6, seed=2)
-    assert metrics.memorising(fresh, train).share == pytest.approx(0.01, abs=0.01)
-    assert metrics.memorising(train[:500], train).share == 1
+    usual = metrics.usual_distances(train)
+    assert metrics.memorising(fresh, train, usual).share == pytest.approx(0.01, abs=0.01)
+    assert metrics.memorising(train[:500], train, usual).share == 1
+
+
+def test_the_expected_share_is_true_for_few_held_out_samples() -> None:
+    # over many draws of 20 held-out and 200 fresh samples; the standard error of the mean is about 0.004
+    shares, expected = [], 0.0
+    for seed in range(100):
+        train, held_out, fresh = (normal(n, 3, seed=3 * seed + i) for i, n in enumerate((300, 20, 200)))
+        found = metrics.memorising(fresh, train, metrics.usual_distances(train, held_out))
+        shares.append(found.share)
+        expected = found.expected
+    assert expected == pytest.approx(0.0567, abs=1e-3)
+    assert np.mean(shares) == pytest.approx(expected, abs=0.02)
+
+
+def test_copies_are_caught_where_points_lie_in_tight_heaps() -> None:
+    from sparring.data import load_data, load_held_out
+
+    ring, held_out = load_data("ring"), load_held_out("ring")
+    assert held_out is not None
+    usual = metrics.usual_distances(ring.samples, held_out.samples[:2000])
+    assert metrics.memorising(ring.samples[:1000], ring.samples, usual).share == 1
+    assert metrics.memorising(held_out.samples[-2000:], ring.samples, usual).share < 0.03
 
 
 def test_class_frechet_and_agreement() -> None:
@@ -263,6 +292,7 @@ MISTAKES = {
     "other dimensions": (lambda: metrics.frechet(normal(50, 3), normal(50, 4)), "3 and of 4 dimensions"),
     "no features": (lambda: metrics.frechet(torch.zeros(5), torch.zeros(5)), "must be"),
     "other shapes": (lambda: metrics.psnr(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 9)), "pair by pair"),
+    "unknown class": (lambda: metrics.mean_iou(torch.tensor([4]), torch.tensor([0]), classes=3), "4 to 4, of 3"),
     "small for SSIM": (lambda: metrics.ssim(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)), "window of SSIM"),
 }
 

@@ -12,10 +12,12 @@ from conftest import TINY
 
 import sparring
 from sparring import checkpoint
+from sparring.cli import main
 from sparring.errors import UserError
 from sparring.run import Run
 from sparring.scoring import Scorer
 from sparring.state import find_checkpoint
+from sparring.training import finished
 
 SCORED = {
     **TINY,
@@ -114,6 +116,7 @@ def test_evaluations_keep_to_their_share_of_the_time() -> None:
     recipe = SimpleNamespace(evaluate_every=5, evaluate_budget=0.1, patience=0)
     scorer = Scorer.__new__(Scorer)
     scorer.recipe, scorer.history, scorer.spent, scorer.skipped = recipe, history, 3.0, 0  # type: ignore[assignment]
+    scorer.deciding = "frechet"
 
     def due(step: int, seconds: float, last: bool = False) -> bool:
         return scorer.due(SimpleNamespace(step=step, seconds=seconds), last)  # type: ignore[arg-type]
@@ -146,9 +149,66 @@ def test_held_out_samples_are_not_trained_on(tmp_path: Path) -> None:
         load_data("digits", held_out=0.0001)
 
 
+def test_an_early_stop_before_the_first_row_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, lambda step: float(step))
+    words = [
+        f"--{k.replace('_', '-')}={v}" for k, v in {**SCORED, "log_every": 50, "steps": 100, "patience": 1}.items()
+    ]
+    assert main(["train", "digits", *words, f"--out={tmp_path / 'run'}"]) == 0
+    assert [row["step"] for row in Run.open(tmp_path / "run").rows()] == [10]
+    assert finished(tmp_path / "run")
+
+
+def test_patience_that_ends_with_the_budget_is_no_early_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, lambda step: float(step))
+    run = sparring.train("digits", out=tmp_path / "run", **{**SCORED, "steps": 10, "patience": 1})
+    assert not any(row.get("event") == "stopped" for row in Run.open(run).entries())
+
+
+def test_a_metric_that_fails_in_mid_training_loses_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(step: int) -> float:
+        raise UserError("no such luck")
+
+    scripted(monkeypatch, fail)
+    with pytest.raises(UserError, match="no such luck"):
+        sparring.train("digits", out=tmp_path / "run", **SCORED)
+    assert find_checkpoint(Run.open(tmp_path / "run")).step == 5
+    assert not finished(tmp_path / "run")
+
+
+def test_a_killed_and_resumed_run_with_evaluations_has_the_bits_of_a_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparring import training
+
+    plain = sparring.train("digits", out=tmp_path / "plain", **TINY)
+    whole = sparring.train("digits", out=tmp_path / "whole", **SCORED)
+    step = training.Stepper.__call__
+
+    def stop(self: training.Stepper, progress: float) -> object:
+        if self.state.step == 13:
+            raise KeyboardInterrupt
+        return step(self, progress)
+
+    monkeypatch.setattr(training.Stepper, "__call__", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sparring.train("digits", out=tmp_path / "cut", **SCORED)
+    monkeypatch.setattr(training.Stepper, "__call__", step)
+    assert not finished(tmp_path / "cut")
+    sparring.resume(tmp_path / "cut")
+    assert tensors(tmp_path / "cut")[20] == tensors(plain)[20] == tensors(whole)[20]
+    bests = [find_checkpoint(Run.open(run), "best") for run in (tmp_path / "cut", whole)]
+    assert bests[0].sha256 == bests[1].sha256
+    assert bests[0].score == bests[1].score
+
+
 def test_mistakes_are_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
     out = ("--out", tmp_path / "run")
     assert "patience needs evaluations" in refused("train", "--patience", "3", *out)
     assert "evaluate_budget=2.0" in refused("train", "--evaluate-every", "5", "--evaluate-budget", "2", *out)
     assert "did you mean 'frechet'" in refused("train", "--evaluate-every", "5", "--metrics", "freche", *out)
+    assert "held-out" in refused("train", "--evaluate-every", "5", "--metrics", "critic_gap", *out)
+    assert "needs points" in refused("train", "--evaluate-every", "5", "--metrics", "wasserstein", *out)
     assert not (tmp_path / "run").exists()

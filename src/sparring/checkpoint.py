@@ -38,12 +38,19 @@ class Manifest:
     or the sliced Wasserstein distance of samples to the data where there are no evaluations; None: not scored"""
     sha256: str
     """of the safetensors file"""
+    score_name: str = "sliced_wasserstein"
+    """what the score is of; those of another name are not compared"""
 
     def plausible(self) -> bool:
         """Do all values have the right type?"""
         whole = isinstance(self.step, int) and isinstance(self.position, int)
         numbers = (self.seconds, 0.0 if self.score is None else self.score)
-        return whole and all(isinstance(n, (int, float)) for n in numbers) and isinstance(self.sha256, str)
+        return (
+            whole
+            and all(isinstance(n, (int, float)) for n in numbers)
+            and isinstance(self.sha256, str)
+            and isinstance(self.score_name, str)
+        )
 
 
 def stem(step: int) -> str:

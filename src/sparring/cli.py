@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
@@ -183,9 +183,9 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extractor", default="auto", help=about)
     parser.add_argument("--count", type=int, default=10_000, help="samples, and most reference samples; default: 10000")
     parser.add_argument("--split", default="train", choices=("train", "test"), help="the reference; default: train")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples and the choice of the reference")
+    parser.add_argument("--seed", type=int, default=0, help="of the scored samples and the choice of the reference")
     parser.add_argument("--raw", action="store_true", help="the generator's own weights, not their average")
-    parser.add_argument("--device", default="auto", choices=DEVICES)
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="what to score on")
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
@@ -233,23 +233,29 @@ def _sample(chosen: argparse.Namespace) -> None:
 def _evaluate(chosen: argparse.Namespace) -> None:
     if bool(chosen.run) == bool(chosen.images) or bool(chosen.images) != bool(chosen.against):
         raise UserError("evaluate takes runs, or --images PATH --against DATA (see sparring evaluate --help)")
-    from sparring.evaluation.evaluator import RunEvaluator, evaluate_images
+    idle = (chosen.raw, chosen.checkpoint != "best") if chosen.images else (chosen.picture, chosen.size)
+    if any(idle):
+        raise UserError("--raw and --checkpoint are for runs, --picture and --size for --images")
     from sparring.evaluation.report import heading, lines
 
     found = []
-    if chosen.images:
-        scores = evaluate_images(
-            chosen.images, against=chosen.against, size=chosen.size, picture=chosen.picture, **_scoring(chosen)
-        )
-        found.append(scores)
-    for path in chosen.run:
-        evaluator = RunEvaluator(path, _options(chosen))
-        found += [evaluator(manifest) for manifest in evaluator.find(chosen.checkpoint)]
+    for scores in _scores(chosen):
+        found.append(scores.to_json())
+        if not chosen.json:
+            print("\n".join([heading(scores), *lines(scores)]), flush=True)
     if chosen.json:
-        print(json.dumps([scores.to_json() for scores in found], indent=1))
-        return
-    for scores in found:
-        print("\n".join([heading(scores), *lines(scores)]))
+        print(json.dumps(found, indent=1))
+
+
+def _scores(chosen: argparse.Namespace) -> Iterator[Any]:
+    from sparring.evaluation.evaluator import Options, RunEvaluator, evaluate_images
+
+    if chosen.images:
+        words = {"against": chosen.against, "size": chosen.size, "picture": chosen.picture}
+        yield evaluate_images(chosen.images, **words, **_scoring(chosen))
+    for evaluator in [RunEvaluator(path, Options(**_scoring(chosen))) for path in chosen.run]:
+        for manifest in evaluator.find(chosen.checkpoint):
+            yield evaluator(manifest)
 
 
 def _compare(chosen: argparse.Namespace) -> None:
@@ -280,12 +286,6 @@ def _sweep(chosen: argparse.Namespace) -> int:
 def _scoring(chosen: argparse.Namespace) -> dict[str, Any]:
     names = ("metrics", "extractor", "count", "split", "seed", "raw", "device", "trust")
     return {name: getattr(chosen, name) for name in names}
-
-
-def _options(chosen: argparse.Namespace) -> Any:
-    from sparring.evaluation.evaluator import Options
-
-    return Options(**_scoring(chosen))
 
 
 def _recipes(chosen: argparse.Namespace) -> None:

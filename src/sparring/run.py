@@ -118,7 +118,9 @@ class Run:
 
     def append_scores(self, scores: Row) -> None:
         """Add scores to those of the run, in one write."""
-        _append(self.path / "scores.jsonl", scores, f"make room or set the rights of {self.path}")
+        path, mend = self.path / "scores.jsonl", f"make room or set the rights of {self.path}"
+        _cut_torn_line(path, mend)
+        _append(path, scores, mend)
 
     def scores(self) -> list[Row]:
         """All scores of the run, as plain values, in the order in which they were measured."""
@@ -131,22 +133,21 @@ class Run:
         beyond = [path for path in self.samples.glob("step-*.png") if path.stem > f"step-{step:09d}"]
         for path in [*self.path.glob("*.part"), *self.checkpoints.glob("*.part"), *orphans, *beyond]:
             path.unlink()
-        if self.log.exists():
-            content = self.log.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                with writing(self.log, self.mend):
-                    os.truncate(self.log, whole)
+        _cut_torn_line(self.log, self.mend)
 
     def rows(self) -> list[Row]:
         """The log's rows of numbers, one a step, in order; where a resumed run repeated steps, the later rows."""
-        found: dict[int, Row] = {}
-        for row in self.entries():
-            if row.get("event") == "resumed":  # what was logged beyond the checkpoint was never part of this run
-                found = {step: r for step, r in found.items() if step <= row["step"]}
-            elif "event" not in row:
-                found[row["step"]] = row
+        found = {row["step"]: row for row in self.history() if "event" not in row}
         return [found[step] for step in sorted(found)]
+
+    def history(self) -> list[Row]:
+        """The log without what lies beyond a checkpoint that the run went on from: that was never part of it."""
+        found: list[Row] = []
+        for row in self.entries():
+            if row.get("event") == "resumed":
+                found = [r for r in found if r["step"] <= row["step"]]
+            found.append(row)
+        return found
 
     def entries(self) -> list[Row]:
         """All whole rows of the log as they were written, events too.
@@ -159,13 +160,10 @@ class Run:
     def evaluations(self) -> list[Row]:
         """The log's rows of evaluations, in order; those after which the run stopped early have `stopped`."""
         found: list[Row] = []
-        for row in self.entries():
-            event = row.get("event")
-            if event == "resumed":
-                found = [r for r in found if r["step"] <= row["step"]]
-            elif event == "evaluated":
+        for row in self.history():
+            if row.get("event") == "evaluated":
                 found.append(row)
-            elif event == "stopped" and found:
+            elif row.get("event") == "stopped" and found:
                 found[-1]["stopped"] = True
         return found
 
@@ -187,6 +185,16 @@ class Run:
 def _append(path: Path, row: Row, mend: str) -> None:
     with writing(path, mend), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def _cut_torn_line(path: Path, mend: str) -> None:
+    """Remove what a write that failed or was killed left of a line."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with writing(path, mend):
+                os.truncate(path, whole)
 
 
 def _read_lines(path: Path) -> list[Row]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
+import time
 from dataclasses import replace
 
+from torch import nn
+
+from sparring.build import build_task
 from sparring.data import Data, load_held_out
-from sparring.evaluation.evaluator import Options, make_reference, measure
-from sparring.evaluation.measures import better
+from sparring.errors import UserError
+from sparring.evaluation.evaluator import Options, check_measures, make_reference, measure
+from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.subject import Subject
+from sparring.game import Game
 from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe
 from sparring.run import Row, Run
@@ -37,11 +44,17 @@ class Scorer:
         self.options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device, trust=trust)
         held_out = load_held_out(recipe.data, recipe.size, recipe.held_out)
         self.reference = make_reference(data, held_out, self.options)
+        generator = TrainedGenerator(nn.Identity(), build_task(recipe, trust), recipe, data.form, 0)
+        nothing = Subject(self.reference, data.samples[:0], None, generator, _no_game)
+        check_measures(nothing, "this run", self.options)
+        self.deciding = deciding_value(recipe.metrics)
+        self.reference.real  # noqa: B018  what is looked at once does not count as the cost of the first evaluation
         self.skipped = 0
 
     def begin(self, run: Run) -> None:
         """Go on with what a run's log holds."""
-        self.run, self.history = run, run.evaluations()
+        self.run = run
+        self.history = [row for row in run.evaluations() if self.deciding in row]
         self.spent = sum(row["cost"] for row in self.history)
 
     def due(self, state: State, last: bool) -> bool:
@@ -57,7 +70,12 @@ class Scorer:
         return allowed
 
     def evaluate(self, state: State) -> float:
-        """Score the samples of now; return the deciding value so that lower is better."""
+        """Score the samples of now; return the deciding value so that lower is better.
+
+        Raises:
+            UserError: a metric that was named cannot be computed of these samples.
+        """
+        start = time.perf_counter()
         recipe, game = self.recipe, state.game
         count = min(self.options.count, len(self.reference.data))
         network = copy.deepcopy(state.sampling_network).eval()
@@ -67,7 +85,10 @@ class Scorer:
         subject = Subject(self.reference, samples, None, generator, lambda: copy.deepcopy(game), self.options.seed)
         scores = measure(subject, str(self.run.path), self.options)
         protocol = replace(scores.protocol, ema=state.average is not None)
-        scores = replace(scores, step=state.step, seconds=state.seconds, protocol=protocol)
+        if self.deciding not in scores.values:
+            raise UserError(f"{self.deciding}, which decides, could not be measured: {'; '.join(scores.notes)}")
+        cost = time.perf_counter() - start
+        scores = replace(scores, step=state.step, seconds=state.seconds, protocol=protocol, cost=cost)
         row = state.row(event="evaluated", cost=round(scores.cost, 3), **scores.values)
         self.run.append_scores(scores.to_json())
         self.run.append(row)
@@ -75,14 +96,10 @@ class Scorer:
         self.spent += scores.cost
         return self.rank(row)
 
-    @property
-    def deciding(self) -> str:
-        """The value that decides: the first one of the first metric."""
-        return next(name for name in self.history[-1] if name not in ("step", "seconds", "event", "cost"))
-
     def rank(self, row: Row) -> float:
-        """The deciding value of an evaluation, lower is better."""
-        return float(-(better(self.deciding) or -1) * row[self.deciding])
+        """The deciding value of an evaluation so that lower is better; NaN is worst."""
+        value = float(-(better(self.deciding) or -1) * row[self.deciding])
+        return math.inf if math.isnan(value) else value
 
     def report(self, state: State) -> str:
         """The last evaluation in words, with what scoring has cost."""
@@ -106,3 +123,7 @@ class Scorer:
             f"{self.deciding} has not become better in {patience} evaluations; "
             f"the best, {row[self.deciding]:.4g}, was at step {row['step']:,}"
         )
+
+
+def _no_game() -> Game:
+    raise AssertionError("asked only whether there will be one")

@@ -71,9 +71,10 @@ class State:
         )
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
 
-    def save(self, run: Run, score: float | None, keep: int) -> None:
+    def save(self, run: Run, score: float | None, keep: int, score_name: str = "sliced_wasserstein") -> None:
         """Write a checkpoint; keep the last few and the best."""
-        manifest = {"step": self.step, "seconds": self.seconds, "position": self.position, "score": score}
+        manifest: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "position": self.position}
+        manifest |= {"score": score, "score_name": score_name}
         checkpoint.save(run.checkpoints, self.tensors(), manifest, run.mend)
         saved = checkpoint.manifests(run.checkpoints)
         kept = {m.step for m in saved[-keep:]}
@@ -84,8 +85,9 @@ class State:
 
 
 def best_of(saved: Sequence[Manifest]) -> Manifest | None:
-    """The checkpoint with the lowest score, if any has one."""
-    scored = [m for m in saved if m.score is not None]
+    """The checkpoint with the lowest score, if any has one; of those that were scored as the last one was."""
+    scored = [m for m in saved if m.score is not None and not math.isnan(m.score)]
+    scored = [m for m in scored if m.score_name == scored[-1].score_name]
     return min(scored, key=lambda m: m.score if m.score is not None else math.inf) if scored else None
 
 

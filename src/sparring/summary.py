@@ -29,7 +29,7 @@ def write_summary(run: Run, data: Data, loss: Loss, step: int, seconds: float) -
     pictures = sorted(run.samples.glob("step-*.png"))
     shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "There are no pictures."
     numbers = {**last, **last_scores(run)}
-    ends = [row for row in run.entries() if row.get("event") in ("stopped", "resumed")][-1:]
+    ends = [row for row in run.history() if row.get("event") in ("stopped", "resumed")][-1:]
     stopped = "".join(f"\n\nIt stopped early: {row['what']}." for row in ends if row["event"] == "stopped")
     table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in numbers.items())
     text = f"""# {run.path.name}
@@ -56,7 +56,7 @@ Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {
 def last_scores(run: Run) -> dict[str, float]:
     """The last scores that were logged, of a checkpoint or an evaluation."""
     found: dict[str, float] = {}
-    for row in run.entries():
+    for row in run.history():
         if row.get("event") in ("checkpoint", "evaluated"):
             found = {n: v for n, v in row.items() if n not in ("step", "seconds", "event", "cost")}
     return found

@@ -190,31 +190,49 @@ def _loop(
     while share < 1 and not stopping and not reason:
         turns = take_step(share)
         state.seconds = time.perf_counter() - start
-        share = progress_of(recipe, state)
+        share, stopping = progress_of(recipe, state), stop.is_set()
         if state.step % recipe.log_every == 0 or share >= 1:
-            row = state.row(progress=share, **read_turns(state.game, turns))
-            run.append(row)
-            progress.show(row)
-        stopping = stop.is_set()
+            log_row(run, progress, state, turns, share)
         evaluating = scorer is not None and scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
-            reason = save_scored(run, recipe, data, state, scorer, progress, evaluating)
+            reason = save_scored(run, recipe, data, state, scorer, progress, evaluating, last=share >= 1)
             saved_at = state.seconds
+            if reason and state.step % recipe.log_every:
+                log_row(run, progress, state, turns, share)
         if int(share * recipe.pictures) > pictured or share >= 1 or stopping or reason:
             pictured = int(share * recipe.pictures)
             take_picture(run, data, state)
     return reason
 
 
+def log_row(run: Run, progress: Progress, state: State, turns: dict[Side, Turn], share: float) -> None:
+    """Write down and show the numbers of a step."""
+    row = state.row(progress=share, **read_turns(state.game, turns))
+    run.append(row)
+    progress.show(row)
+
+
 def save_scored(
-    run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, progress: Progress, evaluating: bool
+    run: Run,
+    recipe: Recipe,
+    data: Data,
+    state: State,
+    scorer: Scorer | None,
+    progress: Progress,
+    evaluating: bool,
+    last: bool,
 ) -> str:
     """Save a checkpoint with its score; return why to stop now, if there is a reason."""
     state.check()
     if scorer is not None and evaluating:
-        state.save(run, scorer.evaluate(state), recipe.keep)
+        try:
+            score = scorer.evaluate(state)
+        except UserError:
+            state.save(run, None, recipe.keep)  # what was trained is not lost
+            raise
+        state.save(run, score, recipe.keep, scorer.deciding)
         progress.note(scorer.report(state))
-        reason = scorer.give_up()
+        reason = "" if last else scorer.give_up()
         if reason:
             run.append(state.row(event="stopped", what=reason))
             progress.note(f"Stopped at step {state.step:,}: {reason}")
@@ -254,10 +272,26 @@ class Stepper:
         return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]
 
 
+def finished(path: Path) -> bool:
+    """Has a run reached its end: its budget's, with a checkpoint, or an early one for lack of progress or by NaN?"""
+    if not (path / "recipe.toml").exists():
+        return False
+    run = Run.open(path)
+    events = [row["event"] for row in run.history() if row.get("event") in ("resumed", "stopped", "not finite")]
+    saved = checkpoint.manifests(run.checkpoints)
+    whole = bool(saved) and share_spent(run.read_recipe(), saved[-1].step, saved[-1].seconds) >= 1
+    return whole or events[-1:] in (["stopped"], ["not finite"])
+
+
 def progress_of(recipe: Recipe, state: State) -> float:
     """The share of the budget that is spent; the larger one where steps and minutes are both given."""
-    steps = state.step / recipe.steps if recipe.steps else 0.0
-    minutes = state.seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
+    return share_spent(recipe, state.step, state.seconds)
+
+
+def share_spent(recipe: Recipe, step: int, seconds: float) -> float:
+    """The same at a step, after so many seconds of training."""
+    steps = step / recipe.steps if recipe.steps else 0.0
+    minutes = seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
     return min(max(steps, minutes), 1.0)
 
 

@@ -140,6 +140,8 @@ def _npz_labels(path: Path, labels: NDArray[np.generic] | None, count: int) -> t
         return None, ()
     if labels.shape != (count,):
         raise UserError(f"{path}: labels have shape {list(labels.shape)}, for {count} samples it must be [{count}]")
+    if labels.dtype.kind == "f" and not np.equal(labels, np.round(labels.astype(np.float64))).all():
+        raise UserError(f"{path}: labels such as {labels[0]} are no classes; use whole numbers or names")
     names, indices = np.unique(labels, return_inverse=True)
     return torch.from_numpy(indices.astype(np.int64)), tuple(map(str, names))
 

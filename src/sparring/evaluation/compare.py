@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,20 @@ from sparring.evaluation.report import BESIDE, kept_apart, number
 from sparring.evaluation.subject import Reference
 from sparring.recipe import Recipe
 from sparring.run import Run
+from sparring.state import find_checkpoint
 
-IDLE = ("about", "seed", "device")  # fields that do not make another recipe
+IDLE = {"about": "", "seed": 0, "device": "auto", "log_every": 1, "pictures": 0}  # what does not make another recipe
+ERROR = "± is the standard error over seeds or, of a single run, of the estimate"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with its scores."""
+    """A run with its scores, and the part of its path that tells it from the others."""
 
     run: Run
     recipe: Recipe
     scores: Scores
-
-    @property
-    def name(self) -> str:
-        return self.run.path.name
+    name: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ class Group:
         if len(self.entries) == 1:
             return self.entries[0].scores.errors.get(name)
         values = self.values(name)
-        return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+        return (
+            statistics.stdev(values) / len(values) ** 0.5
+            if len(values) > 1 and all(map(math.isfinite, values))
+            else None
+        )
 
     def values(self, name: str) -> list[float]:
         return [e.scores.values[name] for e in self.entries if name in e.scores.values]
@@ -81,6 +86,12 @@ class Comparison:
     def groups(self) -> list[Group]:
         return [group for table in self.tables for group in table]
 
+    @property
+    def broken(self) -> list[Entry]:
+        """Runs that ended in NaN."""
+        entries = [entry for group in self.groups for entry in group.entries]
+        return [e for e in entries if any(row.get("event") == "not finite" for row in e.run.history()[-1:])]
+
     def lines(self) -> list[str]:
         """The comparison as text."""
         found = []
@@ -88,8 +99,10 @@ class Comparison:
             found += [*table_lines(table), f"protocol: {table[0].entries[0].scores.protocol.describe()}", ""]
         found += [f"NOT COMPARABLE: {text}" for text in self.apart]
         found += [f"Note: {text}" for text in self.told]
+        found.append(ERROR)
         notes = {note for group in self.groups for entry in group.entries for note in entry.scores.notes}
         found += sorted(notes)
+        found += [f"{entry.name} ended in NaN; what is scored is from before" for entry in self.broken]
         for field, values in self.recipes.items():
             found.append(f"{field}:")
             found += [f"  {name}: {value}" for name, value in values.items()]
@@ -115,14 +128,16 @@ def compare(
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("compare: a run is named twice; name each once")
     evaluators = [RunEvaluator(path, chosen, reference) for path in paths]
-    manifests = [evaluator.find(checkpoint)[0] for evaluator in evaluators]
+    manifests = [find_checkpoint(evaluator.run, checkpoint) for evaluator in evaluators]
+    names = short_names(paths)
     references: dict[str, Reference] = {}
     entries = []
     for evaluator, manifest in zip(evaluators, manifests):
         digest, _ = evaluator.run.read_data()
         evaluator.given = references.get(digest, reference)  # runs on the same data share what is known of them
         references[digest] = evaluator.reference
-        entries.append(Entry(evaluator.run, evaluator.recipe, evaluator.known(manifest) or evaluator(manifest)))
+        scores = evaluator.known(manifest) or evaluator(manifest)
+        entries.append(Entry(evaluator.run, evaluator.recipe, scores, names[evaluator.run.path]))
     return arrange(entries)
 
 
@@ -133,8 +148,8 @@ def arrange(entries: Sequence[Entry]) -> Comparison:
         groups: dict[Recipe, list[Entry]] = {}
         for entry in entries:
             if any(entry.scores is scores for scores in together):
-                groups.setdefault(replace(entry.recipe, about="", seed=0, device="auto"), []).append(entry)
-        tables.append(tuple(Group(group_name(same), tuple(same)) for same in groups.values()))
+                groups.setdefault(entry.recipe.replace(**IDLE), []).append(entry)
+        tables.append(tuple(group for same in groups.values() for group in split_by_seed(same)))
     first = tables[0][0].entries[0].scores.protocol
     apart = [
         f"{table[0].name} and {tables[0][0].name}: {', '.join(differences(table[0].entries[0].scores.protocol, first))}"
@@ -148,14 +163,28 @@ def arrange(entries: Sequence[Entry]) -> Comparison:
     return Comparison(tuple(tables), tuple(apart), tuple(sorted(told)), recipe_differences(tables))
 
 
+def split_by_seed(entries: Sequence[Entry]) -> list[Group]:
+    """Runs of one recipe as one group or, where a seed occurs twice, each by itself: a mean over them says nothing."""
+    if len(entries) == 1 or len({entry.recipe.seed for entry in entries}) < len(entries):
+        return [Group(entry.name, (entry,)) for entry in entries]
+    return [Group(group_name(entries), tuple(entries))]
+
+
 def group_name(entries: Sequence[Entry]) -> str:
-    """A run's name, or for several seeds what their names begin with."""
-    if len(entries) == 1:
-        return entries[0].name
-    name = entries[0].name
-    while not all(entry.name.startswith(name) for entry in entries):
-        name = name[:-1]
-    return f"{name.rstrip('-_') or entries[0].name} ({len(entries)} seeds)"
+    """What the names begin with, without the seeds at their end."""
+    names = [entry.name for entry in entries]
+    length = next((i for i, letters in enumerate(zip(*names)) if len(set(letters)) > 1), min(map(len, names)))
+    start = re.sub(r"[-_ ]?(seed)?[-_]?\d*$", "", names[0][:length])
+    return f"{start or entries[0].name} ({len(entries)} seeds)"
+
+
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Each path's last parts, as many as it takes to tell them apart."""
+    parts = {path: path.resolve().parts for path in paths}
+    count = 1
+    while len({p[-count:] for p in parts.values()}) < len(paths):
+        count += 1
+    return {path: "/".join(p[-count:]) for path, p in parts.items()}
 
 
 def recipe_differences(tables: Sequence[Sequence[Group]]) -> dict[str, dict[str, str]]:

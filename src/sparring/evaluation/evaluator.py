@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +18,17 @@ from sparring import __version__
 from sparring.checkpoint import Manifest, manifests, stem
 from sparring.checkpoint import load as load_tensors
 from sparring.data import Data, load_data, load_held_out
-from sparring.device import find_device
-from sparring.errors import UserError, check_number
+from sparring.device import find_device, prepare
+from sparring.errors import UserError, check_choice, check_number
 from sparring.evaluation.measures import MEASURES, find_measures
 from sparring.evaluation.protocol import Protocol, Scores, differences
-from sparring.evaluation.subject import Reference, Subject, prepare_extractor
+from sparring.evaluation.subject import Reference, Subject, Value, prepare_extractor, shuffled
 from sparring.game import Game
 from sparring.generator import load
 from sparring.metrics import Estimate
 from sparring.pictures import grid, save_image
 from sparring.run import Run
+from sparring.seeds import derive_seed
 from sparring.state import find_checkpoint
 
 FEW = 5  # samples for each feature, below which a covariance says little
@@ -58,8 +60,14 @@ class Options:
 
     def __post_init__(self) -> None:
         find_measures(self.metrics)
+        check_choice("evaluate", "split", self.split, ("train", "test"))
         check_number("evaluate", "count", self.count, low=2, whole=True)
         check_number("evaluate", "seed", self.seed, low=0, whole=True)
+
+    @property
+    def named(self) -> list[str]:
+        """The metrics that were named one by one, so that they must be computed."""
+        return [name.strip() for name in self.metrics.split(",")]
 
 
 def evaluate(run: str | Path, *, checkpoint: str = "best", **options: Any) -> Scores:
@@ -98,7 +106,7 @@ def evaluate_images(
     check_same_shape(made, whole)
     if len(made) < 2:
         raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
-    made = made.part(torch.arange(min(len(made), chosen.count)))
+    made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
     reference = make_reference(whole, load_held_out(against, size), replace(chosen, count=len(made)))
     subject = Subject(reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
     scores = measure(subject, str(path), chosen)
@@ -121,7 +129,10 @@ class RunEvaluator:
         if self.given is not None:
             return self.given
         recipe = self.recipe
-        data = load_data(recipe.data, recipe.size, recipe.held_out)
+        try:
+            data = load_data(recipe.data, recipe.size, recipe.held_out)
+        except UserError as error:
+            raise UserError(f"the data of {self.run.path} are needed to score it: {error}") from error
         digest, _ = self.run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {self.run.path} was trained on; put it back")
@@ -151,15 +162,23 @@ class RunEvaluator:
             checkpoint=manifest.sha256,
             cost=cost,
         )
-        self.run.append_scores(scores.to_json())
-        if "memorised" in scores.values and not self.reference.train.form.is_points:
-            path = self.run.path / "nearest" / f"{stem(manifest.step)}.png"
-            save_image(copies_picture(subject), path, self.run.mend)
+        self.write_down(scores, subject)
         return scores
+
+    def write_down(self, scores: Scores, subject: Subject) -> None:
+        """Keep the scores and the picture of near copies in the run; a run that cannot be written is still scored."""
+        try:
+            self.run.append_scores(scores.to_json())
+            if "memorised" in scores.values and not self.reference.train.form.is_points:
+                path = self.run.path / "nearest" / f"{stem(scores.step or 0)}.png"
+                save_image(copies_picture(subject), path, self.run.mend)
+        except UserError as error:
+            print(f"Note: the scores are not kept: {error}", file=sys.stderr)
 
     def find(self, which: str) -> list[Manifest]:
         """The checkpoints that are meant by best, last, all or a step."""
-        return manifests(self.run.checkpoints) if which == "all" else [find_checkpoint(self.run, which)]
+        last = find_checkpoint(self.run, "last" if which == "all" else which)
+        return manifests(self.run.checkpoints) if which == "all" else [last]
 
     def build_game(self, manifest: Manifest) -> Game:
         """The players of a checkpoint."""
@@ -175,7 +194,7 @@ class RunEvaluator:
         wanted = find_measures(self.options.metrics)
         for scores in reversed(read_scores(self.run)):
             same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
-            if same and not differences(scores.protocol, self.protocol) and set(wanted) <= set(scores.asked):
+            if same and not differences(scores.protocol, self.protocol) and list(scores.asked) == wanted:
                 return scores
         return None
 
@@ -192,7 +211,9 @@ def make_reference(data: Data, held_out: Data | None, options: Options) -> Refer
     """
     if options.split == "test" and held_out is None:
         raise UserError(f"{data.name!r} has no held-out samples; take --split train, or train with --held-out 0.1")
-    extractor = prepare_extractor(options.extractor, data, find_device(options.device), options.trust)
+    device = find_device(options.device)
+    prepare(device)  # the same settings as in training, so that the same samples get the same scores
+    extractor = prepare_extractor(options.extractor, data, device, options.trust)
     return Reference(data, held_out, options.split, options.count, extractor, options.seed)
 
 
@@ -200,7 +221,7 @@ def make_protocol(reference: Reference, count: int, options: Options) -> Protoco
     """What scores by these options are measured with."""
     return Protocol(
         data=reference.train.name,
-        data_digest=reference.train.digest,
+        data_digest=reference.digest,
         split=options.split,
         reference=len(reference.data),
         count=count,
@@ -217,44 +238,69 @@ def measure(subject: Subject, name: str, options: Options) -> Scores:
     """Compute the metrics that the options name.
 
     Raises:
-        UserError: one that is named cannot be computed; of `usual` and `all` it is left out.
+        UserError: one that is named cannot be computed; of `usual` and `all` it is left out, with a note.
     """
     start = time.perf_counter()
     values: dict[str, float] = {}
     errors: dict[str, float] = {}
-    asked = [n.strip() for n in options.metrics.split(",")]
-    names = find_measures(options.metrics)
+    names = check_measures(subject, name, options)
     notes = small_sample_notes(subject, names)
-    if notes and "kernel_distance" not in names and any(n.startswith("frechet") for n in names):
-        names.append("kernel_distance")
-    for measure_name in names:
-        lacking = MEASURES[measure_name].lacks(subject)
-        if lacking and measure_name in asked:
-            raise UserError(f"{measure_name} cannot be computed of {name}: it needs {lacking}")
-        if lacking:
-            continue
-        for key, value in MEASURES[measure_name].compute(subject).items():
+    beside = ["kernel_distance"] if notes and "kernel_distance" not in names else []
+    for measure_name in [*names, *beside]:
+        for key, value in compute(subject, measure_name, options, notes).items():
             values[key] = value.value if isinstance(value, Estimate) else float(value)
             if isinstance(value, Estimate) and value.error:
                 errors[key] = value.error
-    if "memorised" in values and subject.reference.held_out is None:
-        notes.append("memorised: no held-out samples; distances within the training set stand in for theirs")
+    if not values:
+        raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
+    if subject.reference.held_out is None and {"memorised", "duality_gap"} & set(values):
+        notes.append("no samples are held out; training samples stand in for them in memorised and duality_gap")
     if subject.reference.extractor.about:
         notes.append(f"{subject.reference.extractor.name}: {subject.reference.extractor.about}")
     protocol = make_protocol(subject.reference, len(subject.samples), options)
     return Scores(name, values, protocol, errors=errors, notes=notes, asked=names, cost=time.perf_counter() - start)
 
 
+def compute(subject: Subject, name: str, options: Options, notes: list[str]) -> Mapping[str, Value]:
+    """One metric's values; nothing if the subject lacks something, or has too few samples, which is noted."""
+    if MEASURES[name].lacks(subject):
+        return {}
+    try:
+        return MEASURES[name].compute(subject)
+    except UserError as error:
+        if name in options.named:
+            raise UserError(f"{name}: {error}") from error
+        notes.append(f"{name} left out: {error}")
+        return {}
+
+
+def check_measures(subject: Subject, name: str, options: Options) -> list[str]:
+    """The names of the metrics to compute.
+
+    Raises:
+        UserError: one that was named needs what the subject lacks.
+    """
+    names = find_measures(options.metrics)
+    for measure_name in names:
+        lacking = MEASURES[measure_name].lacks(subject)
+        if lacking and measure_name in options.named:
+            raise UserError(f"{measure_name} cannot be computed of {name}: it needs {lacking}")
+    return names
+
+
 def small_sample_notes(subject: Subject, names: Sequence[str]) -> list[str]:
     """A warning where a Frechet distance is mostly an effect of few samples."""
-    if not any(name.startswith("frechet") for name in names):
-        return []
-    count, dimension = min(len(subject.real), len(subject.fake)), subject.real.features.shape[1]
-    if count >= FEW * dimension:
-        return []
+    dimension = subject.real.features.shape[1]
+    counts = {"a": min(len(subject.real), len(subject.fake))} if {"frechet", "frechet_infinity"} & set(names) else {}
+    labels, made_for = subject.reference.data.labels, subject.labels
+    if "class_frechet" in names and labels is not None and made_for is not None:
+        shared = set(labels.tolist()) & set(made_for.tolist())
+        counts["a class's"] = min((int((s == c).sum()) for c in shared for s in (labels, made_for)), default=0)
     return [
-        f"CAREFUL: {count:,} samples are too few for a Frechet distance of {dimension:,} features (at least "
+        f"CAREFUL: {count:,} samples are too few for {what} Frechet distance of {dimension:,} features (at least "
         f"{FEW * dimension:,}); it is too large by an unknown amount: go by kernel_distance, which is unbiased"
+        for what, count in counts.items()
+        if count < FEW * dimension
     ]
 
 

@@ -72,7 +72,7 @@ def _wasserstein(subject: Subject) -> Mapping[str, Value]:
 def _inception(subject: Subject) -> Mapping[str, Value]:
     logits = subject.fake.logits
     assert logits is not None
-    return {"inception_score": metrics.inception_score(logits, splits=10)}
+    return {"inception_score": metrics.inception_score(logits, splits=10 if len(logits) >= 20 * logits.shape[1] else 1)}
 
 
 def _modes(subject: Subject) -> Mapping[str, Value]:
@@ -95,7 +95,12 @@ def _bins(subject: Subject) -> Mapping[str, Value]:
 
 def _birthday(subject: Subject) -> Mapping[str, Value]:
     found = metrics.birthday(subject.fake.features, subject.real.features)
-    return {"support": found.size, "near_duplicates": found.duplicates, "near_duplicates_real": found.expected}
+    return {
+        "support": found.size,
+        "support_found": found.found,
+        "near_duplicates": found.duplicates,
+        "near_duplicates_real": found.expected,
+    }
 
 
 def _memorising(subject: Subject) -> Mapping[str, Value]:
@@ -110,9 +115,13 @@ def _class_frechet(subject: Subject) -> Mapping[str, Value]:
     found = metrics.class_frechet(subject.real.features, labels, subject.fake.features, made_for)
     names = subject.reference.train.form.classes
     if not found:
-        raise UserError("class_frechet: no class has two samples of either kind; raise --count")
+        raise UserError("no class has two samples of either kind; raise --count")
     mean = sum(found.values()) / len(found)
-    return {"class_frechet": mean, **{f"class_frechet/{names[c]}": value for c, value in found.items()}}
+    return {
+        "class_frechet": mean,
+        "class_frechet_over": len(found),
+        **{f"class_frechet/{names[c]}": value for c, value in found.items()},
+    }
 
 
 def _agreement(subject: Subject) -> Mapping[str, Value]:
@@ -150,6 +159,8 @@ def _needs_generator(subject: Subject) -> str:
 
 
 def _needs_latent(subject: Subject) -> str:
+    if subject.reference.extractor.rounds:
+        return "an extractor that does not round images to 256 levels, such as Classifier() or Random()"
     return _needs_generator(subject) or ("" if subject.draws_latents else "a generator of latents")
 
 
@@ -219,6 +230,11 @@ def find_measures(text: str) -> list[str]:
         every = [n for n, m in MEASURES.items() if name == "all" or m.usual]
         found += [n for n in (every if name in ("usual", "all") else [name]) if n not in found]
     return found
+
+
+def deciding_value(text: str) -> str:
+    """The value that decides what is best where these metrics are named: the first one of the first metric."""
+    return next(iter(MEASURES[find_measures(text)[0]].better))
 
 
 def better(value: str) -> int:

@@ -11,12 +11,11 @@ from pathlib import Path
 from PIL import Image
 
 from sparring.errors import writing
-from sparring.evaluation.compare import Comparison, Group, best_group, cell, value_names
-from sparring.evaluation.measures import better
+from sparring.evaluation.compare import ERROR, Comparison, Group, best_group, cell, value_names
+from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.report import ARROWS, number
 from sparring.generator import load
 from sparring.pictures import picture
-from sparring.run import Row
 
 SAMPLES = {"images": 36, "points": 2000}
 PANELS = (
@@ -62,6 +61,7 @@ def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
     parts += [f'<p class="warning">{escape(note)}</p>' for note in sorted(notes) if note.startswith("CAREFUL")]
     parts += [f"<p>{escape(note)}</p>" for note in sorted(notes) if not note.startswith("CAREFUL")]
     parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.told]
+    parts += [f'<p class="warning">{escape(entry.name)} ended in NaN</p>' for entry in comparison.broken]
     parts += recipes_html(comparison)
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
@@ -81,9 +81,7 @@ def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
 
 def describe(table: Sequence[Group]) -> str:
     """The protocol of a table, and what its errors are."""
-    seeds = any(len(group.entries) > 1 for group in table)
-    error = "± is the standard error over seeds" if seeds else "± is the standard error of the estimate"
-    return f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {error}."
+    return f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {ERROR}."
 
 
 def table_html(table: Sequence[Group]) -> str:
@@ -117,7 +115,8 @@ def recipes_html(comparison: Comparison) -> list[str]:
 def sample_html(group: Group, trust: bool) -> str:
     """Samples of a group's first run."""
     entry = group.entries[0]
-    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust)
+    raw = entry.scores.protocol.weights == "raw"
+    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
     kind = "points" if generator.form.is_points else "images"
     shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
     return (
@@ -145,9 +144,9 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
             style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
             for axis, (name, _, _) in zip(axes, PANELS):
                 axis.plot([r["seconds"] for r in rows], [r[name] for r in rows], label=label, **style)
-            scored = score_rows(entry.run.entries())
-            for axis, name in zip(axes[len(PANELS) :], ("sliced_wasserstein", scored_name(groups))):
-                found = [r for r in scored if name in r]
+            events = (("checkpoint", "sliced_wasserstein"), ("evaluated", scored_name(groups)))
+            for axis, (event, name) in zip(axes[len(PANELS) :], events):
+                found = [r for r in entry.run.history() if r.get("event") == event and name in r]
                 axis.plot([r["seconds"] for r in found], [r[name] for r in found], marker=".", label=label, **style)
     titles = [*(title for _, title, _ in PANELS), "sliced Wasserstein distance, in pixels", scored_name(groups)]
     for axis, title, scale in zip(axes, titles, [*(p[2] for p in PANELS), "log", "log"]):
@@ -163,10 +162,5 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
 
 
 def scored_name(groups: Sequence[Group]) -> str:
-    """The first metric by which the first run was evaluated as it trained."""
-    return groups[0].entries[0].recipe.metrics.split(",")[0].strip()
-
-
-def score_rows(entries: Sequence[Row]) -> list[Row]:
-    """The log's rows of scores."""
-    return [row for row in entries if row.get("event") in ("checkpoint", "evaluated")]
+    """The value by which the first run was evaluated as it trained."""
+    return deciding_value(groups[0].entries[0].recipe.metrics)

@@ -10,7 +10,7 @@ from torch import Tensor
 from sparring import metrics
 from sparring.data import Data
 from sparring.evaluation.subject import Subject, Value
-from sparring.game import Batch, Match
+from sparring.game import Batch
 from sparring.latents import Uniform
 from sparring.metrics import Estimate
 from sparring.seeds import derive_seed
@@ -44,24 +44,32 @@ def measure_path_length(subject: Subject) -> Mapping[str, Value]:
 
 
 def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
-    """The critic's logits of training samples against those of held-out samples."""
+    """The critic's logits of training samples against those of as many held-out samples, each taken once."""
     assert subject.game is not None
     reference = subject.reference
     assert reference.held_out is not None
     game = subject.game()
     game.discriminator.network.eval()
     game.generator.network.eval()
+    count = min(JUDGED, len(reference.train), len(reference.held_out))
     real, fake = [], []
-    for data in (reference.train, reference.held_out):
-        matches: list[Match] = []
-        with torch.no_grad():
-            for batch in _batches(subject, data, JUDGED // BATCH, "critic gap"):
+    for name, data in (("train", reference.train), ("held out", reference.held_out)):
+        rng = torch.Generator().manual_seed(derive_seed(subject.seed, "critic gap", name))
+        for chosen in torch.randperm(len(data), generator=rng)[:count].split(BATCH):
+            batch = _batch(subject, data, chosen, rng)
+            with torch.no_grad():
                 made = game.task.generate(game.generator.network, batch)
-                matches += game.task.matches(game.discriminator.network, batch, made).values()
-            real.append(torch.cat([match.real_logits.float().cpu().flatten() for match in matches]))
-            fake.append(torch.cat([match.fake_logits.float().cpu().flatten() for match in matches]))
-    found = metrics.critic_gap(real[0], real[1], torch.cat(fake))
+                matches = game.task.matches(game.discriminator.network, batch, made).values()
+                real.append(torch.stack([_by_sample(match.real_logits) for match in matches]).mean(0))
+                fake.append(torch.stack([_by_sample(match.fake_logits) for match in matches]).mean(0))
+    logits = torch.cat(real)
+    found = metrics.critic_gap(logits[:count], logits[count:], torch.cat(fake))
     return {"overfitting": found.overfitting, "train_above_held_out": Estimate(found.ranking, found.error)}
+
+
+def _by_sample(logits: Tensor) -> Tensor:
+    """Logits of any shape [n, ...] -> [n]: of a patch critic, the mean over patches."""
+    return logits.float().cpu().flatten(1).mean(1) if logits.dim() > 1 else logits.float().cpu()
 
 
 def measure_duality_gap(subject: Subject) -> Mapping[str, Value]:
@@ -82,15 +90,19 @@ def measure_duality_gap(subject: Subject) -> Mapping[str, Value]:
 
 
 def _batches(subject: Subject, data: Data, count: int, purpose: str) -> Iterator[Batch]:
-    """Batches of random samples as the players see them, with fresh latents."""
+    """Batches of random samples with fresh latents."""
+    rng = torch.Generator().manual_seed(derive_seed(subject.seed, purpose))
+    for _ in range(count):
+        yield _batch(subject, data, torch.randint(len(data), (BATCH,), generator=rng), rng)
+
+
+def _batch(subject: Subject, data: Data, chosen: Tensor, rng: torch.Generator) -> Batch:
+    """Samples as the players see them: in the run's form, for held-out points have a centre and scale of their own."""
     generator = subject.generator
     assert generator is not None
     device = next(generator.network.parameters()).device
-    rng = torch.Generator().manual_seed(derive_seed(subject.seed, purpose))
-    for _ in range(count):
-        chosen = torch.randint(len(data), (BATCH,), generator=rng)
-        batch: dict[str, Tensor] = {"real": generator.form.to_input(data.samples[chosen])}
-        if data.labels is not None:
-            batch["label"] = data.labels[chosen]
-        batch |= generator.task.draw(BATCH, rng)
-        yield {name: tensor.to(device) for name, tensor in batch.items()}
+    batch: dict[str, Tensor] = {"real": generator.form.to_input(data.samples[chosen])}
+    if data.labels is not None:
+        batch["label"] = data.labels[chosen]
+    batch |= generator.task.draw(len(chosen), rng)
+    return {name: tensor.to(device) for name, tensor in batch.items()}

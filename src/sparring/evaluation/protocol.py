@@ -21,7 +21,7 @@ class Protocol:
     """All that a score depends on besides the generator.
 
     Attributes:
-        data, data_digest: the reference set's name, and a hash of all its samples.
+        data, data_digest: the reference set's name, and a hash of its samples, held-out ones too.
         split: the part of it that samples are compared with.
         reference: how many reference samples.
         count: how many samples.
@@ -100,9 +100,8 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they are written and printed. Infinite values become text, which JSON can hold."""
         plain = asdict(self)
-        plain["values"] = {
-            name: value if abs(value) < float("inf") else str(value) for name, value in self.values.items()
-        }
+        for part in ("values", "errors"):
+            plain[part] = {n: v if abs(v) < float("inf") else str(v) for n, v in plain[part].items()}
         return plain
 
     @classmethod
@@ -114,12 +113,12 @@ class Scores:
         """
         try:
             values = {str(name): float(value) for name, value in plain["values"].items()}
+            errors = {str(name): float(value) for name, value in plain["errors"].items()}
             known = {f.name for f in fields(Protocol)}
             protocol = Protocol(**{name: value for name, value in plain["protocol"].items() if name in known})
             rest = {
-                name: plain[name]
-                for name in ("subject", "step", "seconds", "errors", "notes", "asked", "checkpoint", "cost")
+                name: plain[name] for name in ("subject", "step", "seconds", "notes", "asked", "checkpoint", "cost")
             }
-            return cls(values=values, protocol=protocol, **rest)
+            return cls(values=values, errors=errors, protocol=protocol, **rest)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{source} is damaged ({error!r}); remove it, scores can be measured again") from error

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from sparring.evaluation.measures import better
 from sparring.evaluation.protocol import Scores, differences
-from sparring.metrics.neighbours import MANY
 
 # values that only say how to read another one: name -> (the other one's name, how it is printed beside it)
 BESIDE = {
     "modes_there": ("modes", "of {}"),
     "kl_floor": ("kl", "a perfect sampler: {}"),
     "different_bins_chance": ("different_bins", "chance alone: {}"),
+    "support_found": ("support", ""),
+    "class_frechet_over": ("class_frechet", "the mean over {} classes"),
     "near_duplicates": ("support", "{} near-duplicates"),
     "near_duplicates_real": ("support", "{} among real samples"),
     "memorised_chance": ("memorised", "fresh samples: {}"),
@@ -20,25 +21,26 @@ BESIDE = {
     "game_value_best_d": ("game_value", "best D: {}"),
     "game_value_worst_g": ("game_value", "best G: {}"),
 }
+MOST_CLASSES = 20  # of which each one's value is printed
 ARROWS = {-1: "lower is better", 0: "", 1: "higher is better"}
 
 
 def number(value: float) -> str:
     """A value with four digits or, if it is whole, all of them."""
-    if value == int(value) if abs(value) < 1e15 else False:
+    if abs(value) < 1e15 and value == int(value):
         return f"{int(value):,}"
-    return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 
 def lines(scores: Scores) -> list[str]:
     """Scores for a reader: a line each, the notes, and the protocol."""
-    shown = {name: value for name, value in scores.values.items() if name not in BESIDE}
+    many = sum("/" in name for name in scores.values) > MOST_CLASSES
+    shown = {n: v for n, v in scores.values.items() if n not in BESIDE and not (many and "/" in n)}
     width = max((len(name) for name in shown), default=0)
     found = []
     for name, value in shown.items():
         error = f" ± {number(scores.errors[name])}" if name in scores.errors else ""
-        bound = name == "support" and scores.values["near_duplicates"] <= MANY * scores.values["near_duplicates_real"]
-        beside = ["at least"] if bound else []
+        beside = ["at least"] if name == "support" and not scores.values["support_found"] else []
         beside += [
             text.format(number(scores.values[n]))
             for n, (of, text) in BESIDE.items()

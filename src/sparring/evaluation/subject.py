@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,11 @@ from sparring.errors import UserError, check_choice, check_number
 from sparring.extractors import Classifier, Extractor, Pixels, Prepared, Random, Seen
 from sparring.game import Game
 from sparring.generator import TrainedGenerator
-from sparring.metrics import Estimate, Memorising, memorising
+from sparring.metrics import Estimate, Memorising, memorising, usual_distances
 from sparring.seeds import derive_seed
 
 Value = float | Estimate
+LEAST_IN_CLASS = 10  # samples of a class on average, for labels to be classes that can be learned
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,15 @@ class Reference:
 
     @cached_property
     def data(self) -> Data:
-        """The samples that are compared with: a random part of the split, or all of it."""
+        """The samples that are compared with: some of the split or all, in random order, however they were sorted."""
         whole = self.held_out if self.split == "test" and self.held_out is not None else self.train
-        if len(whole) <= self.count:
-            return whole
-        rng = torch.Generator().manual_seed(derive_seed(self.seed, "reference"))
-        return whole.part(torch.randperm(len(whole), generator=rng)[: self.count].sort().values)
+        return shuffled(whole, self.count, derive_seed(self.seed, "reference"))
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all real samples that scores depend on: those trained on, and those held out."""
+        parts = (self.train.digest, "" if self.held_out is None else self.held_out.digest)
+        return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 
     @cached_property
     def real(self) -> Seen:
@@ -62,13 +67,19 @@ class Reference:
     @cached_property
     def train_features(self) -> Tensor:
         """Features of the whole training set."""
-        return self.real.features if self.data is self.train else self.extractor(self.train.samples).features
+        return self.extractor(self.train.samples).features
 
     @cached_property
-    def held_out_features(self) -> Tensor | None:
-        if self.held_out is None:
-            return None
-        return self.real.features if self.data is self.held_out else self.extractor(self.held_out.samples).features
+    def usual_distances(self) -> Tensor:
+        """How far samples that were not copied lie from their nearest training sample."""
+        held_out = None if self.held_out is None else self.extractor(self.held_out.samples).features
+        return usual_distances(self.train_features, held_out)
+
+
+def shuffled(data: Data, count: int, seed: int) -> Data:
+    """At most `count` samples in random order."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return data.part(order[:count])
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class Subject:
     @cached_property
     def copies(self) -> Memorising:
         """Its samples' nearest training samples."""
-        return memorising(self.fake.features, self.reference.train_features, self.reference.held_out_features)
+        return memorising(self.fake.features, self.reference.train_features, self.reference.usual_distances)
 
     @property
     def draws_latents(self) -> bool:
@@ -111,9 +122,14 @@ class Subject:
 
 
 def prepare_extractor(text: str, data: Data, device: torch.device, trust: bool = False) -> Prepared:
-    """The extractor that a text names; `auto` takes Pixels for points, Classifier for labelled images, else Random."""
+    """The extractor that a text names; `auto` takes Pixels for points, Classifier for labelled images, else Random.
+
+    Raises:
+        UserError: no such extractor, or it does not fit the data.
+    """
     if text == "auto":
-        labelled = data.labels is not None and len(data.form.classes) > 1
+        classes = len(data.form.classes) if data.labels is not None else 0
+        labelled = classes > 1 and len(data) >= LEAST_IN_CLASS * classes
         chosen: Extractor = Pixels() if data.form.is_points else Classifier() if labelled else Random()
     else:
         names = {name.lower(): name for name in extractors.__all__}  # `inception` means Inception()

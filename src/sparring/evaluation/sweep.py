@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import math
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,15 @@ from typing import Any, get_type_hints
 import torch
 from filelock import FileLock, Timeout
 
-from sparring.data import load_data
+from sparring.checkpoint import manifests
+from sparring.data import load_data, load_held_out
 from sparring.errors import NotFiniteError, UserError, check_number, did_you_mean, writing
 from sparring.evaluation.compare import Comparison, compare
-from sparring.evaluation.evaluator import Options
-from sparring.evaluation.measures import MEASURES, better, find_measures
+from sparring.evaluation.evaluator import Options, check_measures, make_reference
+from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.page import write_page
+from sparring.evaluation.subject import Subject
+from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe, field_names, load_recipe
 from sparring.run import Run
 
@@ -58,8 +62,9 @@ def sweep(
 ) -> Comparison:
     """Train each combination of the grid with each seed, and compare them; write `comparison.html`.
 
-    The trials are kept in an Optuna study with a journal in the folder. A sweep that was stopped goes on where it was,
-    in the middle of a run, too; several processes (or machines that share the folder) may work at one sweep.
+    What is done is told by the run directories, so a sweep that was stopped goes on where it was, in the middle of a
+    run, too; several processes (or machines that share the folder) may work at one sweep. Trials and their values are
+    recorded in an Optuna study with a journal in the folder, for Optuna's tools.
 
     Args:
         recipe: a named recipe or a TOML file.
@@ -72,11 +77,14 @@ def sweep(
         UserError: a value that the recipe does not allow, Optuna is not there, or other processes are still at work.
         Interrupted: by Ctrl-C, after a checkpoint.
     """
+    from sparring.training import finished
+
     check_number("sweep", "seeds", seeds, low=1, whole=True)
     chosen = Options(**options, trust=trust)
     base, folder = load_recipe(recipe), Path(out)
     plans = {folder / name: base.replace(**changes) for name, changes in combinations(grid, seeds).items()}
-    check_plans(list(plans.values()), trust)
+    check_plans(plans, chosen)
+    deciding = deciding_value(chosen.metrics)
     study = _open_study(folder, plans, chosen)
 
     def work(trial: Any) -> float:
@@ -86,12 +94,12 @@ def sweep(
                 raise _optuna().TrialPruned("another process trains it")
             finish(path, plans[path], trust)
             scores = compare([path], **options, trust=trust).groups[0].entries[0].scores
-            return next(iter(scores.values.values()))
+            return scores.values[deciding]
 
     while todo := [path for path in plans if not finished(path) and not is_claimed(path)]:
         study.enqueue_trial({"run": todo[0].name})
         study.optimize(work, n_trials=1)
-    waiting = [path.name for path in plans if not finished(path)]
+    waiting = [path.name for path in plans if not finished(path) or is_claimed(path)]
     if waiting:
         raise UserError(
             f"{len(waiting)} of {len(plans)} runs are being trained by other processes ({waiting[0]}, ...); for the "
@@ -120,34 +128,54 @@ def combinations(grid: Grid, seeds: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def check_plans(recipes: Sequence[Recipe], trust: bool) -> None:
-    """Raise UserError for a mistake in any recipe, before anything is trained."""
+def check_plans(plans: Mapping[Path, Recipe], options: Options) -> None:
+    """Find mistakes before anything is trained.
+
+    Raises:
+        UserError: in a recipe, in the metrics, or a folder holds a run of another recipe.
+    """
     from sparring.training import start_state
 
-    for recipe in recipes:
+    for path, recipe in plans.items():
+        check_same_recipe(path, recipe)
         if recipe.seed == 0:
-            start_state(recipe, load_data(recipe.data, recipe.size, recipe.held_out), torch.device("cpu"), trust)
+            data = load_data(recipe.data, recipe.size, recipe.held_out)
+            state = start_state(recipe, data, torch.device("cpu"), options.trust)
+            held_out = load_held_out(recipe.data, recipe.size, recipe.held_out)
+            generator = TrainedGenerator(state.sampling_network, state.game.task, recipe, data.form, 0)
+            reference = make_reference(data, held_out, options)
+            nothing = Subject(reference, data.samples[:0], None, generator, lambda state=state: state.game)  # type: ignore[misc]
+            check_measures(nothing, path.name, options)
+
+
+def check_same_recipe(path: Path, recipe: Recipe) -> None:
+    """Raise UserError if the folder holds a run of another recipe."""
+    if not (path / "recipe.toml").exists():
+        return
+    there = Run.open(path).read_recipe()
+    same = {"about": "", "precision": recipe.precision if recipe.precision != "auto" else there.precision}
+    wanted, found = recipe.replace(**same), there.replace(about="")
+    for field in field_names():
+        if getattr(wanted, field) != getattr(found, field):
+            raise UserError(
+                f"{path} holds a run of another recipe ({field} was {getattr(found, field)!r} and is "
+                f"{getattr(wanted, field)!r}); remove it, or choose another --out"
+            )
 
 
 def finish(path: Path, recipe: Recipe, trust: bool) -> None:
     """Train a run from where it is to its end. One that ends in NaN has ended, too: its last good checkpoint counts."""
-    from sparring.training import resume, train
+    from sparring.training import finished, resume, train
 
+    if path.exists() and not (Run(path).checkpoints.exists() and manifests(Run(path).checkpoints)):
+        shutil.rmtree(path)  # it was stopped before its first checkpoint
     try:
-        if not (path / "recipe.toml").exists():
+        if not path.exists():
             train(recipe, out=path, trust=trust)
         elif not finished(path):
             resume(path, trust=trust)
     except NotFiniteError as error:
         print(f"{path.name}: {error}", file=sys.stderr)
-
-
-def finished(path: Path) -> bool:
-    """Has a run reached its end, by its budget, for lack of progress, or by NaN?"""
-    if not (path / "recipe.toml").exists():
-        return False
-    ends = ("stopped", "not finite")
-    return any(row.get("progress") == 1 or row.get("event") in ends for row in Run.open(path).entries())
 
 
 @contextmanager
@@ -176,14 +204,14 @@ def _open_study(folder: Path, plans: Mapping[Path, Recipe], options: Options) ->
     optuna = _optuna()
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
-    first = find_measures(options.metrics)[0]
-    text = "\n".join([first, *(f"{path.name}: {recipe.to_toml()}" for path, recipe in plans.items())])
+    deciding = deciding_value(options.metrics)
+    text = "\n".join([deciding, *(f"{path.name}: {recipe.to_toml()}" for path, recipe in plans.items())])
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "journal.log")))
     return optuna.create_study(
         study_name=f"{folder.name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}",
         storage=storage,
         sampler=optuna.samplers.RandomSampler(seed=0),  # it is never asked: every trial is named
-        direction="maximize" if better(next(iter(MEASURES[first].better))) > 0 else "minimize",
+        direction="maximize" if better(deciding) > 0 else "minimize",
         load_if_exists=True,
     )
 

@@ -53,6 +53,7 @@ class Prepared:
         resizer: how images come to the network's size, in words; "none" where they stay as they are.
         classes: how many logits it gives; 0 for none.
         labels: are these classes those of the data?
+        rounds: does it round images to 256 levels, as for files? Then features do not follow small changes.
         about: what else to know, such as the accuracy.
     """
 
@@ -62,6 +63,7 @@ class Prepared:
     resizer: str = "none"
     classes: int = 0
     labels: bool = False
+    rounds: bool = False
     about: str = ""
 
     @torch.no_grad()

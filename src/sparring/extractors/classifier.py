@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from sparring.checkpoint import write_atomically
 from sparring.data.samples import Data
 from sparring.data.sets import cache_folder
 from sparring.device import autocast, find_precision
-from sparring.errors import UserError, existing_path
+from sparring.errors import UserError, existing_path, writing
 from sparring.extractors.base import Extractor, Prepared, digest_of
 from sparring.extractors.plain import Shrink
 
@@ -46,15 +47,16 @@ class Classifier(Extractor):
             single = self.prepare(data.channels, device)
             joint = _Channelwise(single.network, data.form.shape[0])
             classes = len(data.form.classes)
-            return Prepared(repr(self), joint, single.digest, single.resizer, classes, True, single.about)
+            return Prepared(repr(self), joint, single.digest, single.resizer, classes, True, about=single.about)
         if data.labels is None or len(data.form.classes) < 2:
             raise UserError(f"Classifier() needs labels, and {data.name!r} has none; take Random() or Inception()")
         shrink = Shrink(data.form.shape, 32)
         path = self._file(data)
         if not path.exists():
-            _train(data, path, device)
+            _train_once(data, path, device)
         tensors, accuracy = _read(path)
-        network = ClassifierNetwork(data.form.shape[0], shrink, len(data.form.classes))
+        with torch.random.fork_rng(devices=[]):  # a start that is drawn for nothing must not move a training's numbers
+            network = ClassifierNetwork(data.form.shape[0], shrink, len(data.form.classes))
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
@@ -62,7 +64,7 @@ class Classifier(Extractor):
         network.requires_grad_(False).eval()
         about = f"accuracy {accuracy:.2%} on images it was not trained on"
         return Prepared(
-            repr(self), network.to(device), digest_of(tensors), shrink.words, len(data.form.classes), True, about
+            repr(self), network.to(device), digest_of(tensors), shrink.words, len(data.form.classes), True, about=about
         )
 
     def _file(self, data: Data) -> Path:
@@ -110,6 +112,15 @@ class _Channelwise(nn.Module):
         return features.view(len(images), -1), joint
 
 
+def _train_once(data: Data, path: Path, device: torch.device) -> None:
+    """Train into the cache, unless another process does so, which is waited for."""
+    with writing(path, "set XDG_CACHE_HOME to a folder that can be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                _train(data, path, device)
+
+
 def _train(data: Data, path: Path, device: torch.device) -> None:
     """Train the classifier of labelled data, measure it, and keep it in the cache."""
     print(f"Training a classifier of {data.name} to score with (once; up to a minute) ...", file=sys.stderr, flush=True)
@@ -138,7 +149,6 @@ def _train(data: Data, path: Path, device: torch.device) -> None:
             schedule.step()
     accuracy = _accuracy(network.eval(), data, held_out, device)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, save(tensors, {"accuracy": f"{accuracy:.6f}"}), "set XDG_CACHE_HOME to another folder")
 
 

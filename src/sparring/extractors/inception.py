@@ -61,6 +61,7 @@ class Inception(Extractor):
             digest=digest_of(used),
             resizer=f"bilinear to {SIZE}x{SIZE}, as TensorFlow 1",
             classes=CLASSES,
+            rounds=True,
             about="logits without the bias",
         )
 

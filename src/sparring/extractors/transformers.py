@@ -129,6 +129,7 @@ def _prepared(component: Extractor, network: Looking, device: torch.device) -> P
         network=network.to(device),
         digest=digest_of(network.model.state_dict()),
         resizer=f"antialiased bicubic to {network.size}x{network.size}, as Pillow",
+        rounds=True,
     )
 
 

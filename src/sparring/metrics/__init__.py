@@ -22,6 +22,7 @@ from sparring.metrics.neighbours import (
     memorising,
     nearest,
     precision_recall,
+    usual_distances,
 )
 from sparring.metrics.paired import l1, mean_iou, perceptual, psnr, ssim
 from sparring.metrics.smoothness import path_length, slerp
@@ -61,5 +62,6 @@ __all__ = [
     "slerp",
     "sliced_wasserstein",
     "ssim",
+    "usual_distances",
     "wasserstein",
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparring.errors import NotFiniteError
 from sparring.game import Batch, Game, Moment
 from sparring.metrics.distribution import Estimate
 from sparring.penalties import Side
@@ -31,13 +32,13 @@ class CriticGap:
 
 
 def critic_gap(train: Tensor, held_out: Tensor, fake: Tensor) -> CriticGap:
-    """Compare a critic's logits [n] of training images, held-out images and fakes.
+    """Compare a critic's logits [n] of training images, held-out images and fakes, one a sample.
 
     Source: Karras et al. 2020 (ADA), equation 1; the ranking is a Mann-Whitney statistic.
     """
     from scipy import stats
 
-    train, held_out, fake = (logits.double().flatten() for logits in (train, held_out, fake))
+    train, held_out, fake = (logits.detach().double().cpu().flatten() for logits in (train, held_out, fake))
     apart = (train.mean() - fake.mean()).item()
     gap = (train.mean() - held_out.mean()).item()
     n, m = len(train), len(held_out)
@@ -90,7 +91,10 @@ def _best_response(
     trained = dataclasses.replace(copy.deepcopy(game), learning_rate=1.0)
     values = [game_value(trained, judged).value]
     for step in range(1, steps + 1):
-        trained.take_turn(side, [next_batch()], Moment(step, 1.0))
+        try:
+            trained.take_turn(side, [next_batch()], Moment(step, 1.0))
+        except NotFiniteError:  # the copy diverged; what it reached before counts
+            break
         if step % max(1, steps // 10) == 0 or step == steps:
             values.append(game_value(trained, judged).value)
     return values

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class Estimate:
 
 
 def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
-    """Sets of features as float64 tensors [n, d].
+    """Sets of features as float64 tensors [n, d] on the CPU.
 
     Raises:
         UserError: too few samples, different dimensions, NaN or infinity.
@@ -46,12 +47,13 @@ def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
             )
         if not tensor.isfinite().all():
             raise UserError("a feature is NaN or infinite; remove that sample, or look at what made it")
-    return [tensor.double() for tensor in tensors]
+    return [tensor.detach().double().cpu() for tensor in tensors]
 
 
-def pieces(points: Tensor, others: Tensor) -> tuple[Tensor, ...]:
+def pieces(points: Tensor, others: Tensor) -> Sequence[Tensor]:
     """Points in chunks, so that the pairs of a chunk with all others fit in memory."""
-    return points.split(max(1, MOST_PAIRS // max(1, len(others))))
+    parts: Sequence[Tensor] = points.split(max(1, MOST_PAIRS // max(1, len(others))))
+    return parts
 
 
 def frechet(x: ArrayLike, y: ArrayLike) -> float:
@@ -61,7 +63,7 @@ def frechet(x: ArrayLike, y: ArrayLike) -> float:
     compare only equal counts. Source: Dowson and Landau 1982; Heusel et al. 2017.
     """
     x, y = check_features(x, y)
-    return _frechet(_moments(x), _moments(y))
+    return _frechet(*_rooted(x), y)
 
 
 def frechet_infinity(real: ArrayLike, fake: ArrayLike, points: int = 15, seed: int = 0) -> float:
@@ -74,27 +76,31 @@ def frechet_infinity(real: ArrayLike, fake: ArrayLike, points: int = 15, seed: i
     least = min(max(len(y) // 10, y.shape[1] + 1), max(len(y) // 2, 2))
     sizes = np.unique(np.linspace(least, len(y), points).astype(int))
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    reference = _moments(x)
-    starts = [int(s) for s in np.random.default_rng(seed).integers(0, len(y) - sizes + 1)]
-    distances = [_frechet(reference, _moments(y[order[a : a + n]])) for a, n in zip(starts, sizes.tolist())]
+    reference = _rooted(x)
+    starts = np.random.default_rng(seed).integers(0, len(y) - sizes + 1)
+    distances = [_frechet(*reference, y[order[start : start + n]]) for start, n in zip(starts, sizes)]
     return float(np.polyfit(1 / sizes, distances, 1)[1])
 
 
-def _moments(x: Tensor) -> tuple[Array, Array]:
-    values = x.cpu().numpy()
-    return values.mean(0), np.atleast_2d(np.cov(values, rowvar=False))
+def _rooted(x: Tensor) -> tuple[Array, Array]:
+    """Mean and root of the covariance."""
+    values, vectors = np.linalg.eigh(_covariance(x))
+    return x.numpy().mean(0), (vectors * _roots(values)) @ vectors.T
 
 
-def _frechet(one: tuple[Array, Array], other: tuple[Array, Array]) -> float:
+def _covariance(x: Tensor) -> Array:
+    return np.atleast_2d(np.cov(x.numpy(), rowvar=False))
+
+
+def _frechet(mean: Array, root: Array, y: Tensor) -> float:
     """tr((C1 C2)^(1/2)) is the sum of the roots of the eigenvalues of the symmetric R C2 R, where R R = C1."""
-    values, vectors = np.linalg.eigh(one[1])
-    root = (vectors * _roots(values)) @ vectors.T
-    root_trace = _roots(np.linalg.eigvalsh(root @ other[1] @ root)).sum()
-    means = np.square(one[0] - other[0]).sum()
-    return max(float(means + np.trace(one[1]) + np.trace(other[1]) - 2 * root_trace), 0.0)
+    covariance = _covariance(y)
+    root_trace = _roots(np.linalg.eigvalsh(root @ covariance @ root)).sum()
+    means = np.square(mean - y.numpy().mean(0)).sum()
+    return max(float(means + np.square(root).sum() + np.trace(covariance) - 2 * root_trace), 0.0)
 
 
-def _roots(eigenvalues: Array) -> Array:
+def _roots(eigenvalues: NDArray[np.floating[Any]]) -> Array:
     """Their roots; what is only rounding error of the largest one counts as 0, for many small roots add up."""
     least = eigenvalues.max() * len(eigenvalues) * np.finfo(np.float64).eps
     return np.sqrt(np.where(eigenvalues > least, eigenvalues, 0))
@@ -121,7 +127,8 @@ def mmd(x: ArrayLike, y: ArrayLike, bandwidth: float = 0.0) -> Estimate:
     """Unbiased squared maximum mean discrepancy under the kernel exp(-|a - b|^2 / (2 bandwidth^2)), over all pairs.
 
     A bandwidth of 0 takes the root of half the mean squared distance between two samples of x, which is the trace of
-    its covariance. Source: Gretton et al. 2012, equation 3.
+    its covariance; the kernel then depends on x, so that it is only nearly unbiased. Source: Gretton et al. 2012,
+    equation 3.
     """
     x, y = check_features(x, y)
     square = bandwidth**2 or x.var(0).sum().item() or 1.0
@@ -132,20 +139,20 @@ def _squared_mmd(x: Tensor, y: Tensor, kernel: Kernel) -> Estimate:
     """mean k(x, x') - 2 mean k(x, y) + mean k(y, y'), x' and y' other samples than x and y.
 
     The variance is the jackknife's: 4 / n times the variance over x of what x adds, and the same over y. Where both
-    distributions are equal it is too large, by up to a factor of 2.
+    distributions are equal it is twice too large.
     """
-    (xx, yy), (xy, yx) = (_row_means(s, s, kernel, without_itself=True) for s in (x, y)), _cross_means(x, y, kernel)
+    xx, yy = _other_means(x, kernel), _other_means(y, kernel)
+    xy, yx = _cross_means(x, y, kernel)
     value = xx.mean() + yy.mean() - 2 * xy.mean()
     variance = 4 * (xx - xy).var() / len(x) + 4 * (yy - yx).var() / len(y)
     return Estimate(value.item(), variance.sqrt().item())
 
 
-def _row_means(a: Tensor, b: Tensor, kernel: Kernel, without_itself: bool) -> Tensor:
-    sums = torch.cat([kernel(part, b).sum(1) for part in pieces(a, b)])
-    if not without_itself:
-        return sums / len(b)
-    itself = torch.cat([kernel(part, part).diagonal() for part in a.split(256)])
-    return (sums - itself) / (len(b) - 1)
+def _other_means(x: Tensor, kernel: Kernel) -> Tensor:
+    """Mean of k(x, x') over the other x' for each x."""
+    sums = torch.cat([kernel(part, x).sum(1) for part in pieces(x, x)])
+    itself = torch.cat([kernel(part, part).diagonal() for part in x.split(256)])
+    return (sums - itself) / (len(x) - 1)
 
 
 def _cross_means(x: Tensor, y: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
@@ -184,7 +191,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 512, seed: int = 
     Source: Rabin et al. 2011; Bonneel et al. 2015.
     """
     if len(x) != len(y):
-        raise ValueError(f"sliced_wasserstein compares equal counts, not {len(x)} with {len(y)}")
+        raise UserError(f"sliced_wasserstein compares equal counts, not {len(x)} with {len(y)}")
     rng = torch.Generator().manual_seed(seed)
     line = torch.randn(x[0].numel(), directions, generator=rng)
     line = (line / line.norm(dim=0)).to(x.device)
@@ -201,6 +208,6 @@ def wasserstein(x: ArrayLike, y: ArrayLike) -> float:
     import ot
 
     x, y = check_features(x, y, least=1)
-    cost = ot.dist(x.cpu().numpy(), y.cpu().numpy())
+    cost = ot.dist(x.numpy(), y.numpy())
     uniform = [np.full(len(s), 1 / len(s)) for s in (x, y)]
     return float(np.sqrt(max(ot.emd2(*uniform, cost, numItermax=10_000_000), 0.0)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from sparring.metrics.distribution import check_features
@@ -48,7 +49,7 @@ class ClassModes:
         covered: classes with at least one sample.
         total: classes that the data has.
         divergence: KL(samples || data) of the class shares, in nats.
-        floor: what a perfect sampler's divergence is on average, (total - 1) / (2 n). Print it beside the divergence.
+        floor: what a perfect sampler's divergence is on average, (total - 1) / (2 n), for n well above `total`.
     """
 
     covered: int
@@ -69,7 +70,8 @@ def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
     counts = torch.bincount(found, minlength=len(shares)).double()
     seen = counts > 0
     q = counts[seen] / len(found)
-    p = shares.double().clamp(min=0.5 / len(found))[seen]  # a class that the data lacks must not give infinity
+    known = torch.where(shares > 0, shares.double(), 0.5 / len(found))  # what the data lack must not give infinity
+    p = known[seen]
     total = int((shares > 0).sum())
     divergence = (q * (q / p).log()).sum().item()
     return ClassModes(int((seen & (shares > 0)).sum()), total, divergence, (total - 1) / (2 * len(found)))
@@ -92,7 +94,7 @@ class Bins:
     total: int
 
 
-def different_bins(real: Tensor, fake: Tensor, bins: int = 100, level: float = 0.05) -> Bins:
+def different_bins(real: ArrayLike, fake: ArrayLike, bins: int = 100, level: float = 0.05) -> Bins:
     """The number of statistically different bins (NDB): k-means cells of the reals, and a two-sample test in each.
 
     Args:
@@ -105,7 +107,7 @@ def different_bins(real: Tensor, fake: Tensor, bins: int = 100, level: float = 0
     from scipy import stats
     from sklearn.cluster import KMeans
 
-    check_features(real, fake, least=40)
+    real, fake = check_features(real, fake, least=40)
     bins = max(2, min(bins, len(real) // 20))
     means = KMeans(bins, n_init=1, random_state=0).fit(real.numpy())
     counts = [np.bincount(labels, minlength=bins) for labels in (means.labels_, means.predict(fake.numpy()))]

@@ -12,26 +12,35 @@ from torch import Tensor
 from sparring.errors import UserError
 from sparring.metrics.distribution import check_features, pieces
 
+FEW_DIMENSIONS = 32  # up to here, differences are taken one by one, which is exact and costs little
+MOST_USUAL = 10_000  # training samples that stand in for held-out ones
 MANY = 3  # times as many near-duplicates as among real samples are no chance
+
+
+def distances(points: Tensor, others: Tensor) -> Tensor:
+    """Euclidean distances [n, m]. In many dimensions by a matrix product, so close pairs far from 0 lose digits."""
+    exact = points.shape[1] <= FEW_DIMENSIONS
+    mode = "donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist"
+    return torch.cdist(points, others, compute_mode=mode)
 
 
 def radii(points: Tensor, k: int) -> Tensor:
     """The distance of each point to its k-th nearest other point."""
     if len(points) <= k:
         raise UserError(f"{len(points)} samples are too few for k={k} neighbours; take at least {k + 1}")
-    return torch.cat([torch.cdist(p, points).topk(k + 1, largest=False).values[:, k] for p in pieces(points, points)])
+    return torch.cat([distances(p, points).topk(k + 1, largest=False).values[:, k] for p in pieces(points, points)])
 
 
 def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[float, float]:
     """Share of fakes within the reals' manifold, and of reals within the fakes': balls to the k-th neighbour.
 
-    Source: Kynkäänniemi et al. 2019.
+    Both depend on the counts; compare equal ones. Source: Kynkäänniemi et al. 2019.
     """
     real, fake = _centred(*check_features(real, fake))
 
     def inside(points: Tensor, centres: Tensor) -> float:
         reach = radii(centres, k)
-        hits = [(torch.cdist(p, centres) <= reach).any(1) for p in pieces(points, centres)]
+        hits = [(distances(p, centres) <= reach).any(1) for p in pieces(points, centres)]
         return float(torch.cat(hits).float().mean())
 
     return inside(fake, real), inside(real, fake)
@@ -39,45 +48,61 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
 
 def density_coverage(real: ArrayLike, fake: ArrayLike, k: int = 5) -> tuple[float, float]:
     """In how many reals' balls a fake lies, over k (about 1 for equal distributions, not bounded); share of reals whose
-    ball holds a fake (1 - 1 / 2^k for equal distributions).
+    ball holds a fake (1 - 1 / 2^k for equal distributions and equal counts).
 
     Source: Naeem et al. 2020.
     """
     real, fake = _centred(*check_features(real, fake))
     reach = radii(real, k)
-    hits, covered = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    hits, covered = 0, torch.zeros(len(real), dtype=torch.bool)
     for part in pieces(fake, real):
-        inside = torch.cdist(part, real) <= reach
+        inside = distances(part, real) <= reach
         hits += int(inside.sum())
         covered |= inside.any(0)
     return hits / (k * len(fake)), covered.double().mean().item()
 
 
 def _centred(first: Tensor, *others: Tensor) -> list[Tensor]:
-    """All sets in float32, moved together so that the first one's mean is 0: distances far from 0 lose digits."""
+    """All sets in float32, moved together so that the first one's mean is 0."""
     middle = first.mean(0)
     return [(points - middle).float() for points in (first, *others)]
 
 
-def nearest(points: Tensor, centres: Tensor, itself: bool = False) -> tuple[Tensor, Tensor]:
+def nearest(points: ArrayLike, centres: ArrayLike, without: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Distance and index of the nearest of `centres` for each point.
 
     Args:
         points: [n, d].
         centres: [m, d].
-        itself: the points are the centres, so the nearest other one is meant.
+        without: int64 [n], the index of one centre for each point that does not count: the point itself.
     """
+    points, centres = check_features(points, centres, least=1)
     near, far = _centred(centres, points)
     found, start = [], 0
     for part in pieces(far, near):
-        distances = torch.cdist(part, near)
-        if itself:
-            rows = torch.arange(len(part))
-            distances[rows, start + rows] = torch.inf
-        found.append(distances.argmin(1))
+        apart = distances(part, near)
+        if without is not None:
+            apart[torch.arange(len(part)), without[start : start + len(part)]] = torch.inf
+        found.append(apart.argmin(1))
         start += len(part)
     index = torch.cat(found)
-    return (points - centres[index]).norm(dim=1), index  # cdist loses the last digits of small distances
+    return (points - centres[index]).norm(dim=1), index  # with all digits
+
+
+def usual_distances(train: ArrayLike, held_out: ArrayLike | None = None) -> Tensor:
+    """How far samples that were not copied lie from their nearest training sample.
+
+    Of held-out samples or, where there are none, of training samples from their nearest other one, at most 10,000.
+
+    Args:
+        train: features [m, d].
+        held_out: features [h, d].
+    """
+    if held_out is not None:
+        return nearest(held_out, train)[0]
+    (train,) = check_features(train)
+    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:MOST_USUAL]
+    return nearest(train[chosen], train, without=chosen)[0]
 
 
 @dataclass(frozen=True)
@@ -85,11 +110,11 @@ class Memorising:
     """Are samples copies of training samples?
 
     Attributes:
-        share: of the samples that lie closer to a training sample than all but `expected` of the held-out ones do.
-        expected: the share that fresh samples of the data's distribution have.
+        share: of the samples that lie closer to a training sample than all but about 1 % of the held-out ones do.
+        expected: the share that fresh samples of the data's distribution have, on average.
         p_value: of the hypothesis that the samples lie no closer to the training set than held-out ones do.
         distance, index: of each sample's nearest training sample.
-        threshold: the distance below which a sample counts.
+        threshold: the distance up to which a sample counts.
     """
 
     share: float
@@ -100,26 +125,29 @@ class Memorising:
     threshold: float
 
 
-def memorising(fake: Tensor, train: Tensor, held_out: Tensor | None = None, expected: float = 0.01) -> Memorising:
-    """Compare samples' distances to their nearest training samples with those of held-out samples.
-
-    Without held-out samples, those between each training sample and its nearest other one take their place.
+def memorising(fake: ArrayLike, train: ArrayLike, usual: Tensor, level: float = 0.01) -> Memorising:
+    """Compare samples' distances to their nearest training samples with those of samples that were not copied.
 
     Args:
-        fake, train, held_out: features [n, d], [m, d], [h, d].
-        expected: the share of held-out samples that the threshold is set to.
+        fake, train: features [n, d] and [m, d].
+        usual: distances [h], as `usual_distances` gives them.
+        level: the quantile of the usual distances that is the threshold.
 
     Source: Meehan et al. 2020 (data-copying: a Mann-Whitney test of these distances).
     """
     from scipy import stats
 
-    check_features(fake, train, *([] if held_out is None else [held_out]))
     distance, index = nearest(fake, train)
-    usual = nearest(train, train, itself=True)[0] if held_out is None else nearest(held_out, train)[0]
-    threshold = usual.double().quantile(expected).item() if len(usual) < 2**24 else usual.kthvalue(1).values.item()
+    rank = (len(usual) - 1) * level  # between two order statistics, as quantiles usually are
+    threshold = float(usual.double().sort().values[[int(rank), min(int(rank) + 1, len(usual) - 1)]] @ _parts(rank))
+    p_value = float(stats.mannwhitneyu(distance.numpy(), usual.double().numpy(), alternative="less").pvalue)
     share = (distance <= threshold).double().mean().item()
-    p_value = float(stats.mannwhitneyu(distance.numpy(), usual.numpy(), alternative="less").pvalue)
-    return Memorising(share, expected, p_value, distance, index, threshold)
+    return Memorising(share, (rank + 1) / (len(usual) + 1), p_value, distance, index, threshold)
+
+
+def _parts(rank: float) -> Tensor:
+    share = rank - int(rank)
+    return torch.tensor([1 - share, share], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -128,7 +156,7 @@ class Support:
 
     Attributes:
         size: the estimate; a lower bound unless `found`.
-        found: were there more near-duplicates than among as many real samples?
+        found: were there many more near-duplicates than among as many real samples?
         duplicates: pairs of samples closer than the `expected`-th closest pair of real ones.
         expected: how many such pairs real samples have.
     """
@@ -139,46 +167,42 @@ class Support:
     expected: int
 
 
-def birthday(fake: Tensor, real: Tensor, expected: int = 10) -> Support:
+def birthday(fake: ArrayLike, real: ArrayLike, expected: int = 10) -> Support:
     """Estimate the support's size from near-duplicates among samples, as the birthday paradox does.
 
     n samples drawn uniformly of N different ones hold about n (n - 1) / (2 N) pairs of equals. Arora et al. look for
     them by eye; here a pair counts as equal if it is closer than the `expected`-th closest pair of as many real
-    samples. So a generator like the data gives about `expected` pairs, which only bounds its support from below.
+    samples. So a generator like the data gives about `expected` pairs (10 with a deviation of 4.5, for the threshold is
+    random, too), which only bounds its support from below. Three times as many are taken for a finding.
 
     Args:
-        fake, real: features [n, d] and [m, d], of which as many are compared.
+        fake, real: features [n, d] and [m, d], of which the first min(n, m) are compared.
+        expected: pairs of real samples that the threshold is set to.
 
     Source: Arora, Risteski and Zhang 2018.
     """
     fake, real = check_features(fake, real, least=20)
     count = min(len(fake), len(real))
-    closest = _closest_pairs(real[:count], expected)
-    threshold = closest[-1].item()
-    duplicates = _pairs_within(fake[:count], threshold)
+    threshold = _closest_pairs(real[:count], expected)[-1].item()
+    duplicates = sum(int((apart <= threshold).sum()) for apart in _pairs(fake[:count]))
     pairs = count * (count - 1) / 2
-    found = duplicates > MANY * expected  # Poisson counts of mean 10 stay below 30
-    return Support(pairs / max(duplicates, expected), found, duplicates, expected)
+    return Support(pairs / max(duplicates, expected), duplicates > MANY * expected, duplicates, expected)
 
 
 def _closest_pairs(points: Tensor, count: int) -> Tensor:
     """The distances of the `count` closest pairs, ascending."""
     found = points.new_zeros(0)
-    for distances in _pairs(points):
-        best = distances.flatten().topk(min(count, distances.numel()), largest=False).values
+    for apart in _pairs(points):
+        best = apart.flatten().topk(min(count, apart.numel()), largest=False).values
         found = torch.cat([found, best]).sort().values[:count]
     return found
-
-
-def _pairs_within(points: Tensor, threshold: float) -> int:
-    return sum(int((distances <= threshold).sum()) for distances in _pairs(points))
 
 
 def _pairs(points: Tensor) -> Iterator[Tensor]:
     """Distances of each chunk's points to all later points; infinite elsewhere."""
     start = 0
     for part in pieces(points, points):
-        distances = torch.cdist(part, points)
+        apart = distances(part, points)
         rows = torch.arange(start, start + len(part))[:, None]
-        yield distances.masked_fill_(torch.arange(len(points)) <= rows, torch.inf)
+        yield apart.masked_fill_(torch.arange(len(points)) <= rows, torch.inf)
         start += len(part)

@@ -21,7 +21,7 @@ def _check(x: Tensor, y: Tensor) -> None:
 def l1(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute difference of each pair [n], in the images' unit."""
     _check(x, y)
-    return (x - y).abs().flatten(1).mean(1)
+    return (x.float() - y.float()).abs().flatten(1).mean(1)
 
 
 def psnr(x: Tensor, y: Tensor, span: float = 2.0) -> Tensor:
@@ -32,7 +32,7 @@ def psnr(x: Tensor, y: Tensor, span: float = 2.0) -> Tensor:
         span: the width of the range of values: 2 for [-1, 1], 255 for bytes.
     """
     _check(x, y)
-    return 10 * (span**2 / (x - y).square().flatten(1).mean(1)).log10()
+    return 10 * (span**2 / (x.float() - y.float()).square().flatten(1).mean(1)).log10()
 
 
 def ssim(x: Tensor, y: Tensor, span: float = 2.0) -> Tensor:
@@ -76,12 +76,15 @@ def mean_iou(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = N
     if found.shape != wanted.shape:
         raise UserError(f"segmentations of shape {list(found.shape)} and {list(wanted.shape)} cannot be compared")
     kept = torch.ones_like(wanted, dtype=torch.bool) if ignore is None else wanted != ignore
+    if not kept.any():
+        raise UserError("no pixel is left to compare; all are of the class to ignore")
+    for pixels in (found[kept], wanted[kept]):
+        if not 0 <= int(pixels.min()) <= int(pixels.max()) < classes:
+            raise UserError(f"a segmentation holds classes {int(pixels.min())} to {int(pixels.max())}, of {classes}")
     pairs = torch.bincount(wanted[kept] * classes + found[kept], minlength=classes**2).view(classes, classes).double()
     both = pairs.diagonal()
     either = pairs.sum(0) + pairs.sum(1) - both
     there = either > 0
-    if not there.any():
-        raise UserError("no pixel is left to compare; all are of the class to ignore")
     return (both[there] / either[there]).mean().item()
 
 
