@@ -74,7 +74,7 @@ CONTESTS = {
         {"minutes": 0.1},
         "frechet,kernel_distance,precision_recall,density_coverage,modes,different_bins,memorising",
     ),
-    "points": Contest(
+    "ring": Contest(
         "Eight points on a ring",
         "`ring-plain` has the same networks and steps without the loss and penalties that make `ring` work; "
         "`unrolled-ring` has the non-saturating loss without penalties, and unrolls D.",

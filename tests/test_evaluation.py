@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from sparring.errors import UserError
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.measures import better, deciding_value, find_measures
-from sparring.evaluation.report import BESIDE, lines, number
+from sparring.evaluation.report import BESIDE, lines, number, with_error
 from sparring.run import Run
 from sparring.state import find_checkpoint
 
@@ -179,6 +180,21 @@ def test_names_of_metrics() -> None:
 )
 def test_numbers(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (7.2138, 0.1923, "7.21 ± 0.19"),
+        (1394.2, 171.9, "1,394 ± 172"),
+        (0.00117, 0.00014, "0.00117 ± 0.00014"),
+        (25, 0.0, "25"),
+        (25, None, "25"),
+        (2.5, math.nan, "2.5"),
+    ],
+)
+def test_numbers_with_their_error(value: float, error: float | None, text: str) -> None:
+    assert with_error(value, error) == text
 
 
 def test_the_order_of_images_does_not_matter(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.measures import better
 from sparring.evaluation.protocol import Scores, differences
-from sparring.evaluation.report import BESIDE, kept_apart, number
+from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
 from sparring.evaluation.subject import Reference
 from sparring.recipe import Recipe
 from sparring.run import Run
@@ -155,12 +155,13 @@ def arrange(entries: Sequence[Entry]) -> Comparison:
         f"{table[0].name} and {tables[0][0].name}: {', '.join(differences(table[0].entries[0].scores.protocol, first))}"
         for table in tables[1:]
     ]
-    told = {
-        f"{entry.name} and {entries[0].name}: {', '.join(found)}"
-        for entry in entries[1:]
-        if (found := differences(entry.scores.protocol, entries[0].scores.protocol, told=True))
-    }
-    return Comparison(tuple(tables), tuple(apart), tuple(sorted(told)), recipe_differences(tables))
+    everyone = [group for table in tables for group in table]
+    told = [
+        f"{group.name} and {everyone[0].name}: {', '.join(found)}"
+        for group in everyone[1:]
+        if (found := differences(group.entries[0].scores.protocol, first, told=True))
+    ]
+    return Comparison(tuple(tables), tuple(apart), tuple(told), recipe_differences(tables))
 
 
 def split_by_seed(entries: Sequence[Entry]) -> list[Group]:
@@ -207,19 +208,16 @@ def value_names(table: Sequence[Group]) -> list[str]:
 
 
 def best_group(table: Sequence[Group], name: str) -> Group | None:
-    """The group with the best value; None if the value is only told, or there is nothing to choose from."""
-    scored = [(value, group) for group in table if (value := group.value(name)) is not None]
-    if not better(name) or len(scored) < 2:
-        return None
-    return max(scored, key=lambda pair: better(name) * pair[0])[1]
+    """The group with the best value; None if the value is only told, or several have it."""
+    scored = [(better(name) * value, group) for group in table if (value := group.value(name)) is not None]
+    top = [group for value, group in scored if value == max(v for v, _ in scored)]
+    return top[0] if better(name) and len(top) == 1 and len(scored) > 1 else None
 
 
 def cell(group: Group, name: str) -> str:
     """A value with its standard error, or a dash."""
-    value, error = group.value(name), group.error(name)
-    if value is None:
-        return "-"
-    return number(value) + (f" ± {number(error)}" if error else "")
+    value = group.value(name)
+    return "-" if value is None else with_error(value, group.error(name))
 
 
 def table_lines(table: Sequence[Group]) -> list[str]:

@@ -32,7 +32,7 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid #dde2ea; text-align: right; white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
-td.text { text-align: left; white-space: normal }
+td.text, th.text { text-align: left; white-space: normal }
 small, .protocol { color: #5a6577 } small { display: block; font-weight: normal }
 .best { font-weight: 700; background: #e6f4ea }
 .warning { background: #fff4d6; border-left: 4px solid #d9a400; padding: .5rem .8rem; margin: .6rem 0 }
@@ -108,7 +108,7 @@ def recipes_html(comparison: Comparison) -> list[str]:
         f"<tr><td>{escape(field)}</td>{''.join(f'<td class=text>{escape(values[n])}</td>' for n in names)}</tr>"
         for field, values in comparison.recipes.items()
     ]
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    head = "".join(f"<th class=text>{escape(name)}</th>" for name in names)
     return [f'<h2>Recipes</h2><div class="wide"><table><tr><th></th>{head}</tr>', *rows, "</table></div>"]
 
 
@@ -148,7 +148,11 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
             for axis, (event, name) in zip(axes[len(PANELS) :], events):
                 found = [r for r in entry.run.history() if r.get("event") == event and name in r]
                 axis.plot([r["seconds"] for r in found], [r[name] for r in found], marker=".", label=label, **style)
-    titles = [*(title for _, title, _ in PANELS), "sliced Wasserstein distance, in pixels", scored_name(groups)]
+    titles = [
+        *(title for _, title, _ in PANELS),
+        "sliced Wasserstein distance of the samples themselves",
+        scored_name(groups),
+    ]
     for axis, title, scale in zip(axes, titles, [*(p[2] for p in PANELS), "log", "log"]):
         axis.set(title=title, yscale=scale)
     for axis in axes[-2:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sparring.evaluation.measures import better
@@ -32,6 +33,14 @@ def number(value: float) -> str:
     return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 
+def with_error(value: float, error: float | None) -> str:
+    """A value with its standard error, which has two digits; the value alone where there is none."""
+    if not error or not math.isfinite(error):
+        return number(value)
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{places}f} ± {error:,.{places}f}"
+
+
 def lines(scores: Scores) -> list[str]:
     """Scores for a reader: a line each, the notes, and the protocol."""
     many = sum("/" in name for name in scores.values) > MOST_CLASSES
@@ -39,7 +48,6 @@ def lines(scores: Scores) -> list[str]:
     width = max((len(name) for name in shown), default=0)
     found = []
     for name, value in shown.items():
-        error = f" ± {number(scores.errors[name])}" if name in scores.errors else ""
         beside = ["at least"] if name == "support" and not scores.values["support_found"] else []
         beside += [
             text.format(number(scores.values[n]))
@@ -47,7 +55,9 @@ def lines(scores: Scores) -> list[str]:
             if of == name and n in scores.values
         ]
         told = ", ".join([*beside, *([ARROWS[better(name)]] if better(name) else [])])
-        found.append(f"  {name:{width}}  {number(value) + error:>20}" + (f"   ({told})" if told else ""))
+        found.append(
+            f"  {name:{width}}  {with_error(value, scores.errors.get(name)):>20}" + (f"   ({told})" if told else "")
+        )
     found += [f"  {note}" for note in scores.notes]
     found.append(f"  protocol: {scores.protocol.describe()}; scored in {scores.cost:.1f} s")
     return found
