@@ -190,9 +190,10 @@ def _loop(
     while share < 1 and not stopping and not reason:
         turns = take_step(share)
         state.seconds = time.perf_counter() - start
-        share, stopping = progress_of(recipe, state), stop.is_set()
+        share = progress_of(recipe, state)
         if state.step % recipe.log_every == 0 or share >= 1:
             log_row(run, progress, state, turns, share)
+        stopping = stop.is_set()
         evaluating = scorer is not None and scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
             reason = save_scored(run, recipe, data, state, scorer, progress, evaluating, last=share >= 1)
