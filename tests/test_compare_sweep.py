@@ -178,18 +178,19 @@ def test_a_sweep_trains_all_and_compares(tmp_path: Path) -> None:
 
 
 def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tiny_recipe(tmp_path / "tiny.toml", checkpoint_every=1e-9)
+    scored = {"evaluate_every": 5, "extractor": "Pixels(most=4)", "evaluate_count": 50, "evaluate_budget": 1.0}
+    recipe = tiny_recipe(tmp_path / "tiny.toml", **scored)
     whole = sweep(recipe, {}, seeds=2, out=tmp_path / "whole", **OPTIONS)
     from sparring import training
 
     step = training.Stepper.__call__
 
-    def stop_at_ten(self: training.Stepper, progress: float) -> object:
-        if self.state.step == 10 and self.recipe.seed == 1:
+    def stop_at_twelve(self: training.Stepper, progress: float) -> object:
+        if self.state.step == 12 and self.recipe.seed == 1:
             raise KeyboardInterrupt
         return step(self, progress)
 
-    monkeypatch.setattr(training.Stepper, "__call__", stop_at_ten)
+    monkeypatch.setattr(training.Stepper, "__call__", stop_at_twelve)
     with pytest.raises(KeyboardInterrupt):
         sweep(recipe, {}, seeds=2, out=tmp_path / "cut", **OPTIONS)
     assert [finished(path) for path in sorted((tmp_path / "cut").glob("recipe-*"))] == [True, False]

@@ -13,7 +13,7 @@ from sparring.errors import UserError
 from sparring.metrics.distribution import check_features, pieces
 
 FEW_DIMENSIONS = 32  # up to here, differences are taken one by one, which is exact and costs little
-MOST_USUAL = 10_000  # training samples that stand in for held-out ones
+MOST_USUAL = 10_000  # samples whose distances tell what is usual
 MANY = 3  # times as many near-duplicates as among real samples are no chance
 
 
@@ -92,17 +92,15 @@ def nearest(points: ArrayLike, centres: ArrayLike, without: Tensor | None = None
 def usual_distances(train: ArrayLike, held_out: ArrayLike | None = None) -> Tensor:
     """How far samples that were not copied lie from their nearest training sample.
 
-    Of held-out samples or, where there are none, of training samples from their nearest other one, at most 10,000.
+    Of held-out samples or, where there are none, of training samples from their nearest other one; of 10,000 at most.
 
     Args:
         train: features [m, d].
         held_out: features [h, d].
     """
-    if held_out is not None:
-        return nearest(held_out, train)[0]
-    (train,) = check_features(train)
-    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:MOST_USUAL]
-    return nearest(train[chosen], train, without=chosen)[0]
+    (points,) = check_features(train if held_out is None else held_out)
+    chosen = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:MOST_USUAL]
+    return nearest(points[chosen], train, without=chosen if held_out is None else None)[0]
 
 
 @dataclass(frozen=True)
