@@ -123,6 +123,10 @@ def test_scores_are_kept_and_found_again(run_copy: Path) -> None:
     scores = evaluator(manifest)
     assert evaluator.known(manifest) == scores
     assert len(Run.open(run_copy).scores()) == 1
+    text = (run_copy / "scores.jsonl").read_text()
+    (run_copy / "scores.jsonl").write_text(text.replace(manifest.sha256, "0" * 64))  # of other weights at that step
+    assert evaluator.known(manifest) is None
+    (run_copy / "scores.jsonl").write_text(text)
     for other in ({"count": 200}, {"extractor": "Random()"}, {"seed": 3}, {"raw": True}, {"metrics": "mmd"}):
         options = Options(**{"metrics": "frechet", "extractor": "Pixels()", "count": 300, **other})
         assert RunEvaluator(run_copy, options).known(manifest) is None, other
