@@ -103,6 +103,20 @@ def test_a_classifier_of_channels_gives_the_joint_classes(digits: Data, classifi
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(2))
 
 
+def test_perceptual_distance(digits: Data, classifier: Prepared) -> None:
+    assert digits.labels is not None
+    images = digits.samples[:200].float() / 127.5 - 1
+    assert metrics.perceptual(images, images, classifier).max() < 1e-6
+    same = torch.stack([torch.nonzero(digits.labels == digits.labels[i])[-1, 0] for i in range(200)])
+    other = torch.stack([torch.nonzero(digits.labels != digits.labels[i])[-1, 0] for i in range(200)])
+    near, far = (
+        metrics.perceptual(images, digits.samples[chosen].float() / 127.5 - 1, classifier) for chosen in (same, other)
+    )
+    assert near.shape == (200,)
+    assert near.median() < 0.3 * far.median()  # a digit is like its own kind
+    assert 0 < far.max() <= 4
+
+
 def test_images_as_bytes_and_as_floats_look_alike(digits: Data, classifier: Prepared) -> None:
     chosen = digits.samples[:40]
     floats = chosen.float() / 127.5 - 1

@@ -58,7 +58,8 @@ def lines(scores: Scores) -> list[str]:
         found.append(
             f"  {name:{width}}  {with_error(value, scores.errors.get(name)):>20}" + (f"   ({told})" if told else "")
         )
-    found += [f"  {note}" for note in scores.notes]
+    careful = [f"  {note}" for note in scores.notes if note.startswith("CAREFUL")]
+    found = [*careful, *found, *(f"  {note}" for note in scores.notes if not note.startswith("CAREFUL"))]
     found.append(f"  protocol: {scores.protocol.describe()}; scored in {scores.cost:.1f} s")
     return found
 
