@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,26 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return message
 
     return check
+
+
+@pytest.fixture
+def killed_at() -> Callable[..., AbstractContextManager[None]]:
+    """Within `with killed_at(step):`, training is killed before that step, as by a second Ctrl-C."""
+
+    @contextmanager
+    def kill(at: int, seed: int = 0) -> Iterator[None]:
+        from sparring.training import Stepper
+
+        take_step = Stepper.__call__
+
+        def killed(self: Stepper, progress: float) -> object:
+            if self.state.step == at and self.recipe.seed == seed:
+                raise KeyboardInterrupt
+            return take_step(self, progress)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Stepper, "__call__", killed)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return kill

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY
@@ -177,24 +178,13 @@ def test_a_sweep_trains_all_and_compares(tmp_path: Path) -> None:
     assert [len(group.entries) for group in more.groups] == [3, 3]
 
 
-def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, killed_at: Callable[..., Any]) -> None:
     scored = {"evaluate_every": 5, "extractor": "Pixels(most=4)", "evaluate_count": 50, "evaluate_budget": 1.0}
     recipe = tiny_recipe(tmp_path / "tiny.toml", **scored)
     whole = sweep(recipe, {}, seeds=2, out=tmp_path / "whole", **OPTIONS)
-    from sparring import training
-
-    step = training.Stepper.__call__
-
-    def stop_at_twelve(self: training.Stepper, progress: float) -> object:
-        if self.state.step == 12 and self.recipe.seed == 1:
-            raise KeyboardInterrupt
-        return step(self, progress)
-
-    monkeypatch.setattr(training.Stepper, "__call__", stop_at_twelve)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(12, seed=1):
         sweep(recipe, {}, seeds=2, out=tmp_path / "cut", **OPTIONS)
     assert [finished(path) for path in sorted((tmp_path / "cut").glob("recipe-*"))] == [True, False]
-    monkeypatch.setattr(training.Stepper, "__call__", step)
     after = sweep(recipe, {}, seeds=2, out=tmp_path / "cut", **OPTIONS)
     assert [e.scores.values for e in after.groups[0].entries] == [e.scores.values for e in whole.groups[0].entries]
     assert any(row.get("event") == "resumed" for row in Run.open(tmp_path / "cut" / "recipe-seed1").entries())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import TINY
@@ -70,15 +71,15 @@ def test_training_takes_no_notice_of_evaluations(tmp_path: Path) -> None:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> None:
     """Let evaluations give the values of a function of the step."""
-    import sparring.scoring as scoring
+    from sparring.evaluation import evaluator
 
-    real = scoring.measure
+    real = evaluator.measure
 
     def measure(subject: object, name: str, options: object) -> object:
         scores = real(subject, name, options)  # type: ignore[arg-type]
         return replace(scores, values={"frechet": value(subject.generator.step)})  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(scoring, "measure", measure)
+    monkeypatch.setattr(evaluator, "measure", measure)
 
 
 def test_patience_stops_with_a_reason_and_resume_goes_on(
@@ -96,21 +97,12 @@ def test_patience_stops_with_a_reason_and_resume_goes_on(
     assert run.entries()[-1]["step"] == 30
 
 
-def test_an_interrupted_run_keeps_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_keeps_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: Callable[..., Any]
+) -> None:
     scripted(monkeypatch, lambda step: abs(step - 10) + 1.0)
-    from sparring import training
-
-    step = training.Stepper.__call__
-
-    def stop(self: training.Stepper, progress: float) -> object:
-        if self.state.step == 17:
-            raise KeyboardInterrupt
-        return step(self, progress)
-
-    monkeypatch.setattr(training.Stepper, "__call__", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(17):
         sparring.train("digits", out=tmp_path / "run", **{**SCORED, "steps": 100, "patience": 2})
-    monkeypatch.setattr(training.Stepper, "__call__", step)
     sparring.resume(tmp_path / "run")
     assert [row["step"] for row in Run.open(tmp_path / "run").evaluations()] == [5, 10, 15, 20]
 
@@ -183,23 +175,12 @@ def test_a_metric_that_fails_in_mid_training_loses_no_checkpoint(
 
 
 def test_a_killed_and_resumed_run_with_evaluations_has_the_bits_of_a_plain_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, killed_at: Callable[..., Any]
 ) -> None:
-    from sparring import training
-
     plain = sparring.train("digits", out=tmp_path / "plain", **TINY)
     whole = sparring.train("digits", out=tmp_path / "whole", **SCORED)
-    step = training.Stepper.__call__
-
-    def stop(self: training.Stepper, progress: float) -> object:
-        if self.state.step == 13:
-            raise KeyboardInterrupt
-        return step(self, progress)
-
-    monkeypatch.setattr(training.Stepper, "__call__", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(13):
         sparring.train("digits", out=tmp_path / "cut", **SCORED)
-    monkeypatch.setattr(training.Stepper, "__call__", step)
     assert not finished(tmp_path / "cut")
     sparring.resume(tmp_path / "cut")
     assert tensors(tmp_path / "cut")[20] == tensors(plain)[20] == tensors(whole)[20]

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from dataclasses import replace
 
-from torch import nn
-
-from sparring.build import build_task
-from sparring.data import Data, load_held_out
+from sparring.data import Data
 from sparring.errors import UserError
-from sparring.evaluation.evaluator import Options, check_measures, make_reference, measure
+from sparring.evaluation.evaluator import Options, recipe_reference, score_generator
 from sparring.evaluation.measures import better, deciding_value
-from sparring.evaluation.subject import Subject
-from sparring.game import Game
 from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe
 from sparring.run import Row, Run
-from sparring.sampling import draw_samples
 from sparring.state import State
 
 
@@ -42,11 +35,7 @@ class Scorer:
         self.recipe = recipe
         count = recipe.evaluate_count
         self.options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device, trust=trust)
-        held_out = load_held_out(recipe.data, recipe.size, recipe.held_out)
-        self.reference = make_reference(data, held_out, self.options)
-        generator = TrainedGenerator(nn.Identity(), build_task(recipe, trust), recipe, data.form, 0)
-        nothing = Subject(self.reference, data.samples[:0], None, generator, _no_game)
-        check_measures(nothing, "this run", self.options)
+        self.reference = recipe_reference(recipe, data, self.options, "this run")
         self.deciding = deciding_value(recipe.metrics)
         self.reference.real  # noqa: B018  what is looked at once does not count as the cost of the first evaluation
         self.skipped = 0
@@ -75,20 +64,19 @@ class Scorer:
         Raises:
             UserError: a metric that was named cannot be computed of these samples.
         """
-        start = time.perf_counter()
-        recipe, game = self.recipe, state.game
-        count = min(self.options.count, len(self.reference.data))
-        network = copy.deepcopy(state.sampling_network).eval()
-        form = self.reference.train.form
-        generator = TrainedGenerator(network, game.task, recipe, form, state.step)
-        samples = form.to_stored(draw_samples(game.task, network, count, self.options.seed))
-        subject = Subject(self.reference, samples, None, generator, lambda: copy.deepcopy(game), self.options.seed)
-        scores = measure(subject, str(self.run.path), self.options)
-        protocol = replace(scores.protocol, ema=state.average is not None)
+        game, network = state.game, copy.deepcopy(state.sampling_network).eval()
+        generator = TrainedGenerator(network, game.task, self.recipe, self.reference.train.form, state.step)
+        scores, _ = score_generator(
+            generator,
+            self.reference,
+            self.options,
+            str(self.run.path),
+            lambda: copy.deepcopy(game),
+            ema=state.average is not None,
+        )
         if self.deciding not in scores.values:
             raise UserError(f"{self.deciding}, which decides, could not be measured: {'; '.join(scores.notes)}")
-        cost = time.perf_counter() - start
-        scores = replace(scores, step=state.step, seconds=state.seconds, protocol=protocol, cost=cost)
+        scores = replace(scores, seconds=state.seconds)
         row = state.row(event="evaluated", cost=round(scores.cost, 3), **scores.values)
         self.run.append_scores(scores.to_json())
         self.run.append(row)
@@ -123,7 +111,3 @@ class Scorer:
             f"{self.deciding} has not become better in {patience} evaluations; "
             f"the best, {row[self.deciding]:.4g}, was at step {row['step']:,}"
         )
-
-
-def _no_game() -> Game:
-    raise AssertionError("asked only whether there will be one")

@@ -28,8 +28,9 @@ def write_summary(run: Run, data: Data, loss: Loss, step: int, seconds: float) -
     last = rows[-1]
     pictures = sorted(run.samples.glob("step-*.png"))
     shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "There are no pictures."
-    numbers = {**last, **last_scores(run)}
-    ends = [row for row in run.history() if row.get("event") in ("stopped", "resumed")][-1:]
+    history = run.history()
+    numbers = {**last, **last_scores(history)}
+    ends = [row for row in history if row.get("event") in ("stopped", "resumed")][-1:]
     stopped = "".join(f"\n\nIt stopped early: {row['what']}." for row in ends if row["event"] == "stopped")
     table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in numbers.items())
     text = f"""# {run.path.name}
@@ -53,10 +54,10 @@ Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {
     run.write("summary.md", text)
 
 
-def last_scores(run: Run) -> dict[str, float]:
+def last_scores(history: Sequence[Row]) -> dict[str, float]:
     """The last scores that were logged, of a checkpoint or an evaluation."""
     found: dict[str, float] = {}
-    for row in run.history():
+    for row in history:
         if row.get("event") in ("checkpoint", "evaluated"):
             found = {n: v for n, v in row.items() if n not in ("step", "seconds", "event", "cost")}
     return found

@@ -13,6 +13,11 @@ from torch import Tensor
 Split = Literal["train", "test"]
 
 
+def bytes_to_input(images: Tensor) -> Tensor:
+    """uint8 images -> float32 in [-1, 1], as networks see them."""
+    return images.float().div_(127.5).sub_(1)
+
+
 @dataclass(frozen=True)
 class Mixture:
     """A mixture of equal round Gaussians: centres [modes, d] and their standard deviation, in the data's units."""
@@ -43,7 +48,7 @@ class Form:
         """Stored samples -> float32 as networks see them."""
         if self.is_points:
             return (samples - samples.new_tensor(self.centre)) / self.scale
-        return samples.float().div_(127.5).sub_(1)
+        return bytes_to_input(samples)
 
     def to_units(self, outputs: Tensor) -> Tensor:
         """A generator's output -> floats: images stay in [-1, 1], points go back to their own units."""

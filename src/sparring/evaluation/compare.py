@@ -87,6 +87,12 @@ class Comparison:
         return [group for table in self.tables for group in table]
 
     @property
+    def notes(self) -> list[str]:
+        """What one must know to read the scores, each once; those that begin with CAREFUL first."""
+        notes = {note for group in self.groups for entry in group.entries for note in entry.scores.notes}
+        return sorted(notes, key=lambda note: (not note.startswith("CAREFUL"), note))
+
+    @property
     def broken(self) -> list[Entry]:
         """Runs that ended in NaN."""
         entries = [entry for group in self.groups for entry in group.entries]
@@ -100,8 +106,7 @@ class Comparison:
         found += [f"NOT COMPARABLE: {text}" for text in self.apart]
         found += [f"Note: {text}" for text in self.told]
         found.append(ERROR)
-        notes = {note for group in self.groups for entry in group.entries for note in entry.scores.notes}
-        found += sorted(notes)
+        found += self.notes
         found += [f"{entry.name} ended in NaN; what is scored is from before" for entry in self.broken]
         for field, values in self.recipes.items():
             found.append(f"{field}:")

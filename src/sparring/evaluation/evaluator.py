@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparring import __version__
+from sparring.build import build_task
 from sparring.checkpoint import Manifest, manifests, stem
 from sparring.checkpoint import load as load_tensors
 from sparring.data import Data, load_data, load_held_out
@@ -24,9 +25,10 @@ from sparring.evaluation.measures import MEASURES, find_measures
 from sparring.evaluation.protocol import Protocol, Scores, differences
 from sparring.evaluation.subject import Reference, Subject, Value, prepare_extractor, shuffled
 from sparring.game import Game
-from sparring.generator import load
+from sparring.generator import TrainedGenerator, load
 from sparring.metrics import Estimate
 from sparring.pictures import grid, save_image
+from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.seeds import derive_seed
 from sparring.state import find_checkpoint
@@ -136,7 +138,7 @@ class RunEvaluator:
         digest, _ = self.run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {self.run.path} was trained on; put it back")
-        return make_reference(data, load_held_out(recipe.data, recipe.size, recipe.held_out), self.options)
+        return recipe_reference(recipe, data, self.options, str(self.run.path))
 
     def __call__(self, manifest: Manifest) -> Scores:
         """Score a checkpoint, write the scores down, and the picture of near copies if these were looked for."""
@@ -148,20 +150,11 @@ class RunEvaluator:
             trust=options.trust,
             raw=options.raw,
         )
-        start = time.perf_counter()
-        samples = generator.sample_stored(min(options.count, len(self.reference.data)), seed=options.seed)
-        subject = Subject(self.reference, samples, None, generator, lambda: self.build_game(manifest), options.seed)
-        scores = measure(subject, str(self.run.path), options)
-        protocol = replace(scores.protocol, ema=bool(self.recipe.ema.strip()) and not options.raw)
-        cost = time.perf_counter() - start
-        scores = replace(
-            scores,
-            step=manifest.step,
-            seconds=manifest.seconds,
-            protocol=protocol,
-            checkpoint=manifest.sha256,
-            cost=cost,
+        ema = bool(self.recipe.ema.strip()) and not options.raw
+        scores, subject = score_generator(
+            generator, self.reference, options, str(self.run.path), lambda: self.build_game(manifest), ema
         )
+        scores = replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256)
         self.write_down(scores, subject)
         return scores
 
@@ -191,10 +184,10 @@ class RunEvaluator:
 
     def known(self, manifest: Manifest) -> Scores | None:
         """Scores of the checkpoint that were measured before with these options, or None."""
-        wanted = find_measures(self.options.metrics)
+        wanted, protocol = find_measures(self.options.metrics), self.protocol
         for scores in reversed(read_scores(self.run)):
             same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
-            if same and not differences(scores.protocol, self.protocol) and list(scores.asked) == wanted:
+            if same and not differences(scores.protocol, protocol) and list(scores.asked) == wanted:
                 return scores
         return None
 
@@ -215,6 +208,54 @@ def make_reference(data: Data, held_out: Data | None, options: Options) -> Refer
     prepare(device)  # the same settings as in training, so that the same samples get the same scores
     extractor = prepare_extractor(options.extractor, data, device, options.trust)
     return Reference(data, held_out, options.split, options.count, extractor, options.seed)
+
+
+def recipe_reference(recipe: Recipe, data: Data, options: Options, name: str) -> Reference:
+    """The reference of a recipe's runs, once it is known that their samples can be scored.
+
+    Args:
+        recipe: the recipe.
+        data: what it trains on.
+        options: how to score.
+        name: of the run, for messages.
+
+    Raises:
+        UserError: as `make_reference`, and if a metric that was named cannot be computed of such runs.
+    """
+    reference = make_reference(data, load_held_out(recipe.data, recipe.size, recipe.held_out), options)
+    generator = TrainedGenerator(nn.Identity(), build_task(recipe, options.trust), recipe, data.form, 0)
+    check_measures(Subject(reference, data.samples[:0], None, generator, _no_game), name, options)
+    return reference
+
+
+def _no_game() -> Game:
+    raise AssertionError("asked only whether there will be one")
+
+
+def score_generator(
+    generator: TrainedGenerator,
+    reference: Reference,
+    options: Options,
+    name: str,
+    game: Callable[[], Game],
+    ema: bool,
+) -> tuple[Scores, Subject]:
+    """Draw samples and score them; the cost counts both.
+
+    Args:
+        generator: what makes them, in evaluation mode.
+        reference: what they are compared with.
+        options: how to score.
+        name: of the run.
+        game: builds the game that the generator comes from; it may be changed.
+        ema: are the generator's weights an average?
+    """
+    start = time.perf_counter()
+    samples = generator.sample_stored(min(options.count, len(reference.data)), seed=options.seed)
+    subject = Subject(reference, samples, None, generator, game, options.seed)
+    scores = measure(subject, name, options)
+    protocol = replace(scores.protocol, ema=ema)
+    return replace(scores, step=generator.step, protocol=protocol, cost=time.perf_counter() - start), subject
 
 
 def make_protocol(reference: Reference, count: int, options: Options) -> Protocol:

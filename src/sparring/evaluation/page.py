@@ -57,9 +57,10 @@ def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
     parts += ["<h2>Scores</h2>"]
     for table in comparison.tables:
         parts += [table_html(table), f'<p class="protocol">{escape(describe(table))}</p>']
-    notes = {note for group in comparison.groups for entry in group.entries for note in entry.scores.notes}
-    parts += [f'<p class="warning">{escape(note)}</p>' for note in sorted(notes) if note.startswith("CAREFUL")]
-    parts += [f"<p>{escape(note)}</p>" for note in sorted(notes) if not note.startswith("CAREFUL")]
+    for note in comparison.notes:
+        parts.append(
+            f'<p class="warning">{escape(note)}</p>' if note.startswith("CAREFUL") else f"<p>{escape(note)}</p>"
+        )
     parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.told]
     parts += [f'<p class="warning">{escape(entry.name)} ended in NaN</p>' for entry in comparison.broken]
     parts += recipes_html(comparison)
@@ -145,8 +146,9 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
             for axis, (name, _, _) in zip(axes, PANELS):
                 axis.plot([r["seconds"] for r in rows], [r[name] for r in rows], label=label, **style)
             events = (("checkpoint", "sliced_wasserstein"), ("evaluated", scored_name(groups)))
+            history = entry.run.history()
             for axis, (event, name) in zip(axes[len(PANELS) :], events):
-                found = [r for r in entry.run.history() if r.get("event") == event and name in r]
+                found = [r for r in history if r.get("event") == event and name in r]
                 axis.plot([r["seconds"] for r in found], [r[name] for r in found], marker=".", label=label, **style)
     titles = [
         *(title for _, title, _ in PANELS),

@@ -17,14 +17,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from sparring.checkpoint import manifests
-from sparring.data import load_data, load_held_out
+from sparring.data import load_data
 from sparring.errors import NotFiniteError, UserError, check_number, did_you_mean, writing
 from sparring.evaluation.compare import Comparison, compare
-from sparring.evaluation.evaluator import Options, check_measures, make_reference
+from sparring.evaluation.evaluator import Options, recipe_reference
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.page import write_page
-from sparring.evaluation.subject import Subject
-from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe, field_names, load_recipe
 from sparring.run import Run
 
@@ -140,12 +138,8 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> None:
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
             data = load_data(recipe.data, recipe.size, recipe.held_out)
-            state = start_state(recipe, data, torch.device("cpu"), options.trust)
-            held_out = load_held_out(recipe.data, recipe.size, recipe.held_out)
-            generator = TrainedGenerator(state.sampling_network, state.game.task, recipe, data.form, 0)
-            reference = make_reference(data, held_out, options)
-            nothing = Subject(reference, data.samples[:0], None, generator, lambda state=state: state.game)  # type: ignore[misc]
-            check_measures(nothing, path.name, options)
+            start_state(recipe, data, torch.device("cpu"), options.trust)
+            recipe_reference(recipe, data, options, path.name)
 
 
 def check_same_recipe(path: Path, recipe: Recipe) -> None:

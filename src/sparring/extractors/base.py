@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparring.data.samples import Data
+from sparring.data.samples import Data, bytes_to_input
 from sparring.errors import UserError
 
 CHUNK = 250
@@ -37,9 +37,6 @@ class Seen:
 
     def __len__(self) -> int:
         return len(self.features)
-
-    def __getitem__(self, indices: Tensor | slice) -> Seen:
-        return Seen(self.features[indices], None if self.logits is None else self.logits[indices])
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Prepared:
         for chunk in samples.split(CHUNK):
             images = chunk.to(device)
             if images.dtype == torch.uint8:
-                images = images.float().div_(127.5).sub_(1)
+                images = bytes_to_input(images)
             features, logits = self.network(images)
             parts.append(Seen(features.float().cpu(), None if logits is None else logits.float().cpu()))
         features = torch.cat([part.features for part in parts])
@@ -91,6 +88,12 @@ class Prepared:
             )
         logits = [part.logits for part in parts if part.logits is not None]
         return Seen(features, torch.cat(logits) if logits else None)
+
+
+def refuse_points(owner: str, data: Data) -> None:
+    """Raise UserError if the data are points."""
+    if data.form.is_points:
+        raise UserError(f"{owner}() looks at images; the data are points, take Pixels()")
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:

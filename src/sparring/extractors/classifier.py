@@ -18,7 +18,7 @@ from sparring.data.samples import Data
 from sparring.data.sets import cache_folder
 from sparring.device import autocast, find_precision
 from sparring.errors import UserError, existing_path, writing
-from sparring.extractors.base import Extractor, Prepared, digest_of
+from sparring.extractors.base import Extractor, Prepared, digest_of, refuse_points
 from sparring.extractors.plain import Shrink
 
 VERSION = 1  # of network and training; another one makes other weights
@@ -41,8 +41,7 @@ class Classifier(Extractor):
     weights: str = field(default="", repr=False)  # the hash tells which
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
-        if data.form.is_points:
-            raise UserError("Classifier() looks at images; the data are points, take Pixels()")
+        refuse_points("Classifier", data)
         if data.channels is not None:
             single = self.prepare(data.channels, device)
             joint = _Channelwise(single.network, data.form.shape[0])

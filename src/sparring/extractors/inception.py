@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,8 +15,8 @@ from sparring.data.samples import Data
 from sparring.data.sets import cache_folder
 from sparring.download import fetch, sha256
 from sparring.errors import UserError, existing_path, shortened
-from sparring.extractors.base import Extractor, Prepared, digest_of
-from sparring.extractors.pretrained import PART, check_images, check_source, resize_tensorflow, to_levels
+from sparring.extractors.base import Prepared, digest_of
+from sparring.extractors.pretrained import PART, Pretrained, check_images, resize_tensorflow, to_levels
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
@@ -28,7 +28,7 @@ UNUSED = "num_batches_tracked"  # counters of batch normalisation: some files ha
 
 
 @dataclass(frozen=True)
-class Inception(Extractor):
+class Inception(Pretrained):
     """2048 features and 1008 logits of TensorFlow's Inception of 2015-12-05, with which FID and IS are defined.
 
     The logits come without the last layer's bias, as the original inception score takes them. Images are rounded to
@@ -40,12 +40,6 @@ class Inception(Extractor):
 
     Source: Szegedy et al. 2016 (the network), Heusel et al. 2017 (the distance), Salimans et al. 2016 (the score).
     """
-
-    weights: str = ""
-    download: bool = field(default=False, repr=False)  # no score depends on it
-
-    def __post_init__(self) -> None:
-        check_source("Inception", self.weights, self.download)
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         check_images("Inception", data)

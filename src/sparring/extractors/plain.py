@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.data.samples import Data
-from sparring.errors import UserError, check_number
-from sparring.extractors.base import Extractor, Prepared, digest_of
+from sparring.errors import check_number
+from sparring.extractors.base import Extractor, Prepared, digest_of, refuse_points
 
 
 class Shrink(nn.Module):
@@ -68,8 +68,7 @@ class Random(Extractor):
         check_number("Random", "seed", self.seed, low=0, whole=True)
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
-        if data.form.is_points:
-            raise UserError("Random() looks at images; the data are points, take Pixels()")
+        refuse_points("Random", data)
         rng = torch.Generator().manual_seed(self.seed)
         shrink = Shrink(data.form.shape, 64)
         network = _RandomNetwork(data.form.shape[0], shrink, rng)

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.data.samples import Data
 from sparring.errors import UserError
+from sparring.extractors.base import Extractor, refuse_points
 
 PART = 50  # images that a large network sees at once; a whole chunk's activations would take gigabytes
 
 
-def check_source(owner: str, weights: object, download: object) -> None:
-    """Raise UserError unless a component's fields are a text and a truth value."""
-    if not isinstance(weights, str):
-        raise UserError(f'{owner}: weights={weights!r} must be text; write {owner}(weights="...")')
-    if not isinstance(download, bool):
-        raise UserError(f"{owner}: download={download!r} must be True or False; write {owner}(download=True)")
+@dataclass(frozen=True)
+class Pretrained(Extractor):
+    """An extractor with published weights.
+
+    Attributes:
+        weights: where they are.
+        download: fetch them if they are not there?
+
+    Raises:
+        UserError: a field has the wrong type.
+    """
+
+    weights: str = ""
+    download: bool = field(default=False, repr=False)  # no score depends on it
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        if not isinstance(self.weights, str):
+            raise UserError(f'{owner}: weights={self.weights!r} must be text; write {owner}(weights="...")')
+        if not isinstance(self.download, bool):
+            raise UserError(f"{owner}: download={self.download!r} must be True or False; write {owner}(download=True)")
 
 
 def check_images(owner: str, data: Data) -> None:
     """Raise UserError unless the data are images of one or three channels."""
-    if data.form.is_points:
-        raise UserError(f"{owner}() looks at images; the data are points, take Pixels()")
+    refuse_points(owner, data)
     if data.form.shape[0] not in (1, 3):
         raise UserError(
             f"{owner}() looks at images of 1 channel (grey) or 3 (RGB); {data.name!r} has {data.form.shape[0]}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from sparring.data.samples import Data
 from sparring.errors import UserError, existing_path, shortened
 from sparring.extractors.base import Extractor, Prepared, digest_of
-from sparring.extractors.pretrained import PART, check_images, check_source, resize_bicubic, to_levels
+from sparring.extractors.pretrained import PART, Pretrained, check_images, resize_bicubic, to_levels
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 @dataclass(frozen=True)
-class DINOv2(Extractor):
+class DINOv2(Pretrained):
     """DINOv2's class token after the last layer's norm: 1024 features of the ViT-L/14, for the distance FD-DINOv2.
 
     Images are rounded to levels, grey is repeated to RGB, resized to 224x224 as Pillow does it, and normalised with
@@ -37,10 +37,6 @@ class DINOv2(Extractor):
     """
 
     weights: str = "facebook/dinov2-large"
-    download: bool = field(default=False, repr=False)  # no score depends on it
-
-    def __post_init__(self) -> None:
-        check_source("DINOv2", self.weights, self.download)
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         check_images("DINOv2", data)
@@ -51,7 +47,7 @@ class DINOv2(Extractor):
 
 
 @dataclass(frozen=True)
-class CLIP(Extractor):
+class CLIP(Pretrained):
     """CLIP's image embedding, projected and of length 1: 768 features of the ViT-L/14 at 336 pixels, for CMMD.
 
     Images are rounded to levels, grey is repeated to RGB, resized to the network's size as Pillow does it, and
@@ -65,10 +61,6 @@ class CLIP(Extractor):
     """
 
     weights: str = "openai/clip-vit-large-patch14-336"
-    download: bool = field(default=False, repr=False)  # no score depends on it
-
-    def __post_init__(self) -> None:
-        check_source("CLIP", self.weights, self.download)
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         check_images("CLIP", data)
