@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from sparring.errors import UserError
@@ -13,6 +14,55 @@ from sparring.errors import UserError
 def maybe_spectral(layer: nn.Module, use: bool) -> nn.Module:
     """The layer, divided by its largest singular value if `use` (Miyato et al. 2018)."""
     return spectral_norm(layer) if use else layer
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose gain and bias belong to the sample's class.
+
+    Source: Dumoulin et al. 2017, equation 5; de Vries et al. 2017.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Embedding(classes, channels)
+        self.bias = nn.Embedding(classes, channels)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, maps: Tensor, label: Tensor) -> Tensor:
+        """Maps [n, C, H, W] and labels [n] -> [n, C, H, W]."""
+        gain, bias = self.gain(label)[..., None, None], self.bias(label)[..., None, None]
+        return torch.addcmul(bias, gain, self.norm(maps))
+
+
+def run_layers(layers: Iterable[nn.Module], maps: Tensor, label: Tensor | None) -> Tensor:
+    """Layer after layer; those that are conditional are given the label."""
+    for layer in layers:
+        maps = layer(maps, label) if isinstance(layer, ConditionalBatchNorm) else layer(maps)
+    return maps
+
+
+class MinibatchDeviation(nn.Module):
+    """One more channel: how much samples of a group differ, so that D sees a batch of copies.
+
+    The standard deviation of each feature over the samples of a group, averaged over features and places. A batch is
+    cut into groups of `group` samples (the last may be smaller); a group of one has deviation 0.
+    Source: Karras et al. 2018, section 3; groups as in Karras et al. 2020.
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[n, C, ...] -> [n, C + 1, ...]."""
+        parts = []
+        for part in features.split(self.group):
+            variance = (part - part.mean(0)).square().mean(0)
+            deviation = (variance + 1e-8).sqrt().mean()  # the root's own gradient is infinite at 0
+            parts.append(deviation.expand(len(part), 1, *part.shape[2:]))
+        return torch.cat([features, torch.cat(parts)], 1)
 
 
 def halvings(shape: Sequence[int], smallest: int = 4) -> list[tuple[int, int]]:
@@ -24,7 +74,7 @@ def halvings(shape: Sequence[int], smallest: int = 4) -> list[tuple[int, int]]:
         raise UserError(f"a convolutional network needs images [C, H, W], the data has shape {list(shape)}; use an MLP")
     height, width = shape[1:]
     if min(height, width) < 8:
-        raise UserError(f"images of {height}x{width} are too small for a DCGAN, which takes 8x8 and up; use an MLP")
+        raise UserError(f"images of {height}x{width} are too small for convolutions, which take 8x8 and up; use an MLP")
     sizes = [(height, width)]
     while min(sizes[-1]) // 2 >= smallest:
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))

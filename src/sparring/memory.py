@@ -1,0 +1,29 @@
+"""Components with numbers that change while they are used, and that therefore belong into checkpoints."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sparring.losses import Loss
+
+
+class Remembers(ABC):
+    """A component with a memory: small tensors on the CPU, by name, which a resumed run gets back.
+
+    The memory is read wherever the component is used, and changed in `observe` alone, which a game calls once after
+    each of the discriminator's turns. So a turn that is only looked ahead to (an unroll) changes nothing.
+    """
+
+    memory: dict[str, Tensor]
+
+    @abstractmethod
+    def observe(self, real: Tensor, fake: Tensor, loss: Loss) -> None:
+        """Take note of the discriminator's logits in the turn that it took: detached, of all micro-batches."""
+
+    def readings(self) -> dict[str, float]:
+        """What the log shows of it."""
+        return {}

@@ -1,0 +1,100 @@
+"""What all discriminators share: they judge samples by features, and may know or tell classes and codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.errors import UserError, check_choice
+from sparring.networks.layers import maybe_spectral
+
+CONDITIONS = ("projection", "concatenation", "classifier")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a critic says of n samples.
+
+    Attributes:
+        logits: real or not, before any sigmoid; [n], or [n, ...] of a patch critic.
+        features: the last hidden layer [n, F], where the critic shows it.
+        classes: logits of the samples' classes [n, K], where the critic tells them (AC-GAN).
+        codes: parameters of the codes that the samples were made of [n, Q], where the critic finds them (InfoGAN).
+    """
+
+    logits: Tensor
+    features: Tensor | None = None
+    classes: Tensor | None = None
+    codes: Tensor | None = None
+
+
+class Critic(nn.Module):
+    """Features of a sample -> one logit, with up to three more heads on the same features.
+
+    A sub-class builds what `features` runs for samples of `self.seen`, then calls `self.add_heads`. How a critic of
+    labelled samples uses the label is its `condition`: "projection" adds the inner product of the class's embedding
+    and the features to the logit (Miyato and Koyama 2018, equation 3); "concatenation" shows the body the label as
+    one more channel a class (Mirza and Osindero 2014); "classifier" hides the label and tells the class instead
+    (Odena et al. 2017; it wants the penalty AuxiliaryClassifier).
+
+    Args:
+        shape: of the samples.
+        condition: one of `CONDITIONS`; without classes it means nothing.
+        classes: how many classes the samples have; 0: they are not labelled, or labels play no part.
+        codes: how many parameters of codes to tell.
+    """
+
+    def __init__(self, shape: Sequence[int], condition: str = "projection", classes: int = 0, codes: int = 0) -> None:
+        super().__init__()
+        check_choice(type(self).__name__, "condition", condition, CONDITIONS)
+        self.condition = condition if classes else ""
+        self.class_count, self.code_count = classes, codes
+        extra = classes if self.condition == "concatenation" else 0
+        self.seen = (shape[0] + extra, *shape[1:])
+
+    def add_heads(self, features: int, spectral_norm: bool = False) -> None:
+        """Make what stands on `features` numbers a sample."""
+        self.logit = maybe_spectral(nn.Linear(features, 1), spectral_norm)
+        if self.condition == "projection":
+            self.embedding = maybe_spectral(nn.Embedding(self.class_count, features), spectral_norm)
+        if self.condition == "classifier":
+            self.classifier = maybe_spectral(nn.Linear(features, self.class_count), spectral_norm)
+        if self.code_count:
+            self.recogniser = nn.Linear(features, self.code_count)
+
+    def features(self, samples: Tensor) -> Tensor:
+        """Samples [n, *seen] -> [n, F]."""
+        raise NotImplementedError
+
+    def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
+        """Judge samples [n, *shape], with their labels [n] where the critic has classes."""
+        if self.condition in ("projection", "concatenation") and condition is None:
+            raise UserError(f"{type(self).__name__} has {self.class_count} classes: judge samples with their labels")
+        if self.condition == "concatenation":
+            samples = with_label(samples, condition, self.class_count)
+        features = self.features(samples)
+        logits = self.logit(features).flatten()
+        if self.condition == "projection":
+            logits = logits + (self.embedding(condition) * features).sum(1)
+        return Judgement(
+            logits,
+            features,
+            self.classifier(features) if self.condition == "classifier" else None,
+            self.recogniser(features) if self.code_count else None,
+        )
+
+    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.judge(samples, condition).logits
+
+
+def with_label(samples: Tensor, label: Tensor | None, classes: int) -> Tensor:
+    """Samples or latents [n, C, ...] with one more channel a class, 1 for the label's and 0 for others."""
+    if label is None:
+        raise UserError("a network with classes needs a label for each sample")
+    hot = F.one_hot(label, classes).to(samples.dtype)
+    maps = hot[(..., *[None] * (samples.dim() - 2))].expand(-1, -1, *samples.shape[2:])
+    return torch.cat([samples, maps], 1)
