@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.setting import describe_machine
-from sparring.data import load_data, load_held_out
+from sparring.data import Data, load_data, load_held_out
 from sparring.evaluation.compare import Comparison, cell, compare, value_names
 from sparring.evaluation.evaluator import Options, make_reference, measure
 from sparring.evaluation.page import curves_image, write_page
@@ -33,6 +33,16 @@ from sparring.training import finished
 RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")
 PLAIN = {"loss": "NonSaturating()", "penalties": "", "ema": "", "learning_rate": "Constant(1)"}
+STACKED_PLAIN = {"loss": "NonSaturating()", "penalties": ""}
+DCGAN = {
+    "data": "cifar10",
+    "generator": "DCGANGenerator()",
+    "discriminator": "DCGANDiscriminator()",
+    "batch_size": 64,
+    "precision": "auto",
+    "minutes": 20.0,
+}
+ANIME = {"data": "../shared/data/anime_faces", "size": "32", "held_out": 0.9199}
 BOTH = "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
 
 
@@ -47,6 +57,9 @@ class Contest:
         quick: changes that make all of them short, to try the command.
         metrics: the columns.
         count: samples.
+        extractor: what looks at the samples.
+        split: the samples that are compared with: those trained on, or those held out.
+        size, held_out: fields of the recipes that decide what is trained on.
     """
 
     title: str
@@ -56,6 +69,15 @@ class Contest:
     quick: dict[str, object]
     metrics: str
     count: int = 10_000
+    extractor: str = "auto"
+    split: str = "train"
+    size: str = ""
+    held_out: float = 0.0
+
+    def load(self) -> tuple[Data, Data | None]:
+        """What is trained on, and what is held out."""
+        where = (self.data, self.size, "crop", self.held_out)
+        return load_data(*where), load_held_out(*where)
 
 
 CONTESTS = {
@@ -94,20 +116,74 @@ CONTESTS = {
     "stacked": Contest(
         "StackedMNIST, 1,000 modes, four minutes",
         "Three random digits in red, green and blue. The networks are the same; `stacked-plain` has the non-saturating "
-        "loss and no penalty, `stacked-unrolled` unrolls D by five steps besides, `stacked` has relativistic pairing "
-        "with R1 and R2. All have four minutes on two cores, far less than in the literature.",
+        "loss and no penalty, `stacked-packed` shows D two images at once besides, `stacked` (the recipe "
+        "`stacked-mnist`) has relativistic pairing with R1 and R2. All have four minutes.",
         "stacked-mnist",
         {
-            "stacked-plain": ("stacked", {"loss": "NonSaturating()", "penalties": ""}),
-            "stacked-unrolled": (
-                "stacked",
-                {"loss": "NonSaturating()", "penalties": "", "turns": "Unrolled(depth=5)"},
+            "stacked-plain": ("stacked-mnist", {**STACKED_PLAIN, "minutes": 4.0}),
+            "stacked-packed": (
+                "stacked-mnist",
+                {**STACKED_PLAIN, "task": "Generate(latent=Normal(64), pack=2)", "minutes": 4.0},
             ),
-            "stacked": ("stacked", {}),
+            "stacked": ("stacked-mnist", {"minutes": 4.0}),
         },
         {"minutes": 0.1},
         "modes,frechet,precision_recall",
         26_000,
+    ),
+    "stacked-long": Contest(
+        "StackedMNIST, 1,000 modes, twenty minutes",
+        "The same with twenty minutes.",
+        "stacked-mnist",
+        {
+            "stacked-plain-20": ("stacked-mnist", STACKED_PLAIN),
+            "stacked-packed-20": ("stacked-mnist", {**STACKED_PLAIN, "task": "Generate(latent=Normal(64), pack=2)"}),
+            "stacked-20": ("stacked-mnist", {}),
+        },
+        {"minutes": 0.1},
+        "modes,frechet,precision_recall",
+        26_000,
+    ),
+    "classes": Contest(
+        "MNIST by class, three minutes",
+        "Every sample is asked for as one of the ten digits; `agreement` is the share that an independent classifier "
+        "takes for the digit that was asked for.",
+        "mnist",
+        {"mnist-conditional": ("mnist-conditional", {})},
+        {"minutes": 0.1},
+        "frechet,agreement,class_frechet,precision_recall,modes,memorising",
+    ),
+    "small": Contest(
+        "500 faces of anime characters, ten minutes",
+        "500 images of 32x32, with adaptive augmentation (the recipe `small-data`) and without. Scores are against the "
+        "5,741 images that no training saw. `overfitting` is how far D's logits of training images lie above those of "
+        "held-out ones, as a share of their distance from those of samples: 0 is none, 1 is that D knows its training "
+        "images and takes new ones for fakes.",
+        "../shared/data/anime_faces",
+        {
+            "small-data": ("small-data", ANIME),
+            "small-data-plain": ("small-data", {**ANIME, "augment": ""}),
+        },
+        {"minutes": 0.1},
+        "frechet,kernel_distance,precision_recall,critic_gap,memorising",
+        5741,
+        extractor="Random()",
+        split="test",
+        size="32",
+        held_out=0.9199,
+    ),
+    "cifar10": Contest(
+        "CIFAR-10, twenty minutes",
+        "The published recipes, scaled to two cores, against a DCGAN as published (width 64, non-saturating loss, "
+        "Adam with learning rate 2e-4 and beta 0.5, no penalty, no average; D without batch normalisation).",
+        "cifar10",
+        {
+            "dcgan-cifar10": ("lecture", DCGAN),
+            "sngan-cifar10": ("sngan-cifar10", {}),
+            "r3gan-cifar10": ("r3gan-cifar10", {}),
+        },
+        {"minutes": 0.1},
+        "frechet,kernel_distance,precision_recall,inception_score,memorising",
     ),
 }
 
@@ -127,12 +203,19 @@ def main() -> None:
     runs = {name: train_all(CONTESTS[name], folder, seeds, chosen.quick) for name in names}
     docs = folder if chosen.quick else DOCS
     sections = {name: section(name, CONTESTS[name], runs[name], folder, docs) for name in names}
-    for name, text in sections.items():
-        path = folder / f"section-{name}.md"
-        path.write_text(text, encoding="utf-8")
-    done = [path.read_text(encoding="utf-8") for n in CONTESTS if (path := folder / f"section-{n}.md").exists()]
-    (docs / "results.md").write_text("\n".join([heading(seeds), *done]), encoding="utf-8")
+    document = docs / "results.md"
+    known = sections_of(document) | {CONTESTS[name].title: text for name, text in sections.items()}
+    done = [known[contest.title] for contest in CONTESTS.values() if contest.title in known]
+    document.write_text("\n".join([heading(seeds), *done]), encoding="utf-8")
     print(docs / "results.md")
+
+
+def sections_of(document: Path) -> dict[str, str]:
+    """The parts of the document that was written before, by their titles; others' figures stay."""
+    if not document.exists():
+        return {}
+    parts = document.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {part.partition("\n")[0]: f"## {part}".rstrip() + "\n" for part in parts}
 
 
 def train_all(contest: Contest, folder: Path, seeds: int, quick: bool) -> list[Path]:
@@ -159,10 +242,16 @@ def train_all(contest: Contest, folder: Path, seeds: int, quick: bool) -> list[P
 
 def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: Path) -> str:
     """A contest's part of the document, with pictures."""
-    options = Options(metrics=contest.metrics, count=contest.count)
-    held_out = load_held_out(contest.data)
-    reference = make_reference(load_data(contest.data), held_out, options)
-    comparison = compare(runs, checkpoint="last", reference=reference, metrics=contest.metrics, count=contest.count)
+    scoring = {
+        "metrics": contest.metrics,
+        "count": contest.count,
+        "extractor": contest.extractor,
+        "split": contest.split,
+    }
+    options = Options(**scoring)  # type: ignore[arg-type]
+    trained, held_out = contest.load()
+    reference = make_reference(trained, held_out, options)
+    comparison = compare(runs, checkpoint="last", reference=reference, **scoring)
     assert len(comparison.tables) == 1, comparison.apart
     write_page(comparison, folder / f"{name}.html")
     save_image(curves_image(comparison.groups), docs / "pictures" / f"results-{name}.png")
@@ -170,7 +259,9 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
         first = group.entries[0]
         save_image(samples_of(first.run.path, reference), docs / "pictures" / f"results-{first.name}.png")
     assert held_out is not None
-    real = measure(Subject(reference, held_out.samples[: contest.count]), "real samples that no training saw", options)
+    unseen = contest.split == "train"
+    other, what = (held_out, "real samples that no training saw") if unseen else (trained, "the training images")
+    real = measure(Subject(reference, other.samples[: contest.count], other.labels), what, real_options(contest))
     apart = differences(real.protocol, comparison.groups[0].entries[0].scores.protocol)
     assert not apart, apart
     pictures = [
@@ -193,6 +284,12 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
             "",
         ]
     )
+
+
+def real_options(contest: Contest) -> Options:
+    """How real samples are scored: by those of the contest's metrics that need no generator."""
+    names = [n for n in contest.metrics.split(",") if n not in ("critic_gap",)]
+    return Options(",".join(names), contest.extractor, contest.count, contest.split)
 
 
 def samples_of(run: Path, reference: Reference) -> Image.Image:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ HOMES = (penalties, losses, schedules, turns, latents, ema, augment, optimizers,
     ],
 )
 def test_accepted(text: str, expected: object) -> None:
-    home = importlib.import_module(type(expected).__module__.removesuffix(".generate"))
+    home = next(home for home in HOMES if type(expected).__name__ in home.__all__)
     assert make(text, home, *HOMES) == expected
 
 
@@ -76,7 +76,7 @@ def test_the_first_home_wins_and_only_public_names_are_found() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("R3(weight=5)", "unknown component 'R3'.*There is: GradientPenalty, R1, R2, WeightClip"),
+        ("R3(weight=5)", "unknown component 'R3'.*There is: AuxiliaryClassifier, .*R1, R2, WeightClip"),
         ("r1()", "unknown component 'r1'.*did you mean 'R1'"),
         ("GradientPenality()", "did you mean 'GradientPenalty'"),
         ("Xyzzy", "unknown component 'Xyzzy'.*There is: .*R1, R2, WeightClip"),
@@ -136,10 +136,20 @@ def test_numbers_beyond_floats_are_refused() -> None:
 
 
 def test_a_network_does_not_take_what_the_data_decides() -> None:
-    with pytest.raises(UserError, match="no field 'latent_size': There is: hidden"):
-        make("MLPGenerator(latent_size=5)", networks, context=(2, (1, 8, 8)))
-    with pytest.raises(UserError, match="too many positional arguments; its fields are: hidden"):
-        make("MLPGenerator(256)", networks, context=(2, (1, 8, 8)))
+    given = {"classes": 3}
+    with pytest.raises(UserError, match="no field 'latent_size': There is: hidden$"):
+        make("MLPGenerator(latent_size=5)", networks, context=(2, (1, 8, 8)), given=given)
+    with pytest.raises(UserError, match="no field 'classes': There is: hidden$"):
+        make("MLPGenerator(classes=5)", networks, context=(2, (1, 8, 8)), given=given)
+    with pytest.raises(UserError, match="too many positional arguments; its fields are: hidden$"):
+        make("MLPGenerator(256)", networks, context=(2, (1, 8, 8)), given=given)
+
+
+def test_what_the_caller_gives_is_left_out_only_if_it_means_nothing() -> None:
+    assert make("fractions.Fraction(1, 3)", penalties, trust=True, given={"classes": 0}) == Fraction(1, 3)
+    with pytest.raises(UserError, match=r"Fraction .*cannot be given classes=3; use a component that knows classes"):
+        make("fractions.Fraction(1, 3)", penalties, trust=True, given={"classes": 3})
+    assert make("MLPGenerator()", networks, context=(2, (1, 8, 8)), given={"classes": 3}).classes == 3
 
 
 @pytest.mark.parametrize("trust", [False, True])
@@ -179,7 +189,7 @@ def test_dotted_names_need_trust() -> None:
         make(text, penalties)
     with pytest.raises(UserError, match=r"would run code of 'fractions.Fraction'.*--trust"):
         make_all(f"R1(), {text}", penalties)
-    assert make(text, penalties, trust=True) == pytest.importorskip("fractions").Fraction(1, 3)
+    assert make(text, penalties, trust=True) == Fraction(1, 3)
     assert make(f"R1(weight={'sparring.schedules.Constant(3)'})", penalties, trust=True).weight(0.5) == 3
 
 

@@ -313,7 +313,7 @@ def test_nan_stops_at_once_and_names_the_tensor(spoil: Any, words: Sequence[str]
     with pytest.raises(NotFiniteError) as caught:
         Alternating()(game, lambda: [batch], Moment(step=7))
     assert all(word in str(caught.value) for word in ["step 7", *words])
-    assert torch.equal(before["layers.3.weight"], game.discriminator.network.state_dict()["layers.3.weight"])
+    assert torch.equal(before["logit.weight"], game.discriminator.network.state_dict()["logit.weight"])
 
 
 class InfiniteSlope(nn.Module):

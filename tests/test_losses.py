@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparring import losses
+from sparring.errors import UserError
 from sparring.losses import (
     Hinge,
     LeastSquares,
@@ -17,9 +18,11 @@ from sparring.losses import (
     NonSaturating,
     RelativisticAverage,
     RelativisticPairing,
+    TopK,
     Wasserstein,
     equilibrium,
 )
+from sparring.schedules import Linear, at
 
 R = torch.tensor([-5, 1.4, 12.5, 2.7], dtype=torch.float64)
 F = torch.tensor([10, 4.4, -5.5, 3.6], dtype=torch.float64)
@@ -36,7 +39,7 @@ EXPECTED = [
     # softplus of F - R = [15, 3, -18, 0.9], and of its negative
     (RelativisticPairing(), (15 + 3.0485873 + 1.523e-8 + 1.2411539) / 4, (3.06e-7 + 0.0485873 + 18 + 0.3411539) / 4),
 ]
-ALL = [getattr(losses, name)() for name in losses.__all__]
+ALL = [at(getattr(losses, name)(), 0.5) for name in losses.__all__]
 
 
 def name_of(case: object) -> str:
@@ -125,3 +128,33 @@ def test_the_saturating_generator_starves_and_the_modified_one_does_not() -> Non
 def test_a_relative_loss_needs_the_real_logits(loss: Loss) -> None:
     with pytest.raises(ValueError, match="real logits"):
         loss.generator(None, F)
+
+
+def test_the_top_k_alone_count_for_the_generator() -> None:
+    loss = TopK(loss=Wasserstein(), share=0.5)
+    values = loss.generator(None, F)  # the critic likes 10 and 4.4 most
+    assert values.tolist() == [-20, -8.8, 0, 0]
+    assert values.mean().item() == pytest.approx(-(10 + 4.4) / 2)
+    assert torch.equal(loss.discriminator(R, F), Wasserstein().discriminator(R, F))
+    assert torch.equal(TopK(loss=Hinge(), share=1).generator(None, F), Hinge().generator(None, F))
+
+
+def test_the_top_k_of_patches_are_samples() -> None:
+    logits = torch.tensor([[1.0, 1.0], [9.0, -9.0], [2.0, 2.0]])  # means 1, 0, 2
+    values = TopK(loss=Wasserstein(), share=0.34).generator(None, logits)
+    assert values.tolist() == [[0, 0], [0, 0], [-6, -6]]
+
+
+def test_the_share_falls_over_the_run() -> None:
+    loss = TopK(loss=Hinge(), share=Linear(1, 0.5))
+    assert [at(loss, progress).share for progress in (0, 0.5, 1)] == [1, 0.75, 0.5]
+    assert at(loss, 1).generator(None, F).count_nonzero() == 2
+    assert at(Hinge(), 0.3) == Hinge()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"loss": TopK()}, {"loss": 3}, {"share": 0}, {"share": 1.5}, {"share": Linear(1, 2)}]
+)
+def test_top_k_refuses(fields: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="TopK: "):
+        TopK(**fields)  # type: ignore[arg-type]

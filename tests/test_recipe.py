@@ -36,6 +36,7 @@ def test_named_recipes_go_through_toml(name: str) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_named_recipes_build_their_components(name: str) -> None:
     recipe = load_recipe(name)
+    recipe = recipe.replace(augment="" if recipe.augment == "auto" else recipe.augment)
     form = FORMS.get(recipe.data, POINTS)
     game = build_game(recipe, form, torch.device("cpu"))
     build_turns(recipe, False)
@@ -57,6 +58,8 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(["auto", "cpu", "cuda", "mps"])
     if kind is str:
         return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+    if kind is bool:
+        return st.booleans()
     if kind is int:
         return st.integers(low, 10**15)
     # training in the same process flushes denormal numbers to zero, so none are drawn

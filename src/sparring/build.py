@@ -5,36 +5,37 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sparring import augment, ema, latents, losses, networks, optimizers, penalties, schedules, tasks, turns
+from sparring import augment, codes, ema, latents, losses, networks, optimizers, penalties, schedules, tasks, turns
 from sparring.components import make, make_all
 from sparring.data.samples import Form
 from sparring.device import autocast, find_precision
 from sparring.errors import UserError
 from sparring.game import Game, Player, Task, TurnRule
-from sparring.penalties import Constraint, Penalty
+from sparring.penalties.base import Constraint, Term
 from sparring.recipe import Recipe
 from sparring.schedules import check_scheduled
 from sparring.seeds import derive_seed
 
 
-def build_task(recipe: Recipe, trust: bool) -> Task:
-    """What the generator is given and judged by."""
-    return make(recipe.task, tasks, latents, schedules, trust=trust)  # type: ignore[no-any-return]
+def build_task(recipe: Recipe, form: Form, trust: bool) -> Task:
+    """What the generator is given and judged by, for data of this form."""
+    task = make(recipe.task, tasks, latents, codes, schedules, trust=trust)
+    return task.for_data(form)  # type: ignore[no-any-return]
 
 
 def build_generator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
     """The generator with its random start, which the recipe's seed decides."""
     torch.manual_seed(derive_seed(recipe.seed, "generator"))
-    context = build_task(recipe, trust).generator_context(form.shape)
-    network = make(recipe.generator, networks, trust=trust, context=context)
+    context, given = build_task(recipe, form, trust).generator_context()
+    network = make(recipe.generator, networks, trust=trust, context=context, given=given)
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
 def build_discriminator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
     """The discriminator with its random start."""
     torch.manual_seed(derive_seed(recipe.seed, "discriminator"))
-    context = build_task(recipe, trust).discriminator_context(form.shape)
-    network = make(recipe.discriminator, networks, trust=trust, context=context)
+    context, given = build_task(recipe, form, trust).discriminator_context()
+    network = make(recipe.discriminator, networks, trust=trust, context=context, given=given)
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
@@ -44,22 +45,22 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
     Raises:
         UserError: a component's text is wrong, or it does not fit the data.
     """
-    extras = make_all(recipe.penalties, penalties, schedules, trust=trust)
-    strange = [extra for extra in extras if not isinstance(extra, (Penalty, Constraint))]
+    extras = make_all(recipe.penalties, penalties, schedules, augment, trust=trust)
+    strange = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
     if strange:
         raise UserError(f"penalties: {strange[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
     learning_rate = make(recipe.learning_rate, schedules, trust=trust)
     check_scheduled("recipe", "learning_rate", learning_rate, low=0)
     generator = build_generator(recipe, form, trust).to(device)
     discriminator = build_discriminator(recipe, form, trust).to(device)
-    optimizer = make(recipe.generator_optimizer, optimizers, trust=trust)
-    opponent = make(recipe.discriminator_optimizer, optimizers, trust=trust)
+    optimizer = make(recipe.generator_optimizer, optimizers, schedules, trust=trust)
+    opponent = make(recipe.discriminator_optimizer, optimizers, schedules, trust=trust)
     return Game(
-        task=build_task(recipe, trust),
-        loss=make(recipe.loss, losses, trust=trust),
+        task=build_task(recipe, form, trust),
+        loss=make(recipe.loss, losses, schedules, trust=trust),
         generator=Player(generator, optimizer(generator.parameters())),
         discriminator=Player(discriminator, opponent(discriminator.parameters())),
-        penalties=[e for e in extras if isinstance(e, Penalty)],
+        penalties=[e for e in extras if isinstance(e, Term)],
         constraints=[e for e in extras if isinstance(e, Constraint)],
         augment=make(recipe.augment, augment, schedules, trust=trust) if recipe.augment.strip() else None,
         learning_rate=learning_rate,

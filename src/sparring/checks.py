@@ -9,7 +9,7 @@ from sparring.errors import NotFiniteError
 
 if TYPE_CHECKING:
     from sparring.game import Batch, Game, Moment, Outcome
-    from sparring.penalties import Side
+    from sparring.penalties.base import Side
 
 
 def check_terms(game: Game, side: Side, batch: Batch, outcome: Outcome, moment: Moment) -> None:

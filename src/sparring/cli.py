@@ -117,8 +117,13 @@ def _add_train(commands: Any) -> None:
     fields = parser.add_argument_group("fields of the recipe", "each takes the place of what the recipe says")
     hints = get_type_hints(Recipe)
     for field in dataclasses.fields(Recipe):
-        option = "--" + field.name.replace("_", "-")
-        fields.add_argument(option, dest=field.name, type=hints[field.name], help=field.metadata["help"])
+        option, about = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        if hints[field.name] is bool:
+            fields.add_argument(
+                option, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=about
+            )
+        else:
+            fields.add_argument(option, dest=field.name, type=hints[field.name], help=about)
 
 
 def _add_resume(commands: Any) -> None:
@@ -132,7 +137,8 @@ def _add_resume(commands: Any) -> None:
 def _add_sample(commands: Any) -> None:
     parser = _add(commands, "sample", _sample, "draw samples from a run")
     parser.add_argument("run", type=Path, help="the run directory")
-    parser.add_argument("--count", type=int, default=64, help="how many")
+    parser.add_argument("--count", type=int, help="how many; default: 64, or 8 of each class with --label all")
+    parser.add_argument("--label", help="the class to draw, by name or number; all: one row a class")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples")
     parser.add_argument("--out", type=Path, required=True, help="a .png (grid), a .npy (array), else a folder of PNGs")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
@@ -226,8 +232,14 @@ def _sample(chosen: argparse.Namespace) -> None:
     from sparring.pictures import save_samples
 
     generator = load(chosen.run, checkpoint_name=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
-    save_samples(generator.sample_stored(chosen.count, seed=chosen.seed), chosen.out, generator.form)
-    print(f"{chosen.count} samples of step {generator.step}: {chosen.out}")
+    rows = chosen.label == "all" and "all" not in generator.form.classes
+    count = (8 if rows else 64) if chosen.count is None else chosen.count
+    if rows:
+        samples = generator.sample_rows(count, seed=chosen.seed)
+    else:
+        samples = generator.sample_stored(count, seed=chosen.seed, label=chosen.label)
+    save_samples(samples, chosen.out, generator.form, columns=count if rows else 0)
+    print(f"{len(samples)} samples of step {generator.step}: {chosen.out}")
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:

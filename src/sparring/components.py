@@ -10,14 +10,20 @@ import ast
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from sparring.errors import UserError, did_you_mean, shortened
 
 
-def make(text: str, *homes: ModuleType, trust: bool = False, context: Sequence[object] = ()) -> Any:
+def make(
+    text: str,
+    *homes: ModuleType,
+    trust: bool = False,
+    context: Sequence[object] = (),
+    given: Mapping[str, object] | None = None,
+) -> Any:
     """Build the one component that `text` describes.
 
     Args:
@@ -25,12 +31,14 @@ def make(text: str, *homes: ModuleType, trust: bool = False, context: Sequence[o
         homes: modules whose `__all__` names what may be built: the first the outermost component, all nested ones.
         trust: may dotted names import the user's own code?
         context: leading arguments given by the caller to the outermost component (a network's shapes).
+        given: arguments that the caller gives it by name, such as `classes`, and the text may not; those that are 0
+            are left out where the component does not know them.
 
     Raises:
         UserError: for anything that is not such text; the message names the mend.
     """
     node = _parse(text)
-    return _Maker(text, homes, trust).component(node, context, homes[:1])
+    return _Maker(text, homes, trust).component(node, context, homes[:1], given or {})
 
 
 def make_all(text: str, *homes: ModuleType, trust: bool = False) -> list[Any]:
@@ -40,7 +48,7 @@ def make_all(text: str, *homes: ModuleType, trust: bool = False) -> list[Any]:
     node = _parse(text)
     nodes = node.elts if isinstance(node, ast.Tuple) else [node]
     maker = _Maker(text, homes, trust)
-    return [maker.component(n, (), homes[:1]) for n in nodes]
+    return [maker.component(n, (), homes[:1], {}) for n in nodes]
 
 
 def _parse(text: str) -> ast.expr:
@@ -60,7 +68,9 @@ class _Maker:
     def __init__(self, text: str, homes: Sequence[ModuleType], trust: bool) -> None:
         self.text, self.homes, self.trust = text, homes, trust
 
-    def component(self, node: ast.expr, context: Sequence[object], homes: Sequence[ModuleType]) -> Any:
+    def component(
+        self, node: ast.expr, context: Sequence[object], homes: Sequence[ModuleType], given: Mapping[str, object]
+    ) -> Any:
         if isinstance(node, ast.Call):
             target, arguments, keywords = node.func, node.args, node.keywords
         else:
@@ -77,8 +87,11 @@ class _Maker:
             if str(keyword.arg) in named:
                 raise UserError(f"{name} in {shortened(self.text)!r}: the field {keyword.arg!r} is given twice")
             named[str(keyword.arg)] = self._value(keyword.value)
-        self._check_fields(factory, positional, named, len(context))
-        return factory(*positional, **named)
+        signature = _signature(factory)
+        if signature is not None:
+            given = {key: value for key, value in given.items() if value or key in signature.parameters}
+            self._check_fields(name, signature, positional, named, given, len(context))
+        return factory(*positional, **named, **given)
 
     def _find(self, name: str, homes: Sequence[ModuleType]) -> Callable[..., Any]:
         if "." in name:
@@ -105,7 +118,7 @@ class _Maker:
 
     def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Call):
-            return self.component(node, (), self.homes)
+            return self.component(node, (), self.homes, {})
         if isinstance(node, (ast.Tuple, ast.List)):
             return tuple(self._value(n) for n in node.elts)
         try:
@@ -117,23 +130,36 @@ class _Maker:
             ) from error
 
     def _check_fields(
-        self, factory: Callable[..., Any], positional: Sequence[object], named: dict[str, Any], given: int
+        self,
+        name: str,
+        signature: inspect.Signature,
+        positional: Sequence[object],
+        named: Mapping[str, object],
+        given: Mapping[str, object],
+        leading: int,
     ) -> None:
+        fields = [field for field in list(signature.parameters)[leading:] if field not in given]
+        unknown = [key for key in named if key not in fields]
         try:
-            signature = inspect.signature(factory)
-        except (TypeError, ValueError):
-            return  # builtins tell nothing of their fields
-        try:
-            signature.bind(*positional, **named)
+            if set(unknown) & set(given):
+                raise TypeError("it is not for the text")
+            signature.bind(*positional, **named, **given)
         except TypeError as error:
-            fields = list(signature.parameters)[given:]
-            name = getattr(factory, "__name__", str(factory))
-            unknown = [k for k in named if k not in fields]
-            if unknown:
+            missing = [key for key in given if key not in signature.parameters]
+            if missing:
+                detail = f"it cannot be given {missing[0]}={given[missing[0]]}; use a component that knows {missing[0]}"
+            elif unknown:
                 detail = f"no field {unknown[0]!r}: {did_you_mean(unknown[0], fields) if fields else 'it has none'}"
             else:
                 detail = f"{error}; its fields are: {', '.join(fields) or 'none'}"
-            raise UserError(f"{name} in {shortened(self.text)!r}: {detail}") from error
+            raise UserError(f"{name.rpartition('.')[2]} in {shortened(self.text)!r}: {detail}") from error
+
+
+def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(factory)
+    except (TypeError, ValueError):
+        return None  # builtins tell nothing of their fields
 
 
 def _dotted_name(node: ast.expr) -> str | None:

@@ -14,15 +14,21 @@ from torch import Tensor, nn
 
 from sparring.augment import Augment
 from sparring.checks import check_terms
+from sparring.codes import Code
+from sparring.data.samples import Form
 from sparring.errors import NotFiniteError
 from sparring.losses import Loss
-from sparring.penalties import Constraint, Penalty, Side, differentiable
-from sparring.schedules import Scheduled, value_at
+from sparring.memory import Remembers
+from sparring.networks.critic import Judgement
+from sparring.penalties.base import Constraint, Penalty, Side, Term, WeightPenalty
+from sparring.penalties.slopes import differentiable
+from sparring.schedules import Scheduled, at, value_at
 
 Batch = Mapping[str, Tensor]
 Images = Mapping[str, Tensor]
 Terms = dict[str, Tensor]
-Critic = Callable[[Tensor, "Tensor | None"], Tensor]
+Critic = Callable[[Tensor, "Tensor | None"], "Tensor | Judgement"]
+Context = tuple[tuple[object, ...], dict[str, object]]
 SIDES: tuple[Side, ...] = ("discriminator", "generator")
 NextBatches = Callable[[], Sequence[Batch]]
 
@@ -37,34 +43,64 @@ class Moment:
 
 @dataclass
 class Match:
-    """Real against fake before one critic. Logits are computed on first use, so penalties reuse them."""
+    """Real against fake before one critic. Judgements are made on first use, so penalties reuse them.
+
+    Attributes:
+        critic: (samples, condition) -> logits, or a Judgement where the critic says more.
+        real, fake: what is set against each other.
+        real_condition, fake_condition: what the critic is told beside (a label, a source image), or None.
+        codes, code: what the fakes were made of (InfoGAN): the kinds of codes, and their values [n, widths].
+        pack: how many samples stand side by side as channels of one of `real` and `fake`.
+    """
 
     critic: Critic
     real: Tensor
     fake: Tensor
     real_condition: Tensor | None = None
     fake_condition: Tensor | None = None
+    codes: tuple[Code, ...] = ()
+    code: Tensor | None = None
+    pack: int = 1
+
+    def judge(self, samples: Tensor, condition: Tensor | None) -> Judgement:
+        """What the critic says of samples."""
+        found = self.critic(samples, condition)
+        return found if isinstance(found, Judgement) else Judgement(found)
 
     @cached_property
+    def real_judgement(self) -> Judgement:
+        return self.judge(self.real, self.real_condition)
+
+    @cached_property
+    def fake_judgement(self) -> Judgement:
+        return self.judge(self.fake, self.fake_condition)
+
+    @property
     def real_logits(self) -> Tensor:
-        return self.critic(self.real, self.real_condition)
+        return self.real_judgement.logits
 
-    @cached_property
+    @property
     def fake_logits(self) -> Tensor:
-        return self.critic(self.fake, self.fake_condition)
+        return self.fake_judgement.logits
 
 
 class Task(Protocol):
     """What the generator is given, and what its output is set against. Never touches autograd flags or optimisers."""
 
-    def generator_context(self, shape: Sequence[int]) -> tuple[object, ...]:
-        """The leading arguments that a generator for samples of this shape is built with."""
+    def for_data(self, form: Form) -> Task:
+        """The same task for data of this form; what follows asks that one."""
 
-    def discriminator_context(self, shape: Sequence[int]) -> tuple[object, ...]:
-        """The leading arguments that a discriminator for samples of this shape is built with."""
+    def generator_context(self) -> Context:
+        """The leading and the named arguments that a generator is built with."""
+
+    def discriminator_context(self) -> Context:
+        """The leading and the named arguments that a discriminator is built with."""
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
         """The random inputs of `count` samples (such as latents), on the CPU."""
+
+    def gallery(self, generator: torch.Generator) -> tuple[Batch, int]:
+        """The inputs of the run's pictures, row by row, on the CPU, and the number of columns."""
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         """Run the generator on a batch that holds what `draw` gave."""
@@ -114,6 +150,12 @@ class Turn:
     def loss(self) -> float:
         return sum(self.terms.values())
 
+    def logits(self) -> tuple[Tensor, Tensor]:
+        """The logits of all real and all generated samples, flat and detached."""
+        matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
+        real = torch.cat([match.real_logits.detach().flatten() for match in matches])
+        return real, torch.cat([match.fake_logits.detach().flatten() for match in matches])
+
 
 OutcomeOf = Callable[[Batch, Moment], Outcome]
 
@@ -132,12 +174,18 @@ class Game:
     loss: Loss
     generator: Player
     discriminator: Player
-    penalties: Sequence[Penalty] = ()
+    penalties: Sequence[Term] = ()
     constraints: Sequence[Constraint] = ()
     augment: Augment | None = None
     learning_rate: Scheduled = 1.0
     clip_gradients: float = 0.0
     autocast: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
+
+    @property
+    def remembering(self) -> dict[str, Remembers]:
+        """The components with a memory, by names that stay the same for a recipe."""
+        parts: list[object] = [self.augment, *self.penalties]
+        return {f"{i}-{type(part).__name__}": part for i, part in enumerate(parts) if isinstance(part, Remembers)}
 
     def player(self, side: Side) -> Player:
         return self.generator if side == "generator" else self.discriminator
@@ -148,14 +196,14 @@ class Game:
             if made is None:
                 with torch.no_grad():
                     made = self.task.generate(self.generator.network, batch)
-            matches = self._matches(batch, made, moment, "discriminator")
+            matches = self.matches(batch, made, moment, "discriminator")
             return Outcome(self._discriminator_terms(matches, moment), made, matches)
 
     def generator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
         """What the generator minimises on one batch."""
         with self._precision(moment, "generator"):
             made = self.task.generate(self.generator.network, batch) if made is None else made
-            matches = self._matches(batch, made, moment, "generator")
+            matches = self.matches(batch, made, moment, "generator")
             return Outcome(self._generator_terms(batch, made, matches, moment), made, matches)
 
     def take_turn(
@@ -186,7 +234,7 @@ class Game:
             for batch in batches:
                 with self._precision(moment, *outcomes):
                     made = self.task.generate(self.generator.network, batch)
-                    matches = self._matches(batch, made, moment, *outcomes)
+                    matches = self.matches(batch, made, moment, *outcomes)
                     terms = self._generator_terms(batch, made, matches, moment)
                     outcomes["generator"].append(Outcome(terms, made, matches))
                     terms = self._discriminator_terms(matches, moment)
@@ -205,32 +253,31 @@ class Game:
             if constraint.side == side:
                 constraint.project(player.network)
 
-    def _matches(self, batch: Batch, made: Images, moment: Moment, *sides: Side) -> dict[str, Match]:
+    def matches(self, batch: Batch, made: Images, moment: Moment, *sides: Side) -> dict[str, Match]:
+        """The task's matches as this game plays them, ready for the penalties of these sides."""
         matches = self.task.matches(self.discriminator.network, batch, made)
         for match in matches.values():
-            match.critic = self._prepared(match.critic, moment)
-            if self._due(moment, *sides):
+            match.critic = self._prepared(match, moment)
+            if self._differentiates(moment, *sides):
                 match.real, match.fake = differentiable(match.real), differentiable(match.fake)
         return matches
 
     def _discriminator_terms(self, matches: Mapping[str, Match], moment: Moment) -> Terms:
-        terms: Terms = {}
+        loss, terms = at(self.loss, moment.progress), {}
         for name, match in matches.items():
-            terms[name] = self.loss.discriminator(match.real_logits, match.fake_logits).mean()
-            terms |= self._penalise("discriminator", name, match, moment)
-        return terms
+            terms[name] = loss.discriminator(match.real_logits, match.fake_logits).mean()
+        return terms | self._penalise("discriminator", matches, moment)
 
     def _generator_terms(self, batch: Batch, made: Images, matches: Mapping[str, Match], moment: Moment) -> Terms:
-        terms = dict(self.task.extra_terms(batch, made))
+        loss, terms = at(self.loss, moment.progress), dict(self.task.extra_terms(batch, made))
         for name, match in matches.items():
-            real = match.real_logits if self.loss.relative else None
-            terms[name] = self.loss.generator(real, match.fake_logits).mean()
-            terms |= self._penalise("generator", name, match, moment)
-        return terms
+            real = match.real_logits if loss.relative else None
+            terms[name] = loss.generator(real, match.fake_logits).mean()
+        return terms | self._penalise("generator", matches, moment)
 
     def _precision(self, moment: Moment, *sides: Side) -> AbstractContextManager[Any]:
         """What is differentiated twice stays in fp32."""
-        return nullcontext() if self._due(moment, *sides) else self.autocast()
+        return nullcontext() if self._differentiates(moment, *sides) else self.autocast()
 
     @contextmanager
     def _on_turn(self, *sides: Side) -> Iterator[None]:
@@ -265,29 +312,57 @@ class Game:
         if self.clip_gradients:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_gradients, norm)
         terms = {k: sum(o.terms[k].item() for o in outcomes) / len(outcomes) for k in outcomes[0].terms}
-        return Turn(terms, norm.item(), outcomes)
+        turn = Turn(terms, norm.item(), outcomes)
+        if side == "discriminator":
+            for component in self.remembering.values():
+                component.observe(*turn.logits(), self.loss)
+        return turn
 
-    def _prepared(self, critic: Critic, moment: Moment) -> Critic:
-        """The critic behind the augmentation; its logits in fp32 (or better) whatever the network computes in."""
+    def _prepared(self, match: Match, moment: Moment) -> Critic:
+        """The match's critic behind the augmentation; what it says in fp32 (or better) whatever it computes in."""
+        critic, pack = match.critic, match.pack
 
-        def prepared(images: Tensor, condition: Tensor | None) -> Tensor:
+        def prepared(images: Tensor, condition: Tensor | None) -> Judgement:
             if self.augment is not None:
-                images = self.augment(images, moment.progress)
-            logits = critic(images, condition)
-            return logits.to(torch.promote_types(logits.dtype, torch.float32))
+                images = packed(self.augment(unpacked(images, pack), moment.progress), pack)
+            found = critic(images, condition)
+            return (found if isinstance(found, Judgement) else Judgement(found)).float()
 
         return prepared
 
-    def _due(self, moment: Moment, *sides: Side) -> list[Penalty]:
-        return [p for p in self.penalties if p.side in sides and moment.step % p.every == 0]
+    def _due(self, moment: Moment, *sides: Side) -> list[Term]:
+        return [p for p in self.penalties if set(p.sides) & set(sides) and moment.step % p.every == 0]
 
-    def _penalise(self, side: Side, name: str, match: Match, moment: Moment) -> Terms:
+    def _differentiates(self, moment: Moment, *sides: Side) -> bool:
+        """Is the critic's gradient itself a term of these sides now?"""
+        return any(isinstance(p, Penalty) and p.differentiates for p in self._due(moment, *sides))
+
+    def _penalise(self, side: Side, matches: Mapping[str, Match], moment: Moment) -> Terms:
         terms: Terms = {}
         for penalty in self._due(moment, side):
-            key = f"{name}/{type(penalty).__name__}"
-            value = value_at(penalty.weight, moment.progress) * penalty.every * penalty(match).mean()
-            terms[key] = terms[key] + value if key in terms else value
+            weight = value_at(penalty.weight, moment.progress) * penalty.every
+            if isinstance(penalty, WeightPenalty):
+                values = {type(penalty).__name__: penalty(self.player(side).network)}
+            else:
+                assert isinstance(penalty, Penalty)
+                values = {f"{n}/{type(penalty).__name__}": penalty(m, side).mean() for n, m in matches.items()}
+            for key, value in values.items():
+                terms[key] = terms[key] + weight * value if key in terms else weight * value
         return terms
+
+
+def packed(samples: Tensor, pack: int) -> Tensor:
+    """[n, C, ...] -> [n // pack, pack * C, ...]: consecutive samples side by side as channels; a rest is left out."""
+    if pack == 1:
+        return samples
+    whole = len(samples) // pack * pack
+    groups: Tensor = samples[:whole].unflatten(0, (-1, pack))
+    return groups.flatten(1, 2)
+
+
+def unpacked(samples: Tensor, pack: int) -> Tensor:
+    """The inverse of `packed`."""
+    return samples if pack == 1 else samples.unflatten(1, (pack, -1)).flatten(0, 1)
 
 
 @contextmanager

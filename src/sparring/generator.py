@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from sparring import checkpoint
@@ -11,11 +12,11 @@ from sparring.build import build_generator, build_task
 from sparring.checkpoint import restore_network, under
 from sparring.data.samples import Form
 from sparring.device import find_device
-from sparring.errors import check_number
+from sparring.errors import UserError, check_number, did_you_mean
 from sparring.game import Task
 from sparring.recipe import Recipe
 from sparring.run import Run
-from sparring.sampling import draw_samples
+from sparring.sampling import CHUNK, draw_made
 from sparring.state import find_checkpoint
 
 
@@ -32,18 +33,71 @@ class TrainedGenerator:
     def __init__(self, network: nn.Module, task: Task, recipe: Recipe, form: Form, step: int) -> None:
         self.network, self.task, self.recipe, self.form, self.step = network, task, recipe, form, step
 
-    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, label: int | str | None = None) -> Tensor:
         """Draw n samples on the CPU: float32 images [n, C, H, W] in [-1, 1], or points [n, D] in the data's units.
 
-        The same seed gives the same samples; a larger n goes on with more of them.
+        The same seed gives the same samples; a larger n goes on with more of them. `label` asks for one class, by its
+        name or number; without it classes are as frequent as in the data.
+
+        Raises:
+            UserError: no such class, or the run has none.
         """
         check_number("sample", "count", n, low=1, whole=True)
-        return self.form.to_units(draw_samples(self.task, self.network, n, seed))
+        labels = None if label is None else torch.full((n,), self.class_of(label))
+        return self.form.to_units(draw_made(self.task, self.network, n, seed, labels)["fake"])
 
-    def sample_stored(self, n: int, *, seed: int = 0) -> Tensor:
+    def sample_stored(self, n: int, *, seed: int = 0, label: int | str | None = None) -> Tensor:
         """The same samples as the data stores them: uint8 images, or points."""
-        samples = self.sample(n, seed=seed)
+        return self.stored(self.sample(n, seed=seed, label=label))
+
+    def sample_labelled(self, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Stored samples, and the classes [n] that they were made for, or None where the run has no classes."""
+        made = draw_made(self.task, self.network, n, seed)
+        return self.stored(self.form.to_units(made["fake"])), made.get("fake_label")
+
+    def sample_rows(self, columns: int, *, seed: int = 0) -> Tensor:
+        """Stored samples [classes * columns, ...], one row a class, all rows of the same latents."""
+        check_number("sample", "count", columns, low=1, whole=True)
+        latents, classes = self.task.draw(columns, torch.Generator().manual_seed(seed)), len(self.classes)
+        inputs = {name: tensor.repeat(classes, *[1] * (tensor.dim() - 1)) for name, tensor in latents.items()}
+        inputs["fake_label"] = torch.arange(classes).repeat_interleave(columns)
+        device = next(self.network.parameters()).device
+        parts = []
+        with torch.no_grad():
+            for start in range(0, classes * columns, CHUNK):
+                batch = {name: tensor[start : start + CHUNK].to(device) for name, tensor in inputs.items()}
+                parts.append(self.task.generate(self.network, batch)["fake"].cpu())
+        return self.stored(self.form.to_units(torch.cat(parts)))
+
+    def stored(self, samples: Tensor) -> Tensor:
+        """Samples in the data's units as the data stores them."""
         return samples if self.form.is_points else self.form.to_stored(samples)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that it can be asked for.
+
+        Raises:
+            UserError: it was trained without classes.
+        """
+        if "fake_label" not in self.task.draw(1):
+            raise UserError(
+                "the run was trained without classes; train with --task 'Generate(latent=Normal(64), classes=True)'"
+            )
+        return self.form.classes
+
+    def class_of(self, label: int | str) -> int:
+        """The number of a class, by its name or number; a name that is a number counts as a name.
+
+        Raises:
+            UserError: there is no such class, or there are no classes.
+        """
+        names, text = self.classes, str(label)
+        if text in names:
+            return names.index(text)
+        if text.isdigit() and int(text) < len(names):
+            return int(text)
+        raise UserError(f"label {text!r}: {did_you_mean(text, names)}; or a number from 0 to {len(names) - 1}")
 
 
 def load(
@@ -75,4 +129,4 @@ def load(
     average = {} if raw else under("average", tensors)
     restore_network(network, average or under("generator", tensors), "generator")
     network.requires_grad_(False).eval().to(find_device(device))
-    return TrainedGenerator(network, build_task(recipe, trust), recipe, form, manifest.step)
+    return TrainedGenerator(network, build_task(recipe, form, trust), recipe, form, manifest.step)

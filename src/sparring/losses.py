@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.errors import check_number
+from sparring.errors import UserError, check_number
+from sparring.schedules import Linear, Scheduled, at, check_scheduled
 
 __all__ = [
     "Hinge",
@@ -23,6 +24,7 @@ __all__ = [
     "NonSaturating",
     "RelativisticAverage",
     "RelativisticPairing",
+    "TopK",
     "Wasserstein",
 ]
 
@@ -30,8 +32,9 @@ __all__ = [
 class Loss(Protocol):
     """What both players minimise."""
 
-    relative: ClassVar[bool]
-    """Does the generator's side compare with the real logits?"""
+    @property
+    def relative(self) -> bool:
+        """Does the generator's side compare with the real logits?"""
 
     @property
     def undecided(self) -> float | None:
@@ -46,6 +49,7 @@ class Loss(Protocol):
 
 def equilibrium(loss: Loss) -> tuple[float, float]:
     """(discriminator's, generator's) loss when the critic cannot tell real from fake: the line to compare with."""
+    loss = at(loss, 0.0)
     logit = torch.full((2,), loss.undecided or 0.0)
     return loss.discriminator(logit, logit).mean().item(), loss.generator(logit, logit).mean().item()
 
@@ -182,6 +186,42 @@ class RelativisticAverage:
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         real = _needed(real)
         return F.softplus(real - _batch_mean(fake)) + F.softplus(-(fake - _batch_mean(real)))
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Another loss, with which the generator learns only of the share of its samples that the critic likes most.
+
+    The value of the others is 0, and that of the best is scaled so that the mean over the batch is the mean over the
+    best. A sample of a patch critic is liked by the mean of its logits. Micro-batches choose each for themselves.
+    Source: Sinha et al. 2020, equation 3; they let the share fall from 1 to between 0.5 and 0.75.
+    """
+
+    loss: Loss = NonSaturating()
+    share: Scheduled = Linear(start=1.0, end=0.5)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.loss, TopK) or not callable(getattr(self.loss, "generator", None)):
+            raise UserError(f"TopK: loss={self.loss!r} is not a loss; write TopK(loss=Hinge())")
+        check_scheduled("TopK", "share", self.share, low=0.01, high=1)
+
+    @property
+    def relative(self) -> bool:
+        return self.loss.relative
+
+    @property
+    def undecided(self) -> float | None:
+        return self.loss.undecided
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return self.loss.discriminator(real, fake)
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        assert not callable(self.share), "schedules.at tells the share that holds now"
+        liked = fake.detach().reshape(len(fake), -1).mean(1)
+        kept = max(1, round(self.share * len(fake)))
+        chosen = torch.zeros_like(liked).index_fill(0, liked.topk(kept).indices, len(fake) / kept)
+        return self.loss.generator(real, fake) * chosen.view(-1, *[1] * (fake.dim() - 1))
 
 
 def _batch_mean(logits: Tensor) -> Tensor:

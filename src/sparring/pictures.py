@@ -50,9 +50,9 @@ def scatter(points: Tensor, form: Form, reference: Tensor | None = None, side: i
     return image
 
 
-def picture(samples: Tensor, form: Form, reference: Tensor | None = None) -> Image.Image:
-    """A picture of stored samples (uint8 images or points); `reference` is drawn behind points."""
-    return scatter(samples, form, reference) if form.is_points else grid(samples)
+def picture(samples: Tensor, form: Form, reference: Tensor | None = None, columns: int = 0) -> Image.Image:
+    """A picture of stored samples: uint8 images in `columns` (0: a square), or points before `reference`."""
+    return scatter(samples, form, reference) if form.is_points else grid(samples, columns)
 
 
 def save_image(image: Image.Image, path: Path, mend: str = "choose another --out") -> None:
@@ -62,10 +62,10 @@ def save_image(image: Image.Image, path: Path, mend: str = "choose another --out
         image.save(path, format="PNG")
 
 
-def save_samples(samples: Tensor, path: Path, form: Form) -> None:
+def save_samples(samples: Tensor, path: Path, form: Form, columns: int = 0) -> None:
     """Write samples (uint8 images or points) as a picture (`.png`), an array (`.npy`), else a folder of PNG files."""
     if path.suffix == ".png":
-        save_image(picture(samples, form), path)
+        save_image(picture(samples, form, columns=columns), path)
     elif path.suffix == ".npy":
         with writing(path, "choose another --out"):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,14 +24,11 @@ def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
         row |= {f"term/{side}/{n}": value for n, value in turn.terms.items() if n not in matches}
         row[f"gradient/{side}"] = turn.gradient_norm
         row[f"learning_rate/{side}"] = game.player(side).optimizer.param_groups[0]["lr"]
-    logits = [
-        (match.real_logits.detach().flatten(), match.fake_logits.detach().flatten())
-        for outcome in turns["discriminator"].outcomes
-        for match in outcome.matches.values()
-    ]
-    real, fake = (torch.cat(side) for side in zip(*logits))
+    real, fake = turns["discriminator"].logits()
     row |= {"logit/real": real.mean().item(), "logit/fake": fake.mean().item()}
     row["accuracy"] = accuracy(game.loss, real, fake)
+    for component in game.remembering.values():
+        row |= component.readings()
     return row
 
 

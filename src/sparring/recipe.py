@@ -43,7 +43,8 @@ class Recipe:
     discriminator: str = _field("DCGANDiscriminator()", "the discriminator network")
     loss: str = _field("NonSaturating()", "the adversarial loss")
     penalties: str = _field("", 'penalties and constraints, separated by commas: "R1(weight=5, every=16)"')
-    augment: str = _field("", 'what the discriminator sees samples through: "InstanceNoise()"; empty: nothing')
+    augment: str = _field("auto", 'what D sees samples through, "ADA()"; auto: that, if images are few; empty: nothing')
+    mirror: bool = _field(False, "mirror half of the images, at random: for data where left and right mean nothing")
     turns: str = _field("Alternating()", "the order of the players' turns")
     generator_optimizer: str = _field("Adam()", "the generator's optimiser")
     discriminator_optimizer: str = _field("Adam()", "the discriminator's optimiser")
@@ -79,6 +80,9 @@ class Recipe:
                     value.encode()
                 except UnicodeEncodeError:
                     raise UserError(f"recipe: {f.name}={value!r} is not text that can be written") from None
+            elif hints[f.name] is bool:
+                if not isinstance(value, bool):
+                    raise UserError(f"recipe: {f.name}={value!r} must be true or false")
             else:
                 whole = hints[f.name] is int
                 check_number("recipe", f.name, value, whole=whole, **f.metadata["limits"])

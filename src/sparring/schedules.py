@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TypeAlias, TypeVar
 
 from sparring.errors import check_number
 
@@ -31,11 +31,23 @@ def value_at(scheduled: Scheduled, progress: float) -> float:
     return scheduled(progress) if isinstance(scheduled, Schedule) else scheduled
 
 
-def check_scheduled(owner: str, name: str, scheduled: object, *, low: float) -> None:
-    """Raise UserError unless a number or schedule stays at or above `low` (schedules here are monotone)."""
+Component = TypeVar("Component")
+
+
+def at(component: Component, progress: float) -> Component:
+    """A component with the numbers that hold at `progress` in the place of the schedules among its fields."""
+    if not is_dataclass(component):
+        return component
+    values = {f.name: getattr(component, f.name) for f in fields(component) if f.init}
+    changes = {name: value(progress) for name, value in values.items() if isinstance(value, Schedule)}
+    return replace(component, **changes) if changes else component  # type: ignore[type-var]
+
+
+def check_scheduled(owner: str, name: str, scheduled: object, *, low: float, high: float = math.inf) -> None:
+    """Raise UserError unless a number or schedule stays within [low, high] (schedules here are monotone)."""
     ends = [scheduled(0.0), scheduled(1.0)] if isinstance(scheduled, Schedule) else [scheduled]
     for end in ends:
-        check_number(owner, name, end, low=low)
+        check_number(owner, name, end, low=low, high=high)
 
 
 @dataclass(frozen=True)

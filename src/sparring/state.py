@@ -51,6 +51,7 @@ class State:
             "generator_optimizer": optimizer_tensors(self.game.generator.optimizer),
             "discriminator_optimizer": optimizer_tensors(self.game.discriminator.optimizer),
         }
+        parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def check(self) -> None:
@@ -69,6 +70,14 @@ class State:
         restore_optimizer(
             self.game.discriminator.optimizer, under("discriminator_optimizer", tensors), "discriminator_optimizer"
         )
+        for name, component in self.game.remembering.items():
+            saved = under(f"memory/{name}", tensors)
+            if saved.keys() != component.memory.keys():
+                raise UserError(
+                    f"the checkpoint does not fit the recipe: it holds no memory of {name.partition('-')[2]}; put back "
+                    "the recipe.toml that the run began with"
+                )
+            component.memory.update(saved)
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
 
     def save(self, run: Run, score: float | None, keep: int, score_name: str = "sliced_wasserstein") -> None:

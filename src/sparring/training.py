@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from sparring import checkpoint
+from sparring.augment import chosen_augment
 from sparring.build import build_ema, build_game, build_turns
 from sparring.data import Data, Sampler, load_data
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
 from sparring.game import Batch, Game, Moment, Turn, kept_buffers
 from sparring.losses import equilibrium
-from sparring.penalties import Side
+from sparring.penalties.base import Penalty, Side
 from sparring.pictures import picture, save_image
 from sparring.progress import Progress
 from sparring.readings import read_turns
 from sparring.recipe import DEFAULT, Recipe, load_recipe
 from sparring.run import Run
-from sparring.sampling import draw_samples
+from sparring.sampling import draw_gallery, draw_samples
 from sparring.seeds import derive_seed
 from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
@@ -35,7 +36,7 @@ from sparring.summary import write_summary
 if TYPE_CHECKING:
     from sparring.scoring import Scorer
 
-PICTURE_SAMPLES = {"images": 64, "points": 2000}
+POINTS_SHOWN = 2000
 
 
 class Interrupted(Exception):
@@ -62,8 +63,9 @@ def train(
     chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
     device = find_device(chosen.device)
     prepare(device)
-    chosen = chosen.replace(precision=find_precision(chosen.precision, device))
     data = load_data(chosen.data, chosen.size, chosen.held_out)
+    found = {"precision": find_precision(chosen.precision, device), "augment": find_augment(chosen.augment, data)}
+    chosen = chosen.replace(**found)
     state = start_state(chosen, data, device, trust)
     scorer = make_scorer(chosen, data, trust)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
@@ -117,27 +119,43 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
     return run.path
 
 
+def find_augment(text: str, data: Data) -> str:
+    """The augmentation, where `auto` leaves the choice to the data."""
+    return chosen_augment(data.form.shape, len(data)) if text.strip() == "auto" else text
+
+
 def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -> State:
     """Networks with their random start, before the first step."""
+    if recipe.mirror and data.form.is_points:
+        raise UserError("mirror is for images; leave it out for points")
     game = build_game(recipe, data.form, device, trust)
-    check_fit(game, data, device)
+    check_fit(game, data, device, recipe.batch_size // recipe.micro_batches)
     build_turns(recipe, trust)  # a mistake in it is told before there is a run directory
     ema = build_ema(recipe, trust)
     return State(game, ema.start(game.generator.network) if ema else None)
 
 
-def check_fit(game: Game, data: Data, device: torch.device) -> None:
-    """Raise UserError unless the generator makes samples of the data's shape and the discriminator takes them."""
-    batch = {name: t.to(device) for name, t in {**data.batch(torch.arange(2) % len(data)), **game.task.draw(2)}.items()}
+def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
+    """Raise UserError unless players, data, augmentation and penalties fit together, on a batch of `count` samples."""
+    drawn = {**data.batch(torch.arange(count) % len(data)), **game.task.draw(count)}
+    batch = {name: tensor.to(device) for name, tensor in drawn.items()}
     with torch.no_grad(), kept_buffers(game.generator.network, game.discriminator.network):
         made = game.task.generate(game.generator.network, batch)
-        for match in game.task.matches(game.discriminator.network, batch, made).values():
+        for match in game.matches(batch, made, Moment()).values():
             if match.fake.shape != match.real.shape:
                 raise UserError(
                     f"the generator makes samples of shape {list(match.fake.shape[1:])}, the data's is "
                     f"{list(match.real.shape[1:])}; choose a generator that fits"
                 )
-            match.critic(match.real, match.real_condition)  # the discriminator must take them
+            if count % match.pack:
+                raise UserError(
+                    f"batches of {count} samples cannot be cut into packs of {match.pack}; choose a batch_size that "
+                    f"can, such as {count // match.pack * match.pack or match.pack}"
+                )
+            match.real_judgement  # noqa: B018  the discriminator must take them
+            for penalty in game.penalties:
+                if isinstance(penalty, Penalty) and not penalty.differentiates:
+                    penalty(match, penalty.sides[0])
 
 
 def _go_on(run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, trust: bool) -> None:
@@ -269,6 +287,9 @@ class Stepper:
         batch = {**self.data.batch(self.sampler.take(self.state.position, count)), **self.state.game.task.draw(count)}
         self.state.position += count
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        if self.recipe.mirror:
+            turned = torch.rand(count) < 0.5
+            batch["real"] = torch.where(turned.view(-1, 1, 1, 1).to(self.device), batch["real"].flip(-1), batch["real"])
         part = count // self.recipe.micro_batches
         return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]
 
@@ -297,11 +318,14 @@ def share_spent(recipe: Recipe, step: int, seconds: float) -> float:
 
 
 def take_picture(run: Run, data: Data, state: State) -> None:
-    """Add the picture of the fixed latents to the run."""
-    count = PICTURE_SAMPLES["points" if data.form.is_points else "images"]
-    samples = data.form.to_stored(draw_samples(state.game.task, state.sampling_network, count, seed=0))
+    """Add the picture of the fixed latents to the run: for classes or codes, a row each."""
+    task, network, columns = state.game.task, state.sampling_network, 0
+    if data.form.is_points:
+        made = draw_samples(task, network, POINTS_SHOWN, seed=0)
+    else:
+        made, columns = draw_gallery(task, network, seed=0)
     path = run.samples / f"step-{state.step:09d}.png"
-    save_image(picture(samples, data.form, data.samples), path, run.mend)
+    save_image(picture(data.form.to_stored(made), data.form, data.samples, columns), path, run.mend)
 
 
 def new_folder(name: str) -> Path:

@@ -15,7 +15,7 @@ from sparring.errors import UserError, check_number
 
 if TYPE_CHECKING:
     from sparring.game import Batch, Game, Moment, NextBatches, Outcome, Turn
-    from sparring.penalties import Side
+    from sparring.penalties.base import Side
 
 __all__ = ["Alternating", "Simultaneous", "Unrolled"]
 

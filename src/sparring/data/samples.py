@@ -31,6 +31,7 @@ class Form:
     """What a sample looks like, and how it becomes a network's input and back; a run keeps it beside its weights.
 
     Images are uint8 [C, H, W] and become [-1, 1]. Points [D] become (x - centre) / scale; `low` and `high` frame them.
+    `counts` tells how many samples each of the `classes` has.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class Form:
     scale: float = 1.0
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
 
     @property
     def is_points(self) -> bool:
@@ -111,11 +113,17 @@ class Data:
         return batch
 
 
+def class_counts(labels: Tensor | None, classes: tuple[str, ...]) -> tuple[int, ...]:
+    """How many samples each class has; nothing where there are no labels."""
+    return () if labels is None else tuple(torch.bincount(labels, minlength=len(classes)).tolist())
+
+
 def image_data(
     name: str, images: Tensor, labels: Tensor | None = None, classes: tuple[str, ...] = (), notes: tuple[str, ...] = ()
 ) -> Data:
     """Images, uint8 [N, C, H, W]."""
-    return Data(name, images, Form(tuple(images.shape[1:]), classes), labels, notes)
+    form = Form(tuple(images.shape[1:]), classes, counts=class_counts(labels, classes))
+    return Data(name, images, form, labels, notes)
 
 
 def point_data(
@@ -131,4 +139,5 @@ def point_data(
     scale = (points.double() - centre).square().mean().sqrt().item() or 1.0
     frame = [tuple(edge.tolist()) for edge in (points.amin(0), points.amax(0))]
     form = Form(tuple(points.shape[1:]), classes, tuple(centre.tolist()), scale, *frame)
+    form = replace(form, counts=class_counts(labels, classes))
     return Data(name, points, form, labels, mixture=mixture)

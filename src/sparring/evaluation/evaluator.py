@@ -223,8 +223,9 @@ def recipe_reference(recipe: Recipe, data: Data, options: Options, name: str) ->
         UserError: as `make_reference`, and if a metric that was named cannot be computed of such runs.
     """
     reference = make_reference(data, load_held_out(recipe.data, recipe.size, recipe.held_out), options)
-    generator = TrainedGenerator(nn.Identity(), build_task(recipe, options.trust), recipe, data.form, 0)
-    check_measures(Subject(reference, data.samples[:0], None, generator, _no_game), name, options)
+    generator = TrainedGenerator(nn.Identity(), build_task(recipe, data.form, options.trust), recipe, data.form, 0)
+    labels = None if "fake_label" not in generator.task.draw(1) else torch.zeros(0, dtype=torch.int64)
+    check_measures(Subject(reference, data.samples[:0], labels, generator, _no_game), name, options)
     return reference
 
 
@@ -251,8 +252,8 @@ def score_generator(
         ema: are the generator's weights an average?
     """
     start = time.perf_counter()
-    samples = generator.sample_stored(min(options.count, len(reference.data)), seed=options.seed)
-    subject = Subject(reference, samples, None, generator, game, options.seed)
+    samples, labels = generator.sample_labelled(min(options.count, len(reference.data)), seed=options.seed)
+    subject = Subject(reference, samples, labels, generator, game, options.seed)
     scores = measure(subject, name, options)
     protocol = replace(scores.protocol, ema=ema)
     return replace(scores, step=generator.step, protocol=protocol, cost=time.perf_counter() - start), subject

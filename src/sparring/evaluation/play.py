@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from sparring.evaluation.subject import Subject, Value
 from sparring.game import Batch
 from sparring.latents import Uniform
 from sparring.metrics import Estimate
+from sparring.penalties.base import by_sample
 from sparring.seeds import derive_seed
 
 JUDGED = 2048
@@ -52,7 +53,8 @@ def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
     game.discriminator.network.eval()
     game.generator.network.eval()
     count = min(JUDGED, len(reference.train), len(reference.held_out))
-    real, fake = [], []
+    real: dict[str, list[Tensor]] = {"train": [], "held out": []}
+    fake = []
     for name, data in (("train", reference.train), ("held out", reference.held_out)):
         rng = torch.Generator().manual_seed(derive_seed(subject.seed, "critic gap", name))
         for chosen in torch.randperm(len(data), generator=rng)[:count].split(BATCH):
@@ -60,16 +62,15 @@ def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
             with torch.no_grad():
                 made = game.task.generate(game.generator.network, batch)
                 matches = game.task.matches(game.discriminator.network, batch, made).values()
-                real.append(torch.stack([_by_sample(match.real_logits) for match in matches]).mean(0))
-                fake.append(torch.stack([_by_sample(match.fake_logits) for match in matches]).mean(0))
-    logits = torch.cat(real)
-    found = metrics.critic_gap(logits[:count], logits[count:], torch.cat(fake))
+                real[name].append(_mean_verdict([match.real_logits for match in matches]))
+                fake.append(_mean_verdict([match.fake_logits for match in matches]))
+    found = metrics.critic_gap(torch.cat(real["train"]), torch.cat(real["held out"]), torch.cat(fake))
     return {"overfitting": found.overfitting, "train_above_held_out": Estimate(found.ranking, found.error)}
 
 
-def _by_sample(logits: Tensor) -> Tensor:
-    """Logits of any shape [n, ...] -> [n]: of a patch critic, the mean over patches."""
-    return logits.float().cpu().flatten(1).mean(1) if logits.dim() > 1 else logits.float().cpu()
+def _mean_verdict(logits: Sequence[Tensor]) -> Tensor:
+    """Logits of the same samples before several critics -> [n]."""
+    return torch.stack([by_sample(one).float().cpu() for one in logits]).mean(0)
 
 
 def measure_duality_gap(subject: Subject) -> Mapping[str, Value]:

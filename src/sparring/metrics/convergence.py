@@ -13,7 +13,7 @@ from torch import Tensor
 from sparring.errors import NotFiniteError
 from sparring.game import Batch, Game, Moment
 from sparring.metrics.distribution import Estimate
-from sparring.penalties import Side
+from sparring.penalties.base import Side
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ class Judgement:
     classes: Tensor | None = None
     codes: Tensor | None = None
 
+    def float(self) -> Judgement:
+        """The same in fp32, or in fp64 where it was."""
+        parts = (self.logits, self.features, self.classes, self.codes)
+        return Judgement(*(p if p is None else p.to(torch.promote_types(p.dtype, torch.float32)) for p in parts))  # type: ignore[arg-type]
+
 
 class Critic(nn.Module):
     """Features of a sample -> one logit, with up to three more heads on the same features.
@@ -96,5 +101,5 @@ def with_label(samples: Tensor, label: Tensor | None, classes: int) -> Tensor:
     if label is None:
         raise UserError("a network with classes needs a label for each sample")
     hot = F.one_hot(label, classes).to(samples.dtype)
-    maps = hot[(..., *[None] * (samples.dim() - 2))].expand(-1, -1, *samples.shape[2:])
+    maps = hot.view(*hot.shape, *[1] * (samples.dim() - 2)).expand(-1, -1, *samples.shape[2:])
     return torch.cat([samples, maps], 1)

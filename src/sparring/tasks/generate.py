@@ -1,45 +1,147 @@
-"""From noise to samples: the task of the first GAN."""
+"""From noise to samples: the task of the first GAN, with classes and codes where the data and the user have them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sparring.errors import UserError
-from sparring.game import Batch, Images, Match, Terms
+from sparring.codes import Categorical, Code
+from sparring.data.samples import Form
+from sparring.errors import UserError, check_number
+from sparring.game import Batch, Context, Images, Match, Terms, packed
 from sparring.latents import Latent, Normal
+from sparring.networks.critic import Critic
+
+ROWS, COLUMNS = 10, 8
 
 
 @dataclass(frozen=True)
 class Generate:
     """The generator turns latent vectors into samples like the data's. Source: Goodfellow et al. 2014.
 
-    Batches hold `real` [n, C, H, W] in [-1, 1] (or points [n, D]) and `latent` [n, latent.size].
+    Batches hold `real` [n, C, H, W] in [-1, 1] (or points [n, D]) and `latent` [n, latent.size]; with classes also
+    `label` [n] of the reals and `fake_label` [n], the classes that fakes are made for, as frequent as the data's; with
+    codes also `code` [n, widths of the codes].
+
+    Args:
+        latent: the distribution of the generator's input.
+        classes: give both players the labels (Mirza and Osindero 2014); how they use them is the networks' `condition`.
+        codes: what InfoGAN's generator shall show, such as `(Categorical(10), Continuous(2))`; it wants the penalty
+            MutualInformation.
+        pack: how many samples the discriminator judges at once, side by side as channels, so that it sees how alike
+            they are (Lin et al. 2018, PacGAN).
     """
 
     latent: Latent = Normal(100)
+    classes: bool = False
+    codes: tuple[Code, ...] = ()
+    pack: int = 1
+    form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not callable(self.latent) or not isinstance(getattr(self.latent, "size", None), int):
             raise UserError(f"Generate: latent={self.latent!r}; write Normal(100) or Uniform(100)")
+        if not isinstance(self.classes, bool):
+            raise UserError(f"Generate: classes={self.classes!r} must be True or False")
+        codes = self.codes if isinstance(self.codes, tuple) else (self.codes,)
+        if not all(callable(code) and isinstance(getattr(code, "width", None), int) for code in codes):
+            raise UserError(f"Generate: codes={self.codes!r}; write (Categorical(10), Continuous(2))")
+        object.__setattr__(self, "codes", codes)
+        check_number("Generate", "pack", self.pack, low=1, whole=True)
+        if self.pack > 1 and (self.classes or codes):
+            raise UserError("Generate: pack goes with neither classes nor codes: a pack has no class of its own")
 
-    def generator_context(self, shape: Sequence[int]) -> tuple[object, ...]:
-        return (self.latent.size, shape)
+    def for_data(self, form: Form) -> Generate:
+        """The same task for data of this form."""
+        if self.classes and len(form.classes) < 2:
+            raise UserError(
+                f"Generate(classes=True) needs labelled data, this has {len(form.classes) or 'no'} class(es); use a "
+                "folder a class, or leave classes=True out"
+            )
+        fitted = replace(self)
+        object.__setattr__(fitted, "form", form)
+        return fitted
 
-    def discriminator_context(self, shape: Sequence[int]) -> tuple[object, ...]:
-        return (shape,)
+    def generator_context(self) -> Context:
+        size = self.latent.size + sum(code.width for code in self.codes)
+        return (size, self._form.shape), {"classes": self._class_count}
+
+    def discriminator_context(self) -> Context:
+        channels, *rest = self._form.shape
+        codes = sum(code.parameters for code in self.codes)
+        return ((self.pack * channels, *rest),), {"classes": self._class_count, "codes": codes}
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
-        return {"latent": self.latent(count, generator)}
+        inputs = {"latent": self.latent(count, generator)}
+        if self.codes:
+            inputs["code"] = torch.cat([code(count, generator) for code in self.codes], 1)
+        if self.classes:
+            inputs["fake_label"] = self._labels(count, generator)
+        return inputs
+
+    def gallery(self, generator: torch.Generator) -> tuple[Batch, int]:
+        """One row a class, or a value of the first categorical code, each with the same latents; else 64 latents."""
+        rows = self._rows()
+        if not rows:
+            return self.draw(COLUMNS**2, generator), COLUMNS
+        inputs = {name: tensor.repeat(len(rows), 1) for name, tensor in self._shared_row(generator).items()}
+        index = torch.tensor(rows).repeat_interleave(COLUMNS)
+        if self.classes:
+            inputs["fake_label"] = index
+        else:
+            before, size = self._categorical()
+            inputs["code"][:, before : before + size] = torch.eye(size)[index]
+        return inputs, COLUMNS
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
-        return {"fake": network(batch["latent"]).float()}
+        latent = torch.cat([batch["latent"], batch["code"]], 1) if self.codes else batch["latent"]
+        made: Tensor = network(latent, batch["fake_label"]) if self.classes else network(latent)
+        return {"fake": made.float()}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        return {"adversarial": Match(network, batch["real"], made["fake"])}
+        critic = network.judge if isinstance(network, Critic) else network
+        real, fake = packed(batch["real"], self.pack), packed(made["fake"], self.pack)
+        match = Match(critic, real, fake, pack=self.pack)
+        if self.classes:
+            match.real_condition, match.fake_condition = batch["label"], batch["fake_label"]
+        if self.codes:
+            match.codes, match.code = self.codes, batch["code"]
+        return {"adversarial": match}
 
     def extra_terms(self, batch: Batch, made: Images) -> Terms:
         return {}
+
+    @property
+    def _form(self) -> Form:
+        assert self.form is not None, "for_data tells a task what it is for"
+        return self.form
+
+    @property
+    def _class_count(self) -> int:
+        return len(self._form.classes) if self.classes else 0
+
+    def _labels(self, count: int, generator: torch.Generator | None) -> Tensor:
+        form = self._form
+        shares = torch.tensor(form.counts or [1] * len(form.classes), dtype=torch.float64)
+        return torch.multinomial(shares, count, replacement=True, generator=generator)
+
+    def _rows(self) -> list[int]:
+        """The classes or code values that the gallery shows: all, or ten that are spread over them."""
+        values = self._class_count or self._categorical()[1]
+        return [i * values // min(values, ROWS) for i in range(min(values, ROWS))]
+
+    def _categorical(self) -> tuple[int, int]:
+        """(how many numbers of the code stand before the first categorical one, its size or 0)."""
+        before = 0
+        for code in self.codes:
+            if isinstance(code, Categorical):
+                return before, code.size
+            before += code.width
+        return 0, 0
+
+    def _shared_row(self, generator: torch.Generator) -> dict[str, Tensor]:
+        inputs = dict(self.draw(COLUMNS, generator))
+        inputs.pop("fake_label", None)
+        return inputs

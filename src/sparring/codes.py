@@ -1,0 +1,90 @@
+"""Codes: the part of the generator's input that its samples shall show, so that the critic can read it off them.
+
+Source: Chen et al. 2016 (InfoGAN).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparring.errors import check_number
+
+__all__ = ["Categorical", "Continuous"]
+
+
+class Code(Protocol):
+    """A distribution of codes, and how well a critic's reading of one fits it."""
+
+    @property
+    def width(self) -> int:
+        """How many of the generator's inputs it takes."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the critic says of it."""
+
+    def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw [count, width], float32 on the CPU."""
+
+    def surprise(self, parameters: Tensor, code: Tensor) -> Tensor:
+        """-log Q(code | sample), up to a constant: parameters [n, parameters], codes [n, width] -> [n]."""
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of `size` values, equally likely, as a one-hot vector; the critic gives a logit each."""
+
+    size: int = 10
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Categorical", "size", self.size, low=2, whole=True)
+        check_number("Categorical", "weight", self.weight, low=0)
+
+    @property
+    def width(self) -> int:
+        return self.size
+
+    @property
+    def parameters(self) -> int:
+        return self.size
+
+    def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        return F.one_hot(torch.randint(self.size, (count,), generator=generator), self.size).float()
+
+    def surprise(self, parameters: Tensor, code: Tensor) -> Tensor:
+        return self.weight * F.cross_entropy(parameters, code, reduction="none")
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """`size` independent numbers, uniform in [-1, 1); the critic gives the mean of a Gaussian of variance 1 for each.
+
+    The fixed variance is the authors' choice for uniform codes. `weight` scales it against other codes.
+    """
+
+    size: int = 2
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Continuous", "size", self.size, low=1, whole=True)
+        check_number("Continuous", "weight", self.weight, low=0)
+
+    @property
+    def width(self) -> int:
+        return self.size
+
+    @property
+    def parameters(self) -> int:
+        return self.size
+
+    def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        return torch.rand(count, self.size, generator=generator) * 2 - 1
+
+    def surprise(self, parameters: Tensor, code: Tensor) -> Tensor:
+        return self.weight * (parameters - code).square().sum(1) / 2

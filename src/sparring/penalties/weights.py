@@ -1,0 +1,59 @@
+"""Penalties and constraints on a player's weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import check_number
+from sparring.penalties.base import Constraint, WeightPenalty
+from sparring.schedules import Scheduled
+
+
+@dataclass(frozen=True)
+class Orthogonal(WeightPenalty):
+    """|W W^T with its diagonal set to 0|^2 summed over the weight matrices W of a player, one row an output channel.
+
+    Rows stay orthogonal while their lengths are free. Biases, normalisation and embeddings are left alone.
+    Source: Brock et al. 2019 (BigGAN), equation 3 (weight 1e-4, on the generator).
+    """
+
+    weight: Scheduled = 1e-4
+
+    def __call__(self, network: nn.Module) -> Tensor:
+        return torch.stack([_overlap(matrix) for matrix in _matrices(network)]).sum()
+
+
+def _matrices(network: nn.Module) -> list[Tensor]:
+    found = []
+    for layer in network.modules():
+        if isinstance(layer, nn.modules.conv._ConvTransposeNd):
+            found.append(layer.weight.transpose(0, 1).flatten(1))
+        elif isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
+            found.append(layer.weight.flatten(1))
+    return found
+
+
+def _overlap(matrix: Tensor) -> Tensor:
+    products = matrix @ matrix.T
+    return (products - products.diagonal().diag()).square().sum()
+
+
+@dataclass(frozen=True)
+class WeightClip(Constraint):
+    """Clip each weight to [-limit, limit] after each step: the first, crude Lipschitz control.
+
+    Source: Arjovsky et al. 2017, algorithm 1 (limit 0.01).
+    """
+
+    limit: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_number("WeightClip", "limit", self.limit, low=0, open_low=True)
+
+    def project(self, network: nn.Module) -> None:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.clamp_(-self.limit, self.limit)
