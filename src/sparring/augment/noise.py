@@ -1,22 +1,13 @@
-"""What stands between images and the critic: applied to real and generated images alike, in both players' turns."""
+"""Noise on the critic's inputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sparring.schedules import Linear, Scheduled, check_scheduled, value_at
-
-__all__ = ["InstanceNoise"]
-
-
-class Augment(Protocol):
-    """A differentiable change of the critic's inputs."""
-
-    def __call__(self, images: Tensor, progress: float) -> Tensor: ...
 
 
 @dataclass(frozen=True)

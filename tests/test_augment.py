@@ -1,0 +1,449 @@
+"""Augmentations: what they leave alone, what they change and how often, derivatives, and how ADA adapts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sparring import augment
+from sparring.augment import ADA, DiffAugment, InstanceNoise, chosen_augment
+from sparring.augment.adaptive import signs_of
+from sparring.augment.color import brightness, contrast, hue, luma_flip, random_colors, recolor, saturation
+from sparring.augment.differentiable import change_colors, cut_out, translate
+from sparring.augment.geometry import random_affine, random_blits, resample, scaling, shifting, turning
+from sparring.components import make
+from sparring.errors import UserError
+from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
+from sparring.memory import Remembers
+from sparring.penalties import R1, differentiable
+
+OFF = {"flip": False, "rotate90": False, "shift": False, "geometry": False, "color": False}
+SHAPES = [(1, 8, 8), (3, 16, 16), (4, 9, 12), (3, 13, 8)]
+STRONG = [ADA(start=1.0), ADA(start=0.5), DiffAugment()]
+
+
+def images_of(count: int, *shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.rand(count, *shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def only(*switches: str, p: float = 1.0) -> ADA:
+    """ADA with nothing but these changes."""
+    return ADA(start=p, **{**OFF, **dict.fromkeys(switches, True)})  # type: ignore[arg-type]
+
+
+def fixed(component: Any) -> Callable[[Tensor], Tensor]:
+    """The augmentation with the same random numbers at each call."""
+
+    def call(images: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return component(images, 0.0)  # type: ignore[no-any-return]
+
+    return call
+
+
+# What leaves images alone
+
+
+@pytest.mark.parametrize("component", [ADA(), DiffAugment(color=False, translation=0, cutout=0)], ids=repr)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_off_changes_no_bit_and_draws_nothing(component: Any, shape: tuple[int, ...]) -> None:
+    images = images_of(5, *shape)
+    before = torch.get_rng_state()
+    assert torch.equal(component(images, 0.3), images)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_neutral_parameters_change_no_bit(shape: tuple[int, ...]) -> None:
+    images, none, one = images_of(5, *shape), torch.zeros(5), torch.ones(5)
+    assert torch.equal(resample(images, random_blits(5, 0.0, *shape[1:], True, True, True)), images)
+    assert torch.equal(resample(images, random_affine(5, 0.0, *shape[1:])), images)
+    assert torch.equal(recolor(images, random_colors(5, 0.0, shape[0])), images)
+    for maps in (brightness(shape[0], none), contrast(shape[0], one), luma_flip(shape[0], none)):
+        assert torch.equal(maps, torch.eye(shape[0] + 1).double().repeat(5, 1, 1))
+    for maps in (hue(none.double()), saturation(one)):
+        torch.testing.assert_close(maps, torch.eye(4).double().repeat(5, 1, 1))
+    torch.testing.assert_close(change_colors(images, *torch.full((3, 5), 0.5)), images)
+
+
+# What each change is
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mirroring_is_a_flip_and_twice_nothing(shape: tuple[int, ...]) -> None:
+    images, mirror = images_of(3, *shape), scaling(-torch.ones(3), torch.ones(3))
+    once = resample(images, mirror)
+    assert torch.equal(once, images.flip(3))
+    assert torch.equal(resample(once, mirror), images)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_quarter_turns_move_pixels_only(quarters: int) -> None:
+    images = images_of(2, 3, 9, 9)
+    cosine, sine = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]])[:, quarters, None].expand(2, 2)
+    # a point of the result sees the point that is turned clockwise (y points down), so the picture turns the other way
+    assert torch.equal(resample(images, turning(cosine, sine)), images.rot90(quarters, (2, 3)))
+
+
+@pytest.mark.parametrize(("right", "down"), [(3, 0), (0, -2), (2, 1), (-4, 5)])
+def test_whole_shifts_mirror_at_the_edge(right: int, down: int) -> None:
+    images = images_of(2, 3, 9, 12)
+    padded = nn.functional.pad(images, (8, 8, 8, 8), mode="reflect")
+    expected = padded.roll((down, right), (2, 3))[:, :, 8:-8, 8:-8]
+    moved = resample(images, shifting(torch.full((2,), -float(right)), torch.full((2,), -float(down))))
+    assert torch.equal(moved, expected)
+
+
+def test_resampling_is_that_of_grid_sample() -> None:
+    # align_corners puts the mirrors on the outermost pixels' middles, as here
+    torch.manual_seed(0)
+    images = images_of(20, 3, 11, 16, dtype=torch.float64)
+    maps = random_blits(20, 0.7, 11, 16, True, True, True) @ random_affine(20, 0.9, 11, 16)
+    half = torch.tensor([7.5, 5.0, 1.0], dtype=torch.float64)
+    grid = nn.functional.affine_grid((maps / half[:, None] * half)[:, :2], [20, 3, 11, 16], align_corners=True)
+    expected = nn.functional.grid_sample(images, grid, padding_mode="reflection", align_corners=True)
+    torch.testing.assert_close(resample(images, maps), expected)
+
+
+def test_colors_by_hand() -> None:
+    red, number = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.5])
+
+    def seen(maps: Tensor, color: Tensor = red) -> list[float]:
+        return recolor(color[None, :, None, None], maps).flatten().tolist()  # type: ignore[no-any-return]
+
+    assert seen(brightness(3, number)) == [1.5, 0.5, 0.5]
+    assert seen(contrast(3, number)) == [0.5, 0, 0]
+    assert seen(luma_flip(3, torch.ones(1))) == pytest.approx([1 / 3, -2 / 3, -2 / 3])
+    assert seen(luma_flip(1, torch.ones(1)), red[:1]) == [-1]
+    assert seen(hue(torch.tensor([2 * math.pi / 3]).double())) == pytest.approx([0, 1, 0], abs=1e-6)
+    assert seen(saturation(torch.zeros(1))) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    assert seen(saturation(torch.full((1,), 2.0))) == pytest.approx([5 / 3, -1 / 3, -1 / 3])
+
+
+def test_translation_and_cutout_by_hand() -> None:
+    images = images_of(2, 1, 8, 8)
+    moved = translate(images, torch.tensor([1, 0]), torch.tensor([-2, 0]))
+    expected = torch.zeros(1, 8, 8)
+    expected[:, 1:, :6] = images[0, :, :7, 2:]
+    assert torch.equal(moved, torch.stack([expected, images[1]]))
+    cut = cut_out(images, [4, 3], torch.tensor([-2, 5]), torch.tensor([4, 6]))
+    first, second = images.clone()
+    first[:, :2, 4:7] = 0
+    second[:, 5:, 6:] = 0
+    assert torch.equal(cut, torch.stack([first, second]))
+
+
+def test_contrast_and_saturation_of_diffaugment_keep_the_means() -> None:
+    images, half = images_of(4, 3, 8, 8), torch.full((4,), 0.5)
+    grey = change_colors(images, half, torch.zeros(4), half)
+    torch.testing.assert_close(grey, images.mean(1, keepdim=True).expand_as(images))
+    vivid = change_colors(images, half + 0.25, torch.ones(4), torch.zeros(4))
+    torch.testing.assert_close(vivid.mean((1, 2, 3)), images.mean((1, 2, 3)) + 0.25)
+    torch.testing.assert_close(vivid - vivid.mean(1, keepdim=True), images - images.mean(1, keepdim=True))
+
+
+# How often, and how strong
+
+
+@pytest.mark.parametrize("p", [0.2, 0.7])
+@pytest.mark.parametrize(
+    ("switch", "untouched"),
+    [
+        ("flip", lambda p: 1 - p / 2),  # the draw is uniform over both ways, so half of those drawn stay
+        ("rotate90", lambda p: 1 - p * 3 / 4),
+        ("shift", lambda p: 1 - p * (1 - (1 / 4) ** 2)),  # of U(-2, 2) pixels, a quarter rounds to 0, in x and in y
+        ("geometry", lambda p: (1 - p) ** 4),  # scaling, rotation, stretching, shift
+        ("color", lambda p: (1 - p) ** 4 * (1 - p / 2)),  # brightness, contrast, hue, saturation; luma flip
+    ],
+)
+def test_each_kind_is_drawn_for_a_share_p_of_the_images(
+    switch: str, untouched: Callable[[float], float], p: float
+) -> None:
+    torch.manual_seed(0)
+    images = images_of(4000, 3, 16, 16)
+    changed = (only(switch, p=p)(images, 0.0) != images).flatten(1).any(1).double().mean().item()
+    assert changed == pytest.approx(1 - untouched(p), abs=4 * math.sqrt(0.25 / 4000))  # four standard errors
+
+
+def test_parameters_have_the_papers_spread() -> None:
+    torch.manual_seed(0)
+    count = 20_000
+    near = 4 / math.sqrt(2 * count)  # four standard errors of a deviation, relative
+    maps = random_affine(count, 1.0, 64, 32)
+    area = torch.linalg.det(maps[:, :2, :2]).log2() / 2  # the stretch keeps areas
+    assert area.std().item() == pytest.approx(0.2, rel=near)
+    singular = torch.linalg.svdvals(maps[:, :2, :2]).log2()
+    stretch = (singular[:, 0] - singular[:, 1]) / 2  # |N(0, 0.2^2)|
+    assert stretch.square().mean().sqrt().item() == pytest.approx(0.2, rel=near)
+    shift = torch.linalg.solve(maps[:, :2, :2], -maps[:, :2, 2])  # what the picture's middle is moved by
+    assert (shift / torch.tensor([32, 64])).std(0).tolist() == pytest.approx([0.125] * 2, rel=near)
+    colors = random_colors(count, 1.0, 2)
+    assert colors[:, 0, 0].log2().std().item() == pytest.approx(0.5, rel=near)
+    assert (colors[:, 0, 2] / colors[:, 0, 0]).std().item() == pytest.approx(0.2, rel=near)
+    rgb = random_colors(count, 1.0, 3)[:, :3, :3]
+    luma = rgb.sum(2).mean(1)  # 3 times the luma axis' image, over 3: contrast times -1 or 1
+    assert (luma < 0).double().mean().item() == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / count))
+    saturated = torch.linalg.det(rgb).abs().log2() - 3 * luma.abs().log2()  # 2 log2(saturation)
+    assert (saturated / 2).std().item() == pytest.approx(1.0, rel=near)
+
+
+def test_rotation_happens_with_p_and_to_any_angle() -> None:
+    torch.manual_seed(0)
+    maps = random_affine(20_000, 0.4, 32, 32)
+    # without a rotation the map is diagonal
+    turned = (maps[:, 0, 1].abs() + maps[:, 1, 0].abs() > 0).double().mean().item()
+    assert turned == pytest.approx(0.4, abs=4 * math.sqrt(0.24 / 20_000))
+    angles = torch.atan2(maps[:, 1, 0], maps[:, 0, 0])[maps[:, 1, 0] != 0]
+    assert torch.histc(angles, 8, -math.pi, math.pi).min() > 0.9 * len(angles) / 8
+
+
+@pytest.mark.parametrize("component", STRONG, ids=repr)
+def test_an_image_depends_on_its_own_parameters_alone(component: Any) -> None:
+    call, images = fixed(component), images_of(6, 3, 9, 12)
+    other = images.clone()
+    other[::2] = images_of(3, 3, 9, 12, seed=1)
+    first, second = call(images), call(other)
+    assert torch.equal(first[1::2], second[1::2])
+    assert (first[::2] != second[::2]).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize(
+    "component",
+    [only("geometry"), only("color"), DiffAugment(translation=0, cutout=0), DiffAugment(color=False)],
+    ids=repr,
+)
+def test_each_image_has_parameters_of_its_own(component: Any) -> None:
+    changed = fixed(component)(images_of(1, 3, 64, 64).expand(6, -1, -1, -1))
+    assert all((changed[i] != changed[j]).any() for i in range(6) for j in range(i))
+
+
+def test_diffaugment_draws_evenly() -> None:
+    torch.manual_seed(0)
+    near = 4 * math.sqrt(0.25 / 9000)
+    light = torch.ones(9000, 1, 8, 8)
+    cut = (DiffAugment(color=False, translation=0)(light, 0.0) == 0).double().mean((0, 1))
+    # a square of 4 begins at -2 to 6, all alike: pixel 0 is cut by the first 3 of these 9 places, pixel 3 by 4
+    shares = torch.tensor([3, 4, 4, 4, 4, 4, 4, 3]) / 9
+    torch.testing.assert_close(cut, (shares[:, None] * shares).double(), rtol=0, atol=near)
+    moved = (DiffAugment(color=False, cutout=0)(light, 0.0) == 0).double().mean((0, 1))
+    assert moved[0, 0].item() == pytest.approx(5 / 9, abs=near)  # shifts of -1, 0, 1: zeros come in from above or left
+    assert moved[7, 3].item() == pytest.approx(1 / 3, abs=near)
+    assert moved[3, 3] == 0
+    colors = DiffAugment(translation=0, cutout=0)
+    levels = colors(torch.zeros(9000, 1, 8, 8), 0.0)[:, 0, 0, 0]
+    assert (levels.min().item(), levels.max().item()) == pytest.approx((-0.5, 0.5), abs=0.01)
+    assert levels.std().item() == pytest.approx(math.sqrt(1 / 12), rel=0.04)
+
+
+@pytest.mark.parametrize("component", [ADA(start=0.6), DiffAugment()], ids=repr)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_are_kept_and_a_seed_repeats(component: Any, shape: tuple[int, ...]) -> None:
+    call, images = fixed(component), images_of(16, *shape)
+    first = call(images)
+    assert first.shape == images.shape
+    assert first.isfinite().all()
+    assert torch.equal(first, call(images))
+    assert not torch.equal(first, component(images, 0.0)), "the random numbers go on where they are not seeded"
+    torch.testing.assert_close(first, call(images.to(memory_format=torch.channels_last)))
+
+
+# Derivatives and precision
+
+
+@pytest.mark.parametrize("component", STRONG, ids=repr)
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 9)])
+def test_first_and_second_derivatives(component: Any, shape: tuple[int, ...]) -> None:
+    images = images_of(2, *shape, dtype=torch.float64).requires_grad_()
+    mix = images_of(2 * math.prod(shape), 4, dtype=torch.float64, seed=1) / 10
+
+    def few(images: Tensor) -> Tensor:
+        return (fixed(component)(images).flatten() @ mix).square()  # few outputs, curved: the change itself is linear
+
+    assert torch.autograd.gradcheck(few, images, fast_mode=True)
+    assert torch.autograd.gradgradcheck(few, images, fast_mode=True)
+
+
+@pytest.mark.parametrize("component", STRONG, ids=repr)
+def test_r1_sees_through_it(component: Any) -> None:
+    from sparring.game import Match
+
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 36, 1)).double()
+    call, real = fixed(component), differentiable(images_of(3, 3, 8, 8, dtype=torch.float64))
+
+    def penalty() -> Tensor:
+        match = Match(lambda x, condition: critic(call(x)).flatten(), real, real)
+        return R1()(match).mean()
+
+    weight = critic[0].weight
+    (slope,) = torch.autograd.grad(penalty(), weight)
+    assert slope.abs().max() > 0
+    step = images_of(4, 3, 3, 3, dtype=torch.float64, seed=2)
+    with torch.no_grad():
+        weight += 1e-5 * step
+    above = penalty().item()
+    with torch.no_grad():
+        weight -= 2e-5 * step
+    assert (slope * step).sum().item() == pytest.approx((above - penalty().item()) / 2e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize("component", STRONG, ids=repr)
+def test_autocast_around_it_changes_no_bit(component: Any) -> None:
+    call, images = fixed(component), images_of(8, 3, 16, 16)
+    expected = call(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(call(images), expected)
+        coarse = call(images.bfloat16())
+    assert coarse.dtype == torch.float32
+    assert torch.equal(coarse, call(images.bfloat16().float()))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("component", [ADA(), ADA(start=0.5), DiffAugment()], ids=repr)
+@pytest.mark.parametrize("shape", [(2,), (1, 7, 8), (1, 8, 7), (8, 8)])
+def test_points_and_tiny_images_are_refused(component: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"changes images \(C, H, W\) of at least 8x8, not .*InstanceNoise") as caught:
+        component(torch.zeros(4, *shape), 0.0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ADA(target=2)", "ADA: target=2 must be a number, at least -1 and at most 1"),
+        ("ADA(images=0)", "ADA: images=0 must be a whole number, at least 1"),
+        ("ADA(every=0.5)", "ADA: every=0.5 must be a whole number"),
+        ("ADA(most=1.1)", "ADA: most=1.1 must be a number, at least 0 and at most 1"),
+        ("ADA(start=0.6, most=0.5)", "ADA: start=0.6 must be a number, at least 0 and at most 0.5"),
+        ("ADA(flip=1)", "ADA: flip=1 must be True or False"),
+        ("ADA(geometry='no')", "ADA: geometry='no' must be True or False"),
+        ("ADA(memory=1)", "ADA in .*no field 'memory'"),
+        ("DiffAugment(color=0.5)", "DiffAugment: color=0.5 must be True or False"),
+        ("DiffAugment(translation=-0.1)", "DiffAugment: translation=-0.1 must be a number, at least 0"),
+        ("DiffAugment(cutout=2)", "DiffAugment: cutout=2 must be a number, at least 0 and at most 1"),
+    ],
+)
+def test_wrong_fields_are_told(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(text, augment)
+
+
+@pytest.mark.parametrize(
+    "component", [ADA(target=0.5, most=0.8, rotate90=False), DiffAugment(cutout=0), InstanceNoise()]
+)
+def test_the_repr_is_the_text_of_a_configuration(component: Any) -> None:
+    from sparring import schedules
+
+    assert make(repr(component), augment, schedules) == component
+
+
+# How ADA adapts
+
+
+def logits(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def test_p_moves_by_hand() -> None:
+    ada, loss = ADA(target=0.5, images=100, every=2), NonSaturating()
+    assert isinstance(ada, Remembers)
+    assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}
+    ada.observe(logits(1, 2, 3, 4), logits(9, 9, 9, 9), loss)
+    assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}, "the window is open still"
+    ada.observe(logits(1, 2, 3, -4), logits(-1, -1, -1, -1), loss)  # signs: 4 and 2 of 8 -> 0.75, above
+    assert ada.readings() == pytest.approx({"augment/p": 0.08, "augment/target": 0.5, "augment/heuristic": 0.75})
+    ada.observe(logits(1, 1, 1), logits(0, 0, 0), loss)
+    ada.observe(logits(-1, -1, 0), logits(0, 0, 0), loss)  # 3 - 2 of 6: below
+    assert ada.readings() == pytest.approx({"augment/p": 0.02, "augment/target": 0.5, "augment/heuristic": 1 / 6})
+    for _ in range(2):
+        ada.observe(logits(1, 1, 1, -1), logits(0, 0, 0, 0), loss)  # exactly the target counts as below
+    assert ada.readings()["augment/p"] == 0
+
+
+def test_p_stays_within_its_limits() -> None:
+    ada, loss = ADA(images=10, every=1, start=0.5, most=0.8), NonSaturating()
+    for expected in (0.7, 0.8, 0.8):
+        ada.observe(logits(1, 1), logits(0, 0), loss)
+        assert ada.memory["p"].item() == pytest.approx(expected)
+    for expected in (0.6, 0.4, 0.2, 0.0, 0.0):
+        ada.observe(logits(-1, -1), logits(0, 0), loss)
+        assert ada.memory["p"].item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_p_comes_to_rest_where_the_critic_is_led_to_the_target() -> None:
+    # a critic whose certainty falls with p: r = 1 - p, so p settles at 0.4
+    ada = ADA(target=0.6, images=10_000, every=4)
+    torch.manual_seed(0)
+    for _ in range(600):
+        sure = torch.rand(64) < 1 - ada.memory["p"].item() / 2
+        ada.observe(sure.float() * 2 - 1, torch.zeros(64), NonSaturating())
+    assert ada.memory["p"].item() == pytest.approx(0.4, abs=0.08)
+
+
+def test_the_undecided_logit_is_the_losss_own() -> None:
+    smoothed = NonSaturating(smoothing=0.5)
+    assert smoothed.undecided < 0
+    assert signs_of(logits(smoothed.undecided / 2), logits(0.0), smoothed.undecided) == (1, 1)
+    assert signs_of(logits(smoothed.undecided / 2), logits(0.0), NonSaturating().undecided) == (-1, 1)
+
+
+@pytest.mark.parametrize("loss", [Wasserstein(), RelativisticPairing()], ids=repr)
+def test_differences_are_counted_over_all_pairs(loss: Any) -> None:
+    torch.manual_seed(0)
+    real, fake = torch.randint(-4, 5, (2, 7, 5)).float()  # maps of logits, with ties
+    expected = (real.flatten()[:, None] - fake.flatten()).sign()
+    assert signs_of(real, fake[:6], loss.undecided) == (expected[:, :30].sum().item(), 35 * 30)
+    ada = ADA(every=1)
+    ada.observe(real, fake, loss)
+    assert ada.readings()["augment/heuristic"] == pytest.approx(expected.mean().item())
+    assert ada.memory["p"].item() == 0
+    ada.observe(real + 9, fake, loss)
+    assert ada.memory["p"].item() == pytest.approx(7 / 500_000)
+
+
+def test_a_restored_memory_goes_on_where_it_was() -> None:
+    torch.manual_seed(0)
+    turns = [(torch.randn(8) + 1, torch.randn(8)) for _ in range(23)]
+    whole, first, second = (ADA(images=100, every=4, target=0.65) for _ in range(3))
+    for real, fake in turns:
+        whole.observe(real, fake, NonSaturating())
+    for real, fake in turns[:10]:
+        first.observe(real, fake, NonSaturating())
+    for name, tensor in first.memory.items():
+        assert (tensor.dtype, tensor.shape, tensor.device.type) == (torch.float64, (), "cpu")
+        second.memory[name] = tensor.clone()
+    assert second.readings() == first.readings()
+    for real, fake in turns[10:]:
+        second.observe(real, fake, NonSaturating())
+    assert second.memory == whole.memory
+    assert second.readings() == whole.readings()
+    assert whole == ADA(images=100, every=4, target=0.65), "a component is its configuration"
+
+
+def test_observing_draws_nothing_and_keeps_no_graph() -> None:
+    ada, before = ADA(every=1), torch.get_rng_state()
+    ada.observe(logits(1, 2).requires_grad_(), logits(0, 0).requires_grad_(), NonSaturating())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(tensor.requires_grad for tensor in ada.memory.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "expected"),
+    [
+        ((3, 16, 16), 4999, "ADA()"),
+        ((1, 28, 28), 100, "ADA()"),
+        ((3, 16, 16), 5000, ""),
+        ((1, 8, 8), 100, ""),
+        ((3, 64, 15), 100, ""),
+        ((2,), 100, ""),
+    ],
+)
+def test_few_images_are_augmented_by_themselves(shape: tuple[int, ...], count: int, expected: str) -> None:
+    assert chosen_augment(shape, count) == expected
