@@ -63,7 +63,7 @@ def train(
     device = find_device(chosen.device)
     prepare(device)
     chosen = chosen.replace(precision=find_precision(chosen.precision, device))
-    data = load_data(chosen.data, chosen.size, chosen.held_out)
+    data = load_data(chosen.data, chosen.size, chosen.held_out, chosen.fit)
     state = start_state(chosen, data, device, trust)
     scorer = make_scorer(chosen, data, trust)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
@@ -94,7 +94,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
         prepare(device)
-        data = load_data(recipe.data, recipe.size, recipe.held_out)
+        data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
         digest, _ = run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")
