@@ -76,7 +76,7 @@ class Contest:
 
     def load(self) -> tuple[Data, Data | None]:
         """What is trained on, and what is held out."""
-        where = (self.data, self.size, "crop", self.held_out)
+        where = (self.data, self.size, self.held_out)
         return load_data(*where), load_held_out(*where)
 
 

@@ -56,6 +56,10 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(["auto", "fp32", "bf16"])
     if field.name == "device":
         return st.sampled_from(["auto", "cpu", "cuda", "mps"])
+    if field.name == "size":
+        return st.sampled_from(["", "8", "96x64", 0, 64])
+    if field.name == "fit":
+        return st.sampled_from(["crop", "pad", "stretch"])
     if kind is str:
         return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
     if kind is bool:
@@ -122,6 +126,12 @@ def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
         ("precision = 'fp16'", "precision='fp16'; .*There is: auto, bf16, fp32"),
         ("precision = 'FP32'", "did you mean 'fp32'"),
         ("device = 'gpu'", "device='gpu'; .*There is: auto, cpu, cuda, mps"),
+        ("size = '64x'", "size='64x' is no size of images; write 64"),
+        ("size = '0x5'", "size='0x5' is no size"),
+        ("size = 1.5", "size=1.5 is no size"),
+        ("size = true", "size=True is no size"),
+        ("size = 5000", "size='5000' is no size.*each side 1 to 4096"),
+        ("fit = 'croop'", "fit='croop'; did you mean 'crop'"),
         ("steps", "is not TOML"),
         ("steps = 5\nsteps = 6", "is not TOML"),
         (f"steps = {'9' * 400}", "steps="),

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_type_hints
 from sparring import __version__
 from sparring.errors import NotFiniteError, UserError, did_you_mean
 from sparring.recipe import DEFAULT, DEVICES, Recipe, field_names, load_recipe, recipe_names
+from sparring.sizes import FITS
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -96,8 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     recipes = _add(commands, "recipes", _recipes, "list the named recipes, or print one as TOML")
     recipes.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
     data = _add(commands, "data", _data, "look at data before training")
-    data.add_argument("spec", help="a set's name, a folder of images, an .npz or a .csv of points")
-    data.add_argument("--size", type=int, default=0, help="crop and resize the images of a folder to this size")
+    about = "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, an .npz or a .csv of points"
+    data.add_argument("spec", help=about)
+    _add_size(data)
     data.add_argument("--out", type=Path, help="where the contact sheet goes (default: data-NAME.png)")
     return parser
 
@@ -149,9 +151,9 @@ def _add_sample(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     parser = _add(commands, "evaluate", _evaluate, "score a run, or images made by anyone's software")
     parser.add_argument("run", type=Path, nargs="*", help="run directories")
-    parser.add_argument("--images", help="score these instead: a folder, an .npz, an .npy or a .csv of points")
+    parser.add_argument("--images", help="score these instead: a folder, an archive, an .npz, a .csv of points ...")
     parser.add_argument("--against", help="what --images are compared with: a set's name, a folder, an .npz ...")
-    parser.add_argument("--size", type=int, default=0, help="crop and resize the images of folders to this size")
+    _add_size(parser)
     parser.add_argument("--picture", type=Path, help="for --images: where nearest training samples are shown (.png)")
     parser.add_argument("--checkpoint", default="best", help="best, last, all or a step; default: best")
     _add_scoring(parser)
@@ -192,6 +194,13 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the scored samples and the choice of the reference")
     parser.add_argument("--raw", action="store_true", help="the generator's own weights, not their average")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="what to score on")
+
+
+def _add_size(parser: argparse.ArgumentParser) -> None:
+    about = "bring images to this size: 64 (square) or 96x64 (width x height); default: as they are"
+    parser.add_argument("--size", default="", help=about)
+    about = "how: crop (cover, cut the middle), pad (fit inside, black borders) or stretch; default: crop"
+    parser.add_argument("--fit", default="crop", choices=FITS, help=about)
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
@@ -245,9 +254,13 @@ def _sample(chosen: argparse.Namespace) -> None:
 def _evaluate(chosen: argparse.Namespace) -> None:
     if bool(chosen.run) == bool(chosen.images) or bool(chosen.images) != bool(chosen.against):
         raise UserError("evaluate takes runs, or --images PATH --against DATA (see sparring evaluate --help)")
-    idle = (chosen.raw, chosen.checkpoint != "best") if chosen.images else (chosen.picture, chosen.size)
+    idle = (
+        (chosen.raw, chosen.checkpoint != "best")
+        if chosen.images
+        else (chosen.picture, chosen.size, chosen.fit != "crop")
+    )
     if any(idle):
-        raise UserError("--raw and --checkpoint are for runs, --picture and --size for --images")
+        raise UserError("--raw and --checkpoint are for runs, --picture, --size and --fit for --images")
     from sparring.evaluation.report import heading, lines
 
     found = []
@@ -263,7 +276,7 @@ def _scores(chosen: argparse.Namespace) -> Iterator[Any]:
     from sparring.evaluation.evaluator import Options, RunEvaluator, evaluate_images
 
     if chosen.images:
-        words = {"against": chosen.against, "size": chosen.size, "picture": chosen.picture}
+        words = {"against": chosen.against, "size": chosen.size, "fit": chosen.fit, "picture": chosen.picture}
         yield evaluate_images(chosen.images, **words, **_scoring(chosen))
     for evaluator in [RunEvaluator(path, Options(**_scoring(chosen))) for path in chosen.run]:
         for manifest in evaluator.find(chosen.checkpoint):
@@ -314,9 +327,11 @@ def _data(chosen: argparse.Namespace) -> None:
     from sparring.data.report import describe_data
     from sparring.pictures import save_image
 
-    report = describe_data(load_data(chosen.spec, chosen.size))
-    width = max(len(name) for name, _ in report.lines)
-    for name, text in report.lines:
+    data = load_data(chosen.spec, chosen.size, fit=chosen.fit)
+    report = describe_data(data)
+    lines = [*report.lines, *((name, text) for name, _, text in (r.partition(": ") for r in data.remarks))]
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
         print(f"{name:{width}}  {text}")
     sheet = chosen.out or Path(f"data-{Path(chosen.spec).stem}.png")
     save_image(report.sheet, sheet)

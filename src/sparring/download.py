@@ -22,6 +22,16 @@ Check = Callable[[Path], str]
 """What is wrong with a downloaded file, in words; empty if nothing is."""
 
 
+def cache_folder() -> Path:
+    """Where downloads and decoded images are kept: `$XDG_CACHE_HOME/sparring`, else `~/.cache/sparring`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
+
+
+def data_folder() -> Path:
+    """Where named sets are looked for before the cache: `$SPARRING_DATA`, else `../shared/data`."""
+    return Path(os.environ.get("SPARRING_DATA") or "../shared/data")
+
+
 def fetch(urls: Iterable[str], target: Path, check: Check, mend: str) -> None:
     """Fetch a file from the first address that gives the right one; `target` appears only then, and whole.
 
@@ -66,6 +76,17 @@ def sha256(expected: str) -> Check:
         with path.open("rb") as file:
             found = _digest("sha256", file)
         return "" if found == expected else f"its SHA-256 sum is {found}, not {expected}"
+
+    return check
+
+
+def md5(expected: str) -> Check:
+    """Has the file this MD5 sum?"""
+
+    def check(path: Path) -> str:
+        with path.open("rb") as file:
+            found = _digest("md5", file)
+        return "" if found == expected else f"its MD5 sum is {found}, not {expected}"
 
     return check
 

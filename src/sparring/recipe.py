@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sparring.errors import UserError, check_choice, check_number, did_you_mean, existing_path
+from sparring.sizes import check_fit, size_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,9 +36,10 @@ class Recipe:
     """
 
     about: str = _field("", "one line: what the recipe is for, and what it was seen to give")
-    data: str = _field("digits", "a set's name, a folder of images, an .npz or a .csv of points")
-    size: int = _field(0, "crop and resize the images of a folder to this size; 0: as they are")
-    held_out: float = _field(0.0, "the share of the samples kept away from training, to compare with", high=0.9)
+    data: str = _field("digits", "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, .npz or .csv")
+    size: str = _field("", 'the size images are brought to: "64", or "96x64" (width x height); empty: as they are')
+    fit: str = _field("crop", "how: crop (cover, cut the middle), pad (fit inside, black borders) or stretch")
+    held_out: float = _field(0.0, "the share of the samples kept away from training, to compare with", high=0.99)
     task: str = _field("Generate(latent=Normal(100))", "what the generator is given and judged by")
     generator: str = _field("DCGANGenerator()", "the generator network")
     discriminator: str = _field("DCGANDiscriminator()", "the discriminator network")
@@ -71,6 +73,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Recipe)
+        object.__setattr__(self, "size", size_text(self.size))  # TOML and Python may have size=64
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if hints[f.name] is str:
@@ -86,6 +89,7 @@ class Recipe:
             else:
                 whole = hints[f.name] is int
                 check_number("recipe", f.name, value, whole=whole, **f.metadata["limits"])
+        check_fit("recipe", self.fit)
         check_choice("recipe", "precision", self.precision, PRECISIONS)
         check_choice("recipe", "device", self.device, DEVICES)
         if not self.steps and not self.minutes:

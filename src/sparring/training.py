@@ -63,7 +63,7 @@ def train(
     chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
     device = find_device(chosen.device)
     prepare(device)
-    data = load_data(chosen.data, chosen.size, chosen.held_out)
+    data = load_data(chosen.data, chosen.size, chosen.held_out, chosen.fit)
     found = {"precision": find_precision(chosen.precision, device), "augment": find_augment(chosen.augment, data)}
     chosen = chosen.replace(**found)
     state = start_state(chosen, data, device, trust)
@@ -96,7 +96,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
         prepare(device)
-        data = load_data(recipe.data, recipe.size, recipe.held_out)
+        data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
         digest, _ = run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")

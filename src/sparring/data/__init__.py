@@ -1,78 +1,131 @@
-"""Data: named sets, folders and files, all as one `Data` in memory."""
+"""Data: named sets, folders, archives, tables and files, all as one `Data`, in memory or mapped into it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from sparring.data.files import load_csv, load_folder, load_npy, load_npz
+from sparring.data.archives import archive_source, is_archive
+from sparring.data.cifar import load_cifar10
+from sparring.data.decode import Target
+from sparring.data.files import load_csv, load_npy, load_npz
+from sparring.data.folders import folder_source
+from sparring.data.hub import PREFIX, hub_held_out_source, hub_source
+from sparring.data.images import load_images
+from sparring.data.parquet import held_out_source, parquet_parts, parquet_source
 from sparring.data.points import POINT_SETS
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data, Form, Mixture, Split
 from sparring.data.sets import load_digits, load_mnist, load_stacked_mnist
+from sparring.data.source import Source
 from sparring.errors import UserError, check_number, did_you_mean, existing_path
+from sparring.sizes import check_fit, parse_size, size_text
 
 __all__ = ["Data", "Form", "Mixture", "Sampler", "Split", "load_data", "load_held_out"]
 
 SPLIT_SETS: dict[str, Callable[[Split], Data]] = {
     "mnist": load_mnist,
     "stacked-mnist": load_stacked_mnist,
+    "cifar10": load_cifar10,
     **POINT_SETS,
 }
 SETS = ("digits", *SPLIT_SETS)
+ARRAYS: dict[str, Callable[[Path], Data]] = {".npz": load_npz, ".npy": load_npy, ".csv": load_csv}
+KINDS = "a folder or a .zip, .tar or .tar.gz of images, a .parquet, hub:OWNER/NAME, an .npz, an .npy or a .csv"
 
 
-def load_data(spec: str, size: int = 0, held_out: float = 0.0) -> Data:
-    """Load what `spec` names: a set's name, a folder of images, an `.npz`, an `.npy` or a `.csv`.
+def load_data(spec: str, size: str | int = "", held_out: float = 0.0, fit: str = "crop") -> Data:
+    """Load what `spec` names.
 
     Args:
-        spec: one of `SETS`, or a path (write `./ring` for a folder of that name).
-        size: crop the images of a folder to squares and resize them to size x size; 0 takes them as they are.
+        spec: one of `SETS`, a path (write `./ring` for a folder of that name), or `hub:OWNER/NAME`, perhaps with
+            `:SPLIT`. A folder that holds `train*.parquet` is the set of these files.
+        size: the size that images of folders, archives, tables and the Hub are brought to: "64" (square) or "96x64"
+            (width x height); "" takes them as they are.
         held_out: the share of the samples that is kept away from training; see `load_held_out`.
+        fit: how they are brought to it: "crop" (scaled to cover it, the middle is cut), "pad" (scaled to fit inside,
+            with black borders) or "stretch".
 
     Raises:
         UserError: no such data, nothing readable in it, or shapes that do not fit together.
     """
-    check_number("data", "size", size, low=0, high=4096, whole=True)
-    whole = SPLIT_SETS[spec]("train") if spec in SPLIT_SETS else _load(spec, size)
-    if spec in SETS and size and size not in whole.form.shape[1:]:
-        raise UserError(
-            f"data '{spec}' has its own size {list(whole.form.shape)}; size={size} is for folders of images"
-        )
-    return _cut(whole, held_out)[0] if held_out else whole
+    whole = _load(spec, size, fit)
+    return whole.part(_cut(whole, held_out)[0]) if held_out else whole
 
 
-def load_held_out(spec: str, size: int = 0, held_out: float = 0.0) -> Data | None:
+def load_held_out(spec: str, size: str | int = "", held_out: float = 0.0, fit: str = "crop") -> Data | None:
     """Samples of the same distribution that `load_data` with the same arguments leaves out, or None.
 
-    With a share to hold out, that share; else the set's own test split, if it has one.
+    With a share to hold out, that share; else the set's own test split (of parquet files and the Hub the validation
+    split, where there is no test), if it has one.
     """
     if held_out:
-        return _cut(load_data(spec, size), held_out)[1]
-    return replace(SPLIT_SETS[spec]("test"), split="test") if spec in SPLIT_SETS else None
+        whole = _load(spec, size, fit)
+        return whole.part(_cut(whole, held_out)[1], "test")
+    if spec in SPLIT_SETS:
+        return replace(SPLIT_SETS[spec]("test"), split="test")
+    source = _held_out_source(spec, size, fit)
+    return None if source is None else replace(load_images(source, _target(size, fit)), split="test")
 
 
-def _cut(data: Data, held_out: float) -> tuple[Data, Data]:
-    """The training part and the held-out part, by an order that depends on the number of samples alone."""
-    check_number("data", "held_out", held_out, low=0, high=0.9)
+def _cut(data: Data, held_out: float) -> tuple[Tensor, Tensor]:
+    """Which samples are trained on and which held out, by an order that depends on their number alone."""
+    check_number("data", "held_out", held_out, low=0, high=0.99)
     count = round(held_out * len(data))
     if not 0 < count < len(data):
         raise UserError(f"held_out={held_out:g} of {len(data)} samples leaves one part empty; choose another share")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    return data.part(order[count:].sort().values), data.part(order[:count].sort().values, "test")
+    return order[count:].sort().values, order[:count].sort().values
 
 
-def _load(spec: str, size: int) -> Data:
-    if spec == "digits":
-        return load_digits()
+def _target(size: str | int, fit: str) -> Target:
+    check_fit("data", fit)
+    return Target(parse_size(size_text(size)), fit)
+
+
+def _load(spec: str, size: str | int, fit: str) -> Data:
+    target = _target(size, fit)
+    if spec in SETS:
+        data = load_digits() if spec == "digits" else SPLIT_SETS[spec]("train")
+        if target.size is not None and data.form.shape[:0:-1] != target.size:
+            raise UserError(
+                f"data '{spec}' has its own size {list(data.form.shape)}; size={size} is for folders and archives of "
+                "images"
+            )
+        return data
+    source = _image_source(spec)
+    if source is not None:
+        return load_images(source, target)
     path = existing_path(spec)
     if path is None:
-        raise UserError(f"no data {spec!r}: {did_you_mean(spec, SETS)}, or the path of a folder, .npz, .npy or .csv")
+        raise UserError(f"no data {spec!r}: {did_you_mean(spec, SETS)}, or the path of {KINDS}")
+    if path.suffix not in ARRAYS:
+        raise UserError(f"{spec!r} is not data that can be read; give {KINDS}")
+    return ARRAYS[path.suffix](path)
+
+
+def _image_source(spec: str) -> Source | None:
+    """Where the images are that `spec` names, or None if it names no images."""
+    if spec.startswith(PREFIX):
+        return hub_source(spec)
+    path = existing_path(spec)
+    if path is None:
+        return None
     if path.is_dir():
-        return load_folder(path, size)
-    loaders = {".npz": load_npz, ".npy": load_npy, ".csv": load_csv}
-    if path.suffix not in loaders:
-        raise UserError(f"{spec!r} is not data that can be read; give a folder of images, an .npz, an .npy or a .csv")
-    return loaders[path.suffix](path)
+        tables = parquet_parts(path)
+        return parquet_source(tables, str(path)) if tables else folder_source(path)
+    if path.suffix.lower() == ".parquet":
+        return parquet_source([path], str(path))
+    return archive_source(path) if is_archive(path) else None
+
+
+def _held_out_source(spec: str, size: str | int, fit: str) -> Source | None:
+    if spec.startswith(PREFIX):
+        form = _load(spec, size, fit).form
+        return hub_held_out_source(spec, form.classes, form.shape[0])
+    path = existing_path(spec)
+    return held_out_source(path) if path is not None and path.is_dir() and parquet_parts(path) else None

@@ -1,89 +1,27 @@
-"""A user's own data: a folder of images, an `.npz` or `.npy`, a `.csv` of points."""
+"""A user's own arrays and tables: an `.npz` or `.npy` of images or points, a `.csv` of points."""
 
 from __future__ import annotations
 
 import csv
 import zipfile
 import zlib
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sparring.data.samples import Data, image_data, point_data
 from sparring.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-MOST_BROKEN = 0.1
 LARGEST = 1e30  # larger numbers are mistakes, and their squares leave float32
-
-
-def load_folder(folder: Path, size: int = 0) -> Data:
-    """All images below a folder; the sub-folders directly below it are classes, if the images lie in such.
-
-    Broken images are named in `notes` and left out; more than a tenth of them is an error. Grey if every image is.
-    """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
-        raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
-    images, kept, broken = [], [], []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                images.append(_prepared(image, size))
-            kept.append(path)
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-            broken.append(f"left out {path}: {reason}")
-    if len(broken) > MOST_BROKEN * len(paths):
-        raise UserError(
-            f"{len(broken)} of {len(paths)} images in {folder} cannot be read ({broken[0].removeprefix('left out ')}, "
-            f"...); mend or remove them"
-        )
-    return image_data(str(folder), _stack(images, folder), *_folder_labels(folder, kept), notes=tuple(broken))
-
-
-def _prepared(image: Image.Image, size: int) -> Image.Image:
-    """Upright, 8 bits a channel, grey or RGB (transparency on white), cropped and resized if `size`."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits a pixel
-        upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    elif upright.mode in ("LA", "PA", "RGBA") or "transparency" in upright.info:
-        grey = upright.mode == "LA"
-        white = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(white, upright.convert("RGBA")).convert("L" if grey else "RGB")
-    upright = upright.convert("L" if upright.mode in ("1", "L") else "RGB")
-    return ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS) if size else upright
-
-
-def _stack(images: list[Image.Image], folder: Path) -> Tensor:
-    sizes = Counter(image.size for image in images)
-    if len(sizes) > 1:
-        most = ", ".join(f"{w}x{h} ({n} times)" for (w, h), n in sizes.most_common(3))
-        raise UserError(
-            f"the images in {folder} have {len(sizes)} sizes: {most}; add --size 64 to crop and resize them"
-        )
-    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
-    pixels = np.stack([np.asarray(image.convert(mode)) for image in images])
-    return _channels_first(pixels)
 
 
 def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
     """[N, H, W] or [N, H, W, C] -> [N, C, H, W]."""
     tensor = torch.from_numpy(np.ascontiguousarray(pixels))
     return tensor.unsqueeze(1) if tensor.dim() == 3 else tensor.permute(0, 3, 1, 2).contiguous()
-
-
-def _folder_labels(folder: Path, paths: list[Path]) -> tuple[Tensor | None, tuple[str, ...]]:
-    parts = [path.relative_to(folder).parts for path in paths]
-    if any(len(p) == 1 for p in parts):
-        return None, ()
-    classes = sorted({p[0] for p in parts})
-    return torch.tensor([classes.index(p[0]) for p in parts]), tuple(classes)
 
 
 def load_npz(path: Path) -> Data:
@@ -142,6 +80,8 @@ def _npz_labels(path: Path, labels: NDArray[np.generic] | None, count: int) -> t
         raise UserError(f"{path}: labels have shape {list(labels.shape)}, for {count} samples it must be [{count}]")
     if labels.dtype.kind == "f" and not np.equal(labels, np.round(labels.astype(np.float64))).all():
         raise UserError(f"{path}: labels such as {labels[0]} are no classes; use whole numbers or names")
+    if labels.dtype.kind in "if" and len(labels) and labels.min() < 0:
+        raise UserError(f"{path}: label {labels.min():g} is negative; labels are names, or whole numbers from 0 on")
     names, indices = np.unique(labels, return_inverse=True)
     return torch.from_numpy(indices.astype(np.int64)), tuple(map(str, names))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from sparring.data.mapped import chunks
 from sparring.data.samples import Data
 from sparring.pictures import picture
 
@@ -33,25 +34,36 @@ def describe_data(data: Data) -> DataReport:
         channels, height, width = data.form.shape
         lines.append(("size", f"{width}x{height} (width x height)"))
         lines.append(("channels", f"{channels} ({'grey' if channels == 1 else 'RGB'})"))
-        lines.append(("values", f"{samples.min()} to {samples.max()} of 0 to 255, mean {samples.float().mean():.1f}"))
-        lines += _silent_channels(samples)
+        low, high, mean = _levels(samples)
+        lines.append(("values", f"{low.min()} to {high.max()} of 0 to 255, mean {mean:.1f}"))
+        lines += _silent_channels(low, high)
     lines += _classes(data)
     copies = duplicates(samples)
     lines.append(("duplicates", f"{copies:,} samples are exact copies of another" if copies else "none"))
     lines += [("left out", note.removeprefix("left out ")) for note in data.notes]
     rng = torch.Generator().manual_seed(0)
     shown = torch.randperm(len(data), generator=rng)[: 5000 if data.form.is_points else 100]
-    return DataReport(lines, picture(samples[shown], data.form))
+    return DataReport(lines, picture(data.take(shown), data.form))
 
 
 def duplicates(samples: torch.Tensor) -> int:
     """How many samples are exact copies of an earlier one."""
-    rows = samples.contiguous().flatten(1).numpy()
-    return len(rows) - len({hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows})
+    seen: set[bytes] = set()
+    for chunk in chunks(samples):
+        rows = chunk.contiguous().flatten(1).numpy()
+        seen.update(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    return len(samples) - len(seen)
 
 
-def _silent_channels(samples: torch.Tensor) -> list[tuple[str, str]]:
-    constant = [c for c in range(samples.shape[1]) if samples[:, c].min() == samples[:, c].max()]
+def _levels(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Of images: the lowest and the highest level of each channel [C], and the mean of all."""
+    found = [(c.amin((0, 2, 3)), c.amax((0, 2, 3)), c.sum(dtype=torch.int64)) for c in chunks(samples)]
+    lows, highs, sums = map(torch.stack, zip(*found))
+    return lows.amin(0), highs.amax(0), sums.sum().item() / samples.numel()
+
+
+def _silent_channels(low: torch.Tensor, high: torch.Tensor) -> list[tuple[str, str]]:
+    constant = [c for c in range(len(low)) if low[c] == high[c]]
     return [("careful", f"channel {c} is the same everywhere: nothing to learn") for c in constant]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from sparring.data.labels import count_classes, lonely_classes
+from sparring.data.mapped import chunks, release, select
 
 Split = Literal["train", "test"]
 
@@ -31,7 +35,8 @@ class Form:
     """What a sample looks like, and how it becomes a network's input and back; a run keeps it beside its weights.
 
     Images are uint8 [C, H, W] and become [-1, 1]. Points [D] become (x - centre) / scale; `low` and `high` frame them.
-    `counts` tells how many samples each of the `classes` has.
+    `counts` are how many samples each class has (none where there are no labels, or a run was made before they were
+    kept); forms that differ in it alone are equal, for it does not tell what a sample looks like.
     """
 
     shape: tuple[int, ...]
@@ -40,7 +45,7 @@ class Form:
     scale: float = 1.0
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    counts: tuple[int, ...] = ()
+    counts: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def is_points(self) -> bool:
@@ -69,13 +74,15 @@ class Data:
 
     Attributes:
         name: where it came from, as the user wrote it.
-        samples: images as uint8 [N, C, H, W], or points as float32 [N, D] in their own units.
+        samples: images as uint8 [N, C, H, W], or points as float32 [N, D] in their own units. Images that outgrow
+            memory are mapped from a file: go through `chunks`, `take` or `batch`, which keep few of them in memory.
         form: what they look like, and how they become inputs.
         labels: int64 [N] into `form.classes`, or None.
         notes: lines about what was left out or changed on reading.
         mixture: the true distribution, where it is a known mixture.
         channels: the labelled grey set whose samples are the channels, where there is one (StackedMNIST).
         split: which part of the set it is.
+        remarks: lines about what was done to all samples on reading, and what is odd about them.
     """
 
     name: str
@@ -86,6 +93,7 @@ class Data:
     mixture: Mixture | None = None
     channels: Data | None = None
     split: Split = "train"
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -95,35 +103,49 @@ class Data:
         """A hash of samples and labels, which tells whether two runs saw the same data."""
         state = hashlib.blake2b(digest_size=16)
         state.update(str((self.samples.dtype, tuple(self.samples.shape))).encode())
-        state.update(self.samples.contiguous().numpy().data)
+        for chunk in self.chunks():
+            state.update(chunk.contiguous().numpy().data)
         if self.labels is not None:
             state.update(self.labels.contiguous().numpy().data)
         return state.hexdigest()
 
     def part(self, indices: Tensor, split: Split | None = None) -> Data:
-        """The samples at `indices`, in the same form."""
+        """The samples at `indices`, in the same form; a large part of mapped samples is mapped, too."""
         labels = None if self.labels is None else self.labels[indices]
-        return replace(self, samples=self.samples[indices], labels=labels, split=split or self.split)
+        form = replace(self.form, counts=count_classes(labels, self.form.classes))
+        samples = select(self.samples, indices)
+        return replace(self, samples=samples, form=form, labels=labels, split=split or self.split)
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All samples in order, in slices of about 16 MiB."""
+        return chunks(self.samples)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The samples at `indices` as they are stored: a copy in memory."""
+        samples = self.samples[indices]
+        release(self.samples)
+        return samples
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The samples at `indices` as `real` (and `label`)."""
-        batch = {"real": self.form.to_input(self.samples[indices])}
+        batch = {"real": self.form.to_input(self.take(indices))}
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
 
 
-def class_counts(labels: Tensor | None, classes: tuple[str, ...]) -> tuple[int, ...]:
-    """How many samples each class has; nothing where there are no labels."""
-    return () if labels is None else tuple(torch.bincount(labels, minlength=len(classes)).tolist())
-
-
 def image_data(
-    name: str, images: Tensor, labels: Tensor | None = None, classes: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+    name: str,
+    images: Tensor,
+    labels: Tensor | None = None,
+    classes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+    remarks: tuple[str, ...] = (),
 ) -> Data:
-    """Images, uint8 [N, C, H, W]."""
-    form = Form(tuple(images.shape[1:]), classes, counts=class_counts(labels, classes))
-    return Data(name, images, form, labels, notes)
+    """Images, uint8 [N, C, H, W], and what `Data` says of them."""
+    counts = count_classes(labels, classes)
+    form = Form(tuple(images.shape[1:]), classes, counts=counts)
+    return Data(name, images, form, labels, notes, remarks=(*remarks, *lonely_classes(counts, classes)))
 
 
 def point_data(
@@ -137,7 +159,7 @@ def point_data(
     points = points.float()
     centre = points.double().mean(0)
     scale = (points.double() - centre).square().mean().sqrt().item() or 1.0
-    frame = [tuple(edge.tolist()) for edge in (points.amin(0), points.amax(0))]
-    form = Form(tuple(points.shape[1:]), classes, tuple(centre.tolist()), scale, *frame)
-    form = replace(form, counts=class_counts(labels, classes))
+    low, high = (tuple(edge.tolist()) for edge in (points.amin(0), points.amax(0)))
+    counts = count_classes(labels, classes)
+    form = Form(tuple(points.shape[1:]), classes, tuple(centre.tolist()), scale, low, high, counts)
     return Data(name, points, form, labels, mixture=mixture)

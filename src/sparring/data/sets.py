@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparring.data.samples import Data, Split, image_data
-from sparring.download import fetch, unpacked_md5
+from sparring.download import cache_folder, data_folder, fetch, unpacked_md5
 from sparring.errors import UserError
 
 DIGITS = tuple("0123456789")
@@ -82,14 +82,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.array(values.reshape(shape.astype(int)))
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: `$XDG_CACHE_HOME/sparring`, else `~/.cache/sparring`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
-
-
 def _mnist_file(name: str) -> Path:
-    named = os.environ.get("SPARRING_DATA")
-    for folder in (Path(named) if named else Path("../shared/data"), cache_folder()):
+    for folder in (data_folder(), cache_folder()):
         if (folder / "mnist" / name).is_file():
             return folder / "mnist" / name
     mirrors = os.environ.get("SPARRING_MNIST_URL")

@@ -88,14 +88,21 @@ def evaluate(run: str | Path, *, checkpoint: str = "best", **options: Any) -> Sc
 
 
 def evaluate_images(
-    path: str | Path, *, against: str, size: int = 0, picture: Path | None = None, **options: Any
+    path: str | Path,
+    *,
+    against: str,
+    size: str | int = "",
+    fit: str = "crop",
+    picture: Path | None = None,
+    **options: Any,
 ) -> Scores:
     """Score images (a folder, `.npz`, `.npy`) or points (`.csv`, too) that anyone's software made.
 
     Args:
-        path: where they are. Sub-folders, or labels in an `.npz`, are the classes that they were made for.
+        path: where they are, as in `load_data`. Sub-folders, or labels, are the classes that they were made for.
         against: the reference, as in `load_data`.
-        size: crop and resize the images of folders to it.
+        size: the size that images are brought to, as in `load_data`.
+        fit: how they are brought to it.
         picture: where the samples closest to training samples are shown beside these, if anywhere.
         options: fields of `Options`; all images are scored, unless there are more than `count`.
 
@@ -103,13 +110,13 @@ def evaluate_images(
         UserError: images or reference cannot be read or do not fit together.
     """
     chosen = Options(**options)
-    whole = load_data(against, size)
-    made = load_data(str(path), size)
+    whole = load_data(against, size, fit=fit)
+    made = load_data(str(path), size, fit=fit)
     check_same_shape(made, whole)
     if len(made) < 2:
         raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
     made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
-    reference = make_reference(whole, load_held_out(against, size), replace(chosen, count=len(made)))
+    reference = make_reference(whole, load_held_out(against, size, fit=fit), replace(chosen, count=len(made)))
     subject = Subject(reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
     scores = measure(subject, str(path), chosen)
     if picture is not None:
@@ -132,7 +139,7 @@ class RunEvaluator:
             return self.given
         recipe = self.recipe
         try:
-            data = load_data(recipe.data, recipe.size, recipe.held_out)
+            data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
         except UserError as error:
             raise UserError(f"the data of {self.run.path} are needed to score it: {error}") from error
         digest, _ = self.run.read_data()
@@ -202,6 +209,8 @@ def make_reference(data: Data, held_out: Data | None, options: Options) -> Refer
     Raises:
         UserError: there are no held-out samples for the split, or the extractor does not fit.
     """
+    if held_out is not None:
+        check_same_shape(held_out, data)
     if options.split == "test" and held_out is None:
         raise UserError(f"{data.name!r} has no held-out samples; take --split train, or train with --held-out 0.1")
     device = find_device(options.device)
@@ -222,7 +231,7 @@ def recipe_reference(recipe: Recipe, data: Data, options: Options, name: str) ->
     Raises:
         UserError: as `make_reference`, and if a metric that was named cannot be computed of such runs.
     """
-    reference = make_reference(data, load_held_out(recipe.data, recipe.size, recipe.held_out), options)
+    reference = make_reference(data, load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit), options)
     generator = TrainedGenerator(nn.Identity(), build_task(recipe, data.form, options.trust), recipe, data.form, 0)
     labels = None if "fake_label" not in generator.task.draw(1) else torch.zeros(0, dtype=torch.int64)
     check_measures(Subject(reference, data.samples[:0], labels, generator, _no_game), name, options)
@@ -352,7 +361,7 @@ def check_same_shape(made: Data, whole: Data) -> None:
         return
     ours, theirs = list(made.form.shape), list(whole.form.shape)
     images = len(ours) == len(theirs) == 3
-    mend = "add --size, which crops and resizes folders of images" if images else "compare like with like"
+    mend = "add --size, which brings images to one size" if images else "compare like with like"
     raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {mend}")
 
 
@@ -367,7 +376,7 @@ def copies_picture(subject: Subject) -> Image.Image:
     """The samples that lie closest to training samples, each left of its nearest one."""
     found = subject.copies
     closest = found.distance.argsort()[:COPIES_SHOWED]
-    pairs = torch.stack([subject.samples[closest], subject.reference.train.samples[found.index[closest]]], 1)
+    pairs = torch.stack([subject.samples[closest], subject.reference.train.take(found.index[closest])], 1)
     return grid(pairs.flatten(0, 1), columns=8)
 
 

@@ -102,7 +102,7 @@ def _batch(subject: Subject, data: Data, chosen: Tensor, rng: torch.Generator) -
     generator = subject.generator
     assert generator is not None
     device = next(generator.network.parameters()).device
-    batch: dict[str, Tensor] = {"real": generator.form.to_input(data.samples[chosen])}
+    batch: dict[str, Tensor] = {"real": generator.form.to_input(data.take(chosen))}
     if data.labels is not None:
         batch["label"] = data.labels[chosen]
     batch |= generator.task.draw(len(chosen), rng)

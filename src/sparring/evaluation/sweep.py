@@ -137,7 +137,7 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> None:
     for path, recipe in plans.items():
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
-            data = load_data(recipe.data, recipe.size, recipe.held_out)
+            data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
             start_state(recipe, data, torch.device("cpu"), options.trust)
             recipe_reference(recipe, data, options, path.name)
 

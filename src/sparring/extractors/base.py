@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sparring.data.mapped import release
 from sparring.data.samples import Data, bytes_to_input
 from sparring.errors import UserError
 
@@ -76,6 +77,7 @@ class Prepared:
             images = chunk.to(device)
             if images.dtype == torch.uint8:
                 images = bytes_to_input(images)
+            release(samples)
             features, logits = self.network(images)
             parts.append(Seen(features.float().cpu(), None if logits is None else logits.float().cpu()))
         features = torch.cat([part.features for part in parts])

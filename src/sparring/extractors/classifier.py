@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from sparring.checkpoint import write_atomically
 from sparring.data.samples import Data
-from sparring.data.sets import cache_folder
 from sparring.device import autocast, find_precision
+from sparring.download import cache_folder
 from sparring.errors import UserError, existing_path, writing
 from sparring.extractors.base import Extractor, Prepared, digest_of, refuse_points
 from sparring.extractors.plain import Shrink

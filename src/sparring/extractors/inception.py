@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sparring.data.samples import Data
-from sparring.data.sets import cache_folder
-from sparring.download import fetch, sha256
+from sparring.download import cache_folder, fetch, sha256
 from sparring.errors import UserError, existing_path, shortened
 from sparring.extractors.base import Prepared, digest_of
 from sparring.extractors.pretrained import PART, Pretrained, check_images, resize_tensorflow, to_levels

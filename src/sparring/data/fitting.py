@@ -1,0 +1,50 @@
+"""What bringing images to one size did to them, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sparring.data.decode import Size, Target
+
+DONE = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}
+
+
+class Fitting:
+    """Counts the sizes that images had, and what became of them."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.sizes: Counter[Size] = Counter()
+
+    def note(self, size: Size) -> None:
+        """Take note of an image of this (width, height)."""
+        self.sizes[size] += 1
+
+    def most_common(self) -> str:
+        """The usual sizes, such as "20x10 (2 times), 8x8 (1 times)"."""
+        return ", ".join(f"{w}x{h} ({n} times)" for (w, h), n in self.sizes.most_common(3))
+
+    def remarks(self) -> tuple[str, ...]:
+        """One line, if any image was changed."""
+        size, fit = self.target.size, self.target.fit
+        if size is None or not set(self.sizes) - {size}:
+            return ()
+        count = sum(self.sizes.values())
+        sizes = f"{len(self.sizes)} size{'s' if len(self.sizes) > 1 else ''}"
+        loss = sum(n * lost(before, size, fit) for before, n in self.sizes.items()) / count
+        enlarged = sum(n for before, n in self.sizes.items() if before[0] < size[0] or before[1] < size[1])
+        what = {
+            "crop": f"{loss:.0%} of the area cut away on average",
+            "pad": f"{loss:.0%} of the area is black border on average",
+            "stretch": f"their shape changed by {loss:.0%} on average",
+        }[fit]
+        words = f"fitted: {count:,} images of {sizes} {DONE[fit]} to {size[0]}x{size[1]}; {what}"
+        return (words + (f"; {enlarged:,} were smaller and are enlarged" if enlarged else ""),)
+
+
+def lost(before: Size, after: Size, fit: str) -> float:
+    """The share of an image's area that a crop cuts away, or that is border after padding; else by how much the ratio
+    of width to height changes."""
+    wide, high = after[0] / before[0], after[1] / before[1]
+    change = max(wide, high) / min(wide, high)
+    return change - 1 if fit == "stretch" else 1 - 1 / change

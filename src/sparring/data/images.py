@@ -1,0 +1,118 @@
+"""From a source of images to a set: in memory if it fits there, else in a file of the cache that is mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+from filelock import FileLock
+
+from sparring.checkpoint import write_atomically
+from sparring.data.decode import Target
+from sparring.data.mapped import map_file, mapped_folder, memory_bound
+from sparring.data.pixels import InFile, InMemory, TooLargeError
+from sparring.data.reading import read_source
+from sparring.data.samples import Data, image_data
+from sparring.data.source import Source
+from sparring.download import ROOM
+from sparring.errors import UserError, writing
+
+VERSION = 1  # of the files in the cache, and of what decoding does to images
+
+
+def load_images(source: Source, target: Target) -> Data:
+    """All images of a source, brought to the target's size. Grey if every image is.
+
+    They lie in memory if they stay below `memory_bound`. Else they are decoded into a file in the cache, once, and
+    mapped from it. Broken images are named in `notes` and left out; more than a tenth of them is an error.
+
+    Raises:
+        UserError: no images, too many broken ones, different sizes and none wanted, bad labels, or no room.
+    """
+    entry = _Entry(source, target)
+    if (found := entry.read()) is not None:
+        return found
+    if source.count is not None:
+        pixels = InMemory(source.count, memory_bound())
+        try:
+            told = read_source(source, target, pixels)
+            return image_data(source.name, pixels.tensor(), *told)
+        except TooLargeError:
+            del pixels  # then into a file
+    with writing(entry.pixels, ROOM):
+        entry.pixels.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(entry.pixels.with_suffix(".lock"))
+        lock.acquire()
+    try:
+        return entry.read() or entry.write()  # another process may have written it while this one waited
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A set's place in the cache: `KEY.pixels`, raw bytes, and `KEY.json`, written last, which vouches for them."""
+
+    source: Source
+    target: Target
+
+    @cached_property
+    def pixels(self) -> Path:
+        source, target = self.source, self.target
+        parts = [VERSION, PIL.__version__, source.name, source.identity, source.classes, source.part, source.channels]
+        text = json.dumps([*parts, target.size, target.fit if target.size else ""])
+        return mapped_folder() / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.pixels"
+
+    @property
+    def manifest(self) -> Path:
+        return self.pixels.with_suffix(".json")
+
+    def read(self) -> Data | None:
+        """The set, if it is there.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        if not self.manifest.exists():
+            return None
+        try:
+            saved: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+            shape = tuple(saved["shape"])
+            if self.pixels.stat().st_size != math.prod(shape):
+                raise ValueError(f"{self.pixels.name} is not of shape {list(shape)}")
+            with self.pixels.open("rb") as file:
+                samples = map_file(file, shape)
+            labels = None if saved["labels"] is None else torch.tensor(saved["labels"], dtype=torch.int64)
+            lines = [tuple(saved[name]) for name in ("classes", "notes", "remarks")]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
+        return image_data(self.source.name, samples, labels, *lines)
+
+    def write(self) -> Data:
+        """Decode the source into the file."""
+        part = self.pixels.with_suffix(".part")
+        try:
+            with writing(part, ROOM):
+                file = part.open("w+b")
+            with file:
+                pixels = InFile(file)
+                told = read_source(self.source, self.target, pixels)
+                with writing(part, ROOM):
+                    file.flush()
+            with writing(self.pixels, ROOM):
+                part.replace(self.pixels)
+        finally:
+            part.unlink(missing_ok=True)
+        labels = None if told.labels is None else told.labels.tolist()
+        saved = {**told._asdict(), "labels": labels, "shape": pixels.shape}
+        write_atomically(self.manifest, json.dumps(saved).encode(), ROOM)
+        found = self.read()
+        assert found is not None
+        return found

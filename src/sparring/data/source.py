@@ -1,0 +1,58 @@
+"""A source of images: what can be gone through, any number of times, one encoded image after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sparring.data.decode import Content
+from sparring.data.labels import Label
+
+BROKEN = "mend or remove them"
+
+
+class Item(NamedTuple):
+    """One image.
+
+    Attributes:
+        name: where it is, for messages.
+        content: a file, its bytes, or an image that is decoded already; or why there is none.
+        label: its class's name or number, or None.
+    """
+
+    name: str
+    content: Content | Exception
+    label: Label = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from.
+
+    Attributes:
+        name: as the user wrote it.
+        identity: changes whenever the images may have changed: paths, sizes and times of files, or a fingerprint.
+        items: goes through all of them, always in the same order.
+        count: how many there are; None if only going through them tells.
+        classes: the classes' names, where the source knows them; else they follow from the labels.
+        part: is it a part of a set, which need not have all classes?
+        channels: 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is.
+        remarks: what to tell of it.
+    """
+
+    name: str
+    identity: str
+    items: Callable[[], Iterator[Item]]
+    count: int | None = None
+    classes: tuple[str, ...] = ()
+    part: bool = False
+    channels: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def stamp(path: Path) -> str:
+    """A file's size and time of change, in words that change with it."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
