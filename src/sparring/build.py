@@ -52,8 +52,8 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
     check_scheduled("recipe", "learning_rate", learning_rate, low=0)
     generator = build_generator(recipe, form, trust).to(device)
     discriminator = build_discriminator(recipe, form, trust).to(device)
-    optimizer = make(recipe.generator_optimizer, optimizers, trust=trust)
-    opponent = make(recipe.discriminator_optimizer, optimizers, trust=trust)
+    optimizer = make(recipe.generator_optimizer, optimizers, schedules, trust=trust)
+    opponent = make(recipe.discriminator_optimizer, optimizers, schedules, trust=trust)
     return Game(
         task=build_task(recipe, trust),
         loss=make(recipe.loss, losses, trust=trust),
