@@ -20,6 +20,7 @@ from sparring.errors import NotFiniteError
 from sparring.losses import Loss
 from sparring.memory import Remembers
 from sparring.networks.critic import Judgement
+from sparring.optimizers import set_betas
 from sparring.penalties.base import Constraint, Penalty, Side, Term, WeightPenalty
 from sparring.penalties.slopes import differentiable
 from sparring.schedules import Scheduled, at, value_at
@@ -124,9 +125,11 @@ class Player:
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
 
-    def set_learning_rate(self, factor: float) -> None:
+    def set_learning_rate(self, factor: float, progress: float = 0.0) -> None:
+        """Scale the learning rate, and set the betas that the optimiser has for this share of the run."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+        set_betas(self.optimizer, progress)
 
 
 @dataclass
@@ -247,7 +250,7 @@ class Game:
     def update(self, side: Side, moment: Moment) -> None:
         """Apply one player's gradient, and the constraints on its weights."""
         player = self.player(side)
-        player.set_learning_rate(value_at(self.learning_rate, moment.progress))
+        player.set_learning_rate(value_at(self.learning_rate, moment.progress), moment.progress)
         player.optimizer.step()
         for constraint in self.constraints:
             if constraint.side == side:

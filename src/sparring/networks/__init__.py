@@ -7,5 +7,16 @@ only. `shape` is (channels, height, width) of images, which span [-1, 1], or (di
 
 from sparring.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from sparring.networks.mlp import MLPDiscriminator, MLPGenerator
+from sparring.networks.r3gan import R3GANDiscriminator, R3GANGenerator
+from sparring.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
-__all__ = ["DCGANDiscriminator", "DCGANGenerator", "MLPDiscriminator", "MLPGenerator"]
+__all__ = [
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "MLPDiscriminator",
+    "MLPGenerator",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
+]

@@ -61,9 +61,9 @@ class Critic(nn.Module):
         extra = classes if self.condition == "concatenation" else 0
         self.seen = (shape[0] + extra, *shape[1:])
 
-    def add_heads(self, features: int, spectral_norm: bool = False) -> None:
-        """Make what stands on `features` numbers a sample."""
-        self.logit = maybe_spectral(nn.Linear(features, 1), spectral_norm)
+    def add_heads(self, features: int, spectral_norm: bool = False, bias: bool = True) -> None:
+        """Make what stands on `features` numbers a sample; `bias` is the logit's."""
+        self.logit = maybe_spectral(nn.Linear(features, 1, bias=bias), spectral_norm)
         if self.condition == "projection":
             self.embedding = maybe_spectral(nn.Embedding(self.class_count, features), spectral_norm)
         if self.condition == "classifier":

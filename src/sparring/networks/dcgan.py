@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparring.errors import UserError, check_choice, check_number
 from sparring.networks.critic import Critic, with_label
-from sparring.networks.layers import ConditionalBatchNorm, MinibatchDeviation, halvings, maybe_spectral, run_layers
+from sparring.networks.layers import MinibatchDeviation, halvings, maybe_spectral, normalisation, run_layers
 
 Shape = Sequence[int]
 
@@ -110,4 +110,4 @@ def _up(before: int, after: int, extra: tuple[int, int], bias: bool) -> nn.Modul
 def _after(channels: int, batch_norm: bool, classes: int) -> list[nn.Module]:
     if not batch_norm:
         return [nn.ReLU()]
-    return [ConditionalBatchNorm(channels, classes) if classes else nn.BatchNorm2d(channels), nn.ReLU()]
+    return [normalisation(channels, classes), nn.ReLU()]

@@ -16,7 +16,18 @@ def maybe_spectral(layer: nn.Module, use: bool) -> nn.Module:
     return spectral_norm(layer) if use else layer
 
 
-class ConditionalBatchNorm(nn.Module):
+def required(label: Tensor | None) -> Tensor:
+    """The labels of a batch, which a network with classes cannot do without."""
+    if label is None:
+        raise UserError("a network with classes needs a label for each sample")
+    return label
+
+
+class Conditional(nn.Module):
+    """A layer that is called with maps and the samples' labels; `run_layers` gives it both."""
+
+
+class ConditionalBatchNorm(Conditional):
     """Batch normalisation whose gain and bias belong to the sample's class.
 
     Source: Dumoulin et al. 2017, equation 5; de Vries et al. 2017.
@@ -30,16 +41,22 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.ones_(self.gain.weight)
         nn.init.zeros_(self.bias.weight)
 
-    def forward(self, maps: Tensor, label: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, label: Tensor | None) -> Tensor:
         """Maps [n, C, H, W] and labels [n] -> [n, C, H, W]."""
+        label = required(label)
         gain, bias = self.gain(label)[..., None, None], self.bias(label)[..., None, None]
         return torch.addcmul(bias, gain, self.norm(maps))
+
+
+def normalisation(channels: int, classes: int) -> nn.Module:
+    """Batch normalisation; of labelled samples, the conditional one."""
+    return ConditionalBatchNorm(channels, classes) if classes else nn.BatchNorm2d(channels)
 
 
 def run_layers(layers: Iterable[nn.Module], maps: Tensor, label: Tensor | None) -> Tensor:
     """Layer after layer; those that are conditional are given the label."""
     for layer in layers:
-        maps = layer(maps, label) if isinstance(layer, ConditionalBatchNorm) else layer(maps)
+        maps = layer(maps, label) if isinstance(layer, Conditional) else layer(maps)
     return maps
 
 

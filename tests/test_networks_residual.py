@@ -1,0 +1,346 @@
+"""Residual networks: any size, what the papers' formulas say, and how deep networks start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring import networks
+from sparring.components import make
+from sparring.errors import UserError
+from sparring.networks import R3GANDiscriminator, R3GANGenerator, ResNetDiscriminator, ResNetGenerator
+from sparring.networks.attention import SelfAttention, nearest_level
+from sparring.networks.r3gan import SLOPE, ResidualBlock, reduced
+from sparring.networks.resnet import judged_sizes, pooled
+
+SMALL = [(1, 8, 8), (3, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 50, 37), (1, 9, 31)]
+LARGE = [(3, 64, 64), (1, 128, 96), (3, 256, 256)]
+GENERATORS: list[Any] = [ResNetGenerator, R3GANGenerator]
+DISCRIMINATORS: list[Any] = [ResNetDiscriminator, R3GANDiscriminator]
+OF_GENERATORS: list[tuple[Any, dict[str, Any]]] = [
+    (ResNetGenerator, {}),
+    (ResNetGenerator, {"attention": 8, "spectral_norm": True}),
+    (ResNetGenerator, {"classes": 3}),
+    (ResNetGenerator, {"classes": 3, "condition": "concatenation"}),
+    (R3GANGenerator, {"blocks": 1}),
+    (R3GANGenerator, {"classes": 3, "group": 3}),
+]
+OF_DISCRIMINATORS: list[tuple[Any, dict[str, Any]]] = [
+    *((kind, {"classes": 3, "condition": c}) for kind in DISCRIMINATORS for c in ("projection", "concatenation")),
+    *((kind, {"classes": 3, "condition": "classifier", "codes": 2}) for kind in DISCRIMINATORS),
+    (ResNetDiscriminator, {"attention": 8, "deviation": 2}),
+    (ResNetDiscriminator, {"spectral_norm": False, "attention": 4}),
+    (R3GANDiscriminator, {"blocks": 1, "group": 8}),
+]
+
+
+def stirred(network: nn.Module) -> Any:
+    """The network without the zeros (gates, last layers of blocks) that hide other weights' gradients at the start."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return network
+
+
+def all_have_gradients(network: nn.Module) -> bool:
+    lacking = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not lacking
+    return True
+
+
+def labels_of(network: Any, count: int) -> Tensor | None:
+    return (
+        torch.arange(count) % 3 if getattr(network, "class_count", 0) or getattr(network, "embedding", None) else None
+    )
+
+
+@pytest.mark.parametrize("shape", SMALL)
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generators_make_any_size(kind: Any, shape: tuple[int, ...]) -> None:
+    network = stirred(kind(7, shape, width=4, most=8))
+    samples = network(torch.randn(5, 7))
+    assert samples.shape == (5, *shape)
+    samples.square().sum().backward()
+    assert all_have_gradients(network)
+
+
+@pytest.mark.parametrize("shape", SMALL)
+@pytest.mark.parametrize("kind", DISCRIMINATORS)
+def test_discriminators_take_any_size(kind: Any, shape: tuple[int, ...]) -> None:
+    network = stirred(kind(shape, width=4, most=8))
+    logits = network(torch.randn(5, *shape))
+    assert logits.shape == (5,)
+    logits.square().sum().backward()
+    assert all_have_gradients(network)
+
+
+@pytest.mark.parametrize("shape", LARGE)
+@pytest.mark.parametrize("pair", list(zip(GENERATORS, DISCRIMINATORS)), ids=["ResNet", "R3GAN"])
+def test_large_images(pair: Any, shape: tuple[int, ...]) -> None:
+    samples = pair[0](7, shape, width=2, most=4)(torch.randn(2, 7))
+    assert samples.shape == (2, *shape)
+    assert pair[1](shape, width=2, most=4)(samples).shape == (2,)
+
+
+@pytest.mark.parametrize(("kind", "options"), OF_GENERATORS)
+def test_options_of_generators(kind: Any, options: dict[str, Any]) -> None:
+    network = stirred(kind(7, (3, 16, 24), width=8, **options))
+    label = torch.arange(5) % 3 if "classes" in options else None
+    latent = torch.randn(5, 7)
+    samples = network(latent, label)
+    assert samples.shape == (5, 3, 16, 24)
+    samples.pow(3).sum().backward()
+    assert all_have_gradients(network)
+    if label is not None:
+        assert not torch.equal(network(latent, label), network(latent, (label + 1) % 3))
+        with pytest.raises(UserError, match="needs a label"):
+            network(latent)
+
+
+@pytest.mark.parametrize(("kind", "options"), OF_DISCRIMINATORS)
+def test_options_of_discriminators(kind: Any, options: dict[str, Any]) -> None:
+    network = stirred(kind((3, 16, 24), width=8, **options))
+    label = torch.arange(6) % 3 if "classes" in options else None
+    judgement = network.judge(torch.randn(6, 3, 16, 24), label)
+    parts = [judgement.logits, judgement.classes, judgement.codes]
+    assert [None if p is None else tuple(p.shape) for p in parts] == [
+        (6,),
+        (6, 3) if options.get("condition") == "classifier" else None,
+        (6, 2) if "codes" in options else None,
+    ]
+    torch.stack([p.square().sum() for p in parts if p is not None]).sum().backward()
+    assert all_have_gradients(network)
+
+
+@pytest.mark.parametrize("kind", GENERATORS + DISCRIMINATORS)
+def test_the_same_seed_gives_the_same_network_and_its_state_can_be_loaded(kind: Any) -> None:
+    context = (7, (3, 16, 16)) if kind in GENERATORS else ((3, 16, 16),)
+    inputs = torch.randn(3, 7) if kind in GENERATORS else torch.randn(3, 3, 16, 16)
+    built = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        built.append(stirred(kind(*context, width=4)).eval())
+    expected = built[0](inputs)
+    assert torch.equal(built[1](inputs), expected)
+    assert not torch.equal(built[2](inputs), expected)
+    built[2].load_state_dict(built[0].state_dict())
+    assert torch.equal(built[2](inputs), expected)
+
+
+@pytest.mark.parametrize("kind", DISCRIMINATORS)
+def test_samples_do_not_see_each_other_in_a_discriminator(kind: Any) -> None:
+    network = stirred(kind((3, 16, 16), width=4)).eval()  # power iterations rest
+    samples = torch.randn(5, 3, 16, 16)
+    torch.testing.assert_close(network(samples), torch.cat([network(s[None]) for s in samples]))
+
+
+@pytest.mark.parametrize(("kind", "options"), [(ResNetDiscriminator, {"attention": 4}), (R3GANDiscriminator, {})])
+def test_the_gradient_penalty_has_the_gradient_of_finite_differences(kind: Any, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = stirred(kind((1, 9, 8), width=4, **options)).double().eval()
+    samples = torch.randn(2, 1, 9, 8, dtype=torch.double, requires_grad=True)
+
+    def penalty() -> Tensor:
+        (slope,) = torch.autograd.grad(network(samples).sum(), samples, create_graph=True)
+        return slope.square().sum()
+
+    penalty().backward()
+    weights = dict(network.named_parameters())
+    name = next(n for n in weights if n.startswith("layers") and weights[n].dim() == 4)
+    direction = torch.randn_like(weights[name])
+    expected = (weights[name].grad * direction).sum().item()
+    values = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weights[name].add_(sign * 1e-6 * direction)
+        values.append(penalty().item())
+        with torch.no_grad():
+            weights[name].sub_(sign * 1e-6 * direction)
+    assert (values[0] - values[1]) / 2e-6 == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", GENERATORS + DISCRIMINATORS)
+@pytest.mark.parametrize(
+    "text", ["width=0", "most=2.5", "attention=-1", "blocks=0", "group='16'", "classes=3, condition='x'"]
+)
+def test_wrong_options(kind: Any, text: str) -> None:
+    context = (7, (3, 16, 16)) if kind in GENERATORS else ((3, 16, 16),)
+    with pytest.raises(UserError, match=rf"{kind.__name__}.*{text.split(', ')[-1].split('=')[0]}") as caught:
+        make(f"{kind.__name__}({text})", networks, context=context)  # options of another family are refused as well
+    assert "\n" not in str(caught.value)
+
+
+def test_points_and_tiny_images_are_refused() -> None:
+    for kind in DISCRIMINATORS:
+        with pytest.raises(UserError, match="use an MLP"):
+            kind((2,))
+        with pytest.raises(UserError, match="8x8 and up"):
+            kind((1, 7, 28))
+
+
+def test_the_papers_layouts() -> None:
+    def outputs(network: nn.Module) -> list[int]:
+        return [m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+
+    assert outputs(ResNetGenerator(128, (3, 32, 32))) == [256] * 6 + [3]  # table 4
+    assert outputs(ResNetDiscriminator((3, 32, 32))) == [128] * 8
+    assert outputs(ResNetGenerator(128, (3, 48, 48), width=64, most=512))[1::2] == [256, 128, 64]  # table 5
+    wide = outputs(ResNetDiscriminator((3, 48, 48), width=64, most=1024))
+    assert wide[1::2] == [64, 128, 256, 512, 1024]
+    heights = {side: [h for h, _ in judged_sizes((3, side, side))] for side in (8, 16, 28, 32, 48, 128)}
+    assert heights[32] == [32, 16, 8, 8, 8]
+    assert heights[48] == [48, 24, 12, 6, 3, 3]
+    assert heights[128] == [128, 64, 32, 16, 8, 4, 4]
+    assert (heights[8], heights[16], heights[28]) == ([8, 4, 4, 4], [16, 8, 8, 8], [28, 14, 7, 7, 7])
+
+
+def test_pooling_halves_and_leaves_no_row_out() -> None:
+    even, odd = torch.randn(2, 3, 8, 6), torch.randn(2, 3, 9, 7, requires_grad=True)
+    torch.testing.assert_close(pooled(even), F.interpolate(even, scale_factor=0.5, mode="area"))
+    assert pooled(odd).shape == (2, 3, 4, 3)
+    (gradient,) = torch.autograd.grad(pooled(odd).sum(), odd)
+    assert gradient.min() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({}, 9), ({"classes": 3, "attention": 8}, 14), ({"classes": 3, "condition": "classifier"}, 10)],
+)
+def test_spectral_norm_makes_every_largest_singular_value_one(options: dict[str, Any], count: int) -> None:
+    torch.manual_seed(0)
+    network = ResNetDiscriminator((3, 16, 16), width=8, most=16, **options)
+    for _ in range(100):
+        network(torch.randn(2, 3, 16, 16), torch.tensor([0, 1]) if options else None)
+    network.eval()
+    layers = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.Embedding))]
+    assert len(layers) == count
+    for layer in layers:
+        largest = torch.linalg.svdvals(layer.weight.flatten(1))[0].item()
+        assert largest == pytest.approx(1, rel=0.01)
+
+
+def test_the_projection_logit_by_hand() -> None:
+    network = ResNetDiscriminator((3, 16, 16), width=4, classes=3, spectral_norm=False)
+    samples, label = torch.randn(4, 3, 16, 16), torch.tensor([0, 2, 1, 2])
+    features = network.layers(samples).sum((2, 3))
+    psi = features @ network.logit.weight[0] + network.logit.bias
+    expected = psi + torch.stack([network.embedding.weight[k] @ f for k, f in zip(label, features)])
+    torch.testing.assert_close(network(samples, label), expected)
+    assert not torch.equal(network(samples, label), network(samples, (label + 1) % 3))
+
+
+def test_a_discriminator_block_by_hand() -> None:
+    network = ResNetDiscriminator((3, 16, 16), width=4, most=8, spectral_norm=False)
+    first, second = network.layers[0], network.layers[1]
+    samples = torch.randn(2, 3, 16, 16)
+    c = [m for m in first.modules() if isinstance(m, nn.Conv2d)]
+    expected = F.avg_pool2d(c[1](c[0](samples).relu()), 2) + F.avg_pool2d(c[2](samples), 2)
+    torch.testing.assert_close(first(samples), expected)
+    c = [m for m in second.modules() if isinstance(m, nn.Conv2d)]
+    torch.testing.assert_close(second(expected), c[1](c[0](expected.relu()).relu()) + c[2](expected))
+
+
+def test_attention_by_hand() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(16)
+    maps = torch.randn(2, 16, 2, 3)
+    assert torch.equal(layer(maps), maps), "the gate starts at 0"
+    nn.init.constant_(layer.gate, 0.7)
+    f, g, h, v = (m.weight[:, :, 0, 0] for m in (layer.key, layer.query, layer.value, layer.out))
+    expected = maps.clone()
+    for n in range(2):
+        places = maps[n].flatten(1)  # [16, 6]
+        for j in range(6):
+            scores = torch.stack([(f @ places[:, i]) @ (g @ places[:, j]) for i in range(6)])
+            weights = scores.exp() / scores.exp().sum()
+            seen = v @ sum(weights[i] * (h @ places[:, i]) for i in range(6))
+            expected[n, :, j // 3, j % 3] += 0.7 * seen
+    torch.testing.assert_close(layer(maps), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "stands"), [(0, None), (8, 8), (9, 8), (16, 16), (100, 32)])
+def test_where_attention_stands(side: int, stands: int | None) -> None:
+    seen: list[int] = []
+    network = ResNetGenerator(7, (3, 32, 32), width=8, attention=side)
+    for layer in network.modules():
+        if isinstance(layer, SelfAttention):
+            layer.register_forward_hook(lambda _, inputs, output: seen.append(output.shape[2]))
+    network(torch.randn(2, 7))
+    assert seen == ([] if stands is None else [stands])
+    assert nearest_level([(64, 48), (32, 24), (16, 12)], 24) == 1
+
+
+def test_r3gans_blocks_are_the_identity_at_the_start() -> None:
+    maps = torch.randn(2, 8, 5, 4)
+    assert torch.equal(ResidualBlock(8, 16, 4)(maps), maps)
+    block = stirred(ResidualBlock(8, 16, 4))
+    w = [m for m in block.layers if isinstance(m, nn.Conv2d)]
+    assert [(m.bias is not None, m.groups) for m in w] == [(True, 1), (True, 1), (False, 1)]
+    inner = F.leaky_relu(w[1](F.leaky_relu(w[0](maps), SLOPE)), SLOPE)
+    torch.testing.assert_close(block(maps), maps + w[2](inner))
+    groups = [[m.groups for m in ResidualBlock(c, g, 1).modules() if isinstance(m, nn.Conv2d)][1] for c, g in
+              [(768, 16), (32, 16), (12, 16), (4, 16)]]  # fmt: skip
+    assert groups == [96, 4, 3, 1]
+
+
+@pytest.mark.parametrize("count", [4, 64])
+def test_variance_does_not_grow_with_the_depth(count: int) -> None:
+    """Blocks whose last layers weigh 1 multiply the variance by about (1 + 1 / L)^L: 2.44 for 4, 2.70 for 64."""
+    torch.manual_seed(0)
+    maps = start = torch.randn(8, 32, 8, 8)
+    for _ in range(count):
+        block = ResidualBlock(32, 64, count)  # one group sees all, so that fans are large
+        nn.init.normal_(block.layers[-1].weight, std=64**-0.5)
+        with torch.no_grad():
+            maps = block(maps)
+    growth = (maps.var() / start.var()).item()
+    assert 1.7 < growth < 3.5  # the border's zeros take a little; without the factor it is 2^L
+
+
+@pytest.mark.parametrize("blocks", [1, 16])
+def test_variance_of_r3gans_outputs_at_the_start(blocks: int) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        images = R3GANGenerator(64, (3, 32, 32), width=8, blocks=blocks)(torch.randn(64, 64))
+        smooth = F.interpolate(torch.randn(64, 3, 4, 4), size=(32, 32), mode="bilinear")
+        logits = R3GANDiscriminator((3, 32, 32), width=8, blocks=blocks)(smooth)
+    assert 0.2 < images.std() < 1.5  # each enlargement averages: the larger, the less
+    assert 0.2 < logits.std() < 1.5
+
+
+def test_reducing_is_the_transpose_of_enlarging() -> None:
+    maps = torch.randn(2, 3, 9, 12, dtype=torch.double, requires_grad=True)
+    small = torch.randn(2, 3, 4, 6, dtype=torch.double)
+    large = F.interpolate(small, size=(9, 12), mode="bilinear")
+    torch.testing.assert_close((reduced(maps, (4, 6)) * small).sum() * 108 / 24, (maps * large).sum())
+    assert torch.autograd.gradgradcheck(lambda m: reduced(m, (4, 6)).square(), maps)
+
+
+def test_reducing_to_half_is_the_published_filter() -> None:
+    maps = torch.randn(2, 3, 8, 8)
+    taps = torch.tensor([1.0, 3, 3, 1]) / 8
+    expected = F.conv2d(maps.flatten(0, 1)[:, None], (taps[:, None] * taps)[None, None], stride=2, padding=1)
+    found = reduced(maps, (4, 4)).flatten(0, 1)[:, None]
+    torch.testing.assert_close(found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1])
+    torch.testing.assert_close(reduced(torch.ones(1, 1, 8, 8), (4, 4)), torch.ones(1, 1, 4, 4))
+
+
+def test_r3gans_ends_by_hand() -> None:
+    torch.manual_seed(0)
+    generator = R3GANGenerator(5, (3, 8, 8), width=4, classes=3)
+    latent, label = torch.randn(2, 5), torch.tensor([2, 0])
+    basis = generator.layers[0]
+    beside = torch.cat([latent, generator.embedding.weight[label]], 1)
+    scales = beside @ basis.scale.weight.T
+    expected = torch.stack([torch.stack([s * b for s, b in zip(row, basis.basis)]) for row in scales])
+    torch.testing.assert_close(basis(beside), expected)
+    discriminator = R3GANDiscriminator((3, 8, 8), width=4, classes=3)
+    maps = torch.randn(2, 8, 4, 4)
+    features = F.conv2d(maps, discriminator.layers[-1].basis[:, None], groups=8).flatten(1)
+    torch.testing.assert_close(discriminator.layers[-1](maps), features)
+    assert discriminator.logit.bias is None
