@@ -302,7 +302,7 @@ def _data(chosen: argparse.Namespace) -> None:
     from sparring.data.report import describe_data
     from sparring.pictures import save_image
 
-    report = describe_data(load_data(chosen.spec, chosen.size))
+    report = describe_data(load_data(chosen.spec, chosen.size), {"size": chosen.size})
     width = max(len(name) for name, _ in report.lines)
     for name, text in report.lines:
         print(f"{name:{width}}  {text}")
