@@ -328,10 +328,9 @@ def _data(chosen: argparse.Namespace) -> None:
     from sparring.pictures import save_image
 
     data = load_data(chosen.spec, chosen.size, fit=chosen.fit)
-    report = describe_data(data)
-    lines = [*report.lines, *((name, text) for name, _, text in (r.partition(": ") for r in data.remarks))]
-    width = max(len(name) for name, _ in lines)
-    for name, text in lines:
+    report = describe_data(data, {"size": chosen.size, "fit": "" if chosen.fit == "crop" else chosen.fit})
+    width = max(len(name) for name, _ in report.lines)
+    for name, text in report.lines:
         print(f"{name:{width}}  {text}")
     sheet = chosen.out or Path(f"data-{Path(chosen.spec).stem}.png")
     save_image(report.sheet, sheet)
