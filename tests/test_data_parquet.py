@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from sparring.cli import main
 from sparring.data import load_data, load_held_out
 from sparring.data.cifar import CLASSES, FILE, RECORD
 from sparring.data.mapped import is_mapped
@@ -31,8 +32,12 @@ Refused = Callable[..., str]
 
 
 def png(level: int, mode: str = "L") -> bytes:
+    return encoded(Image.new("L", (8, 6), level).convert(mode))
+
+
+def encoded(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    Image.new("L", (8, 6), level).convert(mode).save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()
 
 
@@ -111,6 +116,16 @@ def test_a_folder_of_splits(mapped: bool, tmp_path: Path, monkeypatch: pytest.Mo
     (folder / "validation.parquet").unlink()
     assert load_held_out(str(folder)) is None
     assert load_held_out(str(folder / "train-00000-of-00002.parquet")) is None
+
+
+def test_splits_of_two_sizes_are_not_compared(tmp_path: Path, refused: Refused) -> None:
+    write(tmp_path / "set" / "train.parquet", {"image": images(4)})
+    turned = [{"bytes": encoded(Image.new("L", (6, 8), i)), "path": None} for i in range(4)]
+    write(tmp_path / "set" / "test.parquet", {"image": pa.array(turned, KIND)})
+    words = ("evaluate", "--images", tmp_path / "set" / "train.parquet", "--against", tmp_path / "set")
+    assert "samples of shape [1, 8, 6]" in (message := refused(*words, "--metrics", "sliced_wasserstein"))
+    assert "of shape [1, 6, 8]; add --size" in message
+    assert main([*map(str, words), "--metrics", "sliced_wasserstein", "--size", "5x7", "--fit", "stretch"]) == 0
 
 
 def test_a_snapshot_of_the_hub(tmp_path: Path) -> None:
