@@ -212,11 +212,9 @@ def test_no_room_for_the_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.
 
 # ------------------------------------------------------------------------------------------------- resident memory
 
-BOUND, SLACK = (
-    48,
-    32,
-)  # MiB: the bound on samples in memory, and what decoding and batches may take beside it; looks at all
-# samples may take that much more than at as many as a look is at once
+# MiB: the bound on samples in memory, and what decoding, batches and allocators may take beside it. Looks at all
+# samples may take that much more than looks at as many as are looked at at once.
+BOUND, SLACK = 48, 48
 COUNT, SIDE = 1100, 256  # 206 MiB of pixels
 NAMES = ("loading", "batches", "digest and report", "parts", "features")
 
