@@ -155,7 +155,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["sample", "no/such/run", "--out", "x.png"], "no/such/run is not a run"),
     (["sample", "no/such/run"], "required: --out"),
     (["data", "no/such/data"], "no data 'no/such/data'"),
-    (["data", "digits", "--size", "big"], "--size: invalid int value: 'big'"),
+    (["data", "digits", "--size", "big"], "size='big' is no size of images; write 64"),
 ]
 
 

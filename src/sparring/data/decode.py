@@ -127,7 +127,7 @@ def _upper_bits(image: Image.Image) -> Pixel:
 
 
 def _from_floats(image: Image.Image) -> Pixel:
-    values = np.asarray(image)
+    values: NDArray[np.float32] = np.asarray(image, np.float32)
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):  # NaN is neither
         raise ValueError(f"floating-point pixels span {low:g} to {high:g}; allowed are 0 to 1")

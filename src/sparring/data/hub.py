@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -63,7 +64,7 @@ def parse_hub(spec: str) -> tuple[str, str]:
 
 
 def _source(spec: str, name: str, split: str) -> Source:
-    told = _remembered(f"{spec} {split}", "images", lambda: _describe(spec, name, split))
+    told = _remembered(spec, f"images of {split}", lambda: _describe(spec, name, split))
     saved: dict[str, Any] = told["columns"]
     columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
     identity = f"{name} {split} {told['fingerprint']}"
@@ -114,9 +115,10 @@ def _remembered(spec: str, what: str, ask: Any) -> Any:
     try:
         with _asking(spec):
             answer = ask()
-    except UserError:
+    except UserError as error:
         if not path.is_file():
             raise
+        print(f"Note: {error}; its last answer is taken", file=sys.stderr)
         return json.loads(path.read_text(encoding="utf-8"))
     with writing(path, ROOM):
         path.parent.mkdir(parents=True, exist_ok=True)

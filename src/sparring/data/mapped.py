@@ -20,7 +20,7 @@ from sparring.errors import UserError, shortened, writing
 
 GIB = 1 << 30
 CHUNK = 16 << 20  # bytes that are looked at before their pages are given back
-ROWS = 256  # samples of any size: a look at a small one brings in its neighbours, some 64 KiB in all
+ROWS = 4  # scattered samples: the system may map 2 MiB around each byte that is looked at, however small the sample
 PARTS = 8  # a part of mapped samples stays in memory if it is at most this fraction of the bound
 FALLBACK = 2 * GIB  # where the system does not tell how much memory there is
 
@@ -88,7 +88,7 @@ def select(samples: Tensor, indices: Tensor) -> Tensor:
         return samples[indices]
     shape = (len(indices), *samples.shape[1:])
     if len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
-        return torch.cat([*_rows(samples, indices)]) if len(indices) else samples[:0].clone()
+        return gather(samples, indices)
     with writing(mapped_folder(), ROOM):
         mapped_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=mapped_folder()) as file:
@@ -96,6 +96,18 @@ def select(samples: Tensor, indices: Tensor) -> Tensor:
                 file.write(rows.numpy().data)
             file.flush()
             return map_file(file, shape)
+
+
+def gather(samples: Tensor, indices: Tensor) -> Tensor:
+    """The samples at `indices`, [n, ...], copied into memory; of mapped ones few pages are held at a time."""
+    if not is_mapped(samples):
+        return samples[indices]
+    found = samples.new_empty((len(indices), *samples.shape[1:]))
+    start = 0
+    for rows in _rows(samples, indices):
+        found[start : start + len(rows)] = rows
+        start += len(rows)
+    return found
 
 
 def mapped_folder() -> Path:

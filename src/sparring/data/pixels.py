@@ -40,7 +40,7 @@ class Pixels(ABC):
         elif image.shape[0] > self.frame[0]:
             self.frame = image.shape
             self.colour()
-        self.append(np.broadcast_to(image, self.frame))
+        self.append(image if image.shape == self.frame else np.broadcast_to(image, self.frame))
         self.count += 1
 
     @property

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.labels import count_classes, lonely_classes
-from sparring.data.mapped import chunks, release, select
+from sparring.data.mapped import chunks, gather, select
 
 Split = Literal["train", "test"]
 
@@ -122,9 +122,7 @@ class Data:
 
     def take(self, indices: Tensor) -> Tensor:
         """The samples at `indices` as they are stored: a copy in memory."""
-        samples = self.samples[indices]
-        release(self.samples)
-        return samples
+        return gather(self.samples, indices)
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The samples at `indices` as `real` (and `label`)."""

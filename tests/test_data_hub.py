@@ -1,0 +1,156 @@
+"""Sets of the Hugging Face Hub, by a Hub that stands in for it, and by the real package where it is installed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from sparring.data import load_data, load_held_out
+from sparring.data.mapped import is_mapped
+
+KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+CLASSES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
+SCHEMA = pa.schema({"image": KIND, "label": pa.int64()}).with_metadata({"huggingface": json.dumps(CLASSES)})
+Refused = Callable[..., str]
+
+
+def png(level: int, mode: str = "L") -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 6), level).convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+class Rows(list[Any]):
+    """A streamed split."""
+
+    features = SimpleNamespace(arrow_schema=SCHEMA)
+
+    def select_columns(self, names: list[str]) -> Rows:
+        assert names == ["image", "label"]
+        return self
+
+    def cast_column(self, name: str, feature: object) -> Rows:
+        assert (name, feature) == ("image", {"decode": False})
+        return self
+
+
+class Hub:
+    """What the package `datasets` is asked for, of a Hub with one set: `them/set`."""
+
+    Image = staticmethod(lambda **options: options)
+
+    def __init__(self, splits: dict[str, list[Any]]) -> None:
+        self.version, self.down, self.opened, self.splits = "v1", False, 0, splits
+
+    def _ask(self, name: str) -> None:
+        if self.down:
+            raise RuntimeError("no route\nto host")
+        if name != "them/set":
+            raise FileNotFoundError(f"Dataset '{name}' doesn't exist")
+
+    def load_dataset(self, name: str, split: str, streaming: bool) -> Rows:
+        self._ask(name)
+        assert streaming
+        if split not in self.splits:
+            raise ValueError(f"Bad split: {split}")
+        self.opened += 1
+        return Rows(self.splits[split])
+
+    def load_dataset_builder(self, name: str) -> SimpleNamespace:
+        self._ask(name)
+        return SimpleNamespace(hash=self.version)
+
+    def get_dataset_split_names(self, name: str) -> list[str]:
+        self._ask(name)
+        return list(self.splits)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "far.png").write_bytes(png(77))
+    train = [{"image": {"bytes": png(i), "path": None}, "label": i % 2} for i in range(11)]
+    train.append({"image": {"bytes": None, "path": str(tmp_path / "far.png")}, "label": 0})
+    found = Hub({"train": train, "test": [{"image": {"bytes": png(90, "RGB"), "path": None}, "label": 1}]})
+    monkeypatch.setitem(sys.modules, "datasets", found)  # type: ignore[arg-type]
+    return found
+
+
+def test_a_set_of_the_hub_is_mapped(hub: Hub) -> None:
+    data, held = load_data("hub:them/set"), load_held_out("hub:them/set")
+    assert held is not None
+    assert is_mapped(data.samples)
+    assert data.samples[:, 0, 0, 0].tolist() == [*range(11), 77]
+    assert (data.form.classes, data.form.counts) == (("cat", "dog"), (7, 5))
+    assert held.form == data.form, "as grey as the training split"
+    assert (held.samples[:, 0, 0, 0].tolist(), held.labels.tolist()) == ([90], [1])  # type: ignore[union-attr]
+    assert load_held_out("hub:them/set:train") is None
+    part, rest = load_data("hub:them/set", held_out=0.5), load_held_out("hub:them/set", held_out=0.5)
+    assert (len(part), len(rest or ())) == (6, 6)
+
+
+def test_the_hub_is_read_once_a_version(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    first = load_data("hub:them/set").digest
+    assert hub.opened == 2, "once for its columns, once for its images"
+    assert (load_data("hub:them/set").digest, hub.opened) == (first, 3)
+    hub.down = True
+    assert load_data("hub:them/set").digest == first, "without the Hub, what was read serves"
+    assert "Note: hub:them/set cannot be read" in capfd.readouterr().err
+    hub.down, hub.version = False, "v2"
+    hub.splits["train"] = hub.splits["train"][:5]
+    assert (len(load_data("hub:them/set")), hub.opened) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("hub:", "'hub:' names no data set of the Hub; write hub:OWNER/NAME"),
+        ("hub:a/b/c", "names no data set of the Hub"),
+        ("hub:them/set:", "names no data set of the Hub"),
+        (
+            "hub:them/other",
+            "hub:them/other cannot be read from the Hugging Face Hub (FileNotFoundError: Dataset 'them/",
+        ),
+        ("hub:them/set:dev", "(ValueError: Bad split: dev); look at its name, and your network"),
+    ],
+)
+def test_what_the_hub_does_not_have(spec: str, message: str, hub: Hub, refused: Refused) -> None:
+    assert message in refused("data", spec)
+
+
+def test_the_hub_is_down(hub: Hub, refused: Refused) -> None:
+    hub.down = True
+    assert "(RuntimeError: no route to host)" in refused("data", "hub:them/set")
+
+
+def test_the_hub_needs_a_package(monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert 'pip install "sparring[hub]"' in refused("data", "hub:them/set")
+
+
+@pytest.mark.slow
+def test_the_real_package_reads_a_local_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra hub is not installed")
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache" / "hf"))
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"image": [{"bytes": png(i), "path": None} for i in range(6)], "label": [0, 1, 0, 1, 1, 1]}
+    for split in ("train", "test"):
+        place = tmp_path / "them" / "set" / f"{split}.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features).to_parquet(place)
+    data, held = load_data("hub:them/set"), load_held_out("hub:them/set")
+    assert data.samples[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert (data.form.classes, data.form.counts) == (("cat", "dog"), (2, 4))
+    assert len(held or ()) == 6
