@@ -26,11 +26,13 @@ class ADA(Remembers):
     D overfits to few samples, and then tells the generator nothing any more. A sign of it is r = E[sign D(real)] on
     the samples that D trains on: 0 before it overfits, 1 when it is sure of each. Where r is above `target`, p rises,
     else it falls. As long as p is clearly below 1, a generator gains nothing by making changed samples itself: they
-    would come out changed twice (section 2.2). From p of about 0.8 on, changes leak into the samples.
+    would come out changed twice (section 2.2). From p of about 0.8 on, changes leak into the samples: at 1 a rotated
+    image is as likely as an upright one, so nothing tells the generator which to make. Bar that with `most=0.7`.
 
     Images [n, C, H, W] of at least 8x8, about in [-1, 1]; p = 0 costs nothing. Rotations of images that are not square
     cut and mirror what does not fit. Left out of the paper's pipeline "bgc": the wavelets against aliasing; images are
-    resampled once, bilinearly, so changed images are a little smoother than others, on both sides alike.
+    resampled once, bilinearly, so images that are rotated, scaled or shifted by fractions are visibly smoother than
+    others, on both sides alike.
 
     Args:
         target: r that p is led to. For losses that know only differences of logits (relativistic, Wasserstein), r is
@@ -39,7 +41,7 @@ class ADA(Remembers):
         images: real images that it takes p to go from 0 to 1 at the fastest.
         every: turns of the discriminator between two changes of p.
         start: p at the beginning; with `images=10**15` it stays there.
-        most: the largest p.
+        most: the largest p; see above.
         flip: mirror left and right? (Here and below: with probability p.)
         rotate90: quarter turns?
         shift: shifts by whole pixels, up to 1/8 of the size?
