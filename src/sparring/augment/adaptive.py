@@ -27,7 +27,7 @@ class ADA(Remembers):
     the samples that D trains on: 0 before it overfits, 1 when it is sure of each. Where r is above `target`, p rises,
     else it falls. As long as p is clearly below 1, a generator gains nothing by making changed samples itself: they
     would come out changed twice (section 2.2). From p of about 0.8 on, changes leak into the samples: at 1 a rotated
-    image is as likely as an upright one, so nothing tells the generator which to make. Bar that with `most=0.7`.
+    image is as likely as an upright one, so nothing tells the generator which to make. `most` bars that.
 
     Images [n, C, H, W] of at least 8x8, about in [-1, 1]; p = 0 costs nothing. Rotations of images that are not square
     cut and mirror what does not fit. Left out of the paper's pipeline "bgc": the wavelets against aliasing; images are
@@ -41,7 +41,7 @@ class ADA(Remembers):
         images: real images that it takes p to go from 0 to 1 at the fastest.
         every: turns of the discriminator between two changes of p.
         start: p at the beginning; with `images=10**15` it stays there.
-        most: the largest p; see above.
+        most: the largest p; see above (the paper's p may reach 1; it advises to stay below 0.8).
         flip: mirror left and right? (Here and below: with probability p.)
         rotate90: quarter turns?
         shift: shifts by whole pixels, up to 1/8 of the size?
@@ -59,7 +59,7 @@ class ADA(Remembers):
     images: int = 500_000
     every: int = 4
     start: float = 0.0
-    most: float = 1.0
+    most: float = 0.7
     flip: bool = True
     rotate90: bool = True
     shift: bool = True
