@@ -24,13 +24,14 @@ from sparring.latents import Normal
 from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
 from sparring.memory import Remembers
 from sparring.networks import MLPDiscriminator, MLPGenerator
-from sparring.penalties import R1, differentiable
+from sparring.penalties import R1
+from sparring.penalties.slopes import differentiable
 from sparring.tasks import Generate
 from sparring.turns import Alternating
 
 OFF = {"flip": False, "rotate90": False, "shift": False, "geometry": False, "color": False}
 SHAPES = [(1, 8, 8), (3, 16, 16), (4, 9, 12), (3, 13, 8)]
-STRONG = [ADA(start=1.0), ADA(start=0.5), DiffAugment()]
+STRONG = [ADA(start=1.0, most=1.0), ADA(start=0.5), DiffAugment()]
 
 
 def images_of(count: int, *shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
@@ -39,7 +40,7 @@ def images_of(count: int, *shape: int, dtype: torch.dtype = torch.float32, seed:
 
 def only(*switches: str, p: float = 1.0) -> ADA:
     """ADA with nothing but these changes."""
-    return ADA(start=p, **{**OFF, **dict.fromkeys(switches, True)})  # type: ignore[arg-type]
+    return ADA(start=p, most=1.0, **{**OFF, **dict.fromkeys(switches, True)})  # type: ignore[arg-type]
 
 
 def fixed(component: Any) -> Callable[[Tensor], Tensor]:
