@@ -2,7 +2,7 @@
 
 A generator ends in tanh: it makes continuous values within 0..255, with no frame, no compression grid and no constant
 channel. Where real images have such a thing, the discriminator looks at it and at nothing else. Each check here says
-what it saw and what mends it, or nothing. Thresholds were chosen on 20 real sets and on planted faults.
+what it saw and what mends it, or nothing. Thresholds were chosen on 21 real sets and on planted faults.
 """
 
 from __future__ import annotations
