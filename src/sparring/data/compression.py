@@ -24,7 +24,7 @@ VISIBLE = 1.03  # steps across the grid, over those beside it; quality 90 stays 
 
 def compression(images: Tensor) -> Found:
     """The grid that JPEG left in images, uint8 [n, C, H, W], and whether it is in some of them only."""
-    if min(images.shape[2:]) < SMALLEST:
+    if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
     grey = _luma(images[:MOST_IMAGES, :, :LARGEST, :LARGEST])
     phase = _phase(grey[:48, :128, :128])
@@ -51,12 +51,12 @@ def compression(images: Tensor) -> Found:
     mend = f"Take originals of a higher quality{half}"
     if share > 0.85:
         return [("careful", f"{seen}: the generator must copy it, the discriminator looks for it. {mend}")]
-    return [("careful", f"{seen} in {share:.0%} of the images, the others have none: two sources? {mend}")]
+    return [("careful", f"{seen} in {share:.0%} of the images, the others hardly any: two sources? {mend}")]
 
 
 def enlargement(images: Tensor) -> Found:
     """Some images without any fine detail among others that have it: they were enlarged from a smaller size."""
-    if min(images.shape[2:]) < SMALLEST:
+    if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
     ratio = fine_detail(_luma(images[:MOST_IMAGES, :, :LARGEST, :LARGEST]))
     ratio = ratio[~ratio.isnan()]

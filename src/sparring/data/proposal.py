@@ -76,7 +76,7 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
     reasons = []
     if (height, width) != data.form.shape[1:]:
         changes["size"] = str(width) if width == height else f"{width}x{height}"
-        reasons.append(f"size {width}x{height}: two cores take hours for more; on a GPU try twice that")
+        reasons.append(f"size {width}x{height}: more is slow on two cores; on a GPU try twice that")
     conditional = _is_conditional(data)
     recipe, reason = _recipe(len(data), min(height, width), conditional)
     reasons.append(f"{recipe}: {reason}")
@@ -93,9 +93,7 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
     gamma = suggested_gamma(height, width, BATCH)
     changes |= {"loss": "NonSaturating()", "penalties": f"R1(weight={gamma:.3g}, every=8)", "batch_size": BATCH}
     reasons.append(f"loss: the plain one with R1, weight 0.0002 * {height} * {width} / {BATCH} (batch) = {gamma:.3g}")
-    reasons.append(
-        f"batch {BATCH}: most steps a minute on two cores; a GPU takes 64 and more (then R1's weight shrinks)"
-    )
+    reasons.append(f"batch {BATCH}: as in the recipes for two cores")
     changes["minutes"] = _minutes(height, width)
     reasons.append("minutes: as many for each pixel as MNIST had; `sparring resume` adds more")
     if len(data) < SHORT:
