@@ -162,6 +162,7 @@ def tiny_recipe(path: Path, **changes: object) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_all_and_compares(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path / "tiny.toml")
     comparison = sweep(recipe, {"loss": ["Hinge()", "NonSaturating()"]}, seeds=2, out=tmp_path / "sweep", **OPTIONS)
@@ -178,6 +179,7 @@ def test_a_sweep_trains_all_and_compares(tmp_path: Path) -> None:
     assert [len(group.entries) for group in more.groups] == [3, 3]
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, killed_at: Callable[..., Any]) -> None:
     scored = {"evaluate_every": 5, "extractor": "Pixels(most=4)", "evaluate_count": 50, "evaluate_budget": 1.0}
     recipe = tiny_recipe(tmp_path / "tiny.toml", **scored)
@@ -196,6 +198,7 @@ def test_runs_of_another_recipe_are_not_taken_for_these(tmp_path: Path) -> None:
         sweep(tiny_recipe(tmp_path / "tiny.toml", steps=30), {}, out=tmp_path / "sweep", **OPTIONS)
 
 
+@pytest.mark.slow
 def test_a_run_that_broke_before_its_first_checkpoint_is_trained_anew(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path / "tiny.toml")
     sweep(recipe, {}, out=tmp_path / "sweep", **OPTIONS)
@@ -213,6 +216,7 @@ def test_what_cannot_be_scored_is_told_before_training(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None:
     from filelock import FileLock
 

@@ -272,6 +272,7 @@ def test_the_bicubic_resizer_is_pillows(shape: tuple[int, int]) -> None:
 # ----------------------------------------------------------------------------------------------- Inception's weights
 
 
+@pytest.mark.slow
 def test_a_files_format_does_not_matter(weights: Path, network: InceptionNetwork, tmp_path: Path) -> None:
     tensors = {name: t for name, t in network.state_dict().items() if not name.endswith(UNUSED)}
     old, other = tmp_path / "old.pth", tmp_path / "other.safetensors"

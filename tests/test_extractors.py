@@ -82,6 +82,7 @@ def test_the_classifier_knows_its_data_and_is_cached(
     assert (classifier.classes, classifier.labels) == (10, True)
 
 
+@pytest.mark.slow
 def test_training_a_classifier_leaves_the_random_numbers_alone(digits: Data) -> None:
     few = digits.part(torch.arange(200))
     torch.manual_seed(0)

@@ -30,7 +30,7 @@ def test_scheduled_betas_as_text() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Adam(betas=(0.0, Cosine(0.9, 1.0)))", "Adam: betas=.*must stay below 1"),
+        ("Adam(betas=(0.0, Cosine(0.9, 1.0)))", "Adam: betas=.*must be below 1"),
         ("AdamW(betas=(Linear(-0.1, 0.5), 0.9))", "AdamW: betas=-0.1 must be a number, at least 0"),
         ("Adam(betas=(0.0, SGD()))", "Adam: betas=SGD.* must be a number"),
         ("Adam(betas=Cosine(0.9, 0.99))", "must be two numbers or schedules"),

@@ -21,7 +21,13 @@ try:
 except ImportError:
     import tomli as tomllib  # type: ignore[no-redef]
 
-FORMS = {"digits": Form((1, 8, 8)), "mnist": Form((1, 28, 28)), "stacked-mnist": Form((3, 28, 28))}
+DIGITS = tuple("0123456789")
+FORMS = {
+    "digits": Form((1, 8, 8), DIGITS),
+    "mnist": Form((1, 28, 28), DIGITS),
+    "stacked-mnist": Form((3, 28, 28)),
+    "cifar10": Form((3, 32, 32)),
+}
 POINTS = Form((2,), centre=(0.0, 0.0), low=(-1.0, -1.0), high=(1.0, 1.0))
 
 

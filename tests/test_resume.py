@@ -64,6 +64,7 @@ def precision_of(path: Path) -> str:
     return Run.open(path).read_recipe().precision
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits(whole: Path, tmp_path: Path) -> None:
     again = sparring.train("digits", out=tmp_path / "again", **{**FIELDS, "precision": precision_of(whole)})
     assert final_hash(again) == final_hash(whole)

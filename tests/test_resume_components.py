@@ -71,6 +71,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_resumed(case: str, tmp_path: Path, killed_at: Callable[..., AbstractContextManager[None]]) -> None:
     fields = {**COMMON, **CASES[case]}
@@ -112,6 +113,7 @@ def test_another_recipe_wants_another_memory(tmp_path: Path, now: str, message: 
 SHAPES = {"mnist": (28, 28), "stacked-mnist": (28, 28, 3), "cifar10": (32, 32, 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_named_recipe_trains_three_steps(name: str, tmp_path: Path) -> None:
     """With the recipe's own networks, on noise of the data's shape where the data itself may be missing."""

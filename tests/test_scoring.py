@@ -60,6 +60,7 @@ def test_high_values_can_be_the_better_ones(tmp_path: Path) -> None:
     assert find_checkpoint(run, "best").score == -best["support"]
 
 
+@pytest.mark.slow
 def test_training_takes_no_notice_of_evaluations(tmp_path: Path) -> None:
     # a generator with batch statistics would notice a change of mode, too
     changes = {"held_out": 0.2, "generator": "DCGANGenerator(width=4)"}

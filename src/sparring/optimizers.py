@@ -58,7 +58,7 @@ def check_betas(owner: str, betas: object) -> None:
         for number in betas_at(betas, progress):
             check_number(owner, "betas", number, low=0)
             if number >= 1:
-                raise UserError(f"{owner}: betas={betas!r} must stay below 1, such as (0.5, 0.999)")
+                raise UserError(f"{owner}: betas={betas!r} must be below 1, such as (0.5, 0.999)")
 
 
 def betas_at(betas: Betas, progress: float) -> tuple[float, float]:
