@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from sparring import cli
 from sparring.data import load_data
 from sparring.data.compression import grid_traces
-from sparring.data.proposal import Change, Proposal, proper_size, propose, suggested_gamma
+from sparring.data.proposal import OWN, Change, Proposal, proper_size, propose, suggested_gamma
 from sparring.data.report import describe_data
 from sparring.data.samples import Data, image_data, point_data
 from sparring.data.silly import look_at, silly_reasons
@@ -348,3 +348,7 @@ def test_the_command_line_prints_it(capsys: pytest.CaptureFixture[str], tmp_path
     words = shlex.split(command[1])
     assert words[words.index("--data") + 1] == str(path)
     assert words[words.index("--augment") + 1] == "ADA()"
+
+
+def test_recipes_that_sets_have_of_their_own_exist() -> None:
+    assert set(OWN.values()) <= set(recipe_names())

@@ -6,7 +6,7 @@ Source: Chen et al. 2016 (InfoGAN).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -36,15 +36,16 @@ class Code(Protocol):
 
 
 @dataclass(frozen=True)
-class Categorical:
-    """One of `size` values, equally likely, as a one-hot vector; the critic gives a logit each."""
+class _Code:
+    """`size` numbers for the generator, and as many that the critic says of them."""
 
-    size: int = 10
+    size: int
     weight: float = 1.0
+    least: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        check_number("Categorical", "size", self.size, low=2, whole=True)
-        check_number("Categorical", "weight", self.weight, low=0)
+        check_number(type(self).__name__, "size", self.size, low=self.least, whole=True)
+        check_number(type(self).__name__, "weight", self.weight, low=0)
 
     @property
     def width(self) -> int:
@@ -53,6 +54,14 @@ class Categorical:
     @property
     def parameters(self) -> int:
         return self.size
+
+
+@dataclass(frozen=True)
+class Categorical(_Code):
+    """One of `size` values, equally likely, as a one-hot vector; the critic gives a logit each."""
+
+    size: int = 10
+    least: ClassVar[int] = 2
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         return F.one_hot(torch.randint(self.size, (count,), generator=generator), self.size).float()
@@ -62,26 +71,13 @@ class Categorical:
 
 
 @dataclass(frozen=True)
-class Continuous:
+class Continuous(_Code):
     """`size` independent numbers, uniform in [-1, 1); the critic gives the mean of a Gaussian of variance 1 for each.
 
     The fixed variance is the authors' choice for uniform codes. `weight` scales it against other codes.
     """
 
     size: int = 2
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("Continuous", "size", self.size, low=1, whole=True)
-        check_number("Continuous", "weight", self.weight, low=0)
-
-    @property
-    def width(self) -> int:
-        return self.size
-
-    @property
-    def parameters(self) -> int:
-        return self.size
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(count, self.size, generator=generator) * 2 - 1

@@ -71,22 +71,19 @@ def unpacked_md5(expected: str) -> Check:
 
 def sha256(expected: str) -> Check:
     """Has the file this SHA-256 sum?"""
-
-    def check(path: Path) -> str:
-        with path.open("rb") as file:
-            found = _digest("sha256", file)
-        return "" if found == expected else f"its SHA-256 sum is {found}, not {expected}"
-
-    return check
+    return _sum("sha256", "SHA-256", expected)
 
 
 def md5(expected: str) -> Check:
     """Has the file this MD5 sum?"""
+    return _sum("md5", "MD5", expected)
 
+
+def _sum(kind: str, name: str, expected: str) -> Check:
     def check(path: Path) -> str:
         with path.open("rb") as file:
-            found = _digest("md5", file)
-        return "" if found == expected else f"its MD5 sum is {found}, not {expected}"
+            found = _digest(kind, file)
+        return "" if found == expected else f"its {name} sum is {found}, not {expected}"
 
     return check
 

@@ -16,7 +16,7 @@ from sparring.errors import UserError, check_number, did_you_mean
 from sparring.game import Task
 from sparring.recipe import Recipe
 from sparring.run import Run
-from sparring.sampling import CHUNK, draw_made
+from sparring.sampling import draw_made, make_samples
 from sparring.state import find_checkpoint
 
 
@@ -61,13 +61,7 @@ class TrainedGenerator:
         latents, classes = self.task.draw(columns, torch.Generator().manual_seed(seed)), len(self.classes)
         inputs = {name: tensor.repeat(classes, *[1] * (tensor.dim() - 1)) for name, tensor in latents.items()}
         inputs["fake_label"] = torch.arange(classes).repeat_interleave(columns)
-        device = next(self.network.parameters()).device
-        parts = []
-        with torch.no_grad():
-            for start in range(0, classes * columns, CHUNK):
-                batch = {name: tensor[start : start + CHUNK].to(device) for name, tensor in inputs.items()}
-                parts.append(self.task.generate(self.network, batch)["fake"].cpu())
-        return self.stored(self.form.to_units(torch.cat(parts)))
+        return self.stored(self.form.to_units(make_samples(self.task, self.network, inputs)))
 
     def stored(self, samples: Tensor) -> Tensor:
         """Samples in the data's units as the data stores them."""

@@ -177,9 +177,9 @@ def _is_image(kind: pyarrow.DataType) -> bool:
 def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
     from pyarrow import parquet
 
-    number = 0
     names = [columns.image, *([columns.label] if columns.label else [])]
     for path in paths:
+        number = 0
         # pieces of a row group are read as they are needed, not the group as a whole
         with _reading(path), parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH, columns=names, use_threads=False):
@@ -189,4 +189,3 @@ def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
                     missing = ValueError("the row has no bytes of an image")
                     yield Item(f"{path}, row {number + row}", content or missing, label)
                 number += len(batch)
-        number = 0

@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sparring.augment import chosen_augment
+from sparring.augment.adaptive import FEW_SAMPLES
 from sparring.data.samples import Data
 
-SHORT = 5000  # fewer images, and the discriminator soon knows them by heart
 LARGEST = 64  # pixels of a side that two cores can train in an hour or so
 SMALLEST = 16  # pixels of a side; below, convolutions and augmentation have nothing to hold on to
 FEWEST = 20  # images that a class needs, to be worth a label
@@ -19,7 +20,7 @@ MINUTES = (5, 60)
 OWN = {  # named sets that a named recipe was made for, and tried on
     "digits": "digits",
     "mnist": "mnist-conditional",
-    "stacked-mnist": "stacked",
+    "stacked-mnist": "stacked-mnist",
     "ring": "ring",
     "grid": "grid",
 }
@@ -96,9 +97,12 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
     reasons.append(f"batch {BATCH}: as in the recipes for two cores")
     changes["minutes"] = _minutes(height, width)
     reasons.append("minutes: as many for each pixel as MNIST had; `sparring resume` adds more")
-    if len(data) < SHORT:
-        changes["augment"] = "ADA()"
-        reasons.append(f"augment: {len(data):,} images are less than {SHORT:,}; it starts as D learns them by heart")
+    augment = chosen_augment((data.form.shape[0], height, width), len(data))
+    if augment:
+        changes["augment"] = augment
+        reasons.append(
+            f"augment: {len(data):,} images are less than {FEW_SAMPLES:,}; it starts as D learns them by heart"
+        )
     reasons.append("left and right mean nothing in these images? Then add --mirror, which doubles them")
     return Proposal(recipe, changes, tuple(reasons))
 
@@ -106,8 +110,8 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
 def _recipe(count: int, side: int, conditional: bool) -> tuple[str, str]:
     if side < SMALLEST:
         return "digits", "images this small need no convolutions"
-    if count < SHORT:
-        return "small-data", f"made for less than {SHORT:,} images"
+    if count < FEW_SAMPLES:
+        return "small-data", f"made for less than {FEW_SAMPLES:,} images"
     if conditional:
         return "mnist-conditional", "small convolutional networks that are given the label"
     return "mnist", "small convolutional networks"

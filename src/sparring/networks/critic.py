@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.errors import UserError, check_choice
-from sparring.networks.layers import maybe_spectral
+from sparring.networks.layers import maybe_spectral, required
 
 CONDITIONS = ("projection", "concatenation", "classifier")
 
@@ -37,7 +38,7 @@ class Judgement:
         return Judgement(*(p if p is None else p.to(torch.promote_types(p.dtype, torch.float32)) for p in parts))  # type: ignore[arg-type]
 
 
-class Critic(nn.Module):
+class Critic(nn.Module, ABC):
     """Features of a sample -> one logit, with up to three more heads on the same features.
 
     A sub-class builds what `features` runs for samples of `self.seen`, then calls `self.add_heads`. How a critic of
@@ -71,9 +72,9 @@ class Critic(nn.Module):
         if self.code_count:
             self.recogniser = nn.Linear(features, self.code_count)
 
+    @abstractmethod
     def features(self, samples: Tensor) -> Tensor:
         """Samples [n, *seen] -> [n, F]."""
-        raise NotImplementedError
 
     def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
         """Judge samples [n, *shape], with their labels [n] where the critic has classes."""
@@ -98,8 +99,6 @@ class Critic(nn.Module):
 
 def with_label(samples: Tensor, label: Tensor | None, classes: int) -> Tensor:
     """Samples or latents [n, C, ...] with one more channel a class, 1 for the label's and 0 for others."""
-    if label is None:
-        raise UserError("a network with classes needs a label for each sample")
-    hot = F.one_hot(label, classes).to(samples.dtype)
+    hot = F.one_hot(required(label), classes).to(samples.dtype)
     maps = hot.view(*hot.shape, *[1] * (samples.dim() - 2)).expand(-1, -1, *samples.shape[2:])
     return torch.cat([samples, maps], 1)
