@@ -1,19 +1,23 @@
 """The published comparison: trains named recipes with several seeds, scores them alike, writes docs/results.md.
 
-python -m benchmarks.results [GROUP ...] [--seeds 3] [--quick]
+python -m benchmarks.results [GROUP ...] [--seeds 3] [--at-once 1] [--quick]
 
 What was trained already is kept, so it can be stopped and started again. To add a recipe, name it in its group below.
+With --at-once 2, two runs train side by side, each with half of the threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from benchmarks.setting import describe_machine
@@ -44,6 +48,16 @@ DCGAN = {
 }
 ANIME = {"data": "../shared/data/anime_faces", "size": "32", "held_out": 0.9199}
 BOTH = "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
+
+HEADING = """# Results
+
+Written by `make results` (`RESULTS=quick make results` tries it in a few minutes); each run is what `sparring train`
+gives, the scores are those of `sparring compare`: means over seeds, ± standard error over seeds, of the last
+checkpoint.
+
+A time is of the training alone, on the machine that the section names; on another one the same minutes give other
+scores.
+"""
 
 
 @dataclass(frozen=True)
@@ -193,6 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("contest", nargs="*", metavar="GROUP", help=f"of {', '.join(CONTESTS)}; default: all")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side, with an equal share of the threads")
     parser.add_argument("--quick", action="store_true", default=os.environ.get("RESULTS") == "quick")
     chosen = parser.parse_args()
     names = chosen.contest or list(CONTESTS)
@@ -200,13 +215,13 @@ def main() -> None:
         parser.error(f"there is: {', '.join(CONTESTS)}")
     folder = RUNS / ("results-quick" if chosen.quick else "results")
     seeds = 1 if chosen.quick else chosen.seeds
-    runs = {name: train_all(CONTESTS[name], folder, seeds, chosen.quick) for name in names}
+    runs = {name: train_all(CONTESTS[name], folder, seeds, chosen.quick, chosen.at_once) for name in names}
     docs = folder if chosen.quick else DOCS
     sections = {name: section(name, CONTESTS[name], runs[name], folder, docs) for name in names}
     document = docs / "results.md"
     known = sections_of(document) | {CONTESTS[name].title: text for name, text in sections.items()}
     done = [known[contest.title] for contest in CONTESTS.values() if contest.title in known]
-    document.write_text("\n".join([heading(seeds), *done]), encoding="utf-8")
+    document.write_text("\n".join([HEADING, *done]), encoding="utf-8")
     print(docs / "results.md")
 
 
@@ -218,26 +233,35 @@ def sections_of(document: Path) -> dict[str, str]:
     return {part.partition("\n")[0]: f"## {part}".rstrip() + "\n" for part in parts}
 
 
-def train_all(contest: Contest, folder: Path, seeds: int, quick: bool) -> list[Path]:
-    """Train each recipe with each seed, one after another, as a user would."""
-    paths = []
-    for seed in range(seeds):
-        for name, (recipe, changes) in contest.recipes.items():
-            path = folder / f"{name}-{seed}"
-            paths.append(path)
-            options = {**changes, **(contest.quick if quick else {}), "seed": seed}
-            check_same_recipe(path, load_recipe(recipe).replace(**options))
-            if finished(path):
-                continue
-            words = ["resume", str(path)]
-            if not path.exists():
-                fields = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
-                words = ["train", recipe, *fields, f"--out={path}"]
-            print("sparring", " ".join(words), flush=True)
-            status = subprocess.run([sys.executable, "-m", "sparring", *words], stdout=subprocess.DEVNULL).returncode
-            if status and not finished(path):  # a run that ends in NaN is a result, too
-                raise SystemExit(status)
-    return paths
+def train_all(contest: Contest, folder: Path, seeds: int, quick: bool, at_once: int) -> list[Path]:
+    """Train each recipe with each seed, as a user would; `at_once` of them side by side."""
+    shorter = contest.quick if quick else {}
+    threads = max(1, torch.get_num_threads() // at_once)
+    with ThreadPoolExecutor(at_once) as pool:
+        work = [
+            pool.submit(train, recipe, {**changes, **shorter, "seed": seed}, folder / f"{name}-{seed}", threads)
+            for seed in range(seeds)
+            for name, (recipe, changes) in contest.recipes.items()
+        ]
+        return [each.result() for each in work]
+
+
+def train(recipe: str, options: dict[str, object], path: Path, threads: int) -> Path:
+    """Train a run, or what is missing of it."""
+    check_same_recipe(path, load_recipe(recipe).replace(**options))
+    if finished(path):
+        return path
+    words = ["resume", str(path)]
+    if not path.exists():
+        fields = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+        words = ["train", recipe, *fields, f"--out={path}"]
+    print("sparring", " ".join(words), flush=True)
+    command = [sys.executable, "-m", "sparring", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    status = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment).returncode
+    if status and not finished(path):  # a run that ends in NaN is a result, too
+        raise SystemExit(status)
+    return path
 
 
 def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: Path) -> str:
@@ -272,7 +296,7 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
     return "\n".join(
         [
             f"## {contest.title}\n",
-            f"{contest.about}\n",
+            f"{contest.about} {setting(runs)}\n",
             *table(comparison, real),
             "",
             f"Protocol: {comparison.groups[0].entries[0].scores.protocol.describe()}.",
@@ -284,6 +308,12 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
             "",
         ]
     )
+
+
+def setting(runs: list[Path]) -> str:
+    """Where the runs were trained, in a sentence."""
+    threads = sorted({json.loads((run / "environment.json").read_text(encoding="utf-8"))["threads"] for run in runs})
+    return f"Trained with {' or '.join(map(str, threads))} of {describe_machine()}"
 
 
 def real_options(contest: Contest) -> Options:
@@ -318,17 +348,6 @@ def table(comparison: Comparison, real: Scores) -> list[str]:
     if beside:
         rows += ["", ", ".join(f"{n.replace('_', ' ')}: {number(v)}" for n, v in beside.items()) + "."]
     return rows
-
-
-def heading(seeds: int) -> str:
-    """What the document is, and how it was made."""
-    return (
-        "# Results\n\n"
-        "Written by `make results` (`RESULTS=quick make results` tries it in a few minutes); each run is what "
-        "`sparring train` gives, the scores are those of `sparring compare`. "
-        f"Means over {seeds} seeds, ± standard error over seeds, of the last checkpoint. {describe_machine()}\n\n"
-        "A time is of the training alone, on this machine; on another one the same minutes give other scores.\n"
-    )
 
 
 if __name__ == "__main__":
