@@ -23,7 +23,6 @@ TINY = {
     "generator": "MLPGenerator(hidden=(32,))",
     "discriminator": "MLPDiscriminator(hidden=(32,))",
     "penalties": "",
-    "augment": "",
     "precision": "fp32",
     "device": "cpu",
     "steps": 20,

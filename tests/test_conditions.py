@@ -197,6 +197,24 @@ def test_a_batch_that_cannot_be_packed(tmp_path: Path) -> None:
         sparring.train("digits", out=tmp_path / "run", **fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {
+                "task": "Generate(latent=Normal(5), classes=True)",
+                "discriminator": "DCGANDiscriminator(width=4, condition='classifier')",
+            },
+            "needs the penalty AuxiliaryClassifier",
+        ),
+        ({"task": "Generate(latent=Normal(5), codes=Categorical(3))"}, "codes need the penalty MutualInformation"),
+    ],
+)
+def test_what_nothing_teaches_is_refused(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        sparring.train("digits", out=tmp_path / "run", steps=1, penalties="", **fields)
+
+
 def test_the_critic_learns_of_labels_that_do_not_fit() -> None:
     game = game_of()
     batch = batch_of(game)

@@ -70,6 +70,7 @@ def test_a_zip_equals_the_folder_that_it_was_made_of(tmp_path: Path) -> None:
     for name, content in MEMBERS.items():
         (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "set" / name).write_bytes(content)
+        (tmp_path / "set" / name).with_name("._" + Path(name).name).write_bytes(b"attributes")
     archive, folder = load_data(str(pack(tmp_path / "a.zip", MEMBERS))), load_data(str(tmp_path / "set"))
     assert torch.equal(archive.samples, folder.samples)
     assert archive.digest == folder.digest

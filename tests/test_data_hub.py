@@ -10,16 +10,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pytest
 from PIL import Image
 
 from sparring.data import load_data, load_held_out
+from sparring.data.hub import _content
 from sparring.data.mapped import is_mapped
 
 KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 CLASSES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
 SCHEMA = pa.schema({"image": KIND, "label": pa.int64()}).with_metadata({"huggingface": json.dumps(CLASSES)})
+FAR = "hf://datasets/them/set@main/"
 Refused = Callable[..., str]
 
 
@@ -78,8 +81,9 @@ class Hub:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "far.png").write_bytes(png(77))
+    monkeypatch.setattr(fsspec, "open", lambda path, mode: (tmp_path / path.removeprefix(FAR)).open(mode))
     train = [{"image": {"bytes": png(i), "path": None}, "label": i % 2} for i in range(11)]
-    train.append({"image": {"bytes": None, "path": str(tmp_path / "far.png")}, "label": 0})
+    train.append({"image": {"bytes": None, "path": f"{FAR}far.png"}, "label": 0})
     found = Hub({"train": train, "test": [{"image": {"bytes": png(90, "RGB"), "path": None}, "label": 1}]})
     monkeypatch.setitem(sys.modules, "datasets", found)  # type: ignore[arg-type]
     return found
@@ -96,6 +100,23 @@ def test_a_set_of_the_hub_is_mapped(hub: Hub) -> None:
     assert load_held_out("hub:them/set:train") is None
     part, rest = load_data("hub:them/set", held_out=0.5), load_held_out("hub:them/set", held_out=0.5)
     assert (len(part), len(rest or ())) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{here}/far.png",
+        "file://{here}/far.png",
+        "http://10.0.0.1/far.png",
+        "hf://datasets/them/settle@main/far.png",
+        "hf://datasets/them/set/../other/far.png",
+        "hf://datasets/them/set@main/a.zip::file://{here}/far.png",
+        "simplecache::hf://datasets/them/set@main/far.png",
+    ],
+)
+def test_a_row_does_not_lead_to_other_files(path: str, hub: Hub, tmp_path: Path) -> None:
+    told = _content({"bytes": None, "path": path.format(here=tmp_path)}, "them/set")
+    assert "names a file that is not of this set" in str(told)
 
 
 def test_the_hub_is_read_once_a_version(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:

@@ -195,6 +195,29 @@ def test_what_fits_already_is_left_alone(tmp_path: Path) -> None:
         assert data.remarks == ()
 
 
+def test_only_images_that_are_smaller_both_ways_are_enlarged_by_padding(tmp_path: Path) -> None:
+    for name, size in (("1", (200, 50)), ("2", (30, 20))):
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    (remark,) = load_data(str(tmp_path), "64", fit="pad").remarks
+    assert remark.endswith("; 1 were smaller and are enlarged")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_an_array_are_fitted_like_files(channels: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 9, 12, channels), np.uint8)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=[0, 1, 1, 0])
+    (tmp_path / "set").mkdir()
+    for i, image in enumerate(pixels):
+        Image.fromarray(image.squeeze(2) if channels == 1 else image).save(tmp_path / "set" / f"{i}.png")
+    for fit in ("crop", "pad", "stretch"):
+        array, files = (load_data(str(tmp_path / name), "8x4", fit=fit) for name in ("a.npz", "set"))
+        assert torch.equal(array.samples, files.samples)
+        assert (array.remarks, array.form.counts) == (files.remarks, (2, 2))
+    np.savez(tmp_path / "points.npz", samples=np.zeros((5, 2)))
+    with pytest.raises(UserError, match="holds points, which have no size"):
+        load_data(str(tmp_path / "points.npz"), "8")
+
+
 def test_an_unknown_fit(halves: str) -> None:
     with pytest.raises(UserError, match="fit='padd'; did you mean 'pad'"):
         load_data(halves, "8", fit="padd")

@@ -81,6 +81,7 @@ def test_the_cache_serves_until_the_source_changes(
     assert len(list(cache.glob("*.pixels"))) == 3
     noise(99).save(tmp_path / "set" / "cat" / "01.png")
     assert load_data(source).digest != first.digest
+    assert len(list(cache.glob("*.pixels"))) == len(list(cache.glob("*.json"))) == 3, "what is outdated is removed"
     assert not list(cache.glob("*.part"))
 
 
@@ -194,10 +195,15 @@ def test_a_bound_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> Non
         memory_bound()
 
 
-def test_the_usual_bound_is_a_quarter_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_bound_is_a_quarter_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPARRING_MEMORY", raising=False)
+    monkeypatch.setattr("sparring.data.mapped.LIMITS", ())
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert memory_bound() == total // 4
+    for name, text, expected in (("old", "max", total), ("new", "40000000", 40_000_000)):
+        (tmp_path / name).write_text(f"{text}\n")
+        monkeypatch.setattr("sparring.data.mapped.LIMITS", (str(tmp_path / name), str(tmp_path / "none")))
+        assert memory_bound() == expected // 4, "a container may have less"
     monkeypatch.setenv("SPARRING_MEMORY", "0.5")
     assert memory_bound() == GIB // 2
 

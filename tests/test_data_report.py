@@ -23,7 +23,7 @@ from sparring.data.proposal import OWN, Change, Proposal, proper_size, propose, 
 from sparring.data.report import describe_data
 from sparring.data.samples import Data, image_data, point_data
 from sparring.data.silly import look_at, silly_reasons
-from sparring.recipe import field_names, recipe_names
+from sparring.recipe import field_names, load_recipe, recipe_names
 
 REAL = Path(os.environ.get("SPARRING_DATA") or "../shared/data").resolve()
 SOON = {"mirror", "fit"}  # fields that recipes are about to get
@@ -226,7 +226,7 @@ def images_of(shape: tuple[int, int, int], count: int, classes: int = 0) -> Data
 
 
 CASES: dict[str, tuple[Data, str, dict[str, Change]]] = {
-    "short": (images_of((3, 64, 64), 4999), "small-data", {"augment": "ADA()", "minutes": 27}),
+    "short": (images_of((3, 64, 64), 4999), "small-data", {"minutes": 27}),
     "long": (images_of((3, 64, 64), 5000), "mnist", {"penalties": "R1(weight=0.0256, every=8)", "batch_size": 32}),
     "large": (images_of((3, 256, 256), 9000), "mnist", {"size": "64", "penalties": "R1(weight=0.0256, every=8)"}),
     "wide": (images_of((3, 180, 240), 9000), "mnist", {"size": "64x48", "penalties": "R1(weight=0.0192, every=8)"}),
@@ -240,7 +240,7 @@ CASES: dict[str, tuple[Data, str, dict[str, Change]]] = {
     "short and labelled": (
         images_of((3, 32, 32), 300, classes=3),
         "small-data",
-        {"task": "Generate(latent=Normal(64), classes=True)", "augment": "ADA()"},
+        {"task": "Generate(latent=Normal(64), classes=True)"},
     ),
     "small": (images_of((1, 15, 40), 99), "digits", {}),
     "points": (point_data("a.csv", torch.randn(50, 3)), "ring", {"data": "a.csv"}),
@@ -256,7 +256,9 @@ def test_proposals(case: str) -> None:
     assert {k: proposal.changes.get(k) for k in expected} == expected
     assert set(proposal.changes) <= {*field_names(), *SOON}
     assert ("size" in proposal.changes) == (not data.form.is_points and max(data.form.shape[1:]) > 64)
-    assert ("augment" in proposal.changes) == (recipe == "small-data")
+    trained = load_recipe(recipe).replace(**proposal.changes)
+    assert trained.held_out == 0, "all of the user's images are trained on"
+    assert ("ADA" in trained.augment) == (recipe == "small-data")
     assert ("task" in proposal.changes) == ("labelled" in case)
     assert any("--mirror" in reason for reason in proposal.reasons) == (recipe not in ("digits", "ring"))
     assert {"ring", "mnist", "digits"} <= set(recipe_names())
@@ -347,7 +349,7 @@ def test_the_command_line_prints_it(capsys: pytest.CaptureFixture[str], tmp_path
     assert command is not None
     words = shlex.split(command[1])
     assert words[words.index("--data") + 1] == str(path)
-    assert words[words.index("--augment") + 1] == "ADA()"
+    assert words[2] == "small-data"
 
 
 def test_recipes_that_sets_have_of_their_own_exist() -> None:

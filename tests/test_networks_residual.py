@@ -14,7 +14,7 @@ from sparring.components import make
 from sparring.errors import UserError
 from sparring.networks import R3GANDiscriminator, R3GANGenerator, ResNetDiscriminator, ResNetGenerator
 from sparring.networks.attention import SelfAttention, nearest_level
-from sparring.networks.r3gan import SLOPE, ResidualBlock, reduced
+from sparring.networks.r3gan import SLOPE, ResidualBlock, _reduced_by_matrices, reduced
 from sparring.networks.resnet import judged_sizes, pooled
 
 SMALL = [(1, 8, 8), (3, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 50, 37), (1, 9, 31)]
@@ -319,6 +319,12 @@ def test_reducing_is_the_transpose_of_enlarging() -> None:
     large = F.interpolate(small, size=(9, 12), mode="bilinear")
     torch.testing.assert_close((reduced(maps, (4, 6)) * small).sum() * 108 / 24, (maps * large).sum())
     assert torch.autograd.gradgradcheck(lambda m: reduced(m, (4, 6)).square(), maps)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_reducing_by_matrices_is_the_same(size: tuple[int, int]) -> None:
+    maps = torch.randn(2, 3, 9, 12)
+    torch.testing.assert_close(_reduced_by_matrices(maps, size), reduced(maps, size))
 
 
 def test_reducing_to_half_is_the_published_filter() -> None:

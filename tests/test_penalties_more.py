@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -81,9 +82,9 @@ def test_lecam_by_hand() -> None:
     real, fake = torch.tensor([2.0, 4.0]), torch.tensor([-1.0, 1.0])
     match = Match(lambda x, c: x[:, 0], real[:, None], fake[:, None])
     assert penalty(match).tolist() == [0, 0], "before the first turn there is nothing to hold on to"
-    penalty.observe(torch.tensor([1.0, 3.0]), torch.tensor([-2.0, 0.0]), Hinge())  # means 2 and -1 begin the averages
+    penalty.observe(torch.tensor([1.0, 3.0]), torch.tensor([-2.0, 0.0]), Hinge(), 2)  # means 2 and -1
     assert penalty(match).tolist() == [(2 + 1) ** 2 + (-1 - 2) ** 2, (4 + 1) ** 2 + (1 - 2) ** 2]
-    penalty.observe(torch.tensor([6.0]), torch.tensor([3.0]), Hinge())
+    penalty.observe(torch.tensor([6.0]), torch.tensor([3.0]), Hinge(), 1)
     assert (penalty.memory["real"].item(), penalty.memory["fake"].item()) == (0.75 * 2 + 0.25 * 6, 0.75 * -1 + 0.25 * 3)
     assert LeCam().memory is not penalty.memory
     assert repr(penalty) == "LeCam(weight=0.3, every=1, decay=0.75)"
@@ -98,6 +99,15 @@ def test_consistency_by_hand() -> None:
     match = Match(lambda x, c: x[:, 0], real, fake)
     assert Consistency(augment=Doubled(), fakes=False)(match).tolist() == [1, 9]  # (x - 2 x)^2
     assert Consistency(augment=Doubled())(match).tolist() == [1 + 4, 9 + 0.25]
+
+
+def test_consistency_follows_its_augmentations_schedule() -> None:
+    class Scaled:
+        def __call__(self, images: Tensor, progress: float) -> Tensor:
+            return (1 + progress) * images
+
+    match = Match(lambda x, c: x[:, 0], torch.ones(2, 1), torch.ones(2, 1), progress=0.5)
+    assert Consistency(augment=Scaled(), fakes=False)(match).tolist() == [0.25, 0.25]
 
 
 def test_consistency_does_not_reach_the_generator() -> None:
@@ -168,6 +178,16 @@ def test_orthogonal_by_hand() -> None:
     orthogonal = nn.Linear(3, 3)
     nn.init.orthogonal_(orthogonal.weight, gain=7)
     assert Orthogonal()(orthogonal).item() == pytest.approx(0, abs=1e-6 * 49**2)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_orthogonal_compares_rows_of_the_same_group(kind: Any) -> None:
+    torch.manual_seed(0)
+    grouped, parts = kind(4, 6, 3, groups=2), [kind(2, 3, 3), kind(2, 3, 3)]
+    with torch.no_grad():
+        for part, weight in zip(parts, grouped.weight.chunk(2)):
+            part.weight.copy_(weight)
+    torch.testing.assert_close(Orthogonal()(grouped), Orthogonal()(nn.Sequential(*parts)))
 
 
 def test_orthogonal_takes_the_outputs_of_a_transposed_convolution_as_rows() -> None:

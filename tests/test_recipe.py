@@ -25,6 +25,7 @@ DIGITS = tuple("0123456789")
 FORMS = {
     "digits": Form((1, 8, 8), DIGITS),
     "mnist": Form((1, 28, 28), DIGITS),
+    "small-mnist": Form((1, 28, 28), DIGITS),
     "stacked-mnist": Form((3, 28, 28)),
     "cifar10": Form((3, 32, 32)),
 }

@@ -52,6 +52,7 @@ class Match:
         real_condition, fake_condition: what the critic is told beside (a label, a source image), or None.
         codes, code: what the fakes were made of (InfoGAN): the kinds of codes, and their values [n, widths].
         pack: how many samples stand side by side as channels of one of `real` and `fake`.
+        progress: the share of the run's budget that is spent, for what changes in its course.
     """
 
     critic: Critic
@@ -62,6 +63,7 @@ class Match:
     codes: tuple[Code, ...] = ()
     code: Tensor | None = None
     pack: int = 1
+    progress: float = 0.0
 
     def judge(self, samples: Tensor, condition: Tensor | None) -> Judgement:
         """What the critic says of samples."""
@@ -152,6 +154,11 @@ class Turn:
     @property
     def loss(self) -> float:
         return sum(self.terms.values())
+
+    @property
+    def samples(self) -> int:
+        """How many real samples were judged."""
+        return sum(len(m.real) * m.pack for outcome in self.outcomes for m in outcome.matches.values())
 
     def logits(self) -> tuple[Tensor, Tensor]:
         """The logits of all real and all generated samples, flat and detached."""
@@ -260,7 +267,7 @@ class Game:
         """The task's matches as this game plays them, ready for the penalties of these sides."""
         matches = self.task.matches(self.discriminator.network, batch, made)
         for match in matches.values():
-            match.critic = self._prepared(match, moment)
+            match.critic, match.progress = self._prepared(match, moment), moment.progress
             if self._differentiates(moment, *sides):
                 match.real, match.fake = differentiable(match.real), differentiable(match.fake)
         return matches
@@ -318,7 +325,7 @@ class Game:
         turn = Turn(terms, norm.item(), outcomes)
         if side == "discriminator":
             for component in self.remembering.values():
-                component.observe(*turn.logits(), self.loss)
+                component.observe(*turn.logits(), self.loss, turn.samples)
         return turn
 
     def _prepared(self, match: Match, moment: Moment) -> Critic:

@@ -89,7 +89,7 @@ class TrainedGenerator:
         names, text = self.classes, str(label)
         if text in names:
             return names.index(text)
-        if text.isdigit() and int(text) < len(names):
+        if text.isdecimal() and int(text) < len(names):
             return int(text)
         raise UserError(f"label {text!r}: {did_you_mean(text, names)}; or a number from 0 to {len(names) - 1}")
 

@@ -21,8 +21,9 @@ class Remembers(ABC):
     memory: dict[str, Tensor]
 
     @abstractmethod
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss) -> None:
-        """Take note of the discriminator's logits in the turn that it took: detached, of all micro-batches."""
+    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int) -> None:
+        """Take note of the discriminator's logits in the turn that it took: detached, of all micro-batches. They were
+        of this many real samples, each of which may have several logits, or share one with others of its pack."""
 
     def readings(self) -> dict[str, float]:
         """What the log shows of it."""

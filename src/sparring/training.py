@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,9 +20,10 @@ from sparring.build import build_ema, build_game, build_turns
 from sparring.data import Data, Sampler, load_data
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
-from sparring.game import Batch, Game, Moment, Turn, kept_buffers
+from sparring.game import Batch, Game, Match, Moment, Turn, kept_buffers
 from sparring.losses import equilibrium
-from sparring.penalties.base import Penalty, Side
+from sparring.penalties import AuxiliaryClassifier, MutualInformation
+from sparring.penalties.base import Penalty, Side, Term
 from sparring.pictures import picture, save_image
 from sparring.progress import Progress
 from sparring.readings import read_turns
@@ -64,8 +65,7 @@ def train(
     device = find_device(chosen.device)
     prepare(device)
     data = load_data(chosen.data, chosen.size, chosen.held_out, chosen.fit)
-    found = {"precision": find_precision(chosen.precision, device), "augment": find_augment(chosen.augment, data)}
-    chosen = chosen.replace(**found)
+    chosen = settled(chosen, data, device)
     state = start_state(chosen, data, device, trust)
     scorer = make_scorer(chosen, data, trust)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
@@ -119,9 +119,11 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
     return run.path
 
 
-def find_augment(text: str, data: Data) -> str:
-    """The augmentation, where `auto` leaves the choice to the data."""
-    return chosen_augment(data.form.shape, len(data)) if text.strip() == "auto" else text
+def settled(recipe: Recipe, data: Data, device: torch.device) -> Recipe:
+    """The recipe with what its fields of `auto` leave to the data and the device."""
+    automatic = recipe.augment.strip() == "auto"
+    augment = chosen_augment(data.form.shape, len(data)) if automatic else recipe.augment
+    return recipe.replace(precision=find_precision(recipe.precision, device), augment=augment)
 
 
 def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -> State:
@@ -152,10 +154,22 @@ def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
                     f"batches of {count} samples cannot be cut into packs of {match.pack}; choose a batch_size that "
                     f"can, such as {count // match.pack * match.pack or match.pack}"
                 )
-            match.real_judgement  # noqa: B018  the discriminator must take them
+            _check_heads(match, game.penalties)
             for penalty in game.penalties:
                 if isinstance(penalty, Penalty) and not penalty.differentiates:
                     penalty(match, penalty.sides[0])
+
+
+def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
+    """Raise UserError if the discriminator does not take the samples, or tells what no penalty teaches it."""
+    said = match.real_judgement
+    taught = {type(penalty) for penalty in penalties}
+    if said.classes is not None and AuxiliaryClassifier not in taught:
+        raise UserError(
+            "condition='classifier' needs the penalty AuxiliaryClassifier(), or nothing tells the generator of classes"
+        )
+    if match.code is not None and MutualInformation not in taught:
+        raise UserError("codes need the penalty MutualInformation(), or the generator may ignore them")
 
 
 def _go_on(run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, trust: bool) -> None:

@@ -93,12 +93,12 @@ class ADA(Remembers):
             images = resample(images, maps)
         return recolor(images, random_colors(count, chance, channels)) if self.color else images
 
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss) -> None:
+    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int) -> None:
         seen = {name: tensor.item() for name, tensor in self.memory.items()}
         signs, logits = signs_of(real, fake, loss.undecided)
         seen["signs"] += signs
         seen["logits"] += logits
-        seen["samples"] += len(real)
+        seen["samples"] += samples
         seen["turns"] += 1
         if seen["turns"] >= self.every:
             heuristic = seen["signs"] / seen["logits"]

@@ -15,12 +15,12 @@ from sparring.data.decode import Target
 from sparring.data.files import load_csv, load_npy, load_npz
 from sparring.data.folders import folder_source
 from sparring.data.hub import PREFIX, hub_held_out_source, hub_source
-from sparring.data.images import load_images
+from sparring.data.images import brought_to, load_images
 from sparring.data.parquet import held_out_source, parquet_parts, parquet_source
 from sparring.data.points import POINT_SETS
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data, Form, Mixture, Split
-from sparring.data.sets import load_digits, load_mnist, load_stacked_mnist
+from sparring.data.sets import load_digits, load_mnist, load_small_mnist, load_stacked_mnist
 from sparring.data.source import Source
 from sparring.errors import UserError, check_number, did_you_mean, existing_path
 from sparring.sizes import check_fit, parse_size, size_text
@@ -29,6 +29,7 @@ __all__ = ["Data", "Form", "Mixture", "Sampler", "Split", "load_data", "load_hel
 
 SPLIT_SETS: dict[str, Callable[[Split], Data]] = {
     "mnist": load_mnist,
+    "small-mnist": load_small_mnist,
     "stacked-mnist": load_stacked_mnist,
     "cifar10": load_cifar10,
     **POINT_SETS,
@@ -44,7 +45,7 @@ def load_data(spec: str, size: str | int = "", held_out: float = 0.0, fit: str =
     Args:
         spec: one of `SETS`, a path (write `./ring` for a folder of that name), or `hub:OWNER/NAME`, perhaps with
             `:SPLIT`. A folder that holds `train*.parquet` is the set of these files.
-        size: the size that images of folders, archives, tables and the Hub are brought to: "64" (square) or "96x64"
+        size: the size that a user's own images are brought to: "64" (square) or "96x64"
             (width x height); "" takes them as they are.
         held_out: the share of the samples that is kept away from training; see `load_held_out`.
         fit: how they are brought to it: "crop" (scaled to cover it, the middle is cut), "pad" (scaled to fit inside,
@@ -68,7 +69,7 @@ def load_held_out(spec: str, size: str | int = "", held_out: float = 0.0, fit: s
         return whole.part(_cut(whole, held_out)[1], "test")
     if spec in SPLIT_SETS:
         return replace(SPLIT_SETS[spec]("test"), split="test")
-    source = _held_out_source(spec, size, fit)
+    source = None if spec in SETS else _held_out_source(spec, size, fit)
     return None if source is None else replace(load_images(source, _target(size, fit)), split="test")
 
 
@@ -105,7 +106,7 @@ def _load(spec: str, size: str | int, fit: str) -> Data:
         raise UserError(f"no data {spec!r}: {did_you_mean(spec, SETS)}, or the path of {KINDS}")
     if path.suffix not in ARRAYS:
         raise UserError(f"{spec!r} is not data that can be read; give {KINDS}")
-    return ARRAYS[path.suffix](path)
+    return brought_to(target, ARRAYS[path.suffix](path))
 
 
 def _image_source(spec: str) -> Source | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -12,10 +14,10 @@ from contextlib import contextmanager
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple, cast
+from typing import IO, cast
 
 from sparring.data.decode import SUFFIXES
-from sparring.data.folders import folder_classes
+from sparring.data.folders import folder_classes, is_image
 from sparring.data.source import Item, Source, stamp
 from sparring.errors import UserError, shortened
 
@@ -24,14 +26,18 @@ LARGEST = 256 << 20  # bytes of a member
 MOST = 2_000_000  # members
 PROPORTION = 100  # of unpacked to packed bytes, where there are more than PROPORTIONATE of them
 PROPORTIONATE = 64 << 20
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, zlib.error, NotImplementedError, ValueError)
-
-
-class Member(NamedTuple):
-    """A file in an archive: its name as it is there, and its unpacked size."""
-
-    name: str
-    size: int
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    NotImplementedError,
+    ValueError,
+    RecursionError,  # tarfile calls itself for each of a chain of long names
+)
 
 
 def is_archive(path: Path) -> bool:
@@ -49,8 +55,8 @@ def archive_source(path: Path) -> Source:
     """
     zipped = path.name.lower().endswith(".zip")
     with reading_archive(path):
-        members = [*_list_zip(path)] if zipped else [*_list_tar(path)]
-    images = [m.name for m in members if _is_image(m.name)]
+        names = [*_list_zip(path)] if zipped else [*_list_tar(path)]
+    images = [name for name in names if is_image(PurePosixPath(name.replace("\\", "/")))]
     if not images:
         raise UserError(f"{path} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
     parts = [_parts(name) for name in images]
@@ -59,13 +65,6 @@ def archive_source(path: Path) -> Source:
     labels = dict(zip(images, folder_classes(parts)))
     items = partial(_zip_items if zipped else _tar_items, path, labels)
     return Source(str(path), f"{path.resolve()} {stamp(path)}", items, len(images))
-
-
-def _is_image(name: str) -> bool:
-    """Is it one by its name? Finder's copies of attributes are not."""
-    pure = PurePosixPath(name.replace("\\", "/"))
-    finder = "__MACOSX" in pure.parts or pure.name.startswith("._")
-    return pure.suffix.lower() in SUFFIXES and not finder
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -119,7 +118,8 @@ def reading_archive(path: Path) -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------------------------- zip
 
 
-def _list_zip(path: Path) -> Iterator[Member]:
+def _list_zip(path: Path) -> Iterator[str]:
+    """The names of its files, each of which is checked."""
     unpacked = 0
     with zipfile.ZipFile(path) as archive:
         for number, info in enumerate(sorted(archive.infolist(), key=lambda i: i.filename), start=1):
@@ -131,7 +131,7 @@ def _list_zip(path: Path) -> Iterator[Member]:
             _check_size(path, info.filename, info.file_size, number)
             _check_proportion(path, repr(info.filename), info.file_size, info.compress_size)
             unpacked += info.file_size
-            yield Member(info.filename, info.file_size)
+            yield info.filename
     _check_proportion(path, "it", unpacked, path.stat().st_size)
 
 
@@ -184,7 +184,8 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
             yield archive
 
 
-def _list_tar(path: Path) -> Iterator[Member]:
+def _list_tar(path: Path) -> Iterator[str]:
+    """The names of its files, each of which is checked."""
     packed = path.stat().st_size
     with open_tar(path) as archive:
         for number, info in enumerate(archive, start=1):
@@ -197,7 +198,7 @@ def _list_tar(path: Path) -> Iterator[Member]:
             _check_proportion(path, "it", archive.offset, packed)
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep the heads of all
             if info.isfile():
-                yield Member(info.name, info.size)
+                yield info.name
         assert archive.fileobj is not None
         archive.fileobj.seek(archive.offset)
         if any(archive.fileobj.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged head for the end

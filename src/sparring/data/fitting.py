@@ -32,7 +32,8 @@ class Fitting:
         count = sum(self.sizes.values())
         sizes = f"{len(self.sizes)} size{'s' if len(self.sizes) > 1 else ''}"
         loss = sum(n * lost(before, size, fit) for before, n in self.sizes.items()) / count
-        enlarged = sum(n for before, n in self.sizes.items() if before[0] < size[0] or before[1] < size[1])
+        both = all if fit == "pad" else any  # padding enlarges what is smaller in both directions
+        enlarged = sum(n for before, n in self.sizes.items() if both(b < s for b, s in zip(before, size)))
         what = {
             "crop": f"{loss:.0%} of the area cut away on average",
             "pad": f"{loss:.0%} of the area is black border on average",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from sparring.data.decode import SUFFIXES
 from sparring.data.source import Item, Source, stamp
@@ -18,7 +18,7 @@ def folder_source(folder: Path) -> Source:
     Raises:
         UserError: there are none.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if is_image(p.relative_to(folder)) and p.is_file())
     if not paths:
         raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
     state = hashlib.blake2b(digest_size=16)
@@ -26,6 +26,11 @@ def folder_source(folder: Path) -> Source:
         state.update(f"{path.relative_to(folder)}\0{stamp(path)}\n".encode(errors="surrogateescape"))
     identity = f"{folder.resolve()} {state.hexdigest()}"
     return Source(str(folder), identity, partial(_items, folder, paths), len(paths))
+
+
+def is_image(path: PurePath) -> bool:
+    """Is it one by its name? Finder's copies of attributes are not."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def folder_classes(names: Sequence[Sequence[str]]) -> list[str | None]:

@@ -20,6 +20,7 @@ from sparring.download import ROOM
 from sparring.errors import UserError, shortened, writing
 
 PREFIX = "hub:"
+ARCHIVES = ("zip://", "tar://", "gzip://")
 
 
 def hub_source(spec: str) -> Source:
@@ -93,15 +94,22 @@ def _items(spec: str, name: str, split: str, columns: Columns) -> Iterator[Item]
         rows = _open(name, split).select_columns(wanted).cast_column(columns.image, Image(decode=False))
         for number, row in enumerate(rows):
             label = row[columns.label] if columns.label else None
-            yield Item(f"{spec}, row {number}", _content(row[columns.image]), label)
+            yield Item(f"{spec}, row {number}", _content(row[columns.image], name), label)
 
 
-def _content(image: dict[str, Any] | None) -> bytes | Exception:
-    """The bytes of an image, which may lie in a file of their own."""
+def _content(image: dict[str, Any] | None, name: str) -> bytes | Exception:
+    """The bytes of an image, which may lie in a file of their own, or in an archive, among those of its set.
+
+    The row may be a stranger's: a path to anywhere else, this machine's files included, is not followed.
+    """
     if image is None or not (image["bytes"] or image["path"]):
         return ValueError("the row has no bytes of an image")
     if image["bytes"]:
         return bytes(image["bytes"])
+    *within, place = str(image["path"]).split("::")
+    ours = place.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/")) and ".." not in place.split("/")
+    if not ours or not all(part.startswith(ARCHIVES) for part in within):
+        return ValueError("the row names a file that is not of this set")
     import fsspec
 
     with fsspec.open(image["path"], "rb") as file:

@@ -10,12 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL
 import torch
 from filelock import FileLock
+from PIL import Image
 
 from sparring.checkpoint import write_atomically
 from sparring.data.decode import Target
+from sparring.data.fitting import Fitting
 from sparring.data.mapped import map_file, mapped_folder, memory_bound
 from sparring.data.pixels import InFile, InMemory, TooLargeError
 from sparring.data.reading import read_source
@@ -56,9 +59,32 @@ def load_images(source: Source, target: Target) -> Data:
         lock.release()
 
 
+def brought_to(target: Target, data: Data) -> Data:
+    """Images that are decoded already, at the target's size.
+
+    Raises:
+        UserError: they are points.
+    """
+    if target.size is None or data.form.shape[:0:-1] == target.size:
+        return data
+    if data.form.is_points:
+        raise UserError(f"{data.name} holds points, which have no size; leave --size out")
+    fitting = Fitting(target)
+    images = []
+    for pixels in data.samples.permute(0, 2, 3, 1).numpy():
+        image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+        fitting.note(image.size)
+        images.append(np.atleast_3d(np.asarray(target.apply(image))))
+    samples = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return image_data(data.name, samples, data.labels, data.form.classes, data.notes, fitting.remarks())
+
+
 @dataclass(frozen=True)
 class _Entry:
-    """A set's place in the cache: `KEY.pixels`, raw bytes, and `KEY.json`, written last, which vouches for them."""
+    """A set's place in the cache: `KEY.pixels`, raw bytes, and `KEY.json`, written last, which vouches for them.
+
+    KEY is two hashes: of what is decoded and how, and of its present state. Older states are removed.
+    """
 
     source: Source
     target: Target
@@ -66,9 +92,9 @@ class _Entry:
     @cached_property
     def pixels(self) -> Path:
         source, target = self.source, self.target
-        parts = [VERSION, PIL.__version__, source.name, source.identity, source.classes, source.part, source.channels]
-        text = json.dumps([*parts, target.size, target.fit if target.size else ""])
-        return mapped_folder() / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.pixels"
+        wanted = [str(Path(source.name).resolve()), source.part, target.size, target.fit if target.size else ""]
+        state = [VERSION, PIL.__version__, source.name, source.identity, source.classes, source.channels]
+        return mapped_folder() / f"{_hash(wanted)}-{_hash(state)}.pixels"
 
     @property
     def manifest(self) -> Path:
@@ -113,6 +139,15 @@ class _Entry:
         labels = None if told.labels is None else told.labels.tolist()
         saved = {**told._asdict(), "labels": labels, "shape": pixels.shape}
         write_atomically(self.manifest, json.dumps(saved).encode(), ROOM)
+        kind = self.pixels.name.partition("-")[0]
+        for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped
+            if old != self.manifest:
+                old.unlink(missing_ok=True)
+                old.with_suffix(".pixels").unlink(missing_ok=True)
         found = self.read()
         assert found is not None
         return found
+
+
+def _hash(parts: list[object]) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()

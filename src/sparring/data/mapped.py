@@ -22,7 +22,8 @@ GIB = 1 << 30
 CHUNK = 16 << 20  # bytes that are looked at before their pages are given back
 ROWS = 4  # scattered samples: the system may map 2 MiB around each byte that is looked at, however small the sample
 PARTS = 8  # a part of mapped samples stays in memory if it is at most this fraction of the bound
-FALLBACK = 2 * GIB  # where the system does not tell how much memory there is
+FALLBACK = 8 * GIB  # where the system does not tell how much memory there is
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 _mappings: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # address of a tensor's storage -> its file
 
@@ -35,9 +36,7 @@ def memory_bound() -> int:
     """
     text = os.environ.get("SPARRING_MEMORY", "")
     if not text:
-        if sys.platform == "win32":
-            return FALLBACK
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+        return machine_memory() // 4
     try:
         bound = float(text)
     except ValueError:
@@ -45,6 +44,17 @@ def memory_bound() -> int:
     if not 0 < bound < 1e6:
         raise UserError(f"SPARRING_MEMORY={shortened(text)!r} must be a number of GiB above 0, such as 0.5")
     return int(bound * GIB)
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine, or the container on it, has."""
+    if sys.platform == "win32":
+        return FALLBACK
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in map(Path, LIMITS):
+        text = limit.read_text().strip() if limit.is_file() else ""
+        found += [int(text)] if text.isdecimal() else []  # "max": there is none
+    return min(found)
 
 
 def map_file(file: BinaryIO, shape: tuple[int, ...]) -> Tensor:

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sparring.augment import chosen_augment
 from sparring.augment.adaptive import FEW_SAMPLES
 from sparring.data.samples import Data
 
@@ -20,6 +19,7 @@ MINUTES = (5, 60)
 OWN = {  # named sets that a named recipe was made for, and tried on
     "digits": "digits",
     "mnist": "mnist-conditional",
+    "small-mnist": "small-data",
     "stacked-mnist": "stacked-mnist",
     "ring": "ring",
     "grid": "grid",
@@ -97,12 +97,6 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
     reasons.append(f"batch {BATCH}: as in the recipes for two cores")
     changes["minutes"] = _minutes(height, width)
     reasons.append("minutes: as many for each pixel as MNIST had; `sparring resume` adds more")
-    augment = chosen_augment((data.form.shape[0], height, width), len(data))
-    if augment:
-        changes["augment"] = augment
-        reasons.append(
-            f"augment: {len(data):,} images are less than {FEW_SAMPLES:,}; it starts as D learns them by heart"
-        )
     reasons.append("left and right mean nothing in these images? Then add --mirror, which doubles them")
     return Proposal(recipe, changes, tuple(reasons))
 
@@ -111,7 +105,7 @@ def _recipe(count: int, side: int, conditional: bool) -> tuple[str, str]:
     if side < SMALLEST:
         return "digits", "images this small need no convolutions"
     if count < FEW_SAMPLES:
-        return "small-data", f"made for less than {FEW_SAMPLES:,} images"
+        return "small-data", f"for less than {FEW_SAMPLES:,} images: augmentation grows as D learns them by heart"
     if conditional:
         return "mnist-conditional", "small convolutional networks that are given the label"
     return "mnist", "small convolutional networks"

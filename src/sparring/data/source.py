@@ -10,8 +10,6 @@ from typing import NamedTuple
 from sparring.data.decode import Content
 from sparring.data.labels import Label
 
-BROKEN = "mend or remove them"
-
 
 class Item(NamedTuple):
     """One image.

@@ -132,13 +132,14 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> None:
     Raises:
         UserError: in a recipe, in the metrics, or a folder holds a run of another recipe.
     """
-    from sparring.training import start_state
+    from sparring.training import settled, start_state
 
+    device = torch.device("cpu")
     for path, recipe in plans.items():
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
             data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
-            start_state(recipe, data, torch.device("cpu"), options.trust)
+            start_state(settled(recipe, data, device), data, device, options.trust)
             recipe_reference(recipe, data, options, path.name)
 
 
@@ -147,8 +148,8 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
     if not (path / "recipe.toml").exists():
         return
     there = Run.open(path).read_recipe()
-    same = {"about": "", "precision": recipe.precision if recipe.precision != "auto" else there.precision}
-    wanted, found = recipe.replace(**same), there.replace(about="")
+    chosen = {name: getattr(there, name) for name in ("precision", "augment") if getattr(recipe, name) == "auto"}
+    wanted, found = recipe.replace(about="", **chosen), there.replace(about="")
     for field in field_names():
         if getattr(wanted, field) != getattr(found, field):
             raise UserError(

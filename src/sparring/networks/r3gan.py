@@ -204,11 +204,25 @@ def reduced(maps: Tensor, size: Size) -> Tensor:
 
     For halves that is the filter (1, 3, 3, 1) / 8 along each side, as published, which lets no place alias.
     """
+    if maps.device.type != "cpu":
+        return _reduced_by_matrices(maps, size)
     whole = list(maps.shape)
     # torch's kernel of the enlargement's gradient is that transpose; it is many times faster on a CPU than smoothing by
     # a depthwise convolution, or than antialiased interpolation, above all where it is differentiated twice.
     transposed = torch.ops.aten.upsample_bilinear2d_backward(maps, whole[2:], [*whole[:2], *size], False)
     return transposed * (math.prod(size) / math.prod(whole[2:]))  # type: ignore[no-any-return]
+
+
+def _reduced_by_matrices(maps: Tensor, size: Size) -> Tensor:
+    """The same as two matrix products: on a GPU torch's kernel adds in any order, so its bits cannot be repeated."""
+    rows, columns = (_enlarging(small, large).to(maps) for small, large in zip(size, maps.shape[2:]))
+    return rows.T @ maps @ columns
+
+
+def _enlarging(small: int, large: int) -> Tensor:
+    """The matrix [large, small] of bilinear enlargement along one side, scaled as its transpose is used."""
+    basis = F.interpolate(torch.eye(small)[None], size=large, mode="linear")[0].T
+    return basis * (small / large)
 
 
 def pointwise(before: int, after: int) -> nn.Module:

@@ -15,6 +15,7 @@ from sparring.schedules import Scheduled
 
 if TYPE_CHECKING:
     from sparring.game import Match
+    from sparring.networks.critic import Judgement
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,18 @@ class AuxiliaryClassifier(Penalty):
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
-        real, fake = match.real_judgement.classes, match.fake_judgement.classes
-        if real is None or fake is None or match.real_condition is None or match.fake_condition is None:
-            raise UserError(
-                "AuxiliaryClassifier needs Generate(classes=True) and a discriminator with condition='classifier'"
-            )
-        value = F.cross_entropy(fake, match.fake_condition, reduction="none")
+        value = _surprise(match.fake_judgement, match.fake_condition)
         if side == "discriminator":
-            value = value + F.cross_entropy(real, match.real_condition, reduction="none")
+            value = value + _surprise(match.real_judgement, match.real_condition)
         return value
+
+
+def _surprise(judgement: Judgement, label: Tensor | None) -> Tensor:
+    if judgement.classes is None or label is None:
+        raise UserError(
+            "AuxiliaryClassifier needs Generate(classes=True) and a discriminator with condition='classifier'"
+        )
+    return F.cross_entropy(judgement.classes, label, reduction="none")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class LeCam(Remembers, Penalty):
         begun = float(self.memory["turns"] > 0)
         return begun * ((real - self.memory["fake"].item()).square() + (fake - self.memory["real"].item()).square())
 
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss) -> None:
+    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int) -> None:
         decay = self.decay if self.memory["turns"] else 0.0
         for name, logits in (("real", real), ("fake", fake)):
             self.memory[name].mul_(decay).add_((1 - decay) * logits.mean().cpu())
@@ -76,7 +76,7 @@ class Consistency(Penalty):
     def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Tensor | None) -> Tensor:
         from sparring.game import packed, unpacked
 
-        changed = packed(self.augment(unpacked(samples.detach(), match.pack), 0.0), match.pack)
+        changed = packed(self.augment(unpacked(samples.detach(), match.pack), match.progress), match.pack)
         return by_sample((logits - match.judge(changed, condition).logits).square())
 
 

@@ -16,7 +16,8 @@ from sparring.schedules import Scheduled
 class Orthogonal(WeightPenalty):
     """|W W^T with its diagonal set to 0|^2 summed over the weight matrices W of a player, one row an output channel.
 
-    Rows stay orthogonal while their lengths are free. Biases, normalisation and embeddings are left alone.
+    Rows stay orthogonal while their lengths are free. Biases, normalisation and embeddings are left alone. Of a
+    convolution in groups, rows of the same group are compared: others see other channels.
     Source: Brock et al. 2019 (BigGAN), equation 3 (weight 1e-4, on the generator).
     """
 
@@ -27,18 +28,21 @@ class Orthogonal(WeightPenalty):
 
 
 def _matrices(network: nn.Module) -> list[Tensor]:
+    """Of each layer [groups, outputs of a group, what each sees]."""
     found = []
     for layer in network.modules():
         if isinstance(layer, nn.modules.conv._ConvTransposeNd):
-            found.append(layer.weight.transpose(0, 1).flatten(1))
-        elif isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
-            found.append(layer.weight.flatten(1))
+            found.append(layer.weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(2))
+        elif isinstance(layer, nn.modules.conv._ConvNd):
+            found.append(layer.weight.unflatten(0, (layer.groups, -1)).flatten(2))
+        elif isinstance(layer, nn.Linear):
+            found.append(layer.weight[None])
     return found
 
 
 def _overlap(matrix: Tensor) -> Tensor:
-    products = matrix @ matrix.T
-    return (products - products.diagonal().diag()).square().sum()
+    products = matrix @ matrix.mT
+    return (products - products.diagonal(dim1=1, dim2=2).diag_embed()).square().sum()
 
 
 @dataclass(frozen=True)
