@@ -38,6 +38,7 @@ RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")
 PLAIN = {"loss": "NonSaturating()", "penalties": "", "ema": "", "learning_rate": "Constant(1)"}
 STACKED_PLAIN = {"loss": "NonSaturating()", "penalties": ""}
+PACKED = {"task": "Generate(latent=Normal(64), pack=2)"}
 DCGAN = {
     "data": "cifar10",
     "generator": "DCGANGenerator()",
@@ -130,28 +131,36 @@ CONTESTS = {
     "stacked": Contest(
         "StackedMNIST, 1,000 modes, four minutes",
         "Three random digits in red, green and blue. The networks are the same; `stacked-plain` has the non-saturating "
-        "loss and no penalty, `stacked-packed` shows D two images at once besides, `stacked` (the recipe "
-        "`stacked-mnist`) has relativistic pairing with R1 and R2. All have four minutes.",
+        "loss and no penalty, `stacked-unrolled` unrolls D by five steps besides, `stacked` (the recipe "
+        "`stacked-mnist`) has relativistic pairing with R1 and R2. All have four minutes, far less than in the "
+        "literature.",
         "stacked-mnist",
         {
             "stacked-plain": ("stacked-mnist", {**STACKED_PLAIN, "minutes": 4.0}),
-            "stacked-packed": (
-                "stacked-mnist",
-                {**STACKED_PLAIN, "task": "Generate(latent=Normal(64), pack=2)", "minutes": 4.0},
-            ),
+            "stacked-unrolled": ("stacked-mnist", {**STACKED_PLAIN, "turns": "Unrolled(depth=5)", "minutes": 4.0}),
             "stacked": ("stacked-mnist", {"minutes": 4.0}),
         },
         {"minutes": 0.1},
         "modes,frechet,precision_recall",
         26_000,
     ),
+    "packing": Contest(
+        "StackedMNIST with packing, four minutes",
+        "The plain networks of the section above, with a D that sees two images at once and nothing else against "
+        "collapse.",
+        "stacked-mnist",
+        {"stacked-packed": ("stacked-mnist", {**STACKED_PLAIN, **PACKED, "minutes": 4.0})},
+        {"minutes": 0.1},
+        "modes,frechet,precision_recall",
+        26_000,
+    ),
     "stacked-long": Contest(
         "StackedMNIST, 1,000 modes, twenty minutes",
-        "The same with twenty minutes.",
+        "Plain, packed and relativistic networks as above, with twenty minutes.",
         "stacked-mnist",
         {
             "stacked-plain-20": ("stacked-mnist", STACKED_PLAIN),
-            "stacked-packed-20": ("stacked-mnist", {**STACKED_PLAIN, "task": "Generate(latent=Normal(64), pack=2)"}),
+            "stacked-packed-20": ("stacked-mnist", {**STACKED_PLAIN, **PACKED}),
             "stacked-20": ("stacked-mnist", {}),
         },
         {"minutes": 0.1},

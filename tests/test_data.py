@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparring.data import Form, Sampler, load_data
+from sparring.data import Form, Sampler, load_data, load_held_out
 from sparring.data.points import POINT_SETS
 from sparring.data.report import describe_data
 from sparring.data.samples import image_data, point_data
@@ -659,3 +659,15 @@ def test_the_order_does_not_depend_on_how_it_is_taken(count: int, parts: list[in
 def test_epochs_and_seeds_differ() -> None:
     orders = [Sampler(50, seed).take(50 * epoch, 50).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(map(tuple, orders))) == 4
+
+
+@pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason="no real MNIST in $SPARRING_DATA or ../shared/data")
+def test_small_mnist_is_600_of_mnists_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARRING_DATA", str(REAL))
+    small, whole, held = load_data("small-mnist"), load_data("mnist"), load_held_out("small-mnist")
+    assert (small.name, len(small), sum(small.form.counts)) == ("small-mnist", 600, 600)
+    assert min(small.form.counts) > 30, "a random choice has all digits"
+    known = {image.numpy().tobytes() for image in whole.samples}
+    assert all(image.numpy().tobytes() in known for image in small.samples)
+    assert held is not None
+    assert len(held) == 10_000
