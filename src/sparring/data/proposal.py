@@ -21,6 +21,7 @@ OWN = {  # named sets that a named recipe was made for, and tried on
     "mnist": "mnist-conditional",
     "small-mnist": "small-data",
     "stacked-mnist": "stacked-mnist",
+    "cifar10": "sngan-cifar10",
     "ring": "ring",
     "grid": "grid",
 }
