@@ -1,7 +1,6 @@
 # make demo: train on the embedded digits.  make test: the whole suite.  make check: the quick part.  make bench: measure.  make results: docs/results.md.
 PYTHON ?= python3
 BIN = .venv/bin
-PYTEST = $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 .PHONY: demo test check format bench results clean
 
@@ -10,13 +9,13 @@ demo: .venv/installed
 	@$(BIN)/sparring train --out runs/demo
 
 test: .venv/installed-dev
-	$(PYTEST)
+	$(BIN)/python -m pytest -q
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow"
 
 format: .venv/installed-dev
 	$(BIN)/ruff format src tests benchmarks
