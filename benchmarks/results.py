@@ -324,7 +324,8 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
 def setting(runs: list[Path]) -> str:
     """Where the runs were trained, in a sentence."""
     threads = sorted({json.loads((run / "environment.json").read_text(encoding="utf-8"))["threads"] for run in runs})
-    return f"Trained with {describe_machine(' or '.join(map(str, threads)))}".replace(" 1 threads ", " one thread ")
+    words = "one thread" if threads == [1] else f"{' or '.join(map(str, threads))} threads"
+    return f"Trained with {describe_machine(words)}"
 
 
 def real_options(contest: Contest) -> Options:

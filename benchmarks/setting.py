@@ -6,9 +6,9 @@ import torch
 
 
 def describe_machine(threads: str = "") -> str:
-    """The number of threads (this process's, unless told) and the processor's abilities, in a sentence."""
+    """How many threads (this process's, unless told in words) and what the processor can, in a sentence."""
     able = torch.cpu.get_capabilities()
     known = [words for name, words in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")) if able.get(name)]
     kind = torch.backends.cpu.get_cpu_capability()
     processor = " and ".join(known) or kind
-    return f"{threads or torch.get_num_threads()} threads on a processor with {processor}, torch {torch.__version__}."
+    return f"{threads or f'{torch.get_num_threads()} threads'} on a processor with {processor}, torch {torch.__version__}."
