@@ -11,4 +11,5 @@ def describe_machine(threads: str = "") -> str:
     known = [words for name, words in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")) if able.get(name)]
     kind = torch.backends.cpu.get_cpu_capability()
     processor = " and ".join(known) or kind
-    return f"{threads or f'{torch.get_num_threads()} threads'} on a processor with {processor}, torch {torch.__version__}."
+    threads = threads or f"{torch.get_num_threads()} threads"
+    return f"{threads} on a processor with {processor}, torch {torch.__version__}."
