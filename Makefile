@@ -1,6 +1,7 @@
 # make demo: train on the embedded digits.  make test: the whole suite.  make check: the quick part.  make bench: measure.  make results: docs/results.md.
 PYTHON ?= python3
 BIN = .venv/bin
+PYTEST = $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test check format bench results clean
 
@@ -9,13 +10,13 @@ demo: .venv/installed
 	@$(BIN)/sparring train --out runs/demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 format: .venv/installed-dev
 	$(BIN)/ruff format src tests benchmarks

@@ -14,8 +14,9 @@ import pytest
 # Small networks gain little by a second thread, and lose much where other programs keep the cores busy. The tests'
 # subprocesses inherit this, so that their bits are those of the tests' own process. It must stand before torch.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Classifiers that tests train, and files that they fetch, are not the user's.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sparring-cache-")
+# Classifiers that tests train, and files that they fetch, are not the user's; processes that test together share them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sparring-cache-")
 
 from sparring.cli import main
 

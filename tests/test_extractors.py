@@ -169,6 +169,7 @@ def test_auto_goes_by_the_data(data: str, kind: type | None, digits: Data, class
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # it trains the classifier of all of MNIST
 def test_stacked_mnist_has_1000_modes_that_the_classifier_sees() -> None:
     folder = Path(os.environ.get("SPARRING_DATA", "../shared/data"))
     if not (folder / "mnist").exists():

@@ -12,6 +12,7 @@ from sparring.data import load_data
 from sparring.metrics import ModeCount, count_modes
 
 SAMPLES = 5000
+HIGH_QUALITY = 0.9  # the bar of the ring
 
 
 def count(run: Path) -> ModeCount:
@@ -22,14 +23,20 @@ def count(run: Path) -> ModeCount:
 
 
 @pytest.mark.slow
-def test_the_ring_is_covered_and_plain_minimax_does_worse(tmp_path: Path) -> None:
-    # the bar is 90 % of high quality; this seed was seen to give 95 %, and plain minimax 4 modes and 38 %
-    good = count(sparring.train("ring", out=tmp_path / "ring"))
-    assert good.covered == 8
-    assert good.high_quality >= 0.9
+@pytest.mark.timeout(1200)
+def test_the_ring_is_covered(tmp_path: Path) -> None:
+    found = count(sparring.train("ring", out=tmp_path / "ring"))
+    assert found.covered == 8
+    assert found.high_quality >= HIGH_QUALITY  # this seed was seen to give 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_plain_minimax_does_not_cover_the_ring(tmp_path: Path) -> None:
     plain = {"loss": "Minimax()", "penalties": "", "ema": "", "learning_rate": "Constant(1)"}
-    worse = count(sparring.train("ring", out=tmp_path / "plain", **plain))
-    assert (worse.covered, worse.high_quality) < (8, good.high_quality - 0.1)
+    found = count(sparring.train("ring", out=tmp_path / "plain", **plain))
+    assert found.covered < 8  # this seed was seen to give 4
+    assert found.high_quality < HIGH_QUALITY - 0.1  # and 0.38
 
 
 @pytest.mark.slow
