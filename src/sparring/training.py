@@ -17,7 +17,7 @@ import torch
 from sparring import checkpoint
 from sparring.augment import chosen_augment
 from sparring.build import build_ema, build_game, build_turns
-from sparring.data import Data, Sampler, load_data
+from sparring.data import Data, Sampler, load_data, load_held_out
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
 from sparring.game import Batch, Game, Match, Moment, Turn, kept_buffers
@@ -28,13 +28,14 @@ from sparring.pictures import picture, save_image
 from sparring.progress import Progress
 from sparring.readings import read_turns
 from sparring.recipe import DEFAULT, Recipe, load_recipe
-from sparring.run import Run
+from sparring.run import Row, Run
 from sparring.sampling import draw_gallery, draw_samples
 from sparring.seeds import derive_seed
 from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
 
 if TYPE_CHECKING:
+    from sparring.doctor.watch import Watch
     from sparring.scoring import Scorer
 
 POINTS_SHOWN = 2000
@@ -174,12 +175,15 @@ def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
 
 def _go_on(run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, trust: bool) -> None:
     """Train from the state to the end of the budget, and write everything down."""
+    watch = make_watch(recipe, data, state)
     try:
         lines = equilibrium(state.game.loss)
         if scorer is not None:
             scorer.begin(run)
         with interruptible() as stop, Progress(recipe, run.path, lines, state.step, state.seconds) as progress:
-            reason = _loop(run, recipe, data, state, stop, progress, scorer, trust)
+            if watch is not None:
+                watch.begin(run, progress.note)
+            reason = _loop(run, recipe, data, state, stop, progress, scorer, watch, trust)
     except NotFiniteError as error:
         run.append(state.row(event="not finite", what=str(error)))
         write_summary(run, data, state.game.loss, state.step, state.seconds)
@@ -202,6 +206,16 @@ def make_scorer(recipe: Recipe, data: Data, trust: bool) -> Scorer | None:
     return Scorer(recipe, data, trust)
 
 
+def make_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
+    """What looks for illnesses while the run trains, unless the recipe has it off. Its start is not training time."""
+    if recipe.doctor == "off":
+        return None
+    from sparring.doctor.watch import Watch
+
+    held_out = load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+    return Watch(state, data, held_out, recipe.seed)
+
+
 def _loop(
     run: Run,
     recipe: Recipe,
@@ -210,6 +224,7 @@ def _loop(
     stop: threading.Event,
     progress: Progress,
     scorer: Scorer | None,
+    watch: Watch | None,
     trust: bool,
 ) -> str:
     """Train to the end of the budget; return why it ended earlier, if for lack of progress."""
@@ -224,7 +239,9 @@ def _loop(
         state.seconds = time.perf_counter() - start
         share = progress_of(recipe, state)
         if state.step % recipe.log_every == 0 or share >= 1:
-            log_row(run, progress, state, turns, share)
+            row = log_row(run, progress, state, turns, share)
+            if watch is not None:
+                watch.look(row, state)
         stopping = stop.is_set()
         evaluating = scorer is not None and scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
@@ -238,11 +255,12 @@ def _loop(
     return reason
 
 
-def log_row(run: Run, progress: Progress, state: State, turns: dict[Side, Turn], share: float) -> None:
+def log_row(run: Run, progress: Progress, state: State, turns: dict[Side, Turn], share: float) -> Row:
     """Write down and show the numbers of a step."""
     row = state.row(progress=share, **read_turns(state.game, turns))
     run.append(row)
     progress.show(row)
+    return row
 
 
 def save_scored(

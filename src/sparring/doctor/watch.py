@@ -1,0 +1,44 @@
+"""The doctor beside a training: it looks, writes down what it saw, and tells when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sparring.data import Data
+from sparring.doctor.probes import Prober
+from sparring.doctor.verdicts import ILLNESSES, diagnose
+from sparring.game import Moment
+from sparring.run import Row, Run
+from sparring.state import State
+
+
+class Watch:
+    """Looks at one run as it trains. Looking changes nothing of the training."""
+
+    def __init__(self, state: State, data: Data, held_out: Data | None, seed: int) -> None:
+        self.prober = Prober(state.game, data, held_out, seed)
+        self.told: tuple[str, ...] = ()
+
+    def begin(self, run: Run, note: Callable[[str], None]) -> None:
+        """Go on with what a run's log holds; `note` prints a line that stays."""
+        self.run, self.note = run, note
+        self.history: list[Row] = run.history()
+        self.prober.begin(self.history)
+
+    def look(self, row: Row, state: State) -> None:
+        """After a row of the log: look, if it is time to, and tell of an illness that was not told before."""
+        self.history.append(row)
+        if not self.prober.due(state.seconds, row["progress"]):
+            return
+        found = self.prober.look(Moment(state.step, row["progress"]))
+        seen = state.row(event="look", progress=row["progress"], **found)
+        self.run.append(seen)
+        self.history.append(seen)
+        verdicts = [v for v in diagnose(self.history) if v.illness in ILLNESSES]
+        for verdict in verdicts:
+            if verdict.illness not in self.told:
+                self.note(
+                    f"step {state.step:,} | doctor: {verdict.illness} since step {verdict.since_step:,}; "
+                    f"more by: sparring doctor {self.run.path}"
+                )
+        self.told = tuple(verdict.illness for verdict in verdicts)
