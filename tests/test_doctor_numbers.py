@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -14,10 +16,14 @@ import sparring
 from sparring.checkpoint import manifests
 from sparring.data import load_data
 from sparring.doctor import numbers
+from sparring.doctor.probes import FEWEST, Prober, fits
 from sparring.doctor.signs import rank_correlation
 from sparring.doctor.yardstick import Yardstick, judged
+from sparring.game import Moment
 from sparring.losses import Hinge, LeastSquares, Minimax, NonSaturating, RelativisticPairing, Wasserstein
+from sparring.recipe import load_recipe
 from sparring.run import Run
+from sparring.training import start_state
 
 
 def test_area_is_that_of_mann_and_whitney() -> None:
@@ -163,8 +169,51 @@ def test_looking_changes_no_bit(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "TopK(loss=Hinge())"},
+        {"task": "Generate(latent=Normal(8), pack=2)"},
+        {"task": "Generate(latent=Normal(8), codes=(Categorical(10),))", "penalties": "MutualInformation()"},
+        {"data": "ring", "generator": "MLPGenerator()", "discriminator": "MLPDiscriminator()"},
+        {"loss": "RelativisticPairing()", "micro_batches": 4, "held_out": 0.1},
+    ],
+)
+def test_looks_go_with_all_kinds_of_games(changes: dict[str, object], tmp_path: Path) -> None:
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **{**OPTIONS, "doctor": "watch", **changes}))
+    last = [row for row in run.entries() if row.get("event") == "look"][-1]
+    assert last["finite"] == 1
+    assert all(math.isfinite(v) for v in last.values() if isinstance(v, float)), last
+
+
+def test_a_look_at_nan_says_so() -> None:
+    data = load_data("digits")
+    state = start_state(load_recipe("digits").replace(augment=""), data, torch.device("cpu"), trust=False)
+    for parameter in state.game.generator.network.parameters():
+        parameter.fill_(math.nan)
+    found = Prober(state.game, data, None, 0, 64).look(Moment())
+    assert set(found) == {"finite", "cost"}
+    assert found["finite"] == 0
+
+
+def test_held_out_samples_that_do_not_fit_are_left_out() -> None:
+    data = load_data("digits")
+    assert fits(data, data)
+    assert not fits(dataclasses.replace(data, labels=None), data)
+    assert not fits(data.part(torch.arange(FEWEST - 1)), data)
+    assert not fits(load_data("ring"), data)
+
+
+def test_few_samples_are_not_watched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "few.npy", np.zeros((20, 8, 8), np.uint8))
+    options = {**OPTIONS, "data": str(tmp_path / "few.npy"), "doctor": "watch", "batch_size": 8}
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **options))
+    assert not [row for row in run.entries() if row.get("event") == "look"]
+    assert "the doctor does not watch" in capfd.readouterr().err
+
+
 def test_a_run_by_class_is_asked_for_the_effect_of_classes(tmp_path: Path) -> None:
-    options = {**OPTIONS, "task": "Generate(latent=Normal(8), classes=True)"}
+    options = {**OPTIONS, "doctor": "watch", "task": "Generate(latent=Normal(8), classes=True)"}
     run = Run.open(sparring.train("digits", out=tmp_path / "run", **options))
     last = [row for row in run.entries() if row.get("event") == "look"][-1]
     assert last["effect/latent"] > 0

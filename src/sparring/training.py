@@ -17,7 +17,7 @@ import torch
 from sparring import checkpoint
 from sparring.augment import chosen_augment
 from sparring.build import build_ema, build_game, build_turns
-from sparring.data import Data, Sampler, load_data, load_held_out
+from sparring.data import Data, Sampler, load_data
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
 from sparring.game import Batch, Game, Match, Moment, Turn, kept_buffers
@@ -68,11 +68,11 @@ def train(
     data = load_data(chosen.data, chosen.size, chosen.held_out, chosen.fit)
     chosen = settled(chosen, data, device)
     state = start_state(chosen, data, device, trust)
-    scorer = make_scorer(chosen, data, trust)
+    scorer, watch = make_scorer(chosen, data, trust), start_watch(chosen, data, state)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
-        _go_on(run, chosen, data, state, scorer, trust)
+        _go_on(run, chosen, data, state, scorer, watch, trust)
     return run.path
 
 
@@ -116,7 +116,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
-        _go_on(run, recipe, data, state, make_scorer(recipe, data, trust), trust)
+        scorer, watch = make_scorer(recipe, data, trust), start_watch(recipe, data, state)
+        _go_on(run, recipe, data, state, scorer, watch, trust)
     return run.path
 
 
@@ -173,9 +174,16 @@ def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
         raise UserError("codes need the penalty MutualInformation(), or the generator may ignore them")
 
 
-def _go_on(run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, trust: bool) -> None:
+def _go_on(
+    run: Run,
+    recipe: Recipe,
+    data: Data,
+    state: State,
+    scorer: Scorer | None,
+    watch: Watch | None,
+    trust: bool,
+) -> None:
     """Train from the state to the end of the budget, and write everything down."""
-    watch = make_watch(recipe, data, state)
     try:
         lines = equilibrium(state.game.loss)
         if scorer is not None:
@@ -206,14 +214,13 @@ def make_scorer(recipe: Recipe, data: Data, trust: bool) -> Scorer | None:
     return Scorer(recipe, data, trust)
 
 
-def make_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
-    """What looks for illnesses while the run trains, unless the recipe has it off. Its start is not training time."""
+def start_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
+    """What looks for illnesses while the run trains, if the recipe wants it. What it prepares is not training time."""
     if recipe.doctor == "off":
         return None
-    from sparring.doctor.watch import Watch
+    from sparring.doctor.watch import make_watch
 
-    held_out = load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit)
-    return Watch(state, data, held_out, recipe.seed)
+    return make_watch(recipe, data, state)
 
 
 def _loop(

@@ -84,8 +84,8 @@ def signal(loss: Loss, real: Tensor, fake: Tensor) -> float:
     the loss saturates.
     """
     with torch.enable_grad():
-        logits = fake.detach().double().requires_grad_()
-        total = loss.generator(real.detach().double() if loss.relative else None, logits).sum()
+        logits = fake.detach().cpu().double().requires_grad_()  # not every device knows float64
+        total = loss.generator(real.detach().cpu().double() if loss.relative else None, logits).sum()
         (slopes,) = torch.autograd.grad(total, logits)
     return float(slopes.abs().mean())
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparring.components import with_fields
+from sparring import codes, latents, optimizers, schedules, tasks
+from sparring import turns as turn_rules
+from sparring.augment.base import SMALLEST
+from sparring.components import make, with_fields
 from sparring.data.proposal import suggested_gamma
 from sparring.data.samples import Form
 from sparring.recipe import Recipe, train_command
@@ -15,6 +19,7 @@ from sparring.recipe import Recipe, train_command
 POINTS_WEIGHT = 0.02  # of R1 and R2 where samples are points of variance 1, as in the recipe `ring`
 SLOWER = 0.1  # what a learning rate that is too high is multiplied with
 STRONGER = 4.0  # and one that is too low
+MORE = 3  # turns of D for each of G
 
 Changes = dict[str, object]
 
@@ -55,22 +60,27 @@ def penalty_weight(recipe: Recipe, form: Form) -> float:
 
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:
-    """R1 beside the other penalties; lazily for images, where it is dear."""
-    names = _names(recipe.penalties)
-    if {"R1", "GradientPenalty", "WeightClip"} & set(names):
+    """R1 beside the other penalties, unless something bounds the slope already."""
+    if set(SLOPES) & set(_names(recipe.penalties)):
         return {}
     return {"penalties": _joined(recipe.penalties, _weighted("R1", recipe, form))}
 
 
 def _weighted(name: str, recipe: Recipe, form: Form) -> str:
+    """R1 or R2 with a weight that suits the data; lazily for images, where it is dear."""
     lazily = "" if form.is_points else ", every=8"
     return f"{name}(weight={penalty_weight(recipe, form):g}{lazily})"
 
 
 def _relativistic(recipe: Recipe, form: Form) -> Changes:
-    both = ", ".join(_weighted(name, recipe, form) for name in ("R1", "R2"))
-    kept = [text for text in _texts(recipe.penalties) if _name(text) not in SLOPES]
-    return {"loss": "RelativisticPairing()", "penalties": ", ".join([*kept, both])}
+    """Relativistic pairing; R1 and R2 as the recipe has the one of them, else with a weight that suits the data."""
+    texts = _texts(recipe.penalties)
+    kept = [text for text in texts if _name(text) not in SLOPES]
+    own = next((text for text in texts if _name(text) in ("R1", "R2")), "")
+    fields = f"({own.partition('(')[2]}" if "(" in own else ""
+    both = [f"{name}{fields}" if own else _weighted(name, recipe, form) for name in ("R1", "R2")]
+    turns = {"turns": "Alternating()"} if recipe.turns.strip().startswith("Unrolled") else {}
+    return {"loss": "RelativisticPairing()", "penalties": ", ".join([*kept, *both]), **turns}
 
 
 def _wasserstein(recipe: Recipe, form: Form) -> Changes:
@@ -88,19 +98,33 @@ def _noise(recipe: Recipe, form: Form) -> Changes:
 
 
 def _pack(recipe: Recipe, form: Form) -> Changes:
-    written = ast.unparse(ast.parse(recipe.task, mode="eval"))
-    if not written.startswith("Generate") or any(word in written for word in ("classes=True", "codes=", "pack=")):
+    task = make(recipe.task, tasks, latents, codes, schedules)
+    if not isinstance(task, tasks.Generate) or task.classes or task.codes or task.pack > 1:
         return {}
-    return {"task": with_fields(recipe.task, pack=2)} if recipe.batch_size % 2 == 0 else {}
+    even = recipe.batch_size // recipe.micro_batches % 2 == 0
+    return {"task": repr(dataclasses.replace(task, pack=2))} if even else {}
 
 
 def _unroll(recipe: Recipe, form: Form) -> Changes:
+    """Unrolling, where D's steps can be differentiated and it is not unrolled already.
+
+    Relativistic losses do not see the last layer's bias, whose steps by Adam are then noise that an unroll amplifies.
+    """
+    unrolled = recipe.turns.strip().startswith("Unrolled") or "Relativistic" in recipe.loss
+    smooth = recipe.discriminator_optimizer.strip().startswith(("SGD", "Adam"))
+    if unrolled or not smooth or recipe.clip_gradients or "WeightClip" in _names(recipe.penalties):
+        return {}
     return {"turns": "Unrolled(depth=5)"}
 
 
+def _clip(recipe: Recipe, form: Form) -> Changes:
+    unrolled = recipe.turns.strip().startswith("Unrolled")
+    return {} if unrolled or 0 < recipe.clip_gradients <= 1 else {"clip_gradients": 1.0}
+
+
 def _adaptive(recipe: Recipe, form: Form) -> Changes:
-    large = not form.is_points and min(form.shape[1:]) >= 8
-    return {"augment": "ADA()"} if large else {}
+    large = not form.is_points and min(form.shape[1:]) >= SMALLEST
+    return {"augment": "ADA()"} if large and not recipe.augment.strip().startswith("ADA") else {}
 
 
 def _smoothed(recipe: Recipe, form: Form) -> Changes:
@@ -119,35 +143,31 @@ def _rates(generator: float, discriminator: float) -> Callable[[Recipe, Form], C
 
 def scaled_rate(optimizer: str, factor: float) -> str:
     """The optimiser's text with its learning rate times a factor."""
-    node = ast.parse(optimizer.strip(), mode="eval").body
-    keywords = node.keywords if isinstance(node, ast.Call) else []
-    told = next((k.value for k in keywords if k.arg == "lr"), None)
-    rate = told.value if isinstance(told, ast.Constant) and isinstance(told.value, (int, float)) else 2e-4
-    return with_fields(optimizer, lr=float(f"{rate * factor:.3g}"))
+    made = make(optimizer, optimizers, schedules)
+    return repr(dataclasses.replace(made, lr=float(f"{made.lr * factor:.3g}")))
 
 
 def _balanced(recipe: Recipe, form: Form) -> Changes:
     """The same learning rate for both: the lower one."""
-    rates = {n: _rate(getattr(recipe, n)) for n in ("generator_optimizer", "discriminator_optimizer")}
+    names = ("generator_optimizer", "discriminator_optimizer")
+    rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in names}
     lower = min(rates.values())
-    return {n: with_fields(getattr(recipe, n), lr=lower) for n, rate in rates.items() if rate > lower}
-
-
-def _rate(optimizer: str) -> float:
-    text = scaled_rate(optimizer, 1.0)
-    node = ast.parse(text, mode="eval").body
-    assert isinstance(node, ast.Call)
-    return float(ast.literal_eval(next(k.value for k in node.keywords if k.arg == "lr")))
+    return {n: scaled_rate(getattr(recipe, n), lower / rate) for n, rate in rates.items() if rate > lower}
 
 
 def _more_critic(recipe: Recipe, form: Form) -> Changes:
-    return {"turns": "Alternating(n_critic=3)"}
+    """Three turns of D for each of G, unless there are as many."""
+    turns = make(recipe.turns, turn_rules)
+    return {} if getattr(turns, "n_critic", 1) >= MORE else {"turns": f"Alternating(n_critic={MORE})"}
 
 
 def _project(recipe: Recipe, form: Form) -> Changes:
-    if "condition" not in recipe.discriminator:
+    """A critic that is told the class in place of one that tells it, or that has it as an input."""
+    if "condition" not in recipe.discriminator or "projection" in recipe.discriminator:
         return {}
-    return {"discriminator": with_fields(recipe.discriminator, condition="projection")}
+    kept = [text for text in _texts(recipe.penalties) if _name(text) != "AuxiliaryClassifier"]
+    changed = with_fields(recipe.discriminator, condition="projection")
+    return {"discriminator": changed, "penalties": ", ".join(kept)}
 
 
 def _texts(penalties: str) -> list[str]:
@@ -196,7 +216,7 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
         ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
         ("R1: it holds D's slope in check", _bound_slope),
         ("relativistic pairing with R1 and R2", _relativistic),
-        ("gradients clipped to a norm of 1", lambda recipe, form: {"clip_gradients": 1.0}),
+        ("gradients clipped to a norm of 1", _clip),
     ),
     "discriminator-overfit": (
         ("adaptive augmentation", _adaptive),
@@ -209,5 +229,8 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
         ("the same learning rate for both players", _balanced),
         ("three turns of D for each of G", _more_critic),
     ),
-    "ignored-condition": (("a critic that sees the class: projection", _project),),
+    "ignored-condition": (
+        ("a critic that sees the class: projection", _project),
+        ("relativistic pairing with R1 and R2, where it is the latent that is ignored", _relativistic),
+    ),
 }

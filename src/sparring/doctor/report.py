@@ -41,7 +41,7 @@ def as_json(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     for verdict in verdicts:
         remedies = [{"about": about, "command": command} for about, command in commands(run, verdict)]
         told.append({**verdict.to_json(), "remedies": remedies})
-    return {"healthy": not is_ill(verdicts), "verdicts": told}
+    return {"healthy": any(verdict.illness == "healthy" for verdict in verdicts), "verdicts": told}
 
 
 def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:

@@ -27,9 +27,9 @@ class Signs:
     Attributes:
         step: of the look.
         share: of the budget that was spent by then.
-        numbers: medians of the looks' numbers over the last fifth of the budget, with `swing` (how much the gap between
-            D's mean logits changed) and `growth/...` of the weights.
-        looks: the numbers of each look of that stretch, with the same `swing` and `growth/...`.
+        numbers: medians of the looks' numbers over the last fifth of the budget, with the
+            weights' `growth/...` beside the first look's.
+        looks: the numbers of each look of that stretch, each with the same `growth/...`.
         improving: which of the numbers that tell of coverage were becoming better over the last half of the run.
     """
 
@@ -41,14 +41,18 @@ class Signs:
 
 
 def looks_of(history: Sequence[Row]) -> list[Row]:
-    """The looks in a log, one a step, in order, each with the gradients' norms of the row before it."""
+    """The looks in a log, one a step, in order, each with the gradients' norms of the row before it.
+
+    Numbers that are not finite are left out: `finite` tells of them.
+    """
     found: dict[int, Row] = {}
     gradients: dict[str, float] = {}
     for row in history:
         if "event" not in row:
             gradients = {n: v for n, v in row.items() if n.startswith("gradient/")}
         elif row["event"] == "look":
-            found[row["step"]] = {**gradients, **row}
+            whole = {**gradients, **row}
+            found[row["step"]] = {n: v for n, v in whole.items() if not isinstance(v, float) or math.isfinite(v)}
     return [found[step] for step in sorted(found)]
 
 
@@ -68,7 +72,7 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
     past = [row for row in looks[: index + 1] if row["step"] * per_step >= share / 2]
     if index + 1 < LEAST_LOOKS or share < EARLIEST or len(stretch) < min(LEAST_LOOKS, index + 1) // 2:
         return None
-    shared = {**_swing(stretch), **_growth(looks[: index + 1])}
+    shared = _growth(looks[: index + 1])
     each = [{**numbers_of(row), **shared} for row in stretch]
     medians = {
         name: _median([n[name] for n in each if name in n]) for name in dict.fromkeys(k for n in each for k in n)
@@ -89,11 +93,6 @@ def numbers_of(row: Row) -> dict[str, float]:
         norms = [max(found[f"gradient/{side}"], TINY) for side in ("generator", "discriminator")]
         found["gradient/ratio"] = math.log(norms[0] / norms[1])
     return found
-
-
-def _swing(stretch: Sequence[Row]) -> dict[str, float]:
-    gaps = [row["logit/gap"] for row in stretch if "logit/gap" in row]
-    return {"swing": statistics.pstdev(gaps)} if len(gaps) >= 3 else {}
 
 
 def _growth(looks: Sequence[Row]) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """What ails a training, told from its log: pure functions, so the answer is the same live, afterwards and elsewhere.
 
-A rule reads medians over the last fifth of the budget, never one look, and has to hold at two looks in a row. Limits
-are of ratios to what real samples give or to the run's own past, so they fit any data.
+A rule reads medians over the last fifth of the budget, never one look, and has to hold at two looks in a row. Most
+limits are of ratios to what real samples give or to the run's own past; that of D's logits is of the logits themselves.
+They come from a study of small multilayer perceptrons on points and digits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,13 +35,16 @@ class Evidence:
     normal: str
     means: str
 
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "value": self.value if math.isfinite(self.value) else None}
+
 
 @dataclass(frozen=True)
 class Verdict:
     """An illness, or that there is none.
 
     Attributes:
-        illness: one of `ILLNESSES`, `healthy`, `too-early` or `slow`.
+        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`.
         since_step: the step of the first look from which on it was seen without a break.
         sure: the share of the last stretch's looks that show it each by itself, in [0, 1].
         evidence: the numbers that say so.
@@ -56,7 +61,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         found = {name: value for name, value in vars(self).items() if name != "follows" or value}
-        return {**found, "evidence": [vars(each) for each in self.evidence]}
+        return {**found, "evidence": [each.to_json() for each in self.evidence]}
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ class Limit:
 
     def broken(self, numbers: Numbers) -> bool:
         """Is the number there, and out of bounds?"""
-        return self.name in numbers and not self.low <= numbers[self.name] <= self.high
+        value = numbers.get(self.name)
+        return value is not None and (value < self.low or value > self.high)
 
     def evidence(self, numbers: Numbers) -> Evidence:
         return Evidence(self.name, numbers[self.name], self.normal, self.means)
@@ -128,7 +134,7 @@ MOVE = Limit(
 TOLD_APART = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=0.9)
 SIGNAL = Limit("signal", "0.4 to 1", "slope of G's loss at the logits: all that G can learn by", low=0.25)
 SCALE = Limit("logit/scale", "0.1 to 10", "standard deviation of D's logits", high=160.0)
-SWING = Limit("swing", "below 1", "how much the gap between D's mean logits changed between looks", high=2.0)
+FINITE = Limit("finite", "1", "are samples and logits free of NaN and infinity?", low=1.0)
 GROWTH = Limit("growth/generator", "1 to 2", "G's weights beside those at the start", high=5.0)
 MEMORY = Limit(
     "area/memory", "0.45 to 0.55", "chance that D rates a training sample above an unseen real one", high=0.7
@@ -151,7 +157,7 @@ RULES = (
         "divergence",
         "The steps are too large for what the players do to each other: each answer is bigger than the one before, "
         "until numbers leave what a float can hold. Nothing holds D's slope or the learning rate in check.",
-        any_of=(SCALE, GROWTH, SWING),
+        any_of=(FINITE, SCALE, GROWTH),
         causes=("mode-collapse", "non-convergence", "vanishing-gradient"),
     ),
     Rule(
@@ -208,12 +214,12 @@ RULES = (
         waits=True,
     ),
 )
-ILLNESSES = (*dict.fromkeys(rule.illness for rule in RULES), "data-leak")
+ILLNESSES = tuple(dict.fromkeys(rule.illness for rule in RULES))
 
 
 def diagnose(history: Sequence[Row]) -> list[Verdict]:
-    """What a run's log says of it as it stands at the log's end: illnesses, causes first, or one of `healthy`, `slow`
-    and `too-early`.
+    """What a run's log says of it as it stands at the log's end: illnesses, causes first, or one of `healthy`, `slow`,
+    `too-early` and `not-watched`.
 
     Args:
         history: rows of numbers, looks and events, as `Run.history` gives them.
@@ -223,8 +229,8 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
         return [broken]
     looks = looks_of(history)
     rows = [row for row in history if "progress" in row]
-    if not looks or not rows:
-        return [Verdict("too-early", why="The log holds no looks at the samples yet.")]
+    if not looks:
+        return [Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")]
     timeline = Timeline(looks, *max((row["step"], row["progress"]) for row in rows))
     found = [timeline.verdict(rule) for rule in RULES if timeline.holds(rule, len(looks) - 1, IN_A_ROW)]
     return _consequences(found) or [_unsuspicious(timeline.signs(len(looks) - 1))]
@@ -271,7 +277,7 @@ def _consequences(found: Sequence[Verdict]) -> list[Verdict]:
 
 def _unsuspicious(signs: Signs | None) -> Verdict:
     if signs is None:
-        return Verdict("too-early", why="There are too few looks, or too little of the budget is spent.")
+        return Verdict("too-early", why="There are fewer than four looks, or too little of the budget is spent.")
     lacking = Rule("", "", any_of=LACKING).holds(signs.numbers)
     if lacking and signs.improving:
         return Verdict("too-early", signs.step, why="Samples do not cover the data yet, and are still becoming better.")
