@@ -35,6 +35,7 @@ _HOMES = {
 _MODULES = (
     "augment",
     "data",
+    "doctor",
     "evaluation",
     "extractors",
     "latents",

@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_compare(commands)
     _add_sweep(commands)
+    _add_doctor(commands)
     recipes = _add(commands, "recipes", _recipes, "list the named recipes, or print one as TOML")
     recipes.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
     data = _add(commands, "data", _data, "look at data before training")
@@ -182,6 +183,13 @@ def _add_sweep(commands: Any) -> None:
     parser.add_argument("--out", type=Path, help="the folder of the sweep (default: runs/sweep-RECIPE); it can go on")
     _add_scoring(parser)
     _add_trust(parser)
+
+
+def _add_doctor(commands: Any) -> None:
+    about = "say what ails a run, why, and what helps; exit status 1 if something does"
+    parser = _add(commands, "doctor", _doctor, about)
+    parser.add_argument("run", type=Path, help="the run directory; its log is all that is read")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
@@ -306,6 +314,21 @@ def _sweep(chosen: argparse.Namespace) -> int:
     print("\n".join(comparison.lines()))
     print(f"With curves and samples: {out / 'comparison.html'}")
     return DONE
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from sparring.doctor.report import as_json, draw, examine, is_ill, lines
+    from sparring.run import Run
+
+    run, verdicts = Run.open(chosen.run), examine(chosen.run)
+    if chosen.json:
+        print(json.dumps(as_json(run, verdicts), indent=1))
+    else:
+        print("\n".join(lines(run, verdicts)))
+        picture = draw(run, verdicts)
+        if picture is not None:
+            print(f"curves: {picture}")
+    return FAILED if is_ill(verdicts) else DONE
 
 
 def _scoring(chosen: argparse.Namespace) -> dict[str, Any]:

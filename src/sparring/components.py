@@ -51,6 +51,21 @@ def make_all(text: str, *homes: ModuleType, trust: bool = False) -> list[Any]:
     return [maker.component(n, (), homes[:1], {}) for n in nodes]
 
 
+def with_fields(text: str, **fields: str | float | bool) -> str:
+    """A component's text with some of its fields set to plain values.
+
+    Raises:
+        UserError: it is not a component's text.
+    """
+    node = _parse(text)
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    if _dotted_name(call.func) is None:
+        raise UserError(f'{shortened(text)!r} is not a component; write "Name(field=value)"')
+    kept = [keyword for keyword in call.keywords if keyword.arg not in fields]
+    new = [ast.keyword(name, ast.Constant(value)) for name, value in fields.items()]
+    return ast.unparse(ast.Call(call.func, call.args, [*kept, *new]))
+
+
 def _parse(text: str) -> ast.expr:
     if not isinstance(text, str):
         raise UserError(f'{text!r}: a component is written as text, such as "R1(weight=5)"')

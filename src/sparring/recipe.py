@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -21,6 +23,7 @@ else:
 DEFAULT = "digits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+DOCTORS = ("off", "watch")
 
 
 def _field(default: Any, about: str, low: float = 0, open_low: bool = False, high: float = math.inf) -> Any:
@@ -69,6 +72,7 @@ class Recipe:
     evaluate_count: int = _field(5000, "samples that an evaluation draws", low=2)
     evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)
     patience: int = _field(0, "stop after so many evaluations without a better one; 0: never")
+    doctor: str = _field("off", "watch: look for illnesses while training (at most 5 % of the time); off: do not")
     keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
 
     def __post_init__(self) -> None:
@@ -92,6 +96,7 @@ class Recipe:
         check_fit("recipe", self.fit)
         check_choice("recipe", "precision", self.precision, PRECISIONS)
         check_choice("recipe", "device", self.device, DEVICES)
+        check_choice("recipe", "doctor", self.doctor, DOCTORS)
         if not self.steps and not self.minutes:
             raise UserError("recipe: steps=0 and minutes=0 leave no budget; give one of them, such as steps=1000")
         if self.patience and not self.evaluate_every:
@@ -164,6 +169,18 @@ def read_recipe_file(path: Path) -> Recipe:
         return parse_recipe(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}") from error
+
+
+def train_command(recipe: str, changes: Mapping[str, object]) -> str:
+    """The command line that trains a recipe with some fields changed, quoted for a shell."""
+    words = ["sparring", "train", recipe]
+    for name, value in changes.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [option] if value else []
+        else:
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
 
 
 def recipe_names() -> list[str]:

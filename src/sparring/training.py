@@ -28,13 +28,14 @@ from sparring.pictures import picture, save_image
 from sparring.progress import Progress
 from sparring.readings import read_turns
 from sparring.recipe import DEFAULT, Recipe, load_recipe
-from sparring.run import Run
+from sparring.run import Row, Run
 from sparring.sampling import draw_gallery, draw_samples
 from sparring.seeds import derive_seed
 from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
 
 if TYPE_CHECKING:
+    from sparring.doctor.watch import Watch
     from sparring.scoring import Scorer
 
 POINTS_SHOWN = 2000
@@ -67,11 +68,11 @@ def train(
     data = load_data(chosen.data, chosen.size, chosen.held_out, chosen.fit)
     chosen = settled(chosen, data, device)
     state = start_state(chosen, data, device, trust)
-    scorer = make_scorer(chosen, data, trust)
+    scorer, watch = make_scorer(chosen, data, trust), start_watch(chosen, data, state)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
-        _go_on(run, chosen, data, state, scorer, trust)
+        _go_on(run, chosen, data, state, scorer, watch, trust)
     return run.path
 
 
@@ -115,7 +116,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
-        _go_on(run, recipe, data, state, make_scorer(recipe, data, trust), trust)
+        scorer, watch = make_scorer(recipe, data, trust), start_watch(recipe, data, state)
+        _go_on(run, recipe, data, state, scorer, watch, trust)
     return run.path
 
 
@@ -172,14 +174,24 @@ def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
         raise UserError("codes need the penalty MutualInformation(), or the generator may ignore them")
 
 
-def _go_on(run: Run, recipe: Recipe, data: Data, state: State, scorer: Scorer | None, trust: bool) -> None:
+def _go_on(
+    run: Run,
+    recipe: Recipe,
+    data: Data,
+    state: State,
+    scorer: Scorer | None,
+    watch: Watch | None,
+    trust: bool,
+) -> None:
     """Train from the state to the end of the budget, and write everything down."""
     try:
         lines = equilibrium(state.game.loss)
         if scorer is not None:
             scorer.begin(run)
         with interruptible() as stop, Progress(recipe, run.path, lines, state.step, state.seconds) as progress:
-            reason = _loop(run, recipe, data, state, stop, progress, scorer, trust)
+            if watch is not None:
+                watch.begin(run, progress.note)
+            reason = _loop(run, recipe, data, state, stop, progress, scorer, watch, trust)
     except NotFiniteError as error:
         run.append(state.row(event="not finite", what=str(error)))
         write_summary(run, data, state.game.loss, state.step, state.seconds)
@@ -202,6 +214,15 @@ def make_scorer(recipe: Recipe, data: Data, trust: bool) -> Scorer | None:
     return Scorer(recipe, data, trust)
 
 
+def start_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
+    """What looks for illnesses while the run trains, if the recipe wants it. What it prepares is not training time."""
+    if recipe.doctor == "off":
+        return None
+    from sparring.doctor.watch import make_watch
+
+    return make_watch(recipe, data, state)
+
+
 def _loop(
     run: Run,
     recipe: Recipe,
@@ -210,6 +231,7 @@ def _loop(
     stop: threading.Event,
     progress: Progress,
     scorer: Scorer | None,
+    watch: Watch | None,
     trust: bool,
 ) -> str:
     """Train to the end of the budget; return why it ended earlier, if for lack of progress."""
@@ -224,7 +246,9 @@ def _loop(
         state.seconds = time.perf_counter() - start
         share = progress_of(recipe, state)
         if state.step % recipe.log_every == 0 or share >= 1:
-            log_row(run, progress, state, turns, share)
+            row = log_row(run, progress, state, turns, share)
+            if watch is not None:
+                watch.look(row, state)
         stopping = stop.is_set()
         evaluating = scorer is not None and scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
@@ -238,11 +262,12 @@ def _loop(
     return reason
 
 
-def log_row(run: Run, progress: Progress, state: State, turns: dict[Side, Turn], share: float) -> None:
+def log_row(run: Run, progress: Progress, state: State, turns: dict[Side, Turn], share: float) -> Row:
     """Write down and show the numbers of a step."""
     row = state.row(progress=share, **read_turns(state.game, turns))
     run.append(row)
     progress.show(row)
+    return row
 
 
 def save_scored(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sparring.augment.adaptive import FEW_SAMPLES
 from sparring.data.samples import Data
+from sparring.recipe import train_command
 
 LARGEST = 64  # pixels of a side that two cores can train in an hour or so
 SMALLEST = 16  # pixels of a side; below, convolutions and augmentation have nothing to hold on to
@@ -46,14 +46,7 @@ class Proposal:
     @property
     def command(self) -> str:
         """The command line that trains it, quoted for a shell."""
-        words = ["sparring", "train", self.recipe]
-        for field, value in self.changes.items():
-            option = f"--{field.replace('_', '-')}"
-            if isinstance(value, bool):
-                words += [option] if value else []
-            else:
-                words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-        return shlex.join(words)
+        return train_command(self.recipe, self.changes)
 
 
 def propose(data: Data, given: Mapping[str, Change] | None = None) -> Proposal:

@@ -1,0 +1,142 @@
+"""Looks at a training: numbers that tell what is wrong, taken of the same samples and latents through the run.
+
+A look changes nothing of the training. What looks cost is bounded to a share of the training's time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from sparring.data import Data
+from sparring.doctor import numbers
+from sparring.doctor.yardstick import Numbers, Yardstick, judged, weights_norm
+from sparring.game import Batch, Game, Images, Match, Moment, kept_buffers
+from sparring.run import Row
+from sparring.schedules import at
+from sparring.seeds import derive_seed
+
+COUNT = 256  # samples of each kind in a look
+FEWEST = 32  # samples of a kind below which a look says nothing
+KNOWN = 2048  # training samples that copies are looked for among
+SHARE = 0.05  # of the training's time that looks may take
+MOST = 100  # looks over a whole run
+
+
+class Prober:
+    """Looks at one run's players.
+
+    Args:
+        game: what is trained.
+        data: what it trains on, at least 2 * FEWEST samples.
+        held_out: samples of the same distribution that it does not train on, or None.
+        seed: the run's.
+        part: how many samples the networks see at once, as in training.
+    """
+
+    def __init__(self, game: Game, data: Data, held_out: Data | None, seed: int, part: int) -> None:
+        self.game, self.part, self.classes = game, part, max(2, len(data.form.classes))
+        self.device = next(game.generator.network.parameters()).device
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive_seed(seed, "look")))
+        held_out = None if held_out is None or not fits(held_out, data) else held_out
+        count = min(COUNT, len(data) // 2, COUNT if held_out is None else len(held_out))
+        self.train = data.batch(order[:count])
+        self.held_out = None if held_out is None else _chosen(held_out, data, count)
+        other = data.batch(order[count : 2 * count]) if self.held_out is None else self.held_out
+        parts = order[: max(KNOWN, 2 * count)].split(64)
+        known = torch.cat([numbers.seen(data.form.to_input(data.take(chosen))) for chosen in parts])
+        real, compared = numbers.seen(self.train["real"]), numbers.seen(other["real"])
+        self.yardstick = Yardstick(real, known, compared, unseen=self.held_out is not None)
+        self.inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
+        self.spent = self.last = 0.0
+        self.looked_at = -1.0
+
+    def begin(self, history: Sequence[Row]) -> None:
+        """Go on with the looks that a run's log holds."""
+        looks = [row for row in history if row.get("event") == "look"]
+        self.spent = sum(row["cost"] for row in looks)
+        self.looked_at = looks[-1]["progress"] if looks else -1.0
+
+    def due(self, seconds: float, progress: float) -> bool:
+        """Is it time for another look, and is there time? The last moment of a run always has one."""
+        if progress >= 1:
+            return True
+        apart = not self.looked_at <= progress < self.looked_at + 1 / MOST
+        return apart and self.spent + self.last <= SHARE * seconds
+
+    def look(self, moment: Moment) -> Numbers:
+        """The numbers of now, by name, with their cost in seconds; what this run cannot show is left out.
+
+        `finite` is 1, or 0 where samples or logits hold NaN or infinity: then there are no other numbers.
+        """
+        start = time.perf_counter()
+        generator, discriminator = self.game.generator.network, self.game.discriminator.network
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), kept_buffers(generator, discriminator):
+            torch.manual_seed(0)  # of augmentations and dropout: each look meets the same
+            parts = [self._part(i, moment) for i in range(0, len(self.train["real"]), self.part)]
+        tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        found = {"finite": float(all(tensor.isfinite().all() for tensor in tensors.values()))}
+        if found["finite"]:
+            loss = at(self.game.loss, moment.progress)
+            found |= judged(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
+            found |= self._effects(tensors) | self.yardstick.measure(tensors["made"])
+            found |= {
+                "weights/generator": weights_norm(generator),
+                "weights/discriminator": weights_norm(discriminator),
+            }
+        self.looked_at, self.last = moment.progress, time.perf_counter() - start
+        self.spent += self.last
+        return {**found, "cost": round(self.last, 4)}
+
+    def _part(self, start: int, moment: Moment) -> dict[str, Tensor]:
+        """What the players make and say of a part of the samples, on the CPU: logits and seen samples."""
+        task, generator = self.game.task, self.game.generator.network
+        inputs, reals = self._cut(self.inputs, start), self._cut(self.train, start)
+        with self.game.autocast():
+            made = task.generate(generator, inputs)
+            match = self._match({**reals, **inputs}, made, moment)
+            found = {"made": numbers.seen(made["fake"]), "real": match.real_logits, "fake": match.fake_logits}
+            if self.held_out is not None:
+                held = self._match({**self._cut(self.held_out, start), **inputs}, made, moment)
+                found["held_out"] = held.real_logits
+            if "fake_label" in inputs:
+                label = inputs["fake_label"]
+                others = {**inputs, "fake_label": (label + 1) % self.classes}
+                turned = {name: tensor.roll(1, 0) for name, tensor in inputs.items()} | {"fake_label": label}
+                found["other class"] = numbers.seen(task.generate(generator, others)["fake"])
+                found["other latent"] = numbers.seen(task.generate(generator, turned)["fake"])
+                found["wrong"] = match.judge(match.real, (reals["label"] + 1) % self.classes).logits
+        return {name: tensor.float().cpu() for name, tensor in found.items()}
+
+    def _cut(self, batch: Batch, start: int) -> Batch:
+        return {name: tensor[start : start + self.part].to(self.device) for name, tensor in batch.items()}
+
+    def _match(self, batch: Batch, made: Images, moment: Moment) -> Match:
+        (match,) = self.game.matches(batch, made, moment).values()
+        return match
+
+    def _effects(self, tensors: Mapping[str, Tensor]) -> Numbers:
+        """How much samples change with the class at the same latent, and with the latent at the same class, as shares
+        of the distance of real samples; how much D minds a wrong class. Nothing without classes."""
+        if "wrong" not in tensors:
+            return {}
+        changed = {n: (tensors[f"other {n}"] - tensors["made"]).norm(dim=1).mean() for n in ("class", "latent")}
+        minds = (tensors["real"] - tensors["wrong"]).mean() / tensors["real"].std().clamp_min(1e-12)
+        usual = self.yardstick.usual["spread"]
+        return {f"effect/{n}": float(value) / usual for n, value in changed.items()} | {"effect/critic": float(minds)}
+
+
+def fits(held_out: Data, data: Data) -> bool:
+    """Are there enough held-out samples, of the training samples' shape, and labelled where these are?"""
+    alike = held_out.form.shape == data.form.shape and (held_out.labels is None) == (data.labels is None)
+    return alike and len(held_out) >= FEWEST
+
+
+def _chosen(held_out: Data, data: Data, count: int) -> Batch:
+    """Held-out samples as the networks see them: in the form of the training samples."""
+    order = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))[:count]
+    labels = {} if held_out.labels is None else {"label": held_out.labels[order]}
+    return {"real": data.form.to_input(held_out.take(order)), **labels}

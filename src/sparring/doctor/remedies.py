@@ -1,0 +1,236 @@
+"""What to change in a recipe against an illness: remedies in order, each as the fields that it changes."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparring import codes, latents, optimizers, schedules, tasks
+from sparring import turns as turn_rules
+from sparring.augment.base import SMALLEST
+from sparring.components import make, with_fields
+from sparring.data.proposal import suggested_gamma
+from sparring.data.samples import Form
+from sparring.recipe import Recipe, train_command
+
+POINTS_WEIGHT = 0.02  # of R1 and R2 where samples are points of variance 1, as in the recipe `ring`
+SLOWER = 0.1  # what a learning rate that is too high is multiplied with
+STRONGER = 4.0  # and one that is too low
+MORE = 3  # turns of D for each of G
+
+Changes = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Fields of the recipe to change, and what that does.
+
+    Attributes:
+        about: what it does, in a few words.
+        changes: fields and their new values.
+    """
+
+    about: str
+    changes: Mapping[str, object]
+
+    def command(self, run: Path) -> str:
+        """The command that trains the run's recipe anew with it."""
+        return train_command(str(run / "recipe.toml"), self.changes)
+
+
+def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
+    """The remedies for an illness that change anything in this recipe, best first."""
+    found = []
+    for about, change in REMEDIES.get(illness, ()):
+        changes = change(recipe, form)
+        if changes and any(getattr(recipe, name) != value for name, value in changes.items()):
+            found.append(Remedy(about, changes))
+    return found
+
+
+def penalty_weight(recipe: Recipe, form: Form) -> float:
+    """R1's and R2's weight: for images by the rule of thumb, for points that of the recipe `ring`."""
+    if form.is_points:
+        return POINTS_WEIGHT
+    _, height, width = form.shape
+    return float(f"{suggested_gamma(height, width, recipe.batch_size):.3g}")
+
+
+def _bound_slope(recipe: Recipe, form: Form) -> Changes:
+    """R1 beside the other penalties, unless something bounds the slope already."""
+    if set(SLOPES) & set(_names(recipe.penalties)):
+        return {}
+    return {"penalties": _joined(recipe.penalties, _weighted("R1", recipe, form))}
+
+
+def _weighted(name: str, recipe: Recipe, form: Form) -> str:
+    """R1 or R2 with a weight that suits the data; lazily for images, where it is dear."""
+    lazily = "" if form.is_points else ", every=8"
+    return f"{name}(weight={penalty_weight(recipe, form):g}{lazily})"
+
+
+def _relativistic(recipe: Recipe, form: Form) -> Changes:
+    """Relativistic pairing; R1 and R2 as the recipe has the one of them, else with a weight that suits the data."""
+    texts = _texts(recipe.penalties)
+    kept = [text for text in texts if _name(text) not in SLOPES]
+    own = next((text for text in texts if _name(text) in ("R1", "R2")), "")
+    fields = f"({own.partition('(')[2]}" if "(" in own else ""
+    both = [f"{name}{fields}" if own else _weighted(name, recipe, form) for name in ("R1", "R2")]
+    turns = {"turns": "Alternating()"} if recipe.turns.strip().startswith("Unrolled") else {}
+    return {"loss": "RelativisticPairing()", "penalties": ", ".join([*kept, *both]), **turns}
+
+
+def _wasserstein(recipe: Recipe, form: Form) -> Changes:
+    kept = [text for text in _texts(recipe.penalties) if _name(text) not in SLOPES]
+    penalties = ", ".join([*kept, "GradientPenalty(weight=10)"])
+    return {"loss": "Wasserstein()", "penalties": penalties, "turns": "Alternating(n_critic=5)"}
+
+
+def _non_saturating(recipe: Recipe, form: Form) -> Changes:
+    return {"loss": "NonSaturating()", **_bound_slope(recipe, form)}
+
+
+def _noise(recipe: Recipe, form: Form) -> Changes:
+    return {"augment": "InstanceNoise(sigma=Linear(0.3, 0))"} if not recipe.augment.strip() else {}
+
+
+def _pack(recipe: Recipe, form: Form) -> Changes:
+    task = make(recipe.task, tasks, latents, codes, schedules)
+    if not isinstance(task, tasks.Generate) or task.classes or task.codes or task.pack > 1:
+        return {}
+    even = recipe.batch_size // recipe.micro_batches % 2 == 0
+    return {"task": repr(dataclasses.replace(task, pack=2))} if even else {}
+
+
+def _unroll(recipe: Recipe, form: Form) -> Changes:
+    """Unrolling, where D's steps can be differentiated and it is not unrolled already.
+
+    Relativistic losses do not see the last layer's bias, whose steps by Adam are then noise that an unroll amplifies.
+    """
+    unrolled = recipe.turns.strip().startswith("Unrolled") or "Relativistic" in recipe.loss
+    smooth = recipe.discriminator_optimizer.strip().startswith(("SGD", "Adam"))
+    if unrolled or not smooth or recipe.clip_gradients or "WeightClip" in _names(recipe.penalties):
+        return {}
+    return {"turns": "Unrolled(depth=5)"}
+
+
+def _clip(recipe: Recipe, form: Form) -> Changes:
+    unrolled = recipe.turns.strip().startswith("Unrolled")
+    return {} if unrolled or 0 < recipe.clip_gradients <= 1 else {"clip_gradients": 1.0}
+
+
+def _adaptive(recipe: Recipe, form: Form) -> Changes:
+    large = not form.is_points and min(form.shape[1:]) >= SMALLEST
+    return {"augment": "ADA()"} if large and not recipe.augment.strip().startswith("ADA") else {}
+
+
+def _smoothed(recipe: Recipe, form: Form) -> Changes:
+    return {"penalties": _joined(recipe.penalties, "LeCam()")} if "LeCam" not in _names(recipe.penalties) else {}
+
+
+def _rates(generator: float, discriminator: float) -> Callable[[Recipe, Form], Changes]:
+    """Learning rates times these factors."""
+
+    def change(recipe: Recipe, form: Form) -> Changes:
+        factors = {"generator_optimizer": generator, "discriminator_optimizer": discriminator}
+        return {n: scaled_rate(getattr(recipe, n), factor) for n, factor in factors.items() if factor != 1}
+
+    return change
+
+
+def scaled_rate(optimizer: str, factor: float) -> str:
+    """The optimiser's text with its learning rate times a factor."""
+    made = make(optimizer, optimizers, schedules)
+    return repr(dataclasses.replace(made, lr=float(f"{made.lr * factor:.3g}")))
+
+
+def _balanced(recipe: Recipe, form: Form) -> Changes:
+    """The same learning rate for both: the lower one."""
+    names = ("generator_optimizer", "discriminator_optimizer")
+    rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in names}
+    lower = min(rates.values())
+    return {n: scaled_rate(getattr(recipe, n), lower / rate) for n, rate in rates.items() if rate > lower}
+
+
+def _more_critic(recipe: Recipe, form: Form) -> Changes:
+    """Three turns of D for each of G, unless there are as many."""
+    turns = make(recipe.turns, turn_rules)
+    return {} if getattr(turns, "n_critic", 1) >= MORE else {"turns": f"Alternating(n_critic={MORE})"}
+
+
+def _project(recipe: Recipe, form: Form) -> Changes:
+    """A critic that is told the class in place of one that tells it, or that has it as an input."""
+    if "condition" not in recipe.discriminator or "projection" in recipe.discriminator:
+        return {}
+    kept = [text for text in _texts(recipe.penalties) if _name(text) != "AuxiliaryClassifier"]
+    changed = with_fields(recipe.discriminator, condition="projection")
+    return {"discriminator": changed, "penalties": ", ".join(kept)}
+
+
+def _texts(penalties: str) -> list[str]:
+    """The components of a list of them, each as text."""
+    if not penalties.strip():
+        return []
+    node = ast.parse(penalties.strip(), mode="eval").body
+    return [ast.unparse(each) for each in (node.elts if isinstance(node, ast.Tuple) else [node])]
+
+
+def _name(text: str) -> str:
+    return text.partition("(")[0]
+
+
+def _names(penalties: str) -> list[str]:
+    return [_name(text) for text in _texts(penalties)]
+
+
+def _joined(penalties: str, more: str) -> str:
+    return ", ".join([*_texts(penalties), more])
+
+
+SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
+
+REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] = {
+    "vanishing-gradient": (
+        ("the modified loss, whose gradient lives while D is sure, and R1 against steep D", _non_saturating),
+        ("relativistic pairing with R1 and R2", _relativistic),
+        ("Wasserstein with a gradient penalty: its slope never vanishes", _wasserstein),
+        ("noise on D's inputs, so that real and generated samples overlap", _noise),
+    ),
+    "mode-collapse": (
+        ("relativistic pairing with R1 and R2, which was not seen to drop modes", _relativistic),
+        ("packing: D sees two samples at once, and refuses those that are alike", _pack),
+        ("the same learning rate for both players", _balanced),
+        ("unrolling: G foresees how D answers", _unroll),
+        ("a learning rate of G a tenth as high", _rates(SLOWER, 1)),
+    ),
+    "non-convergence": (
+        ("R1: it damps the players' circling", _bound_slope),
+        ("relativistic pairing with R1 and R2", _relativistic),
+        ("the same learning rate for both players", _balanced),
+        ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
+    ),
+    "divergence": (
+        ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
+        ("R1: it holds D's slope in check", _bound_slope),
+        ("relativistic pairing with R1 and R2", _relativistic),
+        ("gradients clipped to a norm of 1", _clip),
+    ),
+    "discriminator-overfit": (
+        ("adaptive augmentation", _adaptive),
+        ("R1", _bound_slope),
+        ("LeCam's regularisation, for little data", _smoothed),
+    ),
+    "memorising": (("adaptive augmentation", _adaptive), ("LeCam's regularisation, for little data", _smoothed)),
+    "discriminator-too-weak": (
+        ("a learning rate of D four times as high", _rates(1, STRONGER)),
+        ("the same learning rate for both players", _balanced),
+        ("three turns of D for each of G", _more_critic),
+    ),
+    "ignored-condition": (
+        ("a critic that sees the class: projection", _project),
+        ("relativistic pairing with R1 and R2, where it is the latent that is ignored", _relativistic),
+    ),
+}

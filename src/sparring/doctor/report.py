@@ -1,0 +1,89 @@
+"""What `sparring doctor` says and draws of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sparring.doctor.remedies import remedies_for
+from sparring.doctor.signs import looks_of, numbers_of
+from sparring.doctor.verdicts import ILLNESSES, Verdict, diagnose
+from sparring.errors import writing
+from sparring.run import Run
+
+
+def examine(path: Path) -> list[Verdict]:
+    """The verdicts on a run, from its log alone; see `diagnose`.
+
+    Raises:
+        UserError: no such run, or a damaged log.
+    """
+    return diagnose(Run.open(path).history())
+
+
+def is_ill(verdicts: Sequence[Verdict]) -> bool:
+    """Is one of the verdicts an illness?"""
+    return any(verdict.illness in ILLNESSES for verdict in verdicts)
+
+
+def commands(run: Run, verdict: Verdict) -> list[tuple[str, str]]:
+    """What helps against the illness in this run, best first: (what it does, the command)."""
+    _, form = run.read_data()
+    remedies = remedies_for(verdict.illness, run.read_recipe(), form)
+    return [(remedy.about, remedy.command(run.path)) for remedy in remedies]
+
+
+def as_json(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """`{"healthy": ..., "verdicts": [...]}`, each verdict with its remedies."""
+    told = []
+    for verdict in verdicts:
+        remedies = [{"about": about, "command": command} for about, command in commands(run, verdict)]
+        told.append({**verdict.to_json(), "remedies": remedies})
+    return {"healthy": any(verdict.illness == "healthy" for verdict in verdicts), "verdicts": told}
+
+
+def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
+    """The verdicts in words."""
+    found = []
+    for verdict in verdicts:
+        if verdict.illness not in ILLNESSES:
+            found.append(f"{run.path}: {verdict.illness}{f' ({verdict.why})' if verdict.why else ''}")
+        else:
+            found.append(f"{run.path}: {verdict.illness} since step {verdict.since_step:,}, sure {verdict.sure:.0%}")
+            found += [f"  follows from {verdict.follows}"] if verdict.follows else []
+            found += [f"  why: {verdict.why}"]
+        found += [_line(each.name, each.value, each.normal, each.means) for each in verdict.evidence]
+        helping = commands(run, verdict)
+        found += ["  what helps, best first:"] if helping else []
+        found += [line for about, command in helping for line in (f"    {about}:", f"      {command}")]
+    return found
+
+
+def _line(name: str, value: float, normal: str, means: str) -> str:
+    shown = "" if math.isnan(value) else f" {value:.3g}"
+    return f"  {name}{shown} (normal: {normal}): {means}"
+
+
+def draw(run: Run, verdicts: Sequence[Verdict]) -> Path | None:
+    """Draw the numbers that speak against a run over its steps, into `doctor.png`; nothing if there are none.
+
+    Returns: the picture's path.
+    """
+    from matplotlib.figure import Figure
+
+    looks = [(row["step"], numbers_of(row)) for row in looks_of(run.history())]
+    numbers = [(v, e) for v in verdicts for e in v.evidence if any(e.name in found for _, found in looks)]
+    if not numbers:
+        return None
+    figure = Figure(figsize=(8, 2.2 * len(numbers)), layout="constrained")
+    for axes, (verdict, evidence) in zip(figure.subplots(len(numbers), 1, squeeze=False)[:, 0], numbers):
+        values = [(step, found[evidence.name]) for step, found in looks if evidence.name in found]
+        axes.plot(*zip(*values), lw=1)
+        axes.axvline(verdict.since_step, color="tab:red", ls="--", lw=1)
+        axes.set(title=f"{verdict.illness}: {evidence.name} (normal: {evidence.normal})", xlabel="step")
+    path = run.path / "doctor.png"
+    with writing(path, run.mend):
+        figure.savefig(path, dpi=100)
+    return path

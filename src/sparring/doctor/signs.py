@@ -1,0 +1,131 @@
+"""From a log to the numbers that verdicts go by: medians over a stretch of the run, growth, trends."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sparring.run import Row
+
+STRETCH = 0.2  # of the budget, over which medians are taken
+LEAST_LOOKS = 4
+EARLIEST = 0.12  # share of the budget before which nothing is said
+LATE = 0.6  # share of the budget from which on "still improving" excuses nothing
+STEADY = 0.6  # rank correlation with time from which on a number is rising
+TINY = 1e-30
+MARKED = 0.05  # by how much of itself a number must change over half of the run to count as changing
+
+Numbers = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Signs:
+    """A run at one of its looks.
+
+    Attributes:
+        step: of the look.
+        share: of the budget that was spent by then.
+        numbers: medians of the looks' numbers over the last fifth of the budget, with the
+            weights' `growth/...` beside the first look's.
+        looks: the numbers of each look of that stretch, each with the same `growth/...`.
+        improving: which of the numbers that tell of coverage were becoming better over the last half of the run.
+    """
+
+    step: int
+    share: float
+    numbers: Numbers
+    looks: Sequence[Numbers]
+    improving: Sequence[str]
+
+
+def looks_of(history: Sequence[Row]) -> list[Row]:
+    """The looks in a log, one a step, in order, each with the gradients' norms of the row before it.
+
+    Numbers that are not finite are left out: `finite` tells of them.
+    """
+    found: dict[int, Row] = {}
+    gradients: dict[str, float] = {}
+    for row in history:
+        if "event" not in row:
+            gradients = {n: v for n, v in row.items() if n.startswith("gradient/")}
+        elif row["event"] == "look":
+            whole = {**gradients, **row}
+            found[row["step"]] = {n: v for n, v in whole.items() if not isinstance(v, float) or math.isfinite(v)}
+    return [found[step] for step in sorted(found)]
+
+
+def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) -> Signs | None:
+    """The signs at a look, or None while it is too early to say anything.
+
+    Args:
+        looks: of `looks_of`.
+        index: which of them.
+        step_now, share_now: where the run stands at its end; the share of an earlier look follows from its step, since
+            a run that was extended counted its shares anew.
+    """
+    per_step = share_now / max(1, step_now)
+    step = looks[index]["step"]
+    share = step * per_step
+    stretch = [row for row in looks[: index + 1] if row["step"] * per_step > share - STRETCH]
+    past = [row for row in looks[: index + 1] if row["step"] * per_step >= share / 2]
+    if index + 1 < LEAST_LOOKS or share < EARLIEST or len(stretch) < min(LEAST_LOOKS, index + 1) // 2:
+        return None
+    shared = _growth(looks[: index + 1])
+    each = [{**numbers_of(row), **shared} for row in stretch]
+    medians = {
+        name: _median([n[name] for n in each if name in n]) for name in dict.fromkeys(k for n in each for k in n)
+    }
+    return Signs(step, share, medians, each, _improving(past))
+
+
+def numbers_of(row: Row) -> dict[str, float]:
+    """The numbers of a look, with those that are made of two others."""
+    skipped = ("step", "seconds", "progress", "event", "cost")
+    found = {n: float(v) for n, v in row.items() if n not in skipped and isinstance(v, (int, float))}
+    area = found.get("area/held_out", found.get("area/train"))
+    if area is not None and "fresh" in found:
+        found["fresh lead"] = found["fresh"] - area
+    if "effect/class" in found and "effect/latent" in found:
+        found["effect/class share"] = found["effect/class"] / max(found["effect/latent"], TINY)
+    if "gradient/generator" in found and "gradient/discriminator" in found:
+        norms = [max(found[f"gradient/{side}"], TINY) for side in ("generator", "discriminator")]
+        found["gradient/ratio"] = math.log(norms[0] / norms[1])
+    return found
+
+
+def _growth(looks: Sequence[Row]) -> dict[str, float]:
+    """Weights' norms beside those of the first look."""
+    names = [name for name in looks[0] if name.startswith("weights/") and name in looks[-1]]
+    return {name.replace("weights", "growth"): looks[-1][name] / max(looks[0][name], TINY) for name in names}
+
+
+def _improving(past: Sequence[Row]) -> list[str]:
+    wanted = {"far/reals": -1, "cells": 1, "rank": 1}
+    found = []
+    for name, direction in wanted.items():
+        values = [row[name] for row in past if name in row]
+        if len(values) < LEAST_LOOKS:
+            continue
+        half = len(values) // 2
+        first, second = _median(values[:half]), _median(values[half:])
+        changed = direction * (second - first) > MARKED * abs(first)
+        if changed and direction * rank_correlation(values) > STEADY:
+            found.append(name)
+    return found
+
+
+def rank_correlation(values: Sequence[float]) -> float:
+    """Spearman's rank correlation of values with their places; 0 where all are equal."""
+    count = len(values)
+    ordered = sorted(values)
+    ranks = [(ordered.index(v) + count - 1 - ordered[::-1].index(v)) / 2 for v in values]  # of equal ones the mean
+    middle = (count - 1) / 2
+    over = sum((i - middle) * (r - middle) for i, r in enumerate(ranks))
+    under = math.sqrt(sum((i - middle) ** 2 for i in range(count)) * sum((r - middle) ** 2 for r in ranks))
+    return over / under if under else 0.0
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(statistics.median(values))

@@ -1,0 +1,299 @@
+"""What ails a training, told from its log: pure functions, so the answer is the same live, afterwards and elsewhere.
+
+A rule reads medians over the last fifth of the budget, never one look, and has to hold at two looks in a row. Most
+limits are of ratios to what real samples give or to the run's own past; that of D's logits is of the logits themselves.
+They come from a study of small multilayer perceptrons on points and digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparring.doctor.signs import LATE, Signs, looks_of, signs_at
+from sparring.run import Row
+
+Numbers = Mapping[str, float]
+IN_A_ROW = 2
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A number of the log beside what would be normal.
+
+    Attributes:
+        name: of the number in the log.
+        value: its median over the last fifth of the budget.
+        normal: what it is where all is well, in words.
+        means: what it measures.
+    """
+
+    name: str
+    value: float
+    normal: str
+    means: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "value": self.value if math.isfinite(self.value) else None}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An illness, or that there is none.
+
+    Attributes:
+        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`.
+        since_step: the step of the first look from which on it was seen without a break.
+        sure: the share of the last stretch's looks that show it each by itself, in [0, 1].
+        evidence: the numbers that say so.
+        why: how such a thing comes about, in a sentence or two.
+        follows: the illness that it is a consequence of, or "".
+    """
+
+    illness: str
+    since_step: int = 0
+    sure: float = 1.0
+    evidence: tuple[Evidence, ...] = ()
+    why: str = ""
+    follows: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        found = {name: value for name, value in vars(self).items() if name != "follows" or value}
+        return {**found, "evidence": [each.to_json() for each in self.evidence]}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A number that is out of bounds above or below a limit.
+
+    Attributes:
+        name: of the number.
+        low, high: it is out of bounds below `low` or above `high`.
+        normal, means: as in `Evidence`.
+    """
+
+    name: str
+    normal: str
+    means: str
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def broken(self, numbers: Numbers) -> bool:
+        """Is the number there, and out of bounds?"""
+        value = numbers.get(self.name)
+        return value is not None and (value < self.low or value > self.high)
+
+    def evidence(self, numbers: Numbers) -> Evidence:
+        return Evidence(self.name, numbers[self.name], self.normal, self.means)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An illness holds where all of `all_of` are out of bounds, and one at least of `any_of`, if there are any.
+
+    Attributes:
+        illness, why: as in `Verdict`.
+        all_of, any_of: the limits.
+        unless: limits that must not be broken: another illness explains the same numbers better.
+        waits: is it silent while coverage still improves, before the last part of the budget?
+        causes: illnesses that follow from this one.
+    """
+
+    illness: str
+    why: str
+    all_of: tuple[Limit, ...] = ()
+    any_of: tuple[Limit, ...] = ()
+    unless: tuple[Limit, ...] = ()
+    waits: bool = False
+    causes: tuple[str, ...] = field(default=())
+
+    def holds(self, numbers: Numbers) -> bool:
+        every = all(limit.broken(numbers) for limit in self.all_of)
+        one = not self.any_of or any(limit.broken(numbers) for limit in self.any_of)
+        return every and one and not any(limit.broken(numbers) for limit in self.unless)
+
+    def holds_for(self, signs: Signs | None) -> bool:
+        """Does it hold for a stretch of the run, if it is not too early to say so?"""
+        if signs is None or (self.waits and signs.share < LATE and signs.improving):
+            return False
+        return self.holds(signs.numbers)
+
+    def evidence(self, numbers: Numbers) -> tuple[Evidence, ...]:
+        return tuple(limit.evidence(numbers) for limit in (*self.all_of, *self.any_of) if limit.broken(numbers))
+
+
+CELLS = Limit("cells", "0.85 to 1", "share of the data's regions that samples reach", low=0.7)
+SPREAD = Limit("spread", "0.9 to 1.1", "distance between samples, as a share of that between real ones", low=0.6)
+RANK = Limit("rank", "0.7 to 1.1", "directions that samples vary in, as a share of real samples'", low=0.5)
+LACKING = (CELLS, SPREAD, RANK)
+MOVE = Limit(
+    "move", "0.05 to 0.8", "how far samples of the same latents went between looks, in their mutual distance", high=1.0
+)
+TOLD_APART = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=0.9)
+SIGNAL = Limit("signal", "0.4 to 1", "slope of G's loss at the logits: all that G can learn by", low=0.25)
+SCALE = Limit("logit/scale", "0.1 to 10", "standard deviation of D's logits", high=160.0)
+FINITE = Limit("finite", "1", "are samples and logits free of NaN and infinity?", low=1.0)
+GROWTH = Limit("growth/generator", "1 to 2", "G's weights beside those at the start", high=5.0)
+MEMORY = Limit(
+    "area/memory", "0.45 to 0.55", "chance that D rates a training sample above an unseen real one", high=0.7
+)
+CERTAIN = Limit("area/memory deviations", "-3 to 3", "the same in its standard errors, were there no memory", high=4.0)
+OVERFITTING = Limit(
+    "overfitting", "-0.15 to 0.15", "how far unseen reals lie below training samples, of the way to fakes", high=0.3
+)
+COPIES = Limit(
+    "copies", "0.9 or more", "distance to the nearest training sample, as a share of unseen real samples'", low=0.5
+)
+BEATEN = Limit("fresh lead", "below 0.2", "by how much a critic solved for anew tells more apart than D", high=0.3)
+RATIO = Limit("gradient/ratio", "-1 to 1", "logarithm of G's gradient's norm over D's", low=-2.0)
+NO_CLASS = Limit("effect/class share", "0.7 or more", "change by the class beside change by the latent", low=0.3)
+NO_LATENT = Limit("effect/latent", "0.5 or more", "change by the latent, as a share of the distance of reals", low=0.1)
+DEAF = Limit("effect/critic", "0.3 or more", "how much D minds a wrong class, in deviations of its logits", high=0.05)
+
+RULES = (
+    Rule(
+        "divergence",
+        "The steps are too large for what the players do to each other: each answer is bigger than the one before, "
+        "until numbers leave what a float can hold. Nothing holds D's slope or the learning rate in check.",
+        any_of=(FINITE, SCALE, GROWTH),
+        causes=("mode-collapse", "non-convergence", "vanishing-gradient"),
+    ),
+    Rule(
+        "vanishing-gradient",
+        "D tells real from generated so surely that the generator's loss is flat where its samples lie: whatever G "
+        "changes, the loss stays the same, and it learns nothing (Arjovsky and Bottou 2017, theorem 2.4).",
+        all_of=(SIGNAL, TOLD_APART),
+        causes=("mode-collapse",),
+    ),
+    Rule(
+        "discriminator-overfit",
+        "D has seen each training image so often that it knows them by heart, and takes real images that it has not "
+        "seen for generated ones. What it tells G is then no longer about the data (Karras et al. 2020).",
+        all_of=(MEMORY, CERTAIN, OVERFITTING),
+    ),
+    Rule(
+        "memorising",
+        "Samples lie much nearer to training images than unseen real images do: G gives back copies. Scores look best "
+        "then, and say nothing.",
+        all_of=(COPIES,),
+    ),
+    Rule(
+        "discriminator-too-weak",
+        "D cannot tell samples from data although they differ plainly: a critic solved for in a moment can. G gets no "
+        "direction, and drifts.",
+        all_of=(BEATEN,),
+        any_of=(RATIO, *LACKING),
+        causes=("mode-collapse", "non-convergence"),
+    ),
+    Rule(
+        "mode-collapse",
+        "For each latent, the best answer to the D of the moment is the same few samples, and nothing rewards G for "
+        "variety. Once D has learnt to refuse them, G moves on to others (Metz et al. 2017).",
+        any_of=LACKING,
+        waits=True,
+    ),
+    Rule(
+        "non-convergence",
+        "The players circle: each step of one undoes what the other learnt, so samples of the same latent keep "
+        "changing and nothing improves (Mescheder et al. 2018).",
+        all_of=(MOVE,),
+        waits=True,
+    ),
+    Rule(
+        "ignored-condition",
+        "The class changes nothing in the samples: D does not punish a wrong class, so G need not mind it.",
+        any_of=(NO_CLASS,),
+        waits=True,
+    ),
+    Rule(
+        "ignored-condition",
+        "The latent changes nothing in the samples: G makes one sample for each class.",
+        any_of=(NO_LATENT,),
+        waits=True,
+    ),
+)
+ILLNESSES = tuple(dict.fromkeys(rule.illness for rule in RULES))
+
+
+def diagnose(history: Sequence[Row]) -> list[Verdict]:
+    """What a run's log says of it as it stands at the log's end: illnesses, causes first, or one of `healthy`, `slow`,
+    `too-early` and `not-watched`.
+
+    Args:
+        history: rows of numbers, looks and events, as `Run.history` gives them.
+    """
+    broken = _not_finite(history)
+    if broken is not None:
+        return [broken]
+    looks = looks_of(history)
+    rows = [row for row in history if "progress" in row]
+    if not looks:
+        return [Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")]
+    timeline = Timeline(looks, *max((row["step"], row["progress"]) for row in rows))
+    found = [timeline.verdict(rule) for rule in RULES if timeline.holds(rule, len(looks) - 1, IN_A_ROW)]
+    return _consequences(found) or [_unsuspicious(timeline.signs(len(looks) - 1))]
+
+
+class Timeline:
+    """A run's signs at each of its looks, found when they are asked for."""
+
+    def __init__(self, looks: Sequence[Row], step: int, share: float) -> None:
+        """Args: looks: of `looks_of`; step, share: where the run stands at its end."""
+        self.looks, self.step, self.share = looks, step, share
+        self.known: dict[int, Signs | None] = {}
+
+    def signs(self, index: int) -> Signs | None:
+        if index not in self.known:
+            self.known[index] = signs_at(self.looks, index, self.step, self.share)
+        return self.known[index]
+
+    def holds(self, rule: Rule, index: int, looks: int = 1) -> bool:
+        """Does the rule hold at a look, and at so many before it?"""
+        return all(i >= 0 and rule.holds_for(self.signs(i)) for i in range(index - looks + 1, index + 1))
+
+    def verdict(self, rule: Rule) -> Verdict:
+        """That of a rule which holds at the last look."""
+        first = last = len(self.looks) - 1
+        while first > 0 and self.holds(rule, first - 1):
+            first -= 1
+        now = self.signs(last)
+        assert now is not None
+        alone = [rule.holds(look) for look in now.looks]
+        evidence = rule.evidence(now.numbers)
+        return Verdict(rule.illness, self.looks[first]["step"], sum(alone) / len(alone), evidence, rule.why)
+
+
+def _consequences(found: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, with what follows from an earlier one marked; one verdict an illness."""
+    causes = {rule.illness: rule.causes for rule in RULES}
+    kept: dict[str, Verdict] = {}
+    for verdict in found:
+        cause = next((v.illness for v in kept.values() if verdict.illness in causes[v.illness]), "")
+        kept.setdefault(verdict.illness, Verdict(**{**vars(verdict), "follows": cause}))
+    return list(kept.values())
+
+
+def _unsuspicious(signs: Signs | None) -> Verdict:
+    if signs is None:
+        return Verdict("too-early", why="There are fewer than four looks, or too little of the budget is spent.")
+    lacking = Rule("", "", any_of=LACKING).holds(signs.numbers)
+    if lacking and signs.improving:
+        return Verdict("too-early", signs.step, why="Samples do not cover the data yet, and are still becoming better.")
+    if signs.numbers.get("cells", 1.0) < SLOW:
+        evidence = (Evidence("cells", signs.numbers["cells"], CELLS.normal, CELLS.means),)
+        return Verdict("slow", signs.step, 1.0, evidence, "Nothing is wrong, but it is not finished: train it longer.")
+    return Verdict("healthy", signs.step)
+
+
+SLOW = 0.85
+
+
+def _not_finite(history: Sequence[Row]) -> Verdict | None:
+    """A run that ended in NaN or infinity."""
+    ends = [row for row in history if row.get("event") in ("not finite", "resumed")]
+    if not ends or ends[-1]["event"] != "not finite":
+        return None
+    told = Evidence("not finite", float("nan"), "finite numbers", str(ends[-1].get("what", "")))
+    return Verdict("divergence", ends[-1]["step"], 1.0, (told,), RULES[0].why)

@@ -1,0 +1,62 @@
+"""The doctor beside a training: it looks, writes down what it saw, and tells when something is wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from sparring.data import Data, load_held_out
+from sparring.doctor.probes import FEWEST, Prober
+from sparring.doctor.verdicts import ILLNESSES, diagnose
+from sparring.errors import UserError
+from sparring.game import Moment
+from sparring.recipe import Recipe
+from sparring.run import Row, Run
+from sparring.state import State
+
+
+class Watch:
+    """Looks at one run as it trains. Looking changes nothing of the training."""
+
+    def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
+        """Find what to compare with; training samples stand in for held-out ones that cannot be had."""
+        try:
+            held_out = load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+        except UserError as error:
+            print(f"Note: the doctor goes without held-out samples: {error}", file=sys.stderr)
+            held_out = None
+        part = recipe.batch_size // recipe.micro_batches
+        self.prober = Prober(state.game, data, held_out, recipe.seed, part)
+        self.told: tuple[str, ...] = ()
+
+    def begin(self, run: Run, note: Callable[[str], None]) -> None:
+        """Go on with what a run's log holds; `note` prints a line that stays."""
+        self.run, self.note = run, note
+        self.history: list[Row] = run.history()
+        self.prober.begin(self.history)
+
+    def look(self, row: Row, state: State) -> None:
+        """After a row of the log: look, if it is time to, and tell of an illness that was not told before."""
+        self.history.append(row)
+        if not self.prober.due(state.seconds, row["progress"]):
+            return
+        found = self.prober.look(Moment(state.step, row["progress"]))
+        seen = state.row(event="look", progress=row["progress"], **found)
+        self.run.append(seen)
+        self.history.append(seen)
+        verdicts = [v for v in diagnose(self.history) if v.illness in ILLNESSES]
+        for verdict in verdicts:
+            if verdict.illness not in self.told:
+                self.note(
+                    f"step {state.step:,} | doctor: {verdict.illness} since step {verdict.since_step:,}; "
+                    f"more by: sparring doctor {self.run.path}"
+                )
+        self.told = tuple(verdict.illness for verdict in verdicts)
+
+
+def make_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
+    """What looks while the run trains, if there are samples enough to compare with."""
+    if len(data) < 2 * FEWEST:
+        print(f"Note: the doctor does not watch: it compares with {2 * FEWEST} samples at least", file=sys.stderr)
+        return None
+    return Watch(recipe, data, state)

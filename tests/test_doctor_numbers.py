@@ -1,0 +1,221 @@
+"""What a look measures, against closed forms and known samples; and that looking changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import sparring
+from sparring.checkpoint import manifests
+from sparring.data import load_data
+from sparring.doctor import numbers
+from sparring.doctor.probes import FEWEST, Prober, fits
+from sparring.doctor.signs import rank_correlation
+from sparring.doctor.yardstick import Yardstick, judged
+from sparring.game import Moment
+from sparring.losses import Hinge, LeastSquares, Minimax, NonSaturating, RelativisticPairing, Wasserstein
+from sparring.recipe import load_recipe
+from sparring.run import Run
+from sparring.training import start_state
+
+
+def test_area_is_that_of_mann_and_whitney() -> None:
+    generator = torch.Generator().manual_seed(0)
+    above = torch.randint(0, 9, (40,), generator=generator).float()
+    below = torch.randint(0, 7, (60,), generator=generator).float()
+    expected = stats.mannwhitneyu(above, below).statistic / (40 * 60)  # ties count half
+    assert numbers.area(above, below) == pytest.approx(expected, rel=1e-12)
+    assert numbers.area(below, above) == pytest.approx(1 - expected, rel=1e-12)
+    assert numbers.area(torch.ones(3), torch.zeros(5)) == 1
+
+
+def test_the_error_of_the_area_is_what_equal_distributions_show() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = [numbers.area(*torch.randn(2, 50, generator=generator)) for _ in range(2000)]
+    # the standard deviation of 2,000 draws has an error of 1.6 %
+    assert torch.tensor(found).std().item() == pytest.approx(numbers.area_error(50, 50), rel=0.06)
+
+
+def test_effective_rank() -> None:
+    axes = torch.cat([torch.eye(5), -torch.eye(5)])
+    assert numbers.effective_rank(axes) == pytest.approx(5)
+    assert numbers.effective_rank(torch.arange(6.0)[:, None] * torch.ones(1, 9)) == pytest.approx(1)
+    assert numbers.effective_rank(torch.ones(6, 9)) == 1  # all alike
+    wide = torch.cat([torch.eye(3, 40), -torch.eye(3, 40)])
+    assert numbers.effective_rank(wide) == pytest.approx(3)
+
+
+def test_spread_and_neighbours() -> None:
+    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+    assert numbers.spread(points) == pytest.approx((5 + 1 + math.sqrt(18)) / 3)
+    assert numbers.nearest(points, torch.tensor([[0.0, 0.0]])).tolist() == pytest.approx([0, 5, 1])
+    assert numbers.nearest_other(points).tolist() == pytest.approx([1, math.sqrt(18), 1])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (NonSaturating(), (0.5, 1 / (1 + math.exp(-9)))),
+        (Minimax(), (0.5, 1 / (1 + math.exp(9)))),
+        (Wasserstein(), (1, 1)),
+        (Hinge(), (1, 1)),
+        (LeastSquares(), (1, 10)),
+        (RelativisticPairing(), (0.5, 1 / (1 + math.exp(-18)))),
+    ],
+)
+def test_the_signal_is_the_slope_of_the_generators_loss(loss: object, expected: tuple[float, float]) -> None:
+    undecided, lost = torch.zeros(4), torch.full((4,), 9.0)
+    assert numbers.signal(loss, undecided, undecided) == pytest.approx(expected[0])  # type: ignore[arg-type]
+    assert numbers.signal(loss, lost, -lost) == pytest.approx(expected[1], rel=1e-6)  # type: ignore[arg-type]
+
+
+def test_a_fresh_critic_tells_what_can_be_told() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real, same = torch.randn(2, 256, 6, generator=generator)
+    critic = numbers.FreshCritic(real)
+    assert critic.area(real, same) == pytest.approx(0.5, abs=4 * numbers.area_error(128, 128))
+    assert critic.area(real, same + 3) > 0.99
+    angle = torch.rand(256, generator=generator) * 2 * math.pi  # a ring about the reals, with their mean
+    around = 6 * torch.stack([angle.cos(), angle.sin()], 1)
+    assert numbers.FreshCritic(real[:, :2]).area(real[:, :2], around) > 0.99
+
+
+@pytest.fixture(scope="module")
+def ring() -> tuple[Yardstick, torch.Tensor]:
+    data = load_data("ring")
+    points = data.form.to_input(data.samples)[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))]
+    return Yardstick(points[:256], points[:2048], points[2048:2304], unseen=True), points[2304:2560]
+
+
+def test_real_samples_measure_as_themselves(ring: tuple[Yardstick, torch.Tensor]) -> None:
+    yardstick, fresh = ring
+    found = yardstick.measure(fresh)
+    for name in ("spread", "rank", "cells", "far/reals", "far/fakes", "copies"):
+        assert found[name] == pytest.approx(1, abs=0.2), name
+    assert found["fresh"] == pytest.approx(0.5, abs=4 * numbers.area_error(128, 128))
+
+
+def test_a_collapse_shows(ring: tuple[Yardstick, torch.Tensor]) -> None:
+    yardstick, fresh = ring
+    one = fresh[:1] + 0.01 * fresh
+    found = yardstick.measure(one)
+    assert found["spread"] < 0.02
+    assert found["cells"] < 0.15
+    assert found["far/reals"] > 10
+    centres = yardstick.known[(yardstick.known[:, 0] > 0)]  # half of the modes
+    assert yardstick.measure(centres[:256])["cells"] < 0.7
+
+
+def test_copies_and_motion_show(ring: tuple[Yardstick, torch.Tensor]) -> None:
+    yardstick, fresh = ring
+    assert yardstick.measure(yardstick.known[300:556])["copies"] == 0
+    yardstick.measure(fresh)
+    assert yardstick.measure(fresh)["move"] == 0
+    moved = yardstick.measure(fresh + torch.tensor([3.0, 4.0]))["move"]
+    assert moved == pytest.approx(5 / numbers.spread(fresh), rel=1e-5)
+
+
+def test_what_d_remembers_shows() -> None:
+    real, fake = torch.linspace(1, 2, 100), torch.linspace(-2, -1, 100)
+    fair = judged(NonSaturating(), real, fake, real.flip(0))
+    assert (fair["area/train"], fair["area/held_out"], fair["area/memory"]) == (1, 1, 0.5)
+    assert fair["overfitting"] == pytest.approx(0, abs=1e-6)
+    by_heart = judged(NonSaturating(), real, fake, fake)  # unseen reals pass for fakes
+    assert (by_heart["area/held_out"], by_heart["area/memory"]) == (0.5, 1)
+    assert by_heart["overfitting"] == pytest.approx(1)
+    assert by_heart["area/memory deviations"] > 10
+
+
+def test_images_are_seen_small() -> None:
+    assert numbers.seen(torch.zeros(3, 1, 8, 8)).shape == (3, 64)
+    assert numbers.seen(torch.zeros(3, 3, 20, 40)).shape == (3, 3 * 16 * 16)
+    assert numbers.seen(torch.zeros(3, 2)).shape == (3, 2)
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    values = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
+    assert rank_correlation(values) == pytest.approx(stats.spearmanr(range(8), values).statistic)
+    assert rank_correlation([2.0, 2.0, 2.0]) == 0
+
+
+OPTIONS = {
+    "generator": "DCGANGenerator(width=8)",  # with batch statistics
+    "discriminator": "DCGANDiscriminator(width=8, spectral_norm=True)",  # with vectors of power iteration
+    "precision": "fp32",
+    "device": "cpu",
+    "steps": 12,
+    "pictures": 1,
+    "log_every": 4,
+}
+
+
+def test_looking_changes_no_bit(tmp_path: Path) -> None:
+    hashes = []
+    for doctor in ("watch", "off"):
+        run = Run.open(sparring.train("digits", out=tmp_path / doctor, doctor=doctor, **OPTIONS))
+        hashes.append(manifests(run.checkpoints)[-1].sha256)
+        looks = [row for row in run.entries() if row.get("event") == "look"]
+        assert bool(looks) == (doctor == "watch")
+        for row in looks:
+            assert all(math.isfinite(v) for v in row.values() if isinstance(v, float)), row
+            json.dumps(row)
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "TopK(loss=Hinge())"},
+        {"task": "Generate(latent=Normal(8), pack=2)"},
+        {"task": "Generate(latent=Normal(8), codes=(Categorical(10),))", "penalties": "MutualInformation()"},
+        {"data": "ring", "generator": "MLPGenerator()", "discriminator": "MLPDiscriminator()"},
+        {"loss": "RelativisticPairing()", "micro_batches": 4, "held_out": 0.1},
+    ],
+)
+def test_looks_go_with_all_kinds_of_games(changes: dict[str, object], tmp_path: Path) -> None:
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **{**OPTIONS, "doctor": "watch", **changes}))
+    last = [row for row in run.entries() if row.get("event") == "look"][-1]
+    assert last["finite"] == 1
+    assert all(math.isfinite(v) for v in last.values() if isinstance(v, float)), last
+
+
+def test_a_look_at_nan_says_so() -> None:
+    data = load_data("digits")
+    state = start_state(load_recipe("digits").replace(augment=""), data, torch.device("cpu"), trust=False)
+    for parameter in state.game.generator.network.parameters():
+        parameter.fill_(math.nan)
+    found = Prober(state.game, data, None, 0, 64).look(Moment())
+    assert set(found) == {"finite", "cost"}
+    assert found["finite"] == 0
+
+
+def test_held_out_samples_that_do_not_fit_are_left_out() -> None:
+    data = load_data("digits")
+    assert fits(data, data)
+    assert not fits(dataclasses.replace(data, labels=None), data)
+    assert not fits(data.part(torch.arange(FEWEST - 1)), data)
+    assert not fits(load_data("ring"), data)
+
+
+def test_few_samples_are_not_watched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "few.npy", np.zeros((20, 8, 8), np.uint8))
+    options = {**OPTIONS, "data": str(tmp_path / "few.npy"), "doctor": "watch", "batch_size": 8}
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **options))
+    assert not [row for row in run.entries() if row.get("event") == "look"]
+    assert "the doctor does not watch" in capfd.readouterr().err
+
+
+def test_a_run_by_class_is_asked_for_the_effect_of_classes(tmp_path: Path) -> None:
+    options = {**OPTIONS, "doctor": "watch", "task": "Generate(latent=Normal(8), classes=True)"}
+    run = Run.open(sparring.train("digits", out=tmp_path / "run", **options))
+    last = [row for row in run.entries() if row.get("event") == "look"][-1]
+    assert last["effect/latent"] > 0
+    assert last["effect/class"] > 0
+    assert "effect/critic" in last

@@ -1,0 +1,266 @@
+"""Verdicts on logs that are written here, number by number, and the command that tells them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparring import optimizers
+from sparring.cli import main
+from sparring.components import make
+from sparring.data import Form, load_data
+from sparring.doctor.remedies import REMEDIES, remedies_for, scaled_rate
+from sparring.doctor.verdicts import ILLNESSES, RULES, Verdict, diagnose
+from sparring.recipe import load_recipe
+from sparring.run import Row, Run
+from sparring.training import Stepper, settled, start_state
+
+HEALTHY: dict[str, float] = {
+    "signal": 0.5,
+    "area/train": 0.7,
+    "area/held_out": 0.7,
+    "area/memory": 0.5,
+    "area/memory deviations": 0.0,
+    "overfitting": 0.0,
+    "logit/scale": 1.0,
+    "logit/gap": 0.5,
+    "spread": 1.0,
+    "rank": 0.9,
+    "cells": 1.0,
+    "far/reals": 1.2,
+    "far/fakes": 1.2,
+    "copies": 1.2,
+    "fresh": 0.7,
+    "move": 0.3,
+    "weights/generator": 10.0,
+    "weights/discriminator": 10.0,
+    "effect/class": 0.8,
+    "effect/latent": 0.8,
+    "effect/critic": 1.0,
+}
+SICK: dict[str, dict[str, float]] = {
+    "divergence": {"logit/scale": 1e4},
+    "vanishing-gradient": {"signal": 0.01, "area/train": 0.99, "area/held_out": 0.99, "fresh": 0.99},
+    "discriminator-overfit": {"area/memory": 0.9, "area/memory deviations": 15.0, "overfitting": 0.7},
+    "memorising": {"copies": 0.1},
+    "discriminator-too-weak": {"fresh": 1.0, "area/train": 0.5, "area/held_out": 0.5, "cells": 0.3},
+    "mode-collapse": {"cells": 0.2, "spread": 0.3},
+    "non-convergence": {"move": 3.0},
+    "ignored-condition": {"effect/class": 0.02},
+}
+
+
+def log(count: int = 20, onset: int | None = None, **sick: float) -> list[Row]:
+    """A run of `count` looks, healthy up to look `onset` (from the start if None, where numbers are given)."""
+    rows: list[Row] = []
+    for i in range(1, count + 1):
+        at = {"step": 100 * i, "seconds": float(i), "progress": i / count}
+        rows.append({**at, "gradient/generator": 1.0, "gradient/discriminator": 1.0})
+        changed = sick if onset is None or i >= onset else {}
+        rows.append({**at, "event": "look", "cost": 0.01, **HEALTHY, **changed})
+    return rows
+
+
+def names(verdicts: list[Verdict]) -> list[str]:
+    return [verdict.illness for verdict in verdicts]
+
+
+def test_a_healthy_run_is_called_healthy() -> None:
+    assert names(diagnose(log())) == ["healthy"]
+
+
+@pytest.mark.parametrize("illness", SICK)
+def test_each_illness_is_named_with_its_onset(illness: str) -> None:
+    (first, *_) = diagnose(log(onset=9, **SICK[illness]))
+    assert first.illness == illness
+    assert 900 <= first.since_step <= 1300  # a median over 4 looks needs 3 of them; and it has to hold twice
+    assert first.sure == 1
+    assert first.evidence
+    assert first.why
+    assert illness in ILLNESSES
+
+
+@pytest.mark.parametrize("illness", SICK)
+def test_one_bad_look_is_no_illness(illness: str) -> None:
+    rows = log()
+    looks = [row for row in rows if row.get("event") == "look"]
+    looks[-1].update(SICK[illness])
+    assert names(diagnose(rows)) == ["healthy"]
+
+
+@pytest.mark.parametrize("illness", SICK)
+def test_what_is_over_is_not_told(illness: str) -> None:
+    rows = log()
+    for row in [row for row in rows if row.get("event") == "look"][3:9]:
+        row.update(SICK[illness])
+    assert "healthy" in names(diagnose(rows))
+
+
+def test_a_consequence_is_told_from_its_cause() -> None:
+    found = diagnose(log(**SICK["vanishing-gradient"], cells=0.1))
+    assert names(found) == ["vanishing-gradient", "mode-collapse"]
+    assert found[1].follows == "vanishing-gradient"
+    assert found[0].follows == ""
+
+
+def test_nothing_is_said_too_early() -> None:
+    sick = log(onset=1, **SICK["mode-collapse"])
+    assert names(diagnose([])) == ["not-watched"]
+    assert names(diagnose(sick[:4])) == ["too-early"]
+    few = [{**row, "progress": row["progress"] / 20} for row in sick]  # many looks in little of the budget
+    assert names(diagnose(few)) == ["too-early"]
+
+
+def test_what_still_improves_is_not_called_ill_before_the_end() -> None:
+    rows = log()
+    for i, row in enumerate(row for row in rows if row.get("event") == "look"):
+        row.update({"cells": 0.05 + 0.03 * i, "far/reals": 30 - i, "rank": 0.3 + 0.01 * i})
+    half = [row for row in rows if row["progress"] <= 0.5]
+    assert names(diagnose(half)) == ["too-early"]
+    assert "mode-collapse" in names(diagnose(rows))  # 60 % of the cells at the end of the budget
+
+
+def test_a_run_that_is_not_finished_is_slow() -> None:
+    assert names(diagnose(log(cells=0.8))) == ["slow"]
+
+
+def test_nan_is_divergence_unless_the_run_went_on() -> None:
+    rows = [*log(10), {"step": 1001, "seconds": 11.0, "event": "not finite", "what": "the loss"}]
+    (found,) = diagnose(rows)
+    assert (found.illness, found.since_step) == ("divergence", 1001)
+    assert found.evidence[0].means == "the loss"
+    went_on = [*log(10), {**rows[-1]}, {"step": 1000, "seconds": 10.0, "event": "resumed"}]
+    assert names(diagnose(went_on)) == ["healthy"]
+
+
+def test_a_run_that_was_extended_keeps_its_past() -> None:
+    rows = log(10)
+    for i in range(11, 31):  # the budget is three times as long from here on
+        at = {"step": 100 * i, "seconds": float(i), "progress": i / 30}
+        sick = SICK["mode-collapse"] if i >= 15 else {}
+        rows.append({**at, "gradient/generator": 1.0, "gradient/discriminator": 1.0})
+        rows.append({**at, "event": "look", "cost": 0.01, **HEALTHY, **sick})
+    (found, *_) = diagnose(rows)
+    assert found.illness == "mode-collapse"
+    assert 1500 <= found.since_step <= 2000
+
+
+def test_gaps_and_missing_numbers_are_no_illness() -> None:
+    rows = log()
+    thinned = [row for row in rows if row["step"] % 300 == 0 or row["step"] < 700]
+    assert names(diagnose(thinned)) == ["healthy"]
+    bare = [{n: v for n, v in row.items() if n not in HEALTHY or n == "signal"} for row in rows]
+    assert names(diagnose(bare)) == ["healthy"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_number_that_could_not_be_measured_is_no_illness(name: str, value: float) -> None:
+    rows = log()
+    for row in [row for row in rows if row.get("event") == "look"][10:]:
+        row[name] = value
+    assert names(diagnose(rows)) == ["healthy"]
+
+
+def test_samples_that_are_not_finite_are_divergence() -> None:
+    assert names(diagnose(log(onset=15, finite=0.0))) == ["divergence"]
+
+
+def test_verdicts_can_be_written_as_json() -> None:
+    for illness, numbers in SICK.items():
+        told = [verdict.to_json() for verdict in diagnose(log(**numbers))]
+        assert json.loads(json.dumps(told, allow_nan=False))[0]["illness"] == illness
+
+
+def test_the_command(
+    tiny_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    path = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+    def write(rows: list[Row]) -> None:
+        (path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    write(log())
+    assert main(["doctor", str(path)]) == 0
+    assert "healthy" in capfd.readouterr().out
+    write(log(onset=9, **SICK["mode-collapse"]))
+    assert main(["doctor", str(path)]) == 1
+    told = capfd.readouterr().out
+    assert "mode-collapse since step" in told
+    assert "sparring train" in told
+    assert (path / "doctor.png").exists()
+    assert main(["doctor", str(path), "--json"]) == 1
+    found = json.loads(capfd.readouterr().out)
+    assert found["healthy"] is False
+    assert set(found["verdicts"][0]) == {"illness", "since_step", "sure", "evidence", "why", "remedies"}
+    assert found["verdicts"][0]["remedies"][0]["command"].startswith("sparring train")
+    write([])
+    assert main(["doctor", str(path)]) == 0
+    assert "not-watched" in capfd.readouterr().out
+    (path / "log.jsonl").write_text("{}\n", encoding="utf-8")
+    assert "is damaged" in refused("doctor", path)
+    assert "is not a run" in refused("doctor", tmp_path)
+
+
+def test_each_illness_has_a_rule_and_remedies() -> None:
+    assert {rule.illness for rule in RULES} == set(REMEDIES)
+
+
+@pytest.mark.parametrize("text", ["Adam(lr=1e-3, betas=(0.0, 0.99))", "Adam(1e-3)", "Adam()", "SGD", "RMSprop()"])
+def test_rates_are_scaled_in_the_text(text: str) -> None:
+    before, after = make(text, optimizers), make(scaled_rate(text, 0.1), optimizers)
+    assert after.lr == pytest.approx(before.lr / 10)
+    assert dataclasses.replace(after, lr=before.lr) == before
+
+
+@pytest.mark.parametrize(
+    ("illness", "changes"),
+    [
+        ("discriminator-too-weak", {"turns": "Alternating(n_critic=5)"}),  # three would be fewer
+        ("discriminator-overfit", {"augment": "ADA(images=100000)"}),  # the default is slower
+        ("divergence", {"clip_gradients": 0.5}),
+        ("mode-collapse", {"task": "Generate(Normal(8), pack=3)"}),
+    ],
+)
+def test_what_a_recipe_has_already_is_not_offered_weaker(illness: str, changes: dict[str, object]) -> None:
+    recipe = load_recipe("mnist").replace(**changes)
+    (field,) = changes
+    for remedy in remedies_for(illness, recipe, Form((1, 28, 28))):
+        assert remedy.changes.get(field, changes[field]) == changes[field], remedy
+
+
+def test_an_unroll_is_not_offered_to_one_that_is_deeper() -> None:
+    recipe = load_recipe("mnist").replace(turns="Unrolled(depth=10)")
+    for remedy in remedies_for("mode-collapse", recipe, Form((1, 28, 28))):
+        assert "Unrolled" not in str(remedy.changes.get("turns", ""))
+
+
+def test_relativistic_pairing_keeps_the_recipes_own_weight() -> None:
+    recipe = load_recipe("mnist")  # R1(weight=Linear(1, 0.05), every=8)
+    (first, *_) = remedies_for("mode-collapse", recipe, Form((1, 28, 28)))
+    assert first.changes["penalties"] == "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
+
+
+@pytest.mark.parametrize("recipe_name", ["ring", "digits", "lecture", "wgan-clip", "unrolled-ring"])
+def test_remedies_build_and_change_something(recipe_name: str) -> None:
+    cpu = torch.device("cpu")
+    data = load_data("ring" if "ring" in recipe_name else "digits")
+    recipe = settled(load_recipe(recipe_name).replace(data=data.name), data, cpu)
+    for illness in REMEDIES:
+        for remedy in remedies_for(illness, recipe, data.form):
+            changed = recipe.replace(**remedy.changes)
+            assert changed != recipe
+            Stepper(changed, data, start_state(changed, data, cpu, trust=False))(0.0)  # it takes a step
+            assert remedy.command(Path("run")).startswith("sparring train run/recipe.toml --")
+
+
+def test_a_log_without_looks_is_no_illness(tiny_run: Path) -> None:
+    rows = Run.open(tiny_run).history()
+    assert names(diagnose(rows)) == ["not-watched"]
