@@ -63,6 +63,8 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(["auto", "fp32", "bf16"])
     if field.name == "device":
         return st.sampled_from(["auto", "cpu", "cuda", "mps"])
+    if field.name == "doctor":
+        return st.sampled_from(["off", "watch"])
     if field.name == "size":
         return st.sampled_from(["", "8", "96x64", 0, 64])
     if field.name == "fit":

@@ -72,7 +72,7 @@ class Recipe:
     evaluate_count: int = _field(5000, "samples that an evaluation draws", low=2)
     evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)
     patience: int = _field(0, "stop after so many evaluations without a better one; 0: never")
-    doctor: str = _field("off", "watch: look for illnesses while training (at most 5 % of the time); off: do not")
+    doctor: str = _field("off", "watch: look for illnesses while training, within a twentieth of the time; off: do not")
     keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
 
     def __post_init__(self) -> None:
