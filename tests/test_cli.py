@@ -456,6 +456,7 @@ def test_a_second_trainer_is_refused(run_copy: Path, refused: Refused) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
 def test_a_full_disk(tmp_path: Path, tiny_run: Path) -> None:
     sizes = [(tiny_run / "checkpoints" / f"step-{step:09d}.safetensors").stat().st_size for step in (0, 20)]

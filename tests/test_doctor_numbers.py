@@ -169,6 +169,7 @@ def test_looking_changes_no_bit(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

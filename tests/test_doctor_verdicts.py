@@ -248,6 +248,7 @@ def test_relativistic_pairing_keeps_the_recipes_own_weight() -> None:
     assert first.changes["penalties"] == "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe_name", ["ring", "digits", "lecture", "wgan-clip", "unrolled-ring"])
 def test_remedies_build_and_change_something(recipe_name: str) -> None:
     cpu = torch.device("cpu")

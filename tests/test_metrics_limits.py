@@ -58,6 +58,7 @@ def test_frechet_of_two_gaussians_tends_to_the_closed_form() -> None:
     assert metrics.frechet(x, y) == pytest.approx(2.0, rel=0.02)
 
 
+@pytest.mark.slow
 def test_frechet_from_means_alone() -> None:
     rng = np.random.RandomState(0)
     x, y = (rng.randn(256, 2048).astype(np.float32) for _ in range(2))
