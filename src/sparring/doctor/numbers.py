@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.losses import Loss
+from sparring.metrics.convergence import ranking
 from sparring.metrics.neighbours import distances
 
 SIDE = 16
@@ -48,33 +49,6 @@ def effective_rank(points: Tensor) -> float:
         return 1.0
     shares = values / total
     return float((-(shares * shares.clamp_min(1e-300).log()).sum()).exp())
-
-
-def nearest(points: Tensor, others: Tensor) -> Tensor:
-    """The distance of each of the points [n, d] to its nearest among the others [m, d]."""
-    return distances(points, others).amin(1)
-
-
-def nearest_other(points: Tensor) -> Tensor:
-    """The distance of each of the points [n, d] to its nearest different one of them."""
-    return distances(points, points).fill_diagonal_(torch.inf).amin(1)
-
-
-def area(above: Tensor, below: Tensor) -> float:
-    """The chance that one of `above` exceeds one of `below` (a tie counts half): the area under the ROC curve."""
-    ordered = below.flatten().double().sort().values
-    values = above.flatten().double()
-    under = torch.searchsorted(ordered, values).double()
-    not_over = torch.searchsorted(ordered, values, right=True).double()
-    return float((under + not_over).mean() / (2 * len(ordered)))
-
-
-def area_error(above: int, below: int) -> float:
-    """The standard error of `area` of n and m samples of one distribution, where it is 0.5: sqrt((n + m + 1) / 12 n m).
-
-    Source: Mann and Whitney 1947.
-    """
-    return float(((above + below + 1) / (12 * above * below)) ** 0.5)
 
 
 def signal(loss: Loss, real: Tensor, fake: Tensor) -> float:
@@ -117,7 +91,7 @@ class FreshCritic:
         strength = RIDGE * torch.eye(len(known), dtype=torch.float64)
         weights = known.T @ torch.linalg.solve(known @ known.T + strength, wanted)
         judged = [self.features(points[half : 2 * half]).double() @ weights for points in (reals, fakes)]
-        return area(*judged)
+        return ranking(*judged)
 
 
 class Cells:

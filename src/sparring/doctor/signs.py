@@ -14,8 +14,8 @@ LEAST_LOOKS = 4
 EARLIEST = 0.12  # share of the budget before which nothing is said
 LATE = 0.6  # share of the budget from which on "still improving" excuses nothing
 STEADY = 0.6  # rank correlation with time from which on a number is rising
-TINY = 1e-30
 MARKED = 0.05  # by how much of itself a number must change over half of the run to count as changing
+TINY = 1e-30
 
 Numbers = Mapping[str, float]
 
@@ -118,13 +118,11 @@ def _improving(past: Sequence[Row]) -> list[str]:
 
 def rank_correlation(values: Sequence[float]) -> float:
     """Spearman's rank correlation of values with their places; 0 where all are equal."""
-    count = len(values)
-    ordered = sorted(values)
-    ranks = [(ordered.index(v) + count - 1 - ordered[::-1].index(v)) / 2 for v in values]  # of equal ones the mean
-    middle = (count - 1) / 2
-    over = sum((i - middle) * (r - middle) for i, r in enumerate(ranks))
-    under = math.sqrt(sum((i - middle) ** 2 for i in range(count)) * sum((r - middle) ** 2 for r in ranks))
-    return over / under if under else 0.0
+    if min(values) == max(values):
+        return 0.0
+    from scipy import stats
+
+    return float(stats.spearmanr(range(len(values)), values).statistic)
 
 
 def _median(values: Sequence[float]) -> float:

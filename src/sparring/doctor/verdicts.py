@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sparring.doctor.signs import LATE, Signs, looks_of, signs_at
@@ -17,6 +17,7 @@ from sparring.run import Row
 
 Numbers = Mapping[str, float]
 IN_A_ROW = 2
+SLOW = 0.85  # share of the cells below which a run is not finished
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,6 @@ class Rule:
     Attributes:
         illness, why: as in `Verdict`.
         all_of, any_of: the limits.
-        unless: limits that must not be broken: another illness explains the same numbers better.
         waits: is it silent while coverage still improves, before the last part of the budget?
         causes: illnesses that follow from this one.
     """
@@ -105,14 +105,13 @@ class Rule:
     why: str
     all_of: tuple[Limit, ...] = ()
     any_of: tuple[Limit, ...] = ()
-    unless: tuple[Limit, ...] = ()
     waits: bool = False
-    causes: tuple[str, ...] = field(default=())
+    causes: tuple[str, ...] = ()
 
     def holds(self, numbers: Numbers) -> bool:
         every = all(limit.broken(numbers) for limit in self.all_of)
         one = not self.any_of or any(limit.broken(numbers) for limit in self.any_of)
-        return every and one and not any(limit.broken(numbers) for limit in self.unless)
+        return every and one
 
     def holds_for(self, signs: Signs | None) -> bool:
         """Does it hold for a stretch of the run, if it is not too early to say so?"""
@@ -285,9 +284,6 @@ def _unsuspicious(signs: Signs | None) -> Verdict:
         evidence = (Evidence("cells", signs.numbers["cells"], CELLS.normal, CELLS.means),)
         return Verdict("slow", signs.step, 1.0, evidence, "Nothing is wrong, but it is not finished: train it longer.")
     return Verdict("healthy", signs.step)
-
-
-SLOW = 0.85
 
 
 def _not_finite(history: Sequence[Row]) -> Verdict | None:

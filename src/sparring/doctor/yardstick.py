@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from sparring.doctor import numbers
+from sparring.losses import Loss
+from sparring.metrics.convergence import critic_gap, ranking
+from sparring.metrics.neighbours import nearest, usual_distances
 
 Numbers = dict[str, float]
 TINY = 1e-12
@@ -24,13 +27,13 @@ class Yardstick:
     def __init__(self, train: Tensor, known: Tensor, compared: Tensor, unseen: bool) -> None:
         self.train, self.known, self.compared = train, known, compared
         self.cells, self.fresh = numbers.Cells(known), numbers.FreshCritic(train)
-        far = numbers.nearest(compared, known) if unseen else numbers.nearest_other(known)
+        copies = usual_distances(known, compared if unseen else None)
         self.usual = {
             "spread": max(numbers.spread(compared), TINY),
             "rank": numbers.effective_rank(compared),
             "cells": max(self.cells.filled(self.cells.counts(compared)), TINY),
-            "far": max(float(numbers.nearest(compared, train).median()), TINY),
-            "copies": max(float(far.median()), TINY),
+            "far": max(float(nearest(compared, train)[0].median()), TINY),
+            "copies": max(float(copies.median()), TINY),
         }
         self.before: Tensor | None = None
 
@@ -40,9 +43,9 @@ class Yardstick:
             "spread": numbers.spread(fakes) / self.usual["spread"],
             "rank": numbers.effective_rank(fakes) / self.usual["rank"],
             "cells": self.cells.filled(self.cells.counts(fakes)) / self.usual["cells"],
-            "far/reals": float(numbers.nearest(self.compared, fakes).median()) / self.usual["far"],
-            "far/fakes": float(numbers.nearest(fakes, self.train).median()) / self.usual["far"],
-            "copies": float(numbers.nearest(fakes, self.known).median()) / self.usual["copies"],
+            "far/reals": float(nearest(self.compared, fakes)[0].median()) / self.usual["far"],
+            "far/fakes": float(nearest(fakes, self.train)[0].median()) / self.usual["far"],
+            "copies": float(nearest(fakes, self.known)[0].median()) / self.usual["copies"],
             "fresh": self.fresh.area(self.train, fakes),
         }
         if self.before is not None:
@@ -51,27 +54,25 @@ class Yardstick:
         return found
 
 
-def judged(loss: object, real: Tensor, fake: Tensor, held_out: Tensor | None) -> Numbers:
+def judged(loss: Loss, real: Tensor, fake: Tensor, held_out: Tensor | None) -> Numbers:
     """What D says of training samples, of fakes, and of real samples that it was not trained on, in logits."""
-    gap = (real.mean() - fake.mean()).item()
-    train = real.flatten().cpu()
     found = {
-        "signal": numbers.signal(loss, real, fake),  # type: ignore[arg-type]
-        "area/train": numbers.area(train, fake.flatten().cpu()),
+        "signal": numbers.signal(loss, real, fake),
+        "area/train": ranking(real, fake),
         "logit/scale": torch.cat([real.flatten(), fake.flatten()]).std().item(),
-        "logit/gap": gap,
+        "logit/gap": (real.mean() - fake.mean()).item(),
     }
     if held_out is not None:
-        other = held_out.flatten().cpu()
+        memory = critic_gap(real, held_out, fake)
         found |= {
-            "area/held_out": numbers.area(other, fake.flatten().cpu()),
-            "area/memory": (memory := numbers.area(train, other)),
-            "area/memory deviations": (memory - 0.5) / numbers.area_error(len(train), len(other)),
-            "overfitting": float(train.mean() - other.mean()) / max(abs(gap), TINY),
+            "area/held_out": ranking(held_out, fake),
+            "area/memory": memory.ranking,
+            "area/memory deviations": (memory.ranking - 0.5) / memory.error,
+            "overfitting": memory.overfitting,
         }
     return found
 
 
 def weights_norm(network: torch.nn.Module) -> float:
     """The norm of all of a network's weights together."""
-    return float(torch.stack([p.detach().float().norm() for p in network.parameters()]).norm())
+    return float(torch.nn.utils.get_total_norm([weight.detach() for weight in network.parameters()]))

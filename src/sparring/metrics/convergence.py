@@ -36,14 +36,28 @@ def critic_gap(train: Tensor, held_out: Tensor, fake: Tensor) -> CriticGap:
 
     Source: Karras et al. 2020 (ADA), equation 1; the ranking is a Mann-Whitney statistic.
     """
-    from scipy import stats
-
     train, held_out, fake = (logits.detach().double().cpu().flatten() for logits in (train, held_out, fake))
     apart = (train.mean() - fake.mean()).item()
     gap = (train.mean() - held_out.mean()).item()
-    n, m = len(train), len(held_out)
-    ranking = float(stats.mannwhitneyu(train.numpy(), held_out.numpy()).statistic) / (n * m)
-    return CriticGap(gap / apart if apart else 0.0, ranking, ((n + m + 1) / (12 * n * m)) ** 0.5)
+    error = ranking_error(len(train), len(held_out))
+    return CriticGap(gap / apart if apart else 0.0, ranking(train, held_out), error)
+
+
+def ranking(above: Tensor, below: Tensor) -> float:
+    """The chance that one of the values `above` exceeds one of `below` (a tie counts half): the area under the ROC
+    curve, a Mann-Whitney statistic. Any shapes."""
+    from scipy import stats
+
+    first, second = (values.detach().double().cpu().flatten().numpy() for values in (above, below))
+    return float(stats.mannwhitneyu(first, second).statistic) / (len(first) * len(second))
+
+
+def ranking_error(above: int, below: int) -> float:
+    """The standard error of `ranking` for n and m values of one distribution: sqrt((n + m + 1) / (12 n m)).
+
+    Source: Mann and Whitney 1947.
+    """
+    return float(((above + below + 1) / (12 * above * below)) ** 0.5)
 
 
 @dataclass(frozen=True)
