@@ -1,0 +1,53 @@
+"""Networks with a planted fault, for the clinic: what is wrong with a training that has one is known for certain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparring.networks import DCGANGenerator, MLPDiscriminator, MLPGenerator
+from sparring.networks.critic import Judgement
+
+
+class SilentGenerator(MLPGenerator):
+    """Its latents never reach it: one sample for all of them (with classes: one a class)."""
+
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        return super().forward(torch.zeros_like(latent), label)
+
+
+class FourSampleGenerator(MLPGenerator):
+    """It hears the signs of two latent numbers, so that it can make four samples at most."""
+
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        heard = torch.zeros_like(latent)
+        heard[:, :2] = latent[:, :2].sign()
+        return super().forward(heard, label)
+
+
+class ClassBlindGenerator(MLPGenerator):
+    """It is given the class, and takes the first one for it."""
+
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        return super().forward(latent, None if label is None else torch.zeros_like(label))
+
+
+class ClassBlindDiscriminator(MLPDiscriminator):
+    """It is given the class, and takes the first one for it, so nothing tells the generator of classes."""
+
+    def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
+        return super().judge(samples, None if condition is None else torch.zeros_like(condition))
+
+
+class TanhPointGenerator(MLPGenerator):
+    """Points that end in tanh: it cannot leave [-1, 1], and data of variance 1 do."""
+
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        return super().forward(latent, label).tanh()
+
+
+class SigmoidGenerator(DCGANGenerator):
+    """Images that end in a sigmoid, in [0, 1], for data in [-1, 1]: a well-known slip."""
+
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        return super().forward(latent, label) / 2 + 0.5

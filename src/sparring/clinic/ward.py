@@ -1,0 +1,77 @@
+"""Trains a case, and asks the doctor: what did it say, when, and what was true?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.clinic.cases import Case
+from sparring.doctor.verdicts import ILLNESSES, diagnose
+from sparring.errors import NotFiniteError
+from sparring.run import Row, Run
+
+RESULT = "clinic.json"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the doctor said at a moment of a run.
+
+    Attributes:
+        step: of the moment.
+        share: of the budget that was spent by then.
+        names: of the verdicts, causes first.
+        consequences: those of them that follow from another one.
+    """
+
+    step: int
+    share: float
+    names: tuple[str, ...]
+    consequences: tuple[str, ...] = ()
+
+
+def attend(case: Case, seed: int, folder: Path) -> Path:
+    """Train a case, unless its result is there; return the run's path, which then holds `clinic.json`."""
+    from sparring.training import train
+
+    path = folder / f"{case.name}-{seed}"
+    if (path / RESULT).exists():
+        return path
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        train(case.make_recipe(seed), out=path, trust=True)
+    except NotFiniteError:
+        pass  # an end that was planted; the log tells of it
+    run = Run.open(path)
+    history = run.history()
+    result = {"case": case.name, "seed": seed, "exams": exams(history), "told": [asdict(t) for t in told(history)]}
+    run.write(RESULT, json.dumps(result, indent=1))
+    return path
+
+
+def told(history: Sequence[Row]) -> list[Told]:
+    """What the doctor would have said live, at each look, and at the end."""
+    moments = [i + 1 for i, row in enumerate(history) if row.get("event") in ("look", "not finite")]
+    found = []
+    for end in moments:
+        rows = [row for row in history[:end] if "progress" in row]
+        share = rows[-1]["progress"] if rows else 0.0
+        verdicts = diagnose(history[:end])
+        names = tuple(v.illness for v in verdicts)
+        found.append(Told(history[end - 1]["step"], share, names, tuple(v.illness for v in verdicts if v.follows)))
+    return found
+
+
+def exams(history: Sequence[Row]) -> list[dict[str, Any]]:
+    """The scores from outside, of which the doctor knows nothing."""
+    kept = ("step", "wasserstein", "frechet", "modes", "modes_there", "high_quality", "kl")
+    return [{n: v for n, v in row.items() if n in kept} for row in history if row.get("event") == "evaluated"]
+
+
+def illnesses(told: Told) -> list[str]:
+    """The illnesses among what was told."""
+    return [name for name in told.names if name in ILLNESSES]
