@@ -17,6 +17,7 @@ FEWEST = 32  # samples of a kind below which a look says nothing
 KNOWN = 2048  # training samples that copies are looked for among
 SHARE = 0.05  # of the training's time that looks may take
 MOST = 100  # looks over a whole run
+ROUNDING = 1e-9  # of shares: a look that is due at a step is not put off to the next
 
 
 class Pace:
@@ -33,7 +34,7 @@ class Pace:
 
     def due(self, seconds: float, place: float) -> bool:
         """Is it time for a look, `seconds` after the training began, at this place in the run?"""
-        apart = not self.looked_at <= place < self.looked_at + 1 / MOST
+        apart = not self.looked_at <= place < self.looked_at + 1 / MOST - ROUNDING
         return apart and self.spent + self.last <= SHARE * seconds
 
     def took(self, seconds: float, place: float) -> None:

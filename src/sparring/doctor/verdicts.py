@@ -64,6 +64,12 @@ class Verdict:
         found = {name: value for name, value in vars(self).items() if name != "follows" or value}
         return {**found, "evidence": [each.to_json() for each in self.evidence]}
 
+    def __str__(self) -> str:
+        """One line: the illness, since when, and the numbers that say so."""
+        since = f" since step {self.since_step:,}" if self.evidence else ""
+        told = [f"{e.name} {e.value:.3g} (normal: {e.normal})" for e in self.evidence if math.isfinite(e.value)]
+        return f"{self.illness}{since}{': ' if told else ''}{', '.join(told)}"
+
 
 @dataclass(frozen=True)
 class Limit:
