@@ -44,14 +44,16 @@ class Points(nn.Module):
         return self.scale * (latents * 0.02 + ring()[0] if self.collapsed else latents)
 
 
-def radial() -> nn.Module:
-    """A discriminator that tells nothing of the ring's points apart."""
-    return nn.Linear(2, 1)
+def blind() -> nn.Module:
+    """A discriminator that says the same of all samples."""
+    layer = nn.Linear(2, 1)
+    nn.init.zeros_(layer.weight)
+    return layer
 
 
 def planted(**changes: object) -> Monitor:
     given = {"real": ring(), "latents": ring("test")[:256], "steps": STEPS, **changes}
-    return Monitor(Points(), radial(), **given)  # type: ignore[arg-type]
+    return Monitor(Points(), blind(), **given)  # type: ignore[arg-type]
 
 
 def looks_of(monitor: Monitor) -> list[dict[str, float]]:
@@ -268,11 +270,11 @@ def test_mistakes_are_told_with_what_mends_them(changes: dict[str, object], mess
 def test_players_that_do_not_fit_are_told() -> None:
     shared = {"real": ring(), "latents": torch.randn(64, 4)}
     with pytest.raises(UserError, match=r"networks=\(G, D\)"):
-        Monitor(lambda z: z, radial(), **shared)  # type: ignore[arg-type]
+        Monitor(lambda z: z, blind(), **shared)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="real=images.flatten"):
-        Monitor(nn.Linear(4, 3), radial(), **shared).step()  # type: ignore[arg-type]
+        Monitor(nn.Linear(4, 3), blind(), **shared).step()  # type: ignore[arg-type]
     with pytest.raises(UserError, match="lambda z"):
-        Monitor(nn.LSTM(4, 2), radial(), **shared).step()  # type: ignore[arg-type]
+        Monitor(nn.LSTM(4, 2), blind(), **shared).step()  # type: ignore[arg-type]
     with pytest.raises(UserError, match="lambda x"):
         Monitor(nn.Linear(4, 2), nn.Sequential(nn.Flatten(0)), **shared).step()  # type: ignore[arg-type]
 
