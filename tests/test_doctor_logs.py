@@ -186,6 +186,7 @@ def test_tables_of_many_kinds_are_read(tmp_path: Path) -> None:
     plain = ((1.0, 2.0), {"d_loss": (1.5, 0.5), "g_loss": (2.0, None)})
     assert read("step,d_loss,g_loss\n1,1.5,2\n2,0.5,\n") == plain
     assert read("\ufeffStep;D Loss;G-Loss\r\n1;1,5;2\r\n2;0,5;\r\n") == plain  # as spreadsheets write it
+    assert read_table(text(tmp_path / "log.csv", "\ufeffD Loss,Step\n1,1\n")).names == {"d_loss": "D Loss"}
     assert read("# Iter\tLoss_D\tlossG\n1\t1.5\t2\n\n2\t0.5\tNone\n") == plain
     assert read('"iteration","loss/discriminator","errG","note"\n1,1.5,2,"a, b"\n2,.5,"",x\n') == plain
     assert read("step,d_loss,g_loss\n2,0.5,\n1,1.5,2\n") == plain  # newest first

@@ -45,7 +45,7 @@ class Verdict:
     """An illness, or that there is none.
 
     Attributes:
-        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`.
+        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`; of a log of losses also `no-sign`.
         since_step: the step of the first look from which on it was seen without a break.
         sure: the share of the last stretch's looks that show it each by itself, in [0, 1].
         evidence: the numbers that say so.
