@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
@@ -114,17 +114,17 @@ class Run:
 
     def append(self, row: Row) -> None:
         """Add a row to the log, in one write."""
-        _append(self.log, row, self.mend)
+        append_row(self.log, row, self.mend)
 
     def append_scores(self, scores: Row) -> None:
         """Add scores to those of the run, in one write."""
         path, mend = self.path / "scores.jsonl", f"make room or set the rights of {self.path}"
-        _cut_torn_line(path, mend)
-        _append(path, scores, mend)
+        cut_torn_line(path, mend)
+        append_row(path, scores, mend)
 
     def scores(self) -> list[Row]:
         """All scores of the run, as plain values, in the order in which they were measured."""
-        return _read_lines(self.path / "scores.jsonl")
+        return read_rows(self.path / "scores.jsonl")
 
     def clean_up(self, step: int) -> None:
         """Before going on from a step: remove pictures beyond it, and what a killed process left half written."""
@@ -133,7 +133,7 @@ class Run:
         beyond = [path for path in self.samples.glob("step-*.png") if path.stem > f"step-{step:09d}"]
         for path in [*self.path.glob("*.part"), *self.checkpoints.glob("*.part"), *orphans, *beyond]:
             path.unlink()
-        _cut_torn_line(self.log, self.mend)
+        cut_torn_line(self.log, self.mend)
 
     def rows(self) -> list[Row]:
         """The log's rows of numbers, one a step, in order; where a resumed run repeated steps, the later rows."""
@@ -142,12 +142,7 @@ class Run:
 
     def history(self) -> list[Row]:
         """The log without what lies beyond a checkpoint that the run went on from: that was never part of it."""
-        found: list[Row] = []
-        for row in self.entries():
-            if row.get("event") == "resumed":
-                found = [r for r in found if r["step"] <= row["step"]]
-            found.append(row)
-        return found
+        return without_abandoned(self.entries())
 
     def entries(self) -> list[Row]:
         """All whole rows of the log as they were written, events too.
@@ -155,7 +150,7 @@ class Run:
         Raises:
             UserError: a row is damaged.
         """
-        return _read_lines(self.log)
+        return read_rows(self.log)
 
     def evaluations(self) -> list[Row]:
         """The log's rows of evaluations, in order; those after which the run stopped early have `stopped`."""
@@ -182,12 +177,27 @@ class Run:
             lock.release()
 
 
-def _append(path: Path, row: Row, mend: str) -> None:
+def without_abandoned(rows: Iterable[Row]) -> list[Row]:
+    """Rows without those beyond a step that the training went back to, which a row of the event `resumed` tells."""
+    found: list[Row] = []
+    for row in rows:
+        if row.get("event") == "resumed":
+            found = [r for r in found if r["step"] <= row["step"]]
+        found.append(row)
+    return found
+
+
+def append_row(path: Path, row: Row, mend: str) -> None:
+    """Add a row to a file of JSON lines, in one write.
+
+    Raises:
+        UserError: it cannot be written; the message ends with `mend`.
+    """
     with writing(path, mend), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def _cut_torn_line(path: Path, mend: str) -> None:
+def cut_torn_line(path: Path, mend: str) -> None:
     """Remove what a write that failed or was killed left of a line."""
     if path.exists():
         content = path.read_bytes()
@@ -197,8 +207,12 @@ def _cut_torn_line(path: Path, mend: str) -> None:
                 os.truncate(path, whole)
 
 
-def _read_lines(path: Path) -> list[Row]:
-    """All whole lines of a file of JSON objects that each have a `step`."""
+def read_rows(path: Path) -> list[Row]:
+    """All whole lines of a file of JSON objects that each have a `step`; none where there is no file.
+
+    Raises:
+        UserError: a line is damaged.
+    """
     if not path.exists():
         return []
     content = path.read_bytes()

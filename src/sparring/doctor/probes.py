@@ -6,24 +6,19 @@ A look changes nothing of the training. What looks cost is bounded to a share of
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from sparring.data import Data
 from sparring.doctor import numbers
-from sparring.doctor.yardstick import Numbers, Yardstick, judged, weights_norm
-from sparring.game import Batch, Game, Images, Match, Moment, kept_buffers
+from sparring.doctor.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
+from sparring.doctor.yardstick import Numbers, Yardstick
+from sparring.game import Batch, Game, Images, Match, Moment
 from sparring.run import Row
 from sparring.schedules import at
 from sparring.seeds import derive_seed
-
-COUNT = 256  # samples of each kind in a look
-FEWEST = 32  # samples of a kind below which a look says nothing
-KNOWN = 2048  # training samples that copies are looked for among
-SHARE = 0.05  # of the training's time that looks may take
-MOST = 100  # looks over a whole run
 
 
 class Prober:
@@ -51,21 +46,17 @@ class Prober:
         real, compared = numbers.seen(self.train["real"]), numbers.seen(other["real"])
         self.yardstick = Yardstick(real, known, compared, unseen=self.held_out is not None)
         self.inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
-        self.spent = self.last = 0.0
-        self.looked_at = -1.0
+        self.pace = Pace()
 
     def begin(self, history: Sequence[Row]) -> None:
         """Go on with the looks that a run's log holds."""
         looks = [row for row in history if row.get("event") == "look"]
-        self.spent = sum(row["cost"] for row in looks)
-        self.looked_at = looks[-1]["progress"] if looks else -1.0
+        self.pace.spent = sum(row["cost"] for row in looks)
+        self.pace.looked_at = looks[-1]["progress"] if looks else -1.0
 
     def due(self, seconds: float, progress: float) -> bool:
         """Is it time for another look, and is there time? The last moment of a run always has one."""
-        if progress >= 1:
-            return True
-        apart = not self.looked_at <= progress < self.looked_at + 1 / MOST
-        return apart and self.spent + self.last <= SHARE * seconds
+        return progress >= 1 or self.pace.due(seconds, progress)
 
     def look(self, moment: Moment) -> Numbers:
         """The numbers of now, by name, with their cost in seconds; what this run cannot show is left out.
@@ -74,22 +65,13 @@ class Prober:
         """
         start = time.perf_counter()
         generator, discriminator = self.game.generator.network, self.game.discriminator.network
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), kept_buffers(generator, discriminator):
-            torch.manual_seed(0)  # of augmentations and dropout: each look meets the same
+        with untouched(generator, discriminator):
             parts = [self._part(i, moment) for i in range(0, len(self.train["real"]), self.part)]
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        found = {"finite": float(all(tensor.isfinite().all() for tensor in tensors.values()))}
-        if found["finite"]:
-            loss = at(self.game.loss, moment.progress)
-            found |= judged(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
-            found |= self._effects(tensors) | self.yardstick.measure(tensors["made"])
-            found |= {
-                "weights/generator": weights_norm(generator),
-                "weights/discriminator": weights_norm(discriminator),
-            }
-        self.looked_at, self.last = moment.progress, time.perf_counter() - start
-        self.spent += self.last
-        return {**found, "cost": round(self.last, 4)}
+        found = measured(self.yardstick, at(self.game.loss, moment.progress), tensors, generator, discriminator)
+        took = time.perf_counter() - start
+        self.pace.took(took, moment.progress)
+        return {**found, "cost": round(took, 4)}
 
     def _part(self, start: int, moment: Moment) -> dict[str, Tensor]:
         """What the players make and say of a part of the samples, on the CPU: logits and seen samples."""
@@ -117,16 +99,6 @@ class Prober:
     def _match(self, batch: Batch, made: Images, moment: Moment) -> Match:
         (match,) = self.game.matches(batch, made, moment).values()
         return match
-
-    def _effects(self, tensors: Mapping[str, Tensor]) -> Numbers:
-        """How much samples change with the class at the same latent, and with the latent at the same class, as shares
-        of the distance of real samples; how much D minds a wrong class. Nothing without classes."""
-        if "wrong" not in tensors:
-            return {}
-        changed = {n: (tensors[f"other {n}"] - tensors["made"]).norm(dim=1).mean() for n in ("class", "latent")}
-        minds = (tensors["real"] - tensors["wrong"]).mean() / tensors["real"].std().clamp_min(1e-12)
-        usual = self.yardstick.usual["spread"]
-        return {f"effect/{n}": float(value) / usual for n, value in changed.items()} | {"effect/critic": float(minds)}
 
 
 def fits(held_out: Data, data: Data) -> bool:

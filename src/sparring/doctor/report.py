@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparring.doctor.remedies import remedies_for
+from sparring.doctor.remedies import REMEDIES, remedies_for
 from sparring.doctor.signs import looks_of, numbers_of
 from sparring.doctor.verdicts import ILLNESSES, Verdict, diagnose
 from sparring.errors import writing
@@ -23,9 +23,19 @@ def examine(path: Path) -> list[Verdict]:
     return diagnose(Run.open(path).history())
 
 
+def is_illness(verdict: Verdict) -> bool:
+    """Does it name an illness, and not `healthy` or that nothing can be said?"""
+    return verdict.illness in ILLNESSES
+
+
 def is_ill(verdicts: Sequence[Verdict]) -> bool:
     """Is one of the verdicts an illness?"""
-    return any(verdict.illness in ILLNESSES for verdict in verdicts)
+    return any(is_illness(verdict) for verdict in verdicts)
+
+
+def general(verdict: Verdict) -> list[tuple[str, str]]:
+    """What helps against the illness where no recipe is known, best first: (what to do, no command)."""
+    return [(about, "") for about, _ in REMEDIES.get(verdict.illness, ())]
 
 
 def commands(run: Run, verdict: Verdict) -> list[tuple[str, str]]:
@@ -45,19 +55,32 @@ def as_json(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
-    """The verdicts in words."""
+    """The verdicts on a run in words, with remedies as commands."""
+    return words(str(run.path), verdicts, lambda verdict: commands(run, verdict))
+
+
+def words(
+    name: str, verdicts: Sequence[Verdict], helping: Callable[[Verdict], list[tuple[str, str]]] = general
+) -> list[str]:
+    """The verdicts in words.
+
+    Args:
+        name: of what they are on.
+        helping: the remedies against an illness, each what to do and a command, or "".
+    """
     found = []
     for verdict in verdicts:
-        if verdict.illness not in ILLNESSES:
-            found.append(f"{run.path}: {verdict.illness}{f' ({verdict.why})' if verdict.why else ''}")
+        if not is_illness(verdict):
+            found.append(f"{name}: {verdict.illness}{f' ({verdict.why})' if verdict.why else ''}")
         else:
-            found.append(f"{run.path}: {verdict.illness} since step {verdict.since_step:,}, sure {verdict.sure:.0%}")
+            found.append(f"{name}: {verdict.illness} since step {verdict.since_step:,}, sure {verdict.sure:.0%}")
             found += [f"  follows from {verdict.follows}"] if verdict.follows else []
             found += [f"  why: {verdict.why}"]
         found += [_line(each.name, each.value, each.normal, each.means) for each in verdict.evidence]
-        helping = commands(run, verdict)
-        found += ["  what helps, best first:"] if helping else []
-        found += [line for about, command in helping for line in (f"    {about}:", f"      {command}")]
+        remedies = helping(verdict)
+        found += ["  what helps, best first:"] if remedies else []
+        for about, command in remedies:
+            found += [f"    {about}:", f"      {command}"] if command else [f"    {about}"]
     return found
 
 

@@ -45,7 +45,7 @@ class Verdict:
     """An illness, or that there is none.
 
     Attributes:
-        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`.
+        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`; of a log of losses also `no-sign`.
         since_step: the step of the first look from which on it was seen without a break.
         sure: the share of the last stretch's looks that show it each by itself, in [0, 1].
         evidence: the numbers that say so.
@@ -63,6 +63,12 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         found = {name: value for name, value in vars(self).items() if name != "follows" or value}
         return {**found, "evidence": [each.to_json() for each in self.evidence]}
+
+    def __str__(self) -> str:
+        """One line: the illness, since when, and the numbers that say so."""
+        since = f" since step {self.since_step:,}" if self.evidence else ""
+        told = [f"{e.name} {e.value:.3g} (normal: {e.normal})" for e in self.evidence if math.isfinite(e.value)]
+        return f"{self.illness}{since}{': ' if told else ''}{', '.join(told)}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 
 from sparring.data import Data, load_held_out
-from sparring.doctor.probes import FEWEST, Prober
+from sparring.doctor.looks import FEWEST
+from sparring.doctor.probes import Prober
 from sparring.doctor.verdicts import ILLNESSES, diagnose
 from sparring.errors import UserError
 from sparring.game import Moment

@@ -54,10 +54,11 @@ class Yardstick:
         return found
 
 
-def judged(loss: Loss, real: Tensor, fake: Tensor, held_out: Tensor | None) -> Numbers:
-    """What D says of training samples, of fakes, and of real samples that it was not trained on, in logits."""
-    found = {
-        "signal": numbers.signal(loss, real, fake),
+def judged(loss: Loss | None, real: Tensor, fake: Tensor, held_out: Tensor | None) -> Numbers:
+    """What D says of training samples, of fakes, and of real samples that it was not trained on, in logits. Without a
+    loss, `signal` is left out."""
+    found = {} if loss is None else {"signal": numbers.signal(loss, real, fake)}
+    found |= {
         "area/train": ranking(real, fake),
         "logit/scale": torch.cat([real.flatten(), fake.flatten()]).std().item(),
         "logit/gap": (real.mean() - fake.mean()).item(),

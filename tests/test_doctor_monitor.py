@@ -1,0 +1,363 @@
+"""The monitor beside loops that are written here by hand: it changes no bit, and names what was planted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sparring.data import load_data
+from sparring.doctor import Monitor, looks
+from sparring.doctor.looks import MOST, SHARE, Pace
+from sparring.errors import UserError
+from sparring.losses import Minimax, NonSaturating, TopK
+
+STEPS = 100
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops that take no time, which leave none for looks: let them look a hundred times all the same."""
+    monkeypatch.setattr(looks, "SHARE", math.inf)
+
+
+def ring(split: str = "train") -> Tensor:
+    data = load_data("ring")
+    points = data.form.to_input(data.samples)
+    return points[:3000] if split == "train" else points[3000:4000]
+
+
+class Points(nn.Module):
+    """A generator that gives back its latents, here points of the ring, or only a few of them once it collapses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.collapsed = False
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.scale * (latents * 0.02 + ring()[0] if self.collapsed else latents)
+
+
+def blind() -> nn.Module:
+    """A discriminator that says the same of all samples."""
+    layer = nn.Linear(2, 1)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
+def planted(**changes: object) -> Monitor:
+    given = {"real": ring(), "latents": ring("test")[:256], "steps": STEPS, **changes}
+    return Monitor(Points(), blind(), **given)  # type: ignore[arg-type]
+
+
+def looks_of(monitor: Monitor) -> list[dict[str, float]]:
+    return [row for row in monitor.history if row.get("event") == "look"]
+
+
+def players() -> tuple[nn.Module, nn.Module]:
+    """With all that forward passes leave traces in: dropout, batch statistics, power iterations."""
+    norm = nn.utils.parametrizations.spectral_norm
+    generator = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
+    discriminator = nn.Sequential(norm(nn.Linear(2, 16)), nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Linear(16, 1))
+    return generator, discriminator
+
+
+def trained(watched: bool, as_functions: bool = False) -> list[Tensor]:
+    """All that a loop leaves: weights, buffers, gradients, optimisers' moments, random numbers."""
+    torch.manual_seed(0)
+    generator, discriminator = players()
+    real, loss = ring(), nn.BCEWithLogitsLoss()
+    optimizers = [torch.optim.Adam(player.parameters(), 1e-2) for player in (generator, discriminator)]
+    fixed = torch.randn(64, 4)
+    monitor = None
+    if watched:
+        named = {"generator": lambda z: generator(z), "discriminator": lambda x: discriminator(x)}
+        given = {"generator": generator, "discriminator": discriminator}
+        shared = {"real": real, "held_out": ring("test"), "latents": fixed, "steps": 24, "loss": NonSaturating()}
+        networks = {"networks": (generator, discriminator)} if as_functions else {}
+        monitor = Monitor(**(named if as_functions else given), **shared, **networks)  # type: ignore[arg-type]
+    for step in range(24):
+        generator.train(step % 3 > 0)
+        fake = generator(torch.randn(32, 4))
+        optimizers[0].zero_grad()
+        loss(discriminator(fake), torch.ones(32, 1)).backward()
+        optimizers[0].step()
+        optimizers[1].zero_grad()
+        batch = real[torch.randint(len(real), (32,))]
+        said = torch.cat([discriminator(batch), discriminator(fake.detach())])
+        loss(said, torch.cat([torch.ones(32, 1), torch.zeros(32, 1)])).backward()
+        optimizers[1].step()
+        if monitor is not None:
+            monitor.step()
+            monitor.look()
+            assert generator.training == (step % 3 > 0)
+            assert discriminator.training
+    if monitor is not None:
+        assert len(looks_of(monitor)) > 24
+        assert looks_of(monitor)[-1]["gradient/generator"] > 0
+    found = [*generator.state_dict().values(), *discriminator.state_dict().values(), torch.get_rng_state()]
+    found += [p.grad for player in (generator, discriminator) for p in player.parameters() if p.grad is not None]
+    return found + [each for o in optimizers for state in o.state.values() for each in state.values()]
+
+
+@pytest.mark.parametrize("as_functions", [False, True])
+def test_a_loop_ends_with_the_same_bits_with_and_without_it(as_functions: bool) -> None:
+    with_it, without_it = trained(True, as_functions), trained(False)
+    assert len(with_it) == len(without_it) > 20
+    for first, second in zip(with_it, without_it):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_collapse_is_named_when_it_was_planted(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = planted()
+    told = []
+    for step in range(1, STEPS + 1):
+        monitor.networks[0].collapsed = step >= 40
+        told += [(step, verdict) for verdict in monitor.step()]
+    assert {verdict.illness for step, verdict in told if step < 60} >= {"mode-collapse"}
+    assert min(step for step, _ in told) >= 40
+    (found,) = [verdict for verdict in monitor.verdicts() if verdict.illness == "mode-collapse"]
+    assert 45 <= found.since_step <= 55  # of a median over 20 looks, half have to show it
+    assert len([v for _, v in told if v.illness == "mode-collapse"]) == 1  # it is told once
+    assert "mode-collapse since step" in str(found)
+    monitor.report()
+    said = capsys.readouterr().out
+    assert "mode-collapse since step" in said
+    assert "relativistic pairing" in said
+    assert "sparring train" not in said
+
+
+@pytest.mark.usefixtures("hasty")
+def test_nothing_is_told_of_good_samples(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = planted(held_out=ring("test")[300:])
+    assert monitor.verdicts()[0].illness == "too-early"
+    assert not [verdict for _ in range(STEPS) for verdict in monitor.step()]
+    assert [verdict.illness for verdict in monitor.verdicts()] == ["healthy"]
+    monitor.report()
+    assert capsys.readouterr().out == "step 100: healthy\n"
+    assert "area/memory" in looks_of(monitor)[-1]
+    assert "signal" not in looks_of(monitor)[-1]  # no loss was given
+
+
+def sides(sigmoid: bool, bias: float) -> nn.Module:
+    layer = nn.Linear(2, 1)
+    nn.init.constant_(layer.weight, 3.0)
+    nn.init.constant_(layer.bias, bias)
+    return nn.Sequential(layer, nn.Sigmoid()) if sigmoid else layer
+
+
+def test_probabilities_tell_the_same_as_logits() -> None:
+    shared = {"real": ring(), "latents": ring("test")[:256], "loss": Minimax()}
+    logits = Monitor(Points(), sides(False, -1), **shared)  # type: ignore[arg-type]
+    said = Monitor(Points(), sides(True, -1), **shared, probabilities=True)  # type: ignore[arg-type]
+    for monitor in (logits, said):
+        monitor.step()
+    first, second = looks_of(logits)[0], looks_of(said)[0]
+    for name in ("signal", "area/train", "logit/scale", "logit/gap"):
+        assert first[name] == pytest.approx(second[name], rel=1e-4), name
+    assert first["signal"] < 0.5  # it reads the minimax loss, whose slope is the probability
+
+
+def test_probabilities_of_0_and_1_are_finite() -> None:
+    monitor = Monitor(Points(), sides(True, -500), real=ring(), latents=ring("test"), probabilities=True)
+    monitor.step()
+    assert looks_of(monitor)[0]["finite"] == 1
+
+
+def test_logits_and_probabilities_are_not_taken_for_each_other() -> None:
+    with pytest.raises(UserError, match="add probabilities=True"):
+        Monitor(Points(), sides(True, 0), real=ring(), latents=ring("test")).step()
+    with pytest.raises(UserError, match="leave it away"):
+        Monitor(Points(), sides(False, 0), real=ring(), latents=ring("test"), probabilities=True).step()
+
+
+def test_nan_is_told_at_once_and_forgiven_when_it_is_gone() -> None:
+    monitor = planted()
+    monitor.step()
+    with torch.no_grad():
+        monitor.networks[0].scale.fill_(math.nan)
+    (found,) = monitor.look()
+    assert found.illness == "divergence"
+    assert found.since_step == 1
+    assert monitor.look() == []  # it was told
+    with torch.no_grad():
+        monitor.networks[0].scale.fill_(1.0)
+    monitor.look()
+    assert monitor.verdicts()[0].illness == "too-early"
+
+
+def test_a_gradient_that_a_scaler_skips_is_no_divergence() -> None:
+    monitor = planted()
+    monitor.networks[0].scale.grad = torch.tensor(math.inf)
+    assert monitor.step() == []
+    assert "gradient/generator" not in looks_of(monitor)[-1]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_loop_that_was_stopped_goes_on_with_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "watch.jsonl"
+    whole = planted()
+    first = planted(log=log)
+    for monitor in (whole, first):
+        monitor.networks[0].collapsed = True
+        for _ in range(60):
+            monitor.step()
+    with log.open("a") as file:
+        file.write('{"step": 61, "sec')  # killed while it wrote
+    with pytest.raises(UserError, match="start=60"):
+        planted(log=log)
+    second = planted(log=log, start=50)
+    assert len(looks_of(second)) == 50  # those of steps beyond never were
+    second.networks[0].collapsed = whole.networks[0].collapsed = True
+    for _ in range(50):
+        assert second.step() == []  # it was told before the stop
+    for _ in range(40):
+        whole.step()
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["step"] for row in rows if row.get("event") == "look"][-1] == STEPS
+    assert [v.illness for v in second.verdicts()] == [v.illness for v in whole.verdicts()]
+    assert second.verdicts()[0].since_step == whole.verdicts()[0].since_step
+    assert second.history[-1]["seconds"] >= rows[40]["seconds"]
+
+
+def test_a_log_of_something_else_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 3, "loss": 1.0}\n')
+    with pytest.raises(UserError, match="no row of a monitor's log"):
+        planted(log=log, start=3)
+    log.write_text("step,loss\n3,1.0\n")
+    with pytest.raises(UserError, match="line 1 is damaged"):
+        planted(log=log, start=3)
+    with pytest.raises(UserError, match="give another log"):
+        planted(log=tmp_path)
+    with pytest.raises(UserError, match="give another log"):
+        planted(log=tmp_path / "nowhere" / "log.jsonl")
+
+
+X, Y = torch.randn(100, 2), torch.zeros(100, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latents": X[:31]}, r"latents is \[31, 2\]; .* 32 or more rows: latents=torch.randn"),
+        ({"real": X[:63]}, r"real is \[63, 2\]; a look needs 64 or more"),
+        ({"held_out": X[:31]}, "32 or more rows: more of them, or leave held_out away"),
+        ({"held_out": torch.randn(100, 3)}, "as D sees them"),
+        ({"real": torch.zeros(100, 1, 28, 28, dtype=torch.uint8)}, r"real=images / 127.5 - 1"),
+        ({"real": X * math.nan}, "leave such samples out"),
+        ({"real": X.numpy()}, "must be a tensor"),
+        ({"real": (X, Y)}, "with all of latents, real and held_out"),
+        ({"real": (X, Y[:50]), "latents": (X, Y)}, r"give one int64 each: \[100\]"),
+        ({"steps": 0}, "steps=0 must be a whole number"),
+        ({"batch": 0}, "batch=0 must be"),
+        ({"start": -1}, "start=-1 must be"),
+        ({"networks": (1, 2)}, r"networks=\(G, D\)"),
+    ],
+)
+def test_mistakes_are_told_with_what_mends_them(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        planted(**changes)
+
+
+def test_players_that_do_not_fit_are_told() -> None:
+    shared = {"real": ring(), "latents": torch.randn(64, 4)}
+    with pytest.raises(UserError, match=r"networks=\(G, D\)"):
+        Monitor(lambda z: z, blind(), **shared)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="real=images.flatten"):
+        Monitor(nn.Linear(4, 3), blind(), **shared).step()  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="lambda z"):
+        Monitor(nn.LSTM(4, 2), blind(), **shared).step()  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="lambda x"):
+        Monitor(nn.Linear(4, 2), nn.Sequential(nn.Flatten(0)), **shared).step()  # type: ignore[arg-type]
+
+
+class Classes(nn.Module):
+    """A generator of points whose place depends on the class, or does not."""
+
+    def __init__(self, ignored: bool) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(2, 2) if ignored else torch.tensor([[3.0, 0.0], [-3.0, 0.0]]))
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return latents + self.places[labels]
+
+
+class Told(nn.Module):
+    """A discriminator that sees the class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, samples: Tensor, labels: Tensor) -> Tensor:
+        return self.layer(samples).gather(1, labels[:, None])
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_class_that_is_ignored_is_named(ignored: bool) -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(400) % 2
+    real = torch.randn(400, 2) + Classes(False).places.detach()[labels]
+    generator = Classes(ignored)
+    monitor = Monitor(generator, Told(), real=(real, labels), latents=(torch.randn(200, 2), labels[:200]), steps=50)
+    found = {verdict.illness for _ in range(50) for verdict in monitor.step()}
+    assert ("ignored-condition" in found) == ignored
+
+
+@pytest.mark.usefixtures("hasty")
+def test_without_a_budget_looks_come_ever_more_seldom() -> None:
+    monitor = planted(steps=None, loss=TopK())
+    taken = iter(monitor.step() for _ in range(300))
+    assert drained(taken) == 300
+    steps = [row["step"] for row in looks_of(monitor)]
+    assert 15 < len(steps) < 30
+    gaps = [later - earlier for earlier, later in zip(steps, steps[1:])]
+    assert gaps == sorted(gaps)
+    assert monitor.verdicts()[0].illness == "healthy"
+    assert all(row["progress"] < 0.6 for row in looks_of(monitor))  # never late
+    early = [row for row in monitor.history if row["step"] < 200]
+    monitor.history = early
+    assert monitor.verdicts()[0].illness == "too-early"
+    assert MOST * monitor._place(500_000) < 100
+
+
+def drained(steps: Iterator[object]) -> int:
+    return sum(1 for _ in steps)
+
+
+def test_looks_wait_until_there_is_time() -> None:
+    pace = Pace()
+    seconds, spent, count = 0.0, 0.0, 0
+    for step in range(1, 1001):
+        seconds += 1.0
+        if pace.due(seconds, step / 1000):
+            pace.took(3.0, step / 1000)
+            seconds, spent, count = seconds + 3.0, spent + 3.0, count + 1
+        assert spent <= max(3.0, SHARE * seconds)
+    assert 12 <= count <= 17
+    quick = Pace()
+    for step in range(1, 10_001):
+        if quick.due(float(step), step / 10_000):
+            quick.took(0.0, step / 10_000)
+    assert quick.spent == 0
+    assert quick.looked_at > 0.99
+
+
+def test_beyond_its_budget_it_does_not_look_at_each_step() -> None:
+    monitor = planted(steps=10)
+    for _ in range(10):
+        monitor.step()
+    before = len(looks_of(monitor))
+    assert looks_of(monitor)[-1]["step"] == 10
+    for _ in range(200):
+        monitor.step()
+    assert len(looks_of(monitor)) - before < 20
