@@ -6,15 +6,17 @@ A look changes nothing of the training. What looks cost is bounded to a share of
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from sparring.data import Data
-from sparring.doctor import numbers
+from sparring.doctor import leaks, numbers
 from sparring.doctor.yardstick import Numbers, Yardstick, judged, weights_norm
 from sparring.game import Batch, Game, Images, Match, Moment, kept_buffers
+from sparring.metrics.convergence import ranking
 from sparring.run import Row
 from sparring.schedules import at
 from sparring.seeds import derive_seed
@@ -50,6 +52,7 @@ class Prober:
         known = torch.cat([numbers.seen(data.form.to_input(data.take(chosen))) for chosen in parts])
         real, compared = numbers.seen(self.train["real"]), numbers.seen(other["real"])
         self.yardstick = Yardstick(real, known, compared, unseen=self.held_out is not None)
+        self.repairs = leaks.repairs(self.train["real"])
         self.inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
         self.spent = self.last = 0.0
         self.looked_at = -1.0
@@ -74,14 +77,14 @@ class Prober:
         """
         start = time.perf_counter()
         generator, discriminator = self.game.generator.network, self.game.discriminator.network
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), kept_buffers(generator, discriminator):
-            torch.manual_seed(0)  # of augmentations and dropout: each look meets the same
+        with self._untouched():
             parts = [self._part(i, moment) for i in range(0, len(self.train["real"]), self.part)]
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         found = {"finite": float(all(tensor.isfinite().all() for tensor in tensors.values()))}
         if found["finite"]:
             loss = at(self.game.loss, moment.progress)
             found |= judged(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
+            found |= self._leaks(tensors, moment)
             found |= self._effects(tensors) | self.yardstick.measure(tensors["made"])
             found |= {
                 "weights/generator": weights_norm(generator),
@@ -90,6 +93,14 @@ class Prober:
         self.looked_at, self.last = moment.progress, time.perf_counter() - start
         self.spent += self.last
         return {**found, "cost": round(self.last, 4)}
+
+    @contextmanager
+    def _untouched(self) -> Iterator[None]:
+        """Nothing of the training changes within."""
+        generator, discriminator = self.game.generator.network, self.game.discriminator.network
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), kept_buffers(generator, discriminator):
+            torch.manual_seed(0)  # of augmentations and dropout: each look meets the same
+            yield
 
     def _part(self, start: int, moment: Moment) -> dict[str, Tensor]:
         """What the players make and say of a part of the samples, on the CPU: logits and seen samples."""
@@ -110,6 +121,26 @@ class Prober:
                 found["other latent"] = numbers.seen(task.generate(generator, turned)["fake"])
                 found["wrong"] = match.judge(match.real, (reals["label"] + 1) % self.classes).logits
         return {name: tensor.float().cpu() for name, tensor in found.items()}
+
+    def _leaks(self, tensors: Mapping[str, Tensor], moment: Moment) -> Numbers:
+        """Where D is nearly perfect, how well it does once a silly difference is repaired in the fakes; else nothing."""
+        real = tensors.get("held_out", tensors["real"])
+        if ranking(real, tensors["fake"]) <= leaks.SURE:
+            return {}
+        with self._untouched():
+            parts = [self._repaired(i, moment) for i in range(0, len(self.train["real"]), self.part)]
+        return {f"leak/{name}": ranking(real, torch.cat([part[name] for part in parts])) for name in self.repairs}
+
+    def _repaired(self, start: int, moment: Moment) -> dict[str, Tensor]:
+        """D's logits of a part of the fakes after each repair."""
+        inputs, reals = self._cut(self.inputs, start), self._cut(self.train, start)
+        with self.game.autocast():
+            fake = self.game.task.generate(self.game.generator.network, inputs)["fake"]
+            judged = {
+                name: self._match({**reals, **inputs}, {"fake": repair(fake)}, moment).fake_logits
+                for name, repair in self.repairs.items()
+            }
+        return {name: logits.float().cpu() for name, logits in judged.items()}
 
     def _cut(self, batch: Batch, start: int) -> Batch:
         return {name: tensor[start : start + self.part].to(self.device) for name, tensor in batch.items()}
