@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sparring.data import Data
 from sparring.doctor import leaks, numbers
+from sparring.doctor.verdicts import SURE
 from sparring.doctor.yardstick import Numbers, Yardstick, judged, weights_norm
 from sparring.game import Batch, Game, Images, Match, Moment, kept_buffers
 from sparring.metrics.convergence import ranking
@@ -125,7 +126,7 @@ class Prober:
     def _leaks(self, tensors: Mapping[str, Tensor], moment: Moment) -> Numbers:
         """Where D is nearly perfect, how well it does once a silly difference is repaired in the fakes; else nothing."""
         real = tensors.get("held_out", tensors["real"])
-        if ranking(real, tensors["fake"]) <= leaks.SURE:
+        if ranking(real, tensors["fake"]) <= SURE:
             return {}
         with self._untouched():
             parts = [self._repaired(i, moment) for i in range(0, len(self.train["real"]), self.part)]

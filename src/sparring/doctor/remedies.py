@@ -193,6 +193,9 @@ def _joined(penalties: str, more: str) -> str:
 SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
 
 REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] = {
+    "data-leak": (
+        ("once data and generator are mended as far as they can be, noise on D's inputs, which hides the rest", _noise),
+    ),
     "vanishing-gradient": (
         ("the modified loss, whose gradient lives while D is sure, and R1 against steep D", _non_saturating),
         ("relativistic pairing with R1 and R2", _relativistic),
