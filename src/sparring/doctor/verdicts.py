@@ -17,8 +17,8 @@ from sparring.run import Row
 
 Numbers = Mapping[str, float]
 IN_A_ROW = 2
-SURE = 0.95  # chance that D rates a real sample above a generated one, from which on it is asked what it goes by
-FOOLED = 0.7  # the same over repaired samples, below which what was repaired is what it went by
+SURE = 0.85  # chance that D rates a real sample above a generated one, from which on it is asked what it goes by
+FOOLED = 0.65  # the same over repaired samples, below which what was repaired is what it went by
 SLOW = 0.85  # share of the cells below which a run is not finished
 
 
