@@ -1,4 +1,4 @@
-"""Data leaks: what a generator can emit, found before training; and what a nearly perfect D goes by, while it trains."""
+"""Data leaks: what a generator can emit, found before training; and what a sure D goes by, while it trains."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ def test_bounds_are_of_each_place() -> None:
     mixed = bounds_of(Ends(lambda x: torch.cat([x[:, :1].tanh(), x[:, 1:].sigmoid()], 1)))
     assert mixed.low[:, 0, 0].tolist() == pytest.approx([-1, 0])
     padded = bounds_of(Padded(8, (1, 8, 8)))
-    assert (padded.low[:, :2] == 0).all() and (padded.high[:, :2] == 0).all()
+    assert (padded.low[:, :2] == 0).all()
+    assert (padded.high[:, :2] == 0).all()
     assert padded.low[0, 4, 4] == pytest.approx(-1)
 
 
@@ -294,3 +295,59 @@ def test_a_run_without_the_doctor_is_not_asked(tmp_path: Path) -> None:
     options = {**OPTIONS, "generator": f"{__name__}.Sigmoid()", "doctor": "off"}
     path = sparring.train("digits", out=tmp_path / "run", steps=1, **options)
     assert not [row for row in Run.open(path).entries() if row.get("event") == "leak"]
+
+
+def padded_digits(path: Path) -> str:
+    """Digits of 12x12 within a frame of a darker grey: 16x16."""
+    digits = load_data("digits").samples.float()
+    larger = F.interpolate(digits, size=12, mode="bilinear").round().clamp(0, 255)
+    np.savez(path, images=F.pad(larger, (2, 2, 2, 2), value=90).to(torch.uint8)[:, 0].numpy())
+    return str(path)
+
+
+CALM = {
+    **OPTIONS,
+    "discriminator": "MLPDiscriminator(hidden=(256, 256, 256))",
+    "generator": "MLPGenerator(hidden=(256, 256, 256))",
+    "loss": "RelativisticPairing()",
+    "penalties": "R1(weight=0.1), R2(weight=0.1)",
+    "turns": "Alternating()",
+    "generator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.99))",
+    "discriminator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.99))",
+    "log_every": 20,
+    "steps": 1000,
+}
+
+
+def looks(path: Path) -> list[dict[str, Any]]:
+    return [row for row in Run.open(path).history() if row.get("event") != "leak"]
+
+
+@pytest.mark.slow
+def test_a_leak_is_named_while_it_trains(tmp_path: Path) -> None:
+    """A frame that the generator makes in another grey, with the finding from before training left out."""
+    options = {**CALM, "data": padded_digits(tmp_path / "padded.npz"), "generator": f"{__name__}.Padded()"}
+    found, *_ = diagnose(looks(sparring.train("digits", out=tmp_path / "run", **options)))
+    assert found.illness == "data-leak"
+    assert [each.name for each in found.evidence] == ["area/train", "leak/border"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"data": "padded"},  # the generator learns the frame
+        {"loss": "Minimax()", "turns": "Alternating(n_critic=10)", "penalties": "", "steps": 400},  # D wins
+        {"loss": "NonSaturating()", "generator_optimizer": "Adam(lr=2e-2)", "penalties": ""},  # G collapses
+        {"data": "ring", "loss": "Minimax()", "turns": "Alternating(n_critic=10)", "penalties": "", "steps": 400},
+    ],
+)
+def test_no_leak_is_named_where_there_is_none(changes: dict[str, Any], tmp_path: Path) -> None:
+    options = {**CALM, **changes}
+    if options.get("data") == "padded":
+        options["data"] = padded_digits(tmp_path / "padded.npz")
+    path = sparring.train("digits", out=tmp_path / "run", **options)
+    judged = [row for row in looks(path) if any(name.startswith("leak/") for name in row)]
+    assert judged, "D was never sure, so nothing was asked"
+    assert "data-leak" not in [verdict.illness for verdict in diagnose(Run.open(path).history())]

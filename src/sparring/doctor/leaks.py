@@ -1,7 +1,7 @@
 """Data leaks: silly differences between real and generated samples, by which D tells them apart instead of learning.
 
 Some are certain before the first step: values of the data that the generator's last activation cannot emit. Others show
-while it trains: D is nearly perfect, and no longer is once a silly difference is repaired in the generated samples. The
+while it trains: D is rather sure, and no longer is once a silly difference is repaired in the generated samples. The
 real samples are left as they are, so that D meets nothing there that it has not seen; and a repair takes away nothing
 that real samples differ in among each other, so that what D knows of the data stays in view.
 """
@@ -71,8 +71,8 @@ class OutOfReach(NamedTuple):
         emits = f"{self.low:.3g} to {self.high:.3g}" if self.low < self.high else f"{self.low:.3g}, whatever it learns"
         where = f"coordinate {self.channel}" if points else f"channel {self.channel}"
         return (
-            f"{self.share:.0%} of the data's values in {where} lie in {self.real_low:.3g} to {self.real_high:.3g}, where "
-            f"the generator emits {emits}: end it in {POINTS_END if points else IMAGES_END}"
+            f"{self.share:.0%} of the data's values in {where} lie in {self.real_low:.3g} to {self.real_high:.3g}, where"
+            f" the generator emits {emits}: end it in {POINTS_END if points else IMAGES_END}"
         )
 
 
@@ -81,9 +81,9 @@ def emitted(generator: nn.Module, make: Callable[[nn.Module], Tensor]) -> Bounds
 
     In a copy, each layer with weights gives huge noise instead of what it would. Where outputs then sit on their lowest
     or highest value, something behind the layers keeps them there: tanh both ways, ReLU below only. That needs no names
-    of activations, and holds for functions as for modules. A place that the noise does not reach, such as padding behind
-    the last layer, has its one value as both bounds. Nothing is claimed where an activation follows inside of a layer
-    that has weights itself, unless the network is that one layer.
+    of activations, and holds for functions as for modules. A place that the noise does not reach, such as padding
+    behind the last layer, has its one value as both bounds. Nothing is claimed where an activation follows inside of a
+    layer that has weights itself, unless the network is that one layer.
 
     Args:
         generator: the network; neither it nor the random state is touched.

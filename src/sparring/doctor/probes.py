@@ -124,7 +124,7 @@ class Prober:
         return {name: tensor.float().cpu() for name, tensor in found.items()}
 
     def _leaks(self, tensors: Mapping[str, Tensor], moment: Moment) -> Numbers:
-        """Where D is nearly perfect, how well it does once a silly difference is repaired in the fakes; else nothing."""
+        """Where D is rather sure, how well it does once a silly difference is repaired in the fakes; else nothing."""
         real = tensors.get("held_out", tensors["real"])
         if ranking(real, tensors["fake"]) <= SURE:
             return {}

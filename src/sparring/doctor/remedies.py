@@ -194,7 +194,7 @@ SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
 
 REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] = {
     "data-leak": (
-        ("once data and generator are mended as far as they can be, noise on D's inputs, which hides the rest", _noise),
+        ("noise on D's inputs, which hides some of it, where neither data nor generator can be mended", _noise),
     ),
     "vanishing-gradient": (
         ("the modified loss, whose gradient lives while D is sure, and R1 against steep D", _non_saturating),
