@@ -71,8 +71,8 @@ class OutOfReach(NamedTuple):
         emits = f"{self.low:.3g} to {self.high:.3g}" if self.low < self.high else f"{self.low:.3g}, whatever it learns"
         where = f"coordinate {self.channel}" if points else f"channel {self.channel}"
         return (
-            f"{self.share:.0%} of the data's values in {where} lie in {self.real_low:.3g} to {self.real_high:.3g}, where"
-            f" the generator emits {emits}: end it in {POINTS_END if points else IMAGES_END}"
+            f"{self.share:.0%} of the data's values in {where} lie in {self.real_low:.3g} to {self.real_high:.3g}, "
+            f"where the generator emits {emits}: end it in {POINTS_END if points else IMAGES_END}"
         )
 
 
