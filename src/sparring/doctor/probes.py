@@ -6,16 +6,18 @@ A look changes nothing of the training. What looks cost is bounded to a share of
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sparring.data import Data
-from sparring.doctor import numbers
+from sparring.doctor import leaks, numbers
 from sparring.doctor.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
+from sparring.doctor.verdicts import SURE
 from sparring.doctor.yardstick import Numbers, Yardstick
 from sparring.game import Batch, Game, Images, Match, Moment
+from sparring.metrics.convergence import ranking
 from sparring.run import Row
 from sparring.schedules import at
 from sparring.seeds import derive_seed
@@ -45,6 +47,7 @@ class Prober:
         known = torch.cat([numbers.seen(data.form.to_input(data.take(chosen))) for chosen in parts])
         real, compared = numbers.seen(self.train["real"]), numbers.seen(other["real"])
         self.yardstick = Yardstick(real, known, compared, unseen=self.held_out is not None)
+        self.repairs = leaks.repairs(self.train["real"])
         self.inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
         self.pace = Pace()
 
@@ -69,6 +72,8 @@ class Prober:
             parts = [self._part(i, moment) for i in range(0, len(self.train["real"]), self.part)]
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         found = measured(self.yardstick, at(self.game.loss, moment.progress), tensors, generator, discriminator)
+        if found["finite"]:
+            found |= self._leaks(tensors, moment)
         took = time.perf_counter() - start
         self.pace.took(took, moment.progress)
         return {**found, "cost": round(took, 4)}
@@ -92,6 +97,26 @@ class Prober:
                 found["other latent"] = numbers.seen(task.generate(generator, turned)["fake"])
                 found["wrong"] = match.judge(match.real, (reals["label"] + 1) % self.classes).logits
         return {name: tensor.float().cpu() for name, tensor in found.items()}
+
+    def _leaks(self, tensors: Mapping[str, Tensor], moment: Moment) -> Numbers:
+        """Where D is rather sure, how well it does once a silly difference is repaired in the fakes; else nothing."""
+        real = tensors.get("held_out", tensors["real"])
+        if ranking(real, tensors["fake"]) <= SURE:
+            return {}
+        with untouched(self.game.generator.network, self.game.discriminator.network):
+            parts = [self._repaired(i, moment) for i in range(0, len(self.train["real"]), self.part)]
+        return {f"leak/{name}": ranking(real, torch.cat([part[name] for part in parts])) for name in self.repairs}
+
+    def _repaired(self, start: int, moment: Moment) -> dict[str, Tensor]:
+        """D's logits of a part of the fakes after each repair."""
+        inputs, reals = self._cut(self.inputs, start), self._cut(self.train, start)
+        with self.game.autocast():
+            fake = self.game.task.generate(self.game.generator.network, inputs)["fake"]
+            judged = {
+                name: self._match({**reals, **inputs}, {"fake": repair(fake)}, moment).fake_logits
+                for name, repair in self.repairs.items()
+            }
+        return {name: logits.float().cpu() for name, logits in judged.items()}
 
     def _cut(self, batch: Batch, start: int) -> Batch:
         return {name: tensor[start : start + self.part].to(self.device) for name, tensor in batch.items()}

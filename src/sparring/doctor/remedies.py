@@ -193,6 +193,9 @@ def _joined(penalties: str, more: str) -> str:
 SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
 
 REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] = {
+    "data-leak": (
+        ("noise on D's inputs, which hides some of it, where neither data nor generator can be mended", _noise),
+    ),
     "vanishing-gradient": (
         ("the modified loss, whose gradient lives while D is sure, and R1 against steep D", _non_saturating),
         ("relativistic pairing with R1 and R2", _relativistic),

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 
 from sparring.data import Data, load_held_out
+from sparring.doctor.leaks import beyond_reach
 from sparring.doctor.looks import FEWEST
 from sparring.doctor.probes import Prober
-from sparring.doctor.verdicts import ILLNESSES, diagnose
+from sparring.doctor.verdicts import ILLNESSES, LEAK, diagnose
 from sparring.errors import UserError
 from sparring.game import Moment
 from sparring.recipe import Recipe
@@ -28,13 +29,23 @@ class Watch:
             held_out = None
         part = recipe.batch_size // recipe.micro_batches
         self.prober = Prober(state.game, data, held_out, recipe.seed, part)
+        self.leak = beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
+        self.points, self.start = data.form.is_points, state.row()
         self.told: tuple[str, ...] = ()
 
     def begin(self, run: Run, note: Callable[[str], None]) -> None:
-        """Go on with what a run's log holds; `note` prints a line that stays."""
+        """Go on with what a run's log holds, and tell of values that no training reaches; `note` prints a line."""
         self.run, self.note = run, note
         self.history: list[Row] = run.history()
         self.prober.begin(self.history)
+        if self.leak is None or any(row.get("event") == "leak" for row in self.history):
+            return
+        what = self.leak.told(self.points)
+        row = {**self.start, "event": "leak", **self.leak.numbers, "what": what}
+        self.run.append(row)
+        self.history.append(row)
+        self.told = (LEAK,)
+        note(f"step {row['step']:,} | doctor: {LEAK}: {what}")
 
     def look(self, row: Row, state: State) -> None:
         """After a row of the log: look, if it is time to, and tell of an illness that was not told before."""
