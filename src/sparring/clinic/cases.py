@@ -79,7 +79,7 @@ def _bases() -> dict[str, dict[str, Any]]:
     }
     return {
         "ring": {**points, "data": "ring"},
-        "grid": {**points, "data": "grid"},
+        "grid": {**points, "data": "grid", "batch_size": 256, "steps": 5000},
         "digits": {**small, **wide},
         "digits-conv": {**small, **conv},
         "mnist": {**large, **wide},
@@ -99,7 +99,7 @@ def _case(name: str, illness: str, about: str, base: str, **changes: Any) -> Cas
 
 
 def _adam(lr: float, beta1: float = 0.0, beta2: float = 0.99) -> str:
-    return f"Adam(lr={lr:g}, betas=({beta1:g}, {beta2:g}))"
+    return f"Adam(lr={lr:g}, betas=({float(beta1)}, {float(beta2)}))"
 
 
 def _healthy() -> list[Case]:
@@ -132,11 +132,11 @@ def _healthy() -> list[Case]:
             steps=2000,
         ),
         _case("ring-noise", HEALTHY, "noise on D's inputs", ring, augment="InstanceNoise(sigma=Linear(0.2, 0))"),
-        _case("grid-plain", HEALTHY, "MLP, non-saturating, R1", "grid", steps=4000),
+        _case("grid-plain", HEALTHY, "MLP, non-saturating, R1", "grid"),
         _case(
             "grid-relativistic", HEALTHY, "relativistic pairing", "grid", loss=relative, penalties=SLOPES, steps=4000
         ),
-        _case("grid-hinge", HEALTHY, "hinge, R1", "grid", loss="Hinge()", steps=4000),
+        _case("grid-hinge", HEALTHY, "hinge, R1", "grid", loss="Hinge()"),
         _case("digits-plain", HEALTHY, "MLP, non-saturating, R1", "digits", quick=True),
         _case("digits-squares", HEALTHY, "MLP, least squares, R1", "digits", loss="LeastSquares()"),
         _case("digits-average", HEALTHY, "relativistic average, R1", "digits", loss="RelativisticAverage()"),
@@ -147,7 +147,7 @@ def _healthy() -> list[Case]:
             HEALTHY,
             "DCGAN, DiffAugment",
             "digits-conv",
-            augment="DiffAugment(policies=('translation',))",
+            augment="DiffAugment(color=False, cutout=False)",
         ),
         _case(
             "digits-resnet",

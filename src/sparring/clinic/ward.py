@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -34,23 +35,19 @@ class Told:
     consequences: tuple[str, ...] = ()
 
 
-def attend(case: Case, seed: int, folder: Path) -> Path:
-    """Train a case, unless its result is there; return the run's path, which then holds `clinic.json`."""
+def attend(case: Case, seed: int, path: Path) -> None:
+    """Train a case into a run directory, unless its result, `clinic.json`, is there; what is half done is done anew."""
     from sparring.training import train
 
-    path = folder / f"{case.name}-{seed}"
     if (path / RESULT).exists():
-        return path
+        return
     shutil.rmtree(path, ignore_errors=True)
-    try:
+    with contextlib.suppress(NotFiniteError):  # an end that was planted; the log tells of it
         train(case.make_recipe(seed), out=path, trust=True)
-    except NotFiniteError:
-        pass  # an end that was planted; the log tells of it
     run = Run.open(path)
     history = run.history()
     result = {"case": case.name, "seed": seed, "exams": exams(history), "told": [asdict(t) for t in told(history)]}
     run.write(RESULT, json.dumps(result, indent=1))
-    return path
 
 
 def told(history: Sequence[Row]) -> list[Told]:

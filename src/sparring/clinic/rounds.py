@@ -1,0 +1,132 @@
+"""The clinic's round: trains what has no result yet, judges all of it, and writes the page."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from sparring.clinic.cases import CASES, Case
+from sparring.clinic.score import Judged, Result, judge, summary, table
+from sparring.clinic.ward import RESULT, attend
+from sparring.errors import UserError, check_number, writing
+from sparring.evaluation.sweep import claimed
+
+Bed = tuple[Case, int]
+
+
+def make_rounds(
+    folder: Path,
+    *,
+    seeds: int = 3,
+    quick: bool = False,
+    only: str = "",
+    jobs: int = 0,
+    note: Callable[[str], None] = print,
+) -> list[Judged]:
+    """Train each case with each seed, unless its result is in the folder already; judge all that there are.
+
+    What was trained is told by the folder, so rounds that were stopped go on where they were, and several processes may
+    share a folder.
+
+    Args:
+        folder: where the runs are, one folder a case and seed, with `clinic.md`.
+        seeds: how many of each case: 0, 1, 2 ...
+        quick: only the few cases that are marked for it.
+        only: a regular expression that the names of the cases to train must contain; all results are judged.
+        jobs: trainings at once, of one thread each; 0: as many as there are cores.
+        note: told of each run that is done.
+
+    Raises:
+        UserError: a number or pattern that is not allowed, or a folder that cannot be written.
+    """
+    check_number("clinic", "seeds", seeds, low=1, whole=True)
+    check_number("clinic", "jobs", jobs, low=0, whole=True)
+    cases = [case for case in CASES if case.quick or not quick]
+    beds = [(case, seed) for seed in range(seeds) for case in cases if _pattern(only).search(case.name)]
+    if not beds:
+        raise UserError(f"clinic: no case's name contains {only!r}; there is: {', '.join(c.name for c in cases)}")
+    with writing(folder, "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in _attend_all([bed for bed in beds if read_result(folder, bed) is None], folder, jobs or _cores()):
+        note(name)
+    judged = judge_all(folder, [(case, seed) for case in cases for seed in range(seeds)])
+    with writing(folder / "clinic.md", "make room"):
+        (folder / "clinic.md").write_text("\n".join(lines(judged)) + "\n", encoding="utf-8")
+    return judged
+
+
+def judge_all(folder: Path, beds: Sequence[Bed]) -> list[Judged]:
+    """Judge those whose results are there."""
+    by_name = {case.name: case for case in CASES}
+    found = []
+    for case, seed in beds:
+        result = read_result(folder, (case, seed))
+        if result is not None:
+            control = None if case.control == case.name else read_result(folder, (by_name[case.control], seed))
+            found.append(judge(case, result, control))
+    return found
+
+
+def read_result(folder: Path, bed: Bed) -> Result | None:
+    """What `attend` left, or None."""
+    path = folder / run_name(*bed) / RESULT
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove its folder, so that it is trained anew") from error
+
+
+def run_name(case: Case, seed: int) -> str:
+    return f"{case.name}-{seed}"
+
+
+def lines(judged: Sequence[Judged]) -> list[str]:
+    """The counts and the table, in Markdown."""
+    counts = [f"| {name} | {n} of {total} | {n / max(1, total):.0%} |" for name, (n, total) in summary(judged).items()]
+    return ["| | runs | |", "| --- | --- | --- |", *counts, "", *table(judged)]
+
+
+def _attend_all(beds: Sequence[Bed], folder: Path, jobs: int) -> Iterator[str]:
+    """Train them, several at once, each in a process with one thread."""
+    work = [(case.name, seed, str(folder)) for case, seed in beds]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, max(1, len(work))), spawn, initializer=_alone) as pool:
+        yield from pool.map(_attend_one, work)
+
+
+def _alone() -> None:
+    """One thread for each process, and no lines of the trainings' own progress."""
+    import torch
+
+    torch.set_num_threads(1)
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+
+
+def _attend_one(work: tuple[str, int, str]) -> str:
+    name, seed, folder = work
+    case = next(case for case in CASES if case.name == name)
+    path = Path(folder) / run_name(case, seed)
+    with claimed(path) as mine:
+        if not mine:
+            return f"{path.name}: another process trains it"
+        attend(case, seed, path)
+    return f"{path.name}: done"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UserError(f"clinic: {text!r} is not a regular expression: {error}") from error
