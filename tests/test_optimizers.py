@@ -88,3 +88,8 @@ def test_unrolled_steps_use_the_betas_of_the_moment() -> None:
         optimizer.step()
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(parameter.detach(), expected[name])
+
+
+def test_whole_numbers_as_betas() -> None:
+    optimizer = make("Adam(betas=(0, 0.9))", optimizers, schedules)([torch.nn.Parameter(torch.zeros(1))])
+    assert optimizer.param_groups[0]["betas"] == (0.0, 0.9)

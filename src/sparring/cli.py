@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_sweep(commands)
     _add_doctor(commands)
+    _add_clinic(commands)
     recipes = _add(commands, "recipes", _recipes, "list the named recipes, or print one as TOML")
     recipes.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
     data = _add(commands, "data", _data, "look at data before training")
@@ -194,6 +195,18 @@ def _add_doctor(commands: Any) -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help=about)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_clinic(commands: Any) -> None:
+    about = "plant failures, run healthy controls, and count how often the doctor is right; it goes on where it was"
+    parser = _add(commands, "clinic", _clinic, about)
+    parser.add_argument("--quick", action="store_true", help="a few cases on points and digits, some minutes")
+    parser.add_argument("--seeds", type=int, help="how many seeds of each case; default: 3, with --quick 1")
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="cases whose names contain it, such as 'ring|weak'"
+    )
+    parser.add_argument("--jobs", type=int, default=0, help="trainings at once, of one thread each; default: the cores")
+    parser.add_argument("--out", type=Path, default=Path("runs/clinic"), help="the folder; default: runs/clinic")
 
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
@@ -349,6 +362,22 @@ def _examine_run(chosen: argparse.Namespace) -> int:
         if picture is not None:
             print(f"curves: {picture}")
     return FAILED if is_ill(verdicts) else DONE
+
+
+def _clinic(chosen: argparse.Namespace) -> None:
+    from sparring.clinic.rounds import lines, make_rounds
+
+    seeds = chosen.seeds if chosen.seeds is not None else 1 if chosen.quick else 3
+    judged = make_rounds(
+        chosen.out,
+        seeds=seeds,
+        quick=chosen.quick,
+        only=chosen.only,
+        jobs=chosen.jobs,
+        note=lambda line: print(line, flush=True),
+    )
+    print("\n".join(lines(judged)))
+    print(f"The same as a file: {chosen.out / 'clinic.md'}")
 
 
 def _scoring(chosen: argparse.Namespace) -> dict[str, Any]:

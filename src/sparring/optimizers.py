@@ -42,9 +42,11 @@ class _Optimizer:
         fused = {"fused": True} if "fused" in inspect.signature(self.kind).parameters else {}
         fields = dict(vars(self))
         betas = fields.get("betas", ())
+        if betas:
+            fields["betas"] = tuple(map(float, betas_at(betas, 0.0)))  # torch does not mix whole numbers with others
         if not any(isinstance(beta, Schedule) for beta in betas):
             return self.kind(list(parameters), **fields, **fused)
-        optimizer = self.kind(list(parameters), **{**fields, "betas": betas_at(betas, 0.0)}, **fused)
+        optimizer = self.kind(list(parameters), **fields, **fused)
         for group in optimizer.param_groups:
             group["betas_over_run"] = betas  # checkpoints leave it out; a resumed run has it from its recipe
         return optimizer

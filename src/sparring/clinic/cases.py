@@ -25,7 +25,7 @@ class Case:
         illness: what was planted, or `healthy`.
         about: how, in a few words.
         recipe: fields of the recipe.
-        control: the healthy case of the same data and networks that its score is compared with; its own name, if it is one.
+        control: the healthy case of the same data that its score is compared with; its own name, if it is one.
         also: other names of the same illness that are right, because what was planted brings them about.
         quick: is it one of the few of `--quick`?
     """
@@ -147,7 +147,7 @@ def _healthy() -> list[Case]:
             HEALTHY,
             "DCGAN, DiffAugment",
             "digits-conv",
-            augment="DiffAugment(color=False, cutout=False)",
+            augment="DiffAugment(color=False, cutout=0)",
         ),
         _case(
             "digits-resnet",

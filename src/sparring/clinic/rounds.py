@@ -85,6 +85,7 @@ def read_result(folder: Path, bed: Bed) -> Result | None:
 
 
 def run_name(case: Case, seed: int) -> str:
+    """The name of the run directory."""
     return f"{case.name}-{seed}"
 
 

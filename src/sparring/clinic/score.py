@@ -138,7 +138,6 @@ def table(judged: Sequence[Judged]) -> list[str]:
         along_text = f" (on the way: {', '.join(along)})" if along else ""
         score = f"{each.score:.3g} ({each.control:.3g})"
         modes = f"{each.modes[0]}/{each.modes[1]}" if each.modes[1] else "-"
-        rows.append(
-            f"| {each.case.illness} | {each.case.name} {each.seed} | {told}{mark}{along_text} | {at} | {score} | {modes} |"
-        )
+        name = f"{each.case.name} {each.seed}"
+        rows.append(f"| {each.case.illness} | {name} | {told}{mark}{along_text} | {at} | {score} | {modes} |")
     return rows
