@@ -1,0 +1,164 @@
+"""The clinic: its cases are what they say, and runs are judged by what was planted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sparring.cli import main
+from sparring.clinic import plants
+from sparring.clinic.cases import CASES, HEALTHY, Case
+from sparring.clinic.rounds import judge_all, lines, make_rounds, read_result
+from sparring.clinic.score import judge, summary
+from sparring.clinic.ward import RESULT, attend, told
+from sparring.data import load_data
+from sparring.doctor.verdicts import ILLNESSES
+from sparring.errors import UserError
+from sparring.run import Run
+from sparring.training import Stepper, settled, start_state
+
+SICK = Case("sick", "mode-collapse", "planted", {}, control="well", also=("non-convergence",))
+WELL = Case("well", HEALTHY, "nothing", {}, control="well")
+
+
+def result(told: list[tuple[float, list[str]]], scores: list[float]) -> dict[str, Any]:
+    """What `attend` leaves: (share, names) of each look, and a Frechet distance every tenth of 100 steps."""
+    exams = [{"step": 10 * (i + 1), "frechet": score} for i, score in enumerate(scores)]
+    said = [{"step": int(100 * share), "share": share, "names": names, "consequences": []} for share, names in told]
+    return {"case": "x", "seed": 0, "told": said, "exams": exams}
+
+
+GOOD = result([(0.5, ["too-early"]), (1.0, ["healthy"])], [10.0] * 10)
+
+
+def test_every_illness_is_planted_on_two_sets_and_healthy_cases_are_of_all_kinds() -> None:
+    sick = [case for case in CASES if case.illness != HEALTHY]
+    for illness in ILLNESSES:
+        sets = {case.recipe["data"] for case in sick if case.illness == illness}
+        assert len(sets) >= 2, f"{illness} is planted on {sets}"
+    well = [case for case in CASES if case.illness == HEALTHY]
+    assert len(well) >= 12
+    text = " ".join(str(case.recipe) for case in well)
+    for part in ("MLP", "DCGAN", "ResNet", "R3GAN", "classes=True", "ADA", "DiffAugment", "pack=2", "stacked-mnist"):
+        assert part in text
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names)
+    assert all({case.illness} | set(case.also) <= {*ILLNESSES, HEALTHY} for case in CASES)
+    controls = {case.name for case in well}
+    assert all(case.control in controls for case in CASES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [c for c in CASES if "mnist" not in c.recipe["data"]], ids=lambda c: c.name)
+def test_a_case_takes_a_step(case: Case) -> None:
+    recipe = case.make_recipe(0)
+    data = load_data(recipe.data, held_out=recipe.held_out)
+    recipe = settled(recipe, data, torch.device("cpu"))
+    Stepper(recipe, data, start_state(recipe, data, torch.device("cpu"), True), True)(0.0)
+
+
+def test_plants_do_what_they_say() -> None:
+    latent, label = torch.randn(64, 4), torch.randint(3, (64,))
+    silent = plants.SilentGenerator(4, (1, 8, 8), hidden=(16,))(latent)
+    assert len(silent.unique(dim=0)) == 1
+    assert len(plants.FourSampleGenerator(4, (2,), hidden=(16,))(latent).unique(dim=0)) == 4
+    blind = plants.ClassBlindGenerator(4, (1, 8, 8), hidden=(16,), classes=3)
+    assert torch.equal(blind(latent, label), blind(latent, (label + 1) % 3))
+    critic = plants.ClassBlindDiscriminator((1, 8, 8), hidden=(16,), classes=3)
+    images = torch.randn(64, 1, 8, 8)
+    assert torch.equal(critic.judge(images, label).logits, critic.judge(images, (label + 1) % 3).logits)
+    assert plants.TanhPointGenerator(4, (2,), hidden=(16,))(100 * latent).abs().max() <= 1
+    assert plants.SigmoidGenerator(4, (1, 8, 8), width=4)(100 * latent).min() >= 0
+
+
+def test_a_plant_that_is_named_is_right_and_one_of_its_consequences_is_not_the_plants_own_name() -> None:
+    for name, strictly in (("mode-collapse", True), ("non-convergence", False)):
+        found = judge(SICK, result([(0.2, ["too-early"]), (0.3, [name]), (1.0, [name])], [90.0] * 10), GOOD)
+        assert found.right
+        assert found.strictly == strictly
+        assert found.named_at == 0.3
+    other = judge(SICK, result([(0.3, ["mode-collapse"]), (1.0, ["divergence"])], [90.0] * 10), GOOD)
+    assert not other.right, "it was named on the way only"
+
+
+@pytest.mark.parametrize(
+    ("scores", "onset", "in_time"),
+    [
+        ([90.0] * 10, 0.1, False),  # ill from the start, named at half of the run
+        ([10.0] * 4 + [90.0] * 6, 0.5, True),
+        ([90.0] * 3 + [10.0] * 7, None, False),  # never bad at the end: the clock runs from the start
+    ],
+)
+def test_the_clock_runs_from_where_the_outside_score_stays_bad(
+    scores: list[float], onset: float | None, in_time: bool
+) -> None:
+    found = judge(SICK, result([(0.55, ["mode-collapse"]), (1.0, ["mode-collapse"])], scores), GOOD)
+    assert found.onset == onset
+    assert found.in_time == in_time
+
+
+def test_an_alarm_on_the_way_counts_against_a_healthy_run() -> None:
+    found = judge(WELL, result([(0.5, ["mode-collapse"]), (1.0, ["healthy"])], [10.0] * 10), None)
+    assert found.right
+    assert found.alarms == ("mode-collapse",)
+    counts = summary([found, judge(WELL, GOOD, None), judge(SICK, GOOD, GOOD)])
+    assert counts["healthy runs accused at any time"] == (1, 2)
+    assert counts["healthy runs accused at the end"] == (0, 2)
+    assert counts["named right"] == (0, 1)
+
+
+TINY = Case(
+    "tiny",
+    "data-leak",
+    "tanh on points",
+    {
+        "data": "ring",
+        "generator": "sparring.clinic.plants.TanhPointGenerator(hidden=(16,))",
+        "discriminator": "MLPDiscriminator(hidden=(16,))",
+        "steps": 60,
+        "batch_size": 16,
+    },
+    control="tiny",
+)
+
+
+def test_a_case_is_trained_examined_and_judged_once(tmp_path: Path) -> None:
+    path = tmp_path / "tiny-0"
+    attend(TINY, 0, path)
+    found = read_result(tmp_path, (TINY, 0))
+    assert found is not None
+    assert len(found["exams"]) == 20
+    assert found["told"] == json.loads(json.dumps([dataclasses.asdict(t) for t in told(Run.open(path).history())]))
+    (judged,) = judge_all(tmp_path, [(TINY, 0)])
+    assert judged.right
+    assert any("tiny 0" in line for line in lines([judged]))
+    before = (path / "log.jsonl").read_bytes()
+    attend(TINY, 0, path)
+    assert (path / "log.jsonl").read_bytes() == before
+    (path / RESULT).unlink()  # as after a kill: half of a run is done anew
+    attend(TINY, 0, path)
+    assert (path / RESULT).exists()
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clinic", "--out", str(tmp_path), "--only", "nothing-like-it"]) == 2
+    assert "no case's name contains" in capsys.readouterr().err
+    assert main(["clinic", "--out", str(tmp_path), "--only", "("]) == 2
+    assert main(["clinic", "--out", str(tmp_path), "--seeds", "0"]) == 2
+    (tmp_path / "ring-plain-0").mkdir()
+    (tmp_path / "ring-plain-0" / RESULT).write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        make_rounds(tmp_path, seeds=1, only="ring-plain", jobs=1)
+
+
+@pytest.mark.slow
+def test_the_command_trains_in_processes_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clinic", "--quick", "--only", "ring-range", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "data-leak | ring-range 0 | data-leak" in out
+    assert (tmp_path / "clinic.md").exists()
