@@ -95,7 +95,8 @@ CLASSES = "Generate(latent=Normal(32), classes=True)"
 def _case(name: str, illness: str, about: str, base: str, **changes: Any) -> Case:
     own = {key: changes.pop(key) for key in ("also", "quick", "control") if key in changes}
     control = own.pop("control", name if illness == HEALTHY else f"{base}-plain")
-    return Case(name, illness, about, {**BASES[base], **changes}, control=control, **own)
+    steady = {} if illness == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
+    return Case(name, illness, about, {**BASES[base], **steady, **changes}, control=control, **own)
 
 
 def _adam(lr: float, beta1: float = 0.0, beta2: float = 0.99) -> str:
@@ -268,10 +269,12 @@ def _sick() -> list[Case]:
         _case(
             "mnist-vanish",
             vanish,
-            "minimax, a fast D",
+            "minimax, ten turns of a fast D",
             "mnist",
             loss="Minimax()",
+            turns="Alternating(n_critic=10)",
             discriminator_optimizer=_adam(3e-3),
+            steps=500,
             **free,
         ),
         _case(

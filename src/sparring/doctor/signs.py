@@ -11,7 +11,7 @@ from sparring.run import Row
 
 STRETCH = 0.2  # of the budget, over which medians are taken
 LEAST_LOOKS = 4
-EARLIEST = 0.12  # share of the budget before which nothing is said
+EARLIEST = 0.17  # share of the budget before which nothing is said
 LATE = 0.6  # share of the budget from which on "still improving" excuses nothing
 STEADY = 0.6  # rank correlation with time from which on a number is rising
 MARKED = 0.05  # by how much of itself a number must change over half of the run to count as changing

@@ -17,6 +17,7 @@ from sparring.run import Row
 
 Numbers = Mapping[str, float]
 IN_A_ROW = 2
+YOUNG = 0.3  # share of the budget before which lack of variety must be gross to be an illness
 SURE = 0.85  # chance that D rates a real sample above a generated one, from which on it is asked what it goes by
 FOOLED = 0.7  # the same over repaired samples, below which what was repaired is what it went by
 SLOW = 0.85  # share of the cells below which a run is not finished
@@ -80,6 +81,7 @@ class Limit:
     Attributes:
         name: of the number.
         low, high: it is out of bounds below `low` or above `high`.
+        early: the bound that stands for it in the first part of the budget, when healthy trainings lack variety, too.
         normal, means: as in `Evidence`.
     """
 
@@ -88,11 +90,15 @@ class Limit:
     means: str
     low: float = float("-inf")
     high: float = float("inf")
+    early: float | None = None
 
-    def broken(self, numbers: Numbers) -> bool:
+    def broken(self, numbers: Numbers, early: bool = False) -> bool:
         """Is the number there, and out of bounds?"""
         value = numbers.get(self.name)
-        return value is not None and (value < self.low or value > self.high)
+        low, high = self.low, self.high
+        if early and self.early is not None:
+            low, high = (self.early, high) if low > float("-inf") else (low, self.early)
+        return value is not None and (value < low or value > high)
 
     def evidence(self, numbers: Numbers) -> Evidence:
         return Evidence(self.name, numbers[self.name], self.normal, self.means)
@@ -116,27 +122,27 @@ class Rule:
     waits: bool = False
     causes: tuple[str, ...] = ()
 
-    def holds(self, numbers: Numbers) -> bool:
-        every = all(limit.broken(numbers) for limit in self.all_of)
-        one = not self.any_of or any(limit.broken(numbers) for limit in self.any_of)
+    def holds(self, numbers: Numbers, early: bool = False) -> bool:
+        every = all(limit.broken(numbers, early) for limit in self.all_of)
+        one = not self.any_of or any(limit.broken(numbers, early) for limit in self.any_of)
         return every and one
 
     def holds_for(self, signs: Signs | None) -> bool:
         """Does it hold for a stretch of the run, if it is not too early to say so?"""
         if signs is None or (self.waits and signs.share < LATE and signs.improving):
             return False
-        return self.holds(signs.numbers)
+        return self.holds(signs.numbers, signs.share < YOUNG)
 
     def evidence(self, numbers: Numbers) -> tuple[Evidence, ...]:
         return tuple(limit.evidence(numbers) for limit in (*self.all_of, *self.any_of) if limit.broken(numbers))
 
 
-CELLS = Limit("cells", "0.85 to 1", "share of the data's regions that samples reach", low=0.7)
-SPREAD = Limit("spread", "0.9 to 1.1", "distance between samples, as a share of that between real ones", low=0.6)
-RANK = Limit("rank", "0.7 to 1.1", "directions that samples vary in, as a share of real samples'", low=0.5)
+CELLS = Limit("cells", "0.85 to 1", "share of the data's regions that samples reach", low=0.7, early=0.35)
+SPREAD = Limit("spread", "0.9 to 1.1", "distance between samples, as a share of that between real ones", low=0.6, early=0.4)
+RANK = Limit("rank", "0.7 to 1.1", "directions that samples vary in, as a share of real samples'", low=0.5, early=0.2)
 LACKING = (CELLS, SPREAD, RANK)
 MOVE = Limit(
-    "move", "0.05 to 0.8", "how far samples of the same latents went between looks, in their mutual distance", high=1.0
+    "move", "0.05 to 0.8", "how far samples of the same latents went between looks, in their mutual distance", high=1.0, early=1.3
 )
 TOLD_APART = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=0.9)
 SIGNAL = Limit("signal", "0.4 to 1", "slope of G's loss at the logits: all that G can learn by", low=0.25)

@@ -12,6 +12,7 @@ from sparring.metrics.neighbours import nearest, usual_distances
 
 Numbers = dict[str, float]
 TINY = 1e-12
+POINT = 0.01  # of the spread of reals, below which fakes are one sample
 
 
 class Yardstick:
@@ -49,7 +50,7 @@ class Yardstick:
             "fresh": self.fresh.area(self.train, fakes),
         }
         if self.before is not None:
-            found["move"] = float((fakes - self.before).norm(dim=1).mean()) / max(numbers.spread(fakes), TINY)
+            found["move"] = float((fakes - self.before).norm(dim=1).mean()) / max(numbers.spread(fakes), POINT * self.usual["spread"])
         self.before = fakes
         return found
 
