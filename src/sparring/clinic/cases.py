@@ -411,10 +411,11 @@ def _sick() -> list[Case]:
         _case(
             "mnist-mute",
             deaf,
-            "D does not see the class",
+            "D tells no class, and nothing asks G for one",
             "mnist",
             task=CLASSES,
-            discriminator=PLANTS + "ClassBlindDiscriminator(hidden=(256, 256))",
+            discriminator="MLPDiscriminator(hidden=(256, 256), condition='classifier')",
+            penalties="R1(weight=1, every=8), AuxiliaryClassifier(weight=0)",
         ),
         _case(
             "mnist-one-each",
