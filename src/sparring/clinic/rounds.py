@@ -17,6 +17,21 @@ from sparring.clinic.ward import RESULT, attend
 from sparring.errors import UserError, check_number, writing
 from sparring.evaluation.sweep import claimed
 
+ABOUT = """\
+# The clinic
+
+`sparring clinic` trains cases of which is known what ails them, and asks the doctor at each of its looks. The truth comes
+from outside: the fault that was planted, and an outside score at twenty moments of the run, which the doctor does not
+read: the exact Wasserstein distance and the modes covered for points, the Frechet distance and the modes by an
+independent classifier for images. Cases are in `sparring/clinic/cases.py`, networks with a planted fault in `plants.py`.
+
+- *Named right*: the planted illness, or one that the plant is known to bring about, is among the verdicts at the end.
+- *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from which
+  on the outside score stays 1.5 times worse than that of the healthy control at the same step, or too few modes are
+  covered; where it never is, the clock runs from the start.
+- *Accused*: an illness was named in a healthy run, at its end, or at any of its looks.
+
+"""
 Bed = tuple[Case, int]
 
 
@@ -57,7 +72,7 @@ def make_rounds(
         note(name)
     judged = judge_all(folder, [(case, seed) for case in cases for seed in range(seeds)])
     with writing(folder / "clinic.md", "make room"):
-        (folder / "clinic.md").write_text("\n".join(lines(judged)) + "\n", encoding="utf-8")
+        (folder / "clinic.md").write_text(ABOUT + "\n".join(lines(judged)) + "\n", encoding="utf-8")
     return judged
 
 

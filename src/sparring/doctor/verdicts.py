@@ -138,11 +138,17 @@ class Rule:
 
 
 CELLS = Limit("cells", "0.85 to 1", "share of the data's regions that samples reach", low=0.7, early=0.35)
-SPREAD = Limit("spread", "0.9 to 1.1", "distance between samples, as a share of that between real ones", low=0.6, early=0.4)
+SPREAD = Limit(
+    "spread", "0.9 to 1.1", "distance between samples, as a share of that between real ones", low=0.6, early=0.4
+)
 RANK = Limit("rank", "0.7 to 1.1", "directions that samples vary in, as a share of real samples'", low=0.5, early=0.2)
 LACKING = (CELLS, SPREAD, RANK)
 MOVE = Limit(
-    "move", "0.05 to 0.8", "how far samples of the same latents went between looks, in their mutual distance", high=1.0, early=1.3
+    "move",
+    "0.05 to 0.8",
+    "how far samples of the same latents went between looks, in their mutual distance",
+    high=1.0,
+    early=1.3,
 )
 TOLD_APART = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=0.9)
 SIGNAL = Limit("signal", "0.4 to 1", "slope of G's loss at the logits: all that G can learn by", low=0.25)
@@ -154,7 +160,7 @@ MEMORY = Limit(
 )
 CERTAIN = Limit("area/memory deviations", "-3 to 3", "the same in its standard errors, were there no memory", high=4.0)
 OVERFITTING = Limit(
-    "overfitting", "-0.15 to 0.15", "how far unseen reals lie below training samples, of the way to fakes", high=0.3
+    "overfitting", "-0.2 to 0.6", "how far unseen reals lie below training samples, of the way to fakes", high=0.75
 )
 COPIES = Limit(
     "copies", "0.9 or more", "distance to the nearest training sample, as a share of unseen real samples'", low=0.5
@@ -183,7 +189,14 @@ RULES = (
         "divergence",
         "The steps are too large for what the players do to each other: each answer is bigger than the one before, "
         "until numbers leave what a float can hold. Nothing holds D's slope or the learning rate in check.",
-        any_of=(FINITE, SCALE, GROWTH),
+        any_of=(FINITE, SCALE),
+        causes=("mode-collapse", "non-convergence", "vanishing-gradient"),
+    ),
+    Rule(
+        "divergence",
+        "G's weights grow and grow, and its samples are no use: its steps are too large, and nothing turns them back.",
+        all_of=(GROWTH,),
+        any_of=(*LACKING, MOVE),
         causes=("mode-collapse", "non-convergence", "vanishing-gradient"),
     ),
     Rule(

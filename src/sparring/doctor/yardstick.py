@@ -50,7 +50,9 @@ class Yardstick:
             "fresh": self.fresh.area(self.train, fakes),
         }
         if self.before is not None:
-            found["move"] = float((fakes - self.before).norm(dim=1).mean()) / max(numbers.spread(fakes), POINT * self.usual["spread"])
+            found["move"] = float((fakes - self.before).norm(dim=1).mean()) / max(
+                numbers.spread(fakes), POINT * self.usual["spread"]
+            )
         self.before = fakes
         return found
 
