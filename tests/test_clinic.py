@@ -136,7 +136,7 @@ def test_a_case_is_trained_examined_and_judged_once(tmp_path: Path) -> None:
     assert found["told"] == json.loads(json.dumps([dataclasses.asdict(t) for t in told(Run.open(path).history())]))
     (judged,) = judge_all(tmp_path, [(TINY, 0)])
     assert judged.right
-    assert any("tiny 0" in line for line in lines([judged]))
+    assert any("tiny 0" in line for line in lines(tmp_path, [(TINY, 0)]))
     before = (path / "log.jsonl").read_bytes()
     attend(TINY, 0, path)
     assert (path / "log.jsonl").read_bytes() == before

@@ -202,6 +202,7 @@ def _add_clinic(commands: Any) -> None:
     parser = _add(commands, "clinic", _clinic, about)
     parser.add_argument("--quick", action="store_true", help="a few cases on points and digits, some minutes")
     parser.add_argument("--seeds", type=int, help="how many seeds of each case; default: 3, with --quick 1")
+    parser.add_argument("--treat", action="store_true", help="treat the sick runs, too, and count how many become well")
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="cases whose names contain it, such as 'ring|weak'"
     )
@@ -365,18 +366,12 @@ def _examine_run(chosen: argparse.Namespace) -> int:
 
 
 def _clinic(chosen: argparse.Namespace) -> None:
-    from sparring.clinic.rounds import lines, make_rounds
+    from sparring.clinic.rounds import make_rounds
 
     seeds = chosen.seeds if chosen.seeds is not None else 1 if chosen.quick else 3
-    judged = make_rounds(
-        chosen.out,
-        seeds=seeds,
-        quick=chosen.quick,
-        only=chosen.only,
-        jobs=chosen.jobs,
-        note=lambda line: print(line, flush=True),
-    )
-    print("\n".join(lines(judged)))
+    options = {"quick": chosen.quick, "only": chosen.only, "jobs": chosen.jobs, "cures": chosen.treat}
+    found = make_rounds(chosen.out, seeds=seeds, note=lambda line: print(line, flush=True), **options)
+    print("\n".join(found))
     print(f"The same as a file: {chosen.out / 'clinic.md'}")
 
 

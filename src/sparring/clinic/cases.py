@@ -38,6 +38,11 @@ class Case:
     also: tuple[str, ...] = ()
     quick: bool = False
 
+    @property
+    def curable(self) -> bool:
+        """Is the fault in the recipe, so that a change of it can help? A planted network stays what it is."""
+        return self.illness != HEALTHY and PLANTS not in f"{self.recipe}"
+
     def make_recipe(self, seed: int) -> Recipe:
         """The recipe to train; it is watched, and examined at twenty moments."""
         fields = {**COMMON, **self.recipe, "seed": seed}
@@ -382,6 +387,7 @@ def _sick() -> list[Case]:
             "mnist-conv",
             data="small-mnist",
             held_out=0.7,
+            steps=2000,
             penalties="",
         ),
         _case("ring-weak", weak, "D's learning rate a thousandth", "ring", also=(), quick=True, **slow),

@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from sparring.clinic.cases import CASES, Case
+from sparring.clinic.cures import Cure, cure, read_cure
+from sparring.clinic.cures import table as cures_table
 from sparring.clinic.score import Judged, Result, judge, summary, table
 from sparring.clinic.ward import RESULT, attend
 from sparring.errors import UserError, check_number, writing
@@ -20,19 +22,20 @@ from sparring.evaluation.sweep import claimed
 ABOUT = """\
 # The clinic
 
-`sparring clinic` trains cases of which is known what ails them, and asks the doctor at each of its looks. The truth comes
-from outside: the fault that was planted, and an outside score at twenty moments of the run, which the doctor does not
-read: the exact Wasserstein distance and the modes covered for points, the Frechet distance and the modes by an
-independent classifier for images. Cases are in `sparring/clinic/cases.py`, networks with a planted fault in `plants.py`.
+`sparring clinic` trains cases of which is known what ails them, and asks the doctor at each of its looks. The truth
+comes from outside: the fault that was planted, and a score at twenty moments of the run, which the doctor does not
+read: for points the exact Wasserstein distance and the modes covered, for images the Frechet distance and the modes by
+an independent classifier. The cases are in `sparring/clinic/cases.py`, networks with a planted fault in `plants.py`.
 
 - *Named right*: the planted illness, or one that the plant is known to bring about, is among the verdicts at the end.
-- *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from which
-  on the outside score stays 1.5 times worse than that of the healthy control at the same step, or too few modes are
-  covered; where it never is, the clock runs from the start.
+- *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from
+  which on that score stays 1.5 times worse than the healthy control's at the same step, or too few modes are covered; where it never is, the clock runs from the start.
 - *Accused*: an illness was named in a healthy run, at its end, or at any of its looks.
 
 """
 Bed = tuple[Case, int]
+Task = tuple[str, int, str]  # a case, a seed, the folder: what another process is told
+BY_NAME = {case.name: case for case in CASES}
 
 
 def make_rounds(
@@ -42,8 +45,9 @@ def make_rounds(
     quick: bool = False,
     only: str = "",
     jobs: int = 0,
+    cures: bool = False,
     note: Callable[[str], None] = print,
-) -> list[Judged]:
+) -> list[str]:
     """Train each case with each seed, unless its result is in the folder already; judge all that there are.
 
     What was trained is told by the folder, so rounds that were stopped go on where they were, and several processes may
@@ -55,7 +59,11 @@ def make_rounds(
         quick: only the few cases that are marked for it.
         only: a regular expression that the names of the cases to train must contain; all results are judged.
         jobs: trainings at once, of one thread each; 0: as many as there are cores.
+        cures: treat the sick runs, too, where the fault is one of the recipe.
         note: told of each run that is done.
+
+    Returns:
+        the counts and tables, lines of Markdown.
 
     Raises:
         UserError: a number or pattern that is not allowed, or a folder that cannot be written.
@@ -68,22 +76,26 @@ def make_rounds(
         raise UserError(f"clinic: no case's name contains {only!r}; there is: {', '.join(c.name for c in cases)}")
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
-    for name in _attend_all([bed for bed in beds if read_result(folder, bed) is None], folder, jobs or _cores()):
-        note(name)
-    judged = judge_all(folder, [(case, seed) for case in cases for seed in range(seeds)])
+    to_cure = [bed for bed in beds if cures and bed[0].curable]
+    controls = [
+        bed for bed in dict.fromkeys((BY_NAME[case.control], seed) for case, seed in to_cure) if bed not in beds
+    ]
+    todo = [bed for bed in [*beds, *controls] if read_result(folder, bed) is None]
+    _work(_attend_one, todo, folder, jobs or _cores(), note)
+    _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
+    found = lines(folder, [(case, seed) for case in cases for seed in range(seeds)])
     with writing(folder / "clinic.md", "make room"):
-        (folder / "clinic.md").write_text(ABOUT + "\n".join(lines(judged)) + "\n", encoding="utf-8")
-    return judged
+        (folder / "clinic.md").write_text(ABOUT + "\n".join(found) + "\n", encoding="utf-8")
+    return found
 
 
 def judge_all(folder: Path, beds: Sequence[Bed]) -> list[Judged]:
     """Judge those whose results are there."""
-    by_name = {case.name: case for case in CASES}
     found = []
     for case, seed in beds:
         result = read_result(folder, (case, seed))
         if result is not None:
-            control = None if case.control == case.name else read_result(folder, (by_name[case.control], seed))
+            control = None if case.control == case.name else read_result(folder, (BY_NAME[case.control], seed))
             found.append(judge(case, result, control))
     return found
 
@@ -104,18 +116,30 @@ def run_name(case: Case, seed: int) -> str:
     return f"{case.name}-{seed}"
 
 
-def lines(judged: Sequence[Judged]) -> list[str]:
-    """The counts and the table, in Markdown."""
+def lines(folder: Path, beds: Sequence[Bed]) -> list[str]:
+    """The counts and tables of what the folder holds of these, in Markdown."""
+    judged = judge_all(folder, beds)
     counts = [f"| {name} | {n} of {total} | {n / max(1, total):.0%} |" for name, (n, total) in summary(judged).items()]
-    return ["| | runs | |", "| --- | --- | --- |", *counts, "", *table(judged)]
+    cures = [cure for bed in beds if (cure := _cure_of(folder, bed)) is not None]
+    treated = ["", "## Treated", "", *cures_table(cures)] if cures else []
+    return ["| | runs | |", "| --- | --- | --- |", *counts, "", *table(judged), *treated]
 
 
-def _attend_all(beds: Sequence[Bed], folder: Path, jobs: int) -> Iterator[str]:
-    """Train them, several at once, each in a process with one thread."""
+def _cure_of(folder: Path, bed: Bed) -> Cure | None:
+    return read_cure(*bed, folder / run_name(*bed))
+
+
+def _work(
+    one: Callable[[Task], str], beds: Sequence[Bed], folder: Path, jobs: int, note: Callable[[str], None]
+) -> None:
+    """Do one thing with each of them, several at once, each in a process with one thread."""
+    if not beds:
+        return
     work = [(case.name, seed, str(folder)) for case, seed in beds]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, max(1, len(work))), spawn, initializer=_alone) as pool:
-        yield from pool.map(_attend_one, work)
+    with ProcessPoolExecutor(min(jobs, len(work)), spawn, initializer=_alone) as pool:
+        for told in pool.map(one, work):
+            note(told)
 
 
 def _alone() -> None:
@@ -126,15 +150,25 @@ def _alone() -> None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
 
 
-def _attend_one(work: tuple[str, int, str]) -> str:
+def _attend_one(work: Task) -> str:
     name, seed, folder = work
-    case = next(case for case in CASES if case.name == name)
-    path = Path(folder) / run_name(case, seed)
+    path = Path(folder) / run_name(BY_NAME[name], seed)
     with claimed(path) as mine:
         if not mine:
             return f"{path.name}: another process trains it"
-        attend(case, seed, path)
+        attend(BY_NAME[name], seed, path)
     return f"{path.name}: done"
+
+
+def _cure_one(work: Task) -> str:
+    name, seed, folder = work
+    case = BY_NAME[name]
+    path, control = (Path(folder) / run_name(each, seed) for each in (case, BY_NAME[case.control]))
+    with claimed(path) as mine:
+        if not mine:
+            return f"{path.name}: another process treats it"
+        cure(case, seed, path, control)
+    return f"{path.name}: treated"
 
 
 def _cores() -> int:

@@ -14,7 +14,7 @@ LEAST_LOOKS = 4
 EARLIEST = 0.17  # share of the budget before which nothing is said
 LATE = 0.6  # share of the budget from which on "still improving" excuses nothing
 STEADY = 0.6  # rank correlation with time from which on a number is rising
-MARKED = 0.05  # by how much of itself a number must change over half of the run to count as changing
+MARKED = 0.15  # by how much of itself a number must change over half of the run to count as changing
 TINY = 1e-30
 
 Numbers = Mapping[str, float]
