@@ -49,7 +49,7 @@ SICK: dict[str, dict[str, float]] = {
     "divergence": {"logit/scale": 1e4},
     "data-leak": {"area/train": 0.99, "area/held_out": 0.99, "fresh": 0.99, "leak/border": 0.5, "leak/range": 0.99},
     "vanishing-gradient": {"signal": 0.01, "area/train": 0.99, "area/held_out": 0.99, "fresh": 0.99},
-    "discriminator-overfit": {"area/memory": 0.9, "area/memory deviations": 15.0, "overfitting": 0.7},
+    "discriminator-overfit": {"area/memory": 0.9, "area/memory deviations": 15.0, "overfitting": 0.9},
     "memorising": {"copies": 0.1},
     "discriminator-too-weak": {"fresh": 1.0, "area/train": 0.5, "area/held_out": 0.5, "cells": 0.3},
     "mode-collapse": {"cells": 0.2, "spread": 0.3},

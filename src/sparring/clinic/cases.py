@@ -27,6 +27,7 @@ class Case:
         recipe: fields of the recipe.
         control: the healthy case of the same data that its score is compared with; its own name, if it is one.
         also: other names of the same illness that are right, because what was planted brings them about.
+        begins: the share of the run at which what was planted sets in.
         quick: is it one of the few of `--quick`?
     """
 
@@ -36,6 +37,7 @@ class Case:
     recipe: Mapping[str, Any] = field(repr=False)
     control: str = ""
     also: tuple[str, ...] = ()
+    begins: float = 0.0
     quick: bool = False
 
     @property
@@ -52,7 +54,7 @@ class Case:
             "evaluate_count": 1000 if points else 500,
         }
         every = max(1, fields["steps"] // 20)
-        return Recipe(**{**fields, **exams, "evaluate_every": every, "log_every": max(1, fields["steps"] // 200)})
+        return Recipe(**{**exams, **fields, "evaluate_every": every, "log_every": max(1, fields["steps"] // 200)})
 
 
 COMMON: dict[str, Any] = {
@@ -101,7 +103,7 @@ CLASSES = "Generate(latent=Normal(32), classes=True)"
 
 
 def _case(name: str, illness: str, about: str, base: str, **changes: Any) -> Case:
-    own = {key: changes.pop(key) for key in ("also", "quick", "control") if key in changes}
+    own = {key: changes.pop(key) for key in ("also", "quick", "control", "begins") if key in changes}
     control = own.pop("control", name if illness == HEALTHY else f"{base}-plain")
     steady = {} if illness == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
     return Case(name, illness, about, {**BASES[base], **steady, **changes}, control=control, **own)
@@ -368,6 +370,7 @@ def _sick() -> list[Case]:
             "the learning rates rise a hundredfold from half of the run on",
             "mnist",
             learning_rate="Linear(1, 100, begin=0.4, finish=0.6)",
+            begins=0.4,
             also=(collapse,),
             **free,
         ),
@@ -413,6 +416,7 @@ def _sick() -> list[Case]:
             deaf,
             "G does not see the class",
             "digits",
+            control="digits-classes",
             task=CLASSES,
             generator=PLANTS + "ClassBlindGenerator(hidden=(256, 256))",
             quick=True,
@@ -422,6 +426,7 @@ def _sick() -> list[Case]:
             deaf,
             "D does not see the class",
             "digits",
+            control="digits-classes",
             task=CLASSES,
             discriminator=PLANTS + "ClassBlindDiscriminator(hidden=(256, 256))",
         ),
@@ -442,7 +447,17 @@ def _sick() -> list[Case]:
             task=CLASSES,
             generator=PLANTS + "SilentGenerator(hidden=(256, 256))",
         ),
-        _case("digits-copies", copies, "54 images", "digits-conv", held_out=0.97, also=(overfit,), steps=3000),
+        _case(
+            "digits-copies",
+            copies,
+            "54 images",
+            "digits-conv",
+            held_out=0.97,
+            metrics="frechet",
+            extractor="Random()",
+            also=(overfit,),
+            steps=3000,
+        ),
         _case(
             "mnist-copies",
             copies,
@@ -450,6 +465,8 @@ def _sick() -> list[Case]:
             "mnist-conv",
             data="small-mnist",
             held_out=0.9,
+            metrics="frechet",
+            extractor="Random()",
             also=(overfit,),
             steps=2500,
         ),

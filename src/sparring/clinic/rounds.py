@@ -29,7 +29,8 @@ an independent classifier. The cases are in `sparring/clinic/cases.py`, networks
 
 - *Named right*: the planted illness, or one that the plant is known to bring about, is among the verdicts at the end.
 - *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from
-  which on that score stays 1.5 times worse than the healthy control's at the same step, or too few modes are covered; where it never is, the clock runs from the start.
+  which on that score stays 1.5 times worse than the healthy control's at the same step, or too few modes are
+  covered; where it never is, the clock runs from the start.
 - *Accused*: an illness was named in a healthy run, at its end, or at any of its looks.
 
 """

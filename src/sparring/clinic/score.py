@@ -58,7 +58,8 @@ class Judged:
 
     @property
     def in_time(self) -> bool:
-        return self.named_at is not None and self.named_at <= (self.onset or 0.0) + IN_TIME
+        onset = max(self.onset or 0.0, self.case.begins)
+        return self.named_at is not None and self.named_at <= onset + IN_TIME
 
 
 def judge(case: Case, result: Result, control: Result | None) -> Judged:

@@ -11,6 +11,7 @@ from sparring.run import Row
 
 STRETCH = 0.2  # of the budget, over which medians are taken
 LEAST_LOOKS = 4
+FEWEST = 3  # looks that a median is of, at least
 EARLIEST = 0.17  # share of the budget before which nothing is said
 LATE = 0.6  # share of the budget from which on "still improving" excuses nothing
 STEADY = 0.6  # rank correlation with time from which on a number is rising
@@ -68,9 +69,11 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
     per_step = share_now / max(1, step_now)
     step = looks[index]["step"]
     share = step * per_step
-    stretch = [row for row in looks[: index + 1] if row["step"] * per_step > share - STRETCH]
+    recent = [i for i in range(index + 1) if looks[i]["step"] * per_step > share - STRETCH]
+    first = min([*recent, max(0, index + 1 - FEWEST)])  # where looks are far apart, a few count whenever they were
+    stretch = looks[first : index + 1]
     past = [row for row in looks[: index + 1] if row["step"] * per_step >= share / 2]
-    if index + 1 < LEAST_LOOKS or share < EARLIEST or len(stretch) < min(LEAST_LOOKS, index + 1) // 2:
+    if index + 1 < LEAST_LOOKS or share < EARLIEST:
         return None
     shared = _growth(looks[: index + 1])
     each = [{**numbers_of(row), **shared} for row in stretch]
