@@ -29,7 +29,7 @@ class Watch:
         self.prober = Prober(state.game, data, held_out, recipe.seed, part)
         self.told: tuple[str, ...] = ()
 
-    def begin(self, run: Run, note: Callable[[str], None]) -> None:
+    def begin(self, run: Run, state: State, note: Callable[[str], None]) -> None:
         """Go on with what a run's log holds; `note` prints a line that stays."""
         self.run, self.note = run, note
         self.history: list[Row] = run.history()
