@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TINY
 from test_doctor_verdicts import SICK, log
 
@@ -18,6 +19,7 @@ from sparring.checkpoint import Manifest
 from sparring.cli import main
 from sparring.data import Form
 from sparring.doctor import Treatment, Verdict, diagnose, treat
+from sparring.doctor.autopilot import decide
 from sparring.doctor.candidates import candidates, illnesses, last_healthy
 from sparring.doctor.remedies import remedies_for
 from sparring.doctor.trials import Judge, Trial
@@ -44,13 +46,29 @@ RING: dict[str, object] = {
 }
 COLLAPSE = {**RING, "generator_optimizer": "Adam(lr=1e-2, betas=(0.0, 0.99))", "steps": 1500}
 VANISHING = {**RING, "loss": "Minimax()", "turns": "Alternating(n_critic=10)", "steps": 1200}
-EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e3)", "log_every": 1, "doctor": "watch"}
+EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_every": 1, "doctor": "watch"}
 
 
 @pytest.fixture
 def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks are taken whatever they cost: on a busy machine they would be others, and so might the verdicts."""
     monkeypatch.setattr("sparring.doctor.probes.SHARE", 1e9)
+
+
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are judged quickly, and badly."""
+    monkeypatch.setattr("sparring.doctor.trials.SAMPLES", 100)
+
+
+def collapsed(run: Path) -> None:
+    """Give a run of 20 steps the log of one that collapsed at its half."""
+    rows = log(20, onset=10, **SICK["mode-collapse"])
+    for row in rows:
+        row["step"] = row["step"] * 20 // 2000
+        if "event" not in row:
+            row.update({"loss/generator": 1.0, "loss/discriminator": 1.0, "accuracy": 0.5})
+    write_log(run, rows)
 
 
 def write_log(path: Path, rows: list[Row]) -> None:
@@ -86,6 +104,7 @@ def exploded(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.usefixtures("few_samples")
 def test_trials_that_end_in_nan_are_told_and_lose(exploded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["treat", str(exploded), "--trials", "3"])
     folder = exploded.with_name("run-treated")
@@ -105,6 +124,7 @@ def test_trials_that_end_in_nan_are_told_and_lose(exploded: Path, capsys: pytest
     assert "Chosen: " in told
 
 
+@pytest.mark.usefixtures("few_samples")
 def test_an_interrupted_treatment_goes_on_where_it_was(
     exploded: Path, killed_at: Callable[..., AbstractContextManager[None]]
 ) -> None:
@@ -125,6 +145,7 @@ def test_an_interrupted_treatment_goes_on_where_it_was(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_samples")
 def test_trials_in_processes_give_what_one_process_gives(exploded: Path) -> None:
     found = [
         treat(exploded, out=exploded.with_name(f"{jobs}"), trials=2, jobs=jobs, say=lambda _: None) for jobs in (1, 2)
@@ -150,41 +171,34 @@ def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., 
     assert "is not a run" in refused("treat", tmp_path)
 
 
-def test_it_goes_on_from_the_last_healthy_checkpoint(tmp_path: Path) -> None:
-    run = sparring.train("ring", out=tmp_path / "run", **{**RING, "steps": 60, "checkpoint_every": 1e-9, "keep": 100})
-    healthy, ill = log(20), log(20, onset=10, **SICK["mode-collapse"])
-    for row in (*healthy, *ill):
-        row["step"] = row["step"] * 60 // 2000
-    write_log(run, ill)
-    done = treat(run, trials=2, share=0.5, say=lambda _: None)
-    assert 0 < done.healthy < 36  # the collapse begins at step 30, and medians show it by step 36
-    starts = {trial.name: trial.start for trial in done.trials}
-    packed = next(trial.name for trial in done.trials if "task" in trial.changes)
-    assert starts.pop(packed) == 0  # D sees two samples at once: another network
-    assert set(starts.values()) == {done.healthy}
-    (untreated,) = (tmp_path / "run-treated" / "trials").glob("0-*") or [tmp_path / "run-treated" / "run"]
-    assert untreated.exists()
-    went_on = next(trial for trial in done.trials if trial.start)
-    assert went_on.step == done.healthy + 30
-    folder = Path(done.path or "")
-    begun = Run.open(folder).entries()
-    if done.chosen != packed:
-        assert [row["step"] for row in begun if row.get("event") == "branched"] == [done.healthy]
+@pytest.fixture
+def saved_run(tmp_path: Path) -> Path:
+    """A run of 20 steps with a checkpoint of each, whose log tells of a collapse at its half."""
+    more = {"steps": 20, "checkpoint_every": 1e-9, "keep": 100, "ema": "EMA()", "augment": "InstanceNoise()"}
+    run = sparring.train("ring", out=tmp_path / "run", **{**RING, **more})
+    collapsed(run)
+    return run
 
 
-def test_going_on_untreated_from_a_checkpoint_gives_the_same_bits(tmp_path: Path) -> None:
-    fields = {**RING, "steps": 60, "checkpoint_every": 1e-9, "keep": 100, "ema": "EMA()", "augment": "InstanceNoise()"}
-    run = sparring.train("ring", out=tmp_path / "run", **fields)
-    ill = log(20, onset=10, **SICK["mode-collapse"])
-    for row in ill:
-        row["step"] = row["step"] * 60 // 2000
-    write_log(run, ill)
-    done = treat(run, trials=1, share=0.5, say=lambda _: None)
-    path = tmp_path / "run-treated" / ("run" if done.chosen.startswith("0") else "trials/0-as-it-was")
-    (untreated,) = [trial for trial in done.trials if trial.name.startswith("0")]
-    hashes = {m.step: m.sha256 for m in checkpoint.manifests(run / "checkpoints")}
-    ours = {m.step: m.sha256 for m in checkpoint.manifests(path / "checkpoints")}
-    assert ours[untreated.step] == hashes[untreated.step]
+@pytest.mark.usefixtures("few_samples")
+def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
+    done = treat(saved_run, trials=2, share=0.5, say=lambda _: None)
+    assert 6 < done.healthy <= 10  # the collapse begins at step 10, and medians show it by step 12
+    packed = next(trial for trial in done.trials if "task" in trial.changes)
+    assert (packed.start, packed.step) == (0, 10)  # D sees two samples at once: another network
+    others = [trial for trial in done.trials if trial is not packed]
+    assert [(trial.start, trial.step) for trial in others] == [(done.healthy, done.healthy + 10)] * 2
+    folder = saved_run.with_name("run-treated")
+    paths = {trial.name: folder / "trials" / trial.name for trial in done.trials} | {done.chosen: folder / "run"}
+    begun = [row for row in Run.open(paths[others[0].name]).entries() if row.get("event") == "branched"]
+    assert [row["step"] for row in begun] == [done.healthy]
+    # Going on as it was gives the bits that the sick run had.
+    (untreated,) = [trial for trial in others if not trial.changes]
+    hashes = [
+        {m.step: m.sha256 for m in checkpoint.manifests(path / "checkpoints")}
+        for path in (saved_run, paths[untreated.name])
+    ]
+    assert hashes[1][untreated.step] == hashes[0][untreated.step]
 
 
 def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
@@ -195,6 +209,127 @@ def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
     sparring.resume(part)
     last = [checkpoint.manifests(path / "checkpoints")[-1] for path in (whole, part)]
     assert last[0].sha256 == last[1].sha256
+
+
+# So short a run of a G that is ten times as fast as it should be is found ill, and treated, within seconds.
+PILOTED = {**COLLAPSE, "steps": 250, "log_every": 10, "batch_size": 32, "ema": "EMA()", "doctor": "treat"}
+
+
+@pytest.fixture(scope="module")
+def piloted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was treated while it trained, and that nothing interrupted."""
+    return sparring.train("ring", out=tmp_path_factory.mktemp("piloted") / "run", **PILOTED)
+
+
+def treated_rows(path: Path) -> list[Row]:
+    rows = [row for row in Run.open(path).history() if row.get("event") == "treated"]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
+    (first, *others) = treated_rows(piloted)
+    assert len(others) <= 1
+    assert first["illness"] in ("mode-collapse", "discriminator-too-weak", "non-convergence")
+    assert all(row["step"] - first["step"] >= 50 for row in others)
+    now = Run.open(piloted).read_recipe()
+    for name, value in (others or [first])[-1]["changes"].items():
+        assert getattr(now, name) == value
+    before = load_recipe(str(piloted / "recipe-before-treatment.toml"))
+    assert all(getattr(before, name) == value for name, value in PILOTED.items())
+    back = piloted / "before-treatment-1"
+    assert checkpoint.manifests(back / "checkpoints")[-1].step == first["step"]
+    assert Run.open(back).read_recipe() == before.replace(doctor="watch")
+
+
+def test_the_way_back_gives_the_untreated_run(piloted: Path, tmp_path: Path) -> None:
+    untreated = sparring.train("ring", out=tmp_path / "run", **{**PILOTED, "doctor": "watch"})
+    back = Path(shutil.copytree(piloted / "before-treatment-1", tmp_path / "back"))
+    sparring.resume(back)
+    found = [checkpoint.load(path / "checkpoints", last_of(path)) for path in (untreated, back)]
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+
+
+def last_of(path: Path) -> Manifest:
+    return checkpoint.manifests(path / "checkpoints")[-1]
+
+
+@pytest.mark.parametrize("after", [0, 1, 15])
+def test_a_treated_run_resumes_to_the_bit(
+    after: int, piloted: Path, tmp_path: Path, killed_at: Callable[..., AbstractContextManager[None]]
+) -> None:
+    step = treated_rows(piloted)[0]["step"]
+    with killed_at(step + after):
+        sparring.train("ring", out=tmp_path / "run", **PILOTED)
+    assert last_of(tmp_path / "run").step == step  # saved just before the treatment
+    sparring.resume(tmp_path / "run")
+    assert_same(tmp_path / "run", piloted)
+
+
+def assert_same(path: Path, whole: Path) -> None:
+    assert treated_rows(path) == treated_rows(whole)
+    assert last_of(path).sha256 == last_of(whole).sha256
+    assert Run.open(path).read_recipe() == Run.open(whole).read_recipe()
+
+
+@pytest.mark.parametrize("cut", ["before the treatment was written", "before the recipe was written", "long before"])
+def test_a_treatment_that_was_half_done(
+    cut: str, piloted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, run = treated_rows(piloted)[0]["step"], tmp_path / "run"
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        target = "prescribe" if cut == "before the treatment was written" else "carry_out"
+        patch.setattr(f"sparring.doctor.autopilot.{target}", fail)
+        more = {"checkpoint_every": 1e-9, "keep": 100} if cut == "long before" else {}
+        sparring.train("ring", out=run, **{**PILOTED, **more})
+    if cut == "long before":  # as where a damaged checkpoint was removed: the treatment is decided again
+        for manifest in checkpoint.manifests(run / "checkpoints"):
+            if manifest.step > step - 35:
+                checkpoint.remove(run / "checkpoints", manifest)
+        Run.open(run).write_recipe(Run.open(run).read_recipe().replace(checkpoint_every=60.0, keep=3))
+        Run.open(run).write("recipe-before-treatment.toml", Run.open(run).read_recipe().to_toml())
+    else:
+        assert last_of(run).step == step
+    sparring.resume(run)
+    assert treated_rows(run) == treated_rows(piloted)
+    assert last_of(run).sha256 == last_of(piloted).sha256
+
+
+def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
+    recipe, form = load_recipe("ring").replace(**COLLAPSE), Form((2,), 0.0, 1.0)
+    ill = log(15, onset=6, **SICK["mode-collapse"])
+    for row in ill:
+        row["progress"] *= 0.75  # of a run that has not reached its end
+    first = decide(ill, recipe, form, manifests)
+    assert first is not None
+    assert (first.illness, first.back_to, first.restarted) == ("mode-collapse", 500, ())
+    assert first.changes == remedies_for("mode-collapse", recipe, form)[0].changes
+    without = decide(ill, recipe, form, [])
+    assert without is not None
+    assert (without.back_to, without.restarted) == (None, ("discriminator",))
+    rows = log(15, **SICK["divergence"])
+    for row in rows:
+        row["progress"] *= 0.75
+    exploded = decide(rows, recipe, form, [])
+    assert exploded is not None
+    assert exploded.restarted == ("generator", "discriminator")
+    assert decide(log(15), recipe, form, manifests) is None  # not ill
+    assert decide([*ill, {"step": 1501, "progress": 0.751}], recipe, form, manifests) is None  # only right after a look
+    assert decide(log(20, onset=6, **SICK["mode-collapse"]), recipe, form, manifests) is None  # too late
+    changed = recipe.replace(**first.changes)
+
+    def treated(step: int) -> Row:
+        return {"step": step, "event": "treated", "changes": dict(first.changes)}
+
+    assert decide([*ill[:-2], treated(1300), *ill[-2:]], changed, form, manifests) is None  # not again so soon
+    second = decide([*ill[:-2], treated(1000), *ill[-2:]], changed, form, manifests)
+    assert second is not None
+    assert second.changes != first.changes
+    assert "task" not in second.changes  # which would be other networks
+    assert decide([*ill[:-2], treated(500), treated(1000), *ill[-2:]], changed, form, manifests) is None  # twice
 
 
 @pytest.fixture(scope="module")

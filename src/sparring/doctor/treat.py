@@ -119,11 +119,18 @@ def treat(
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be tried; see `treat` for the names."""
+    """What is to be tried; see `Treatment` for the names, and:
+
+    Attributes:
+        since: the share of the budget at which the first of the illnesses was first seen.
+        candidates: what to try.
+        share, seed: as in `treat`.
+    """
 
     run: Run
     ailed: tuple[str, ...]
     healthy: int
+    since: float
     candidates: tuple[Candidate, ...]
     share: float
     seed: int
@@ -144,10 +151,12 @@ def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, se
     """What to try on a run with these illnesses. Only a checkpoint that leaves room for a trial is gone back to."""
     recipe = sick.read_recipe()
     saved = [m for m in manifests(sick.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
-    healthy = last_healthy(sick.history(), saved, min(verdict.since_step for verdict in found))
+    history, since = sick.history(), min(verdict.since_step for verdict in found)
+    healthy = last_healthy(history, saved, since)
     start = 0 if healthy is None else healthy.step
     chosen = candidates(found, recipe, sick.read_data()[1], start, trials)
-    return Plan(sick, tuple(v.illness for v in found), start, tuple(chosen), share, seed)
+    step, spent = max(((row["step"], row["progress"]) for row in history if "progress" in row), default=(1, 0.0))
+    return Plan(sick, tuple(v.illness for v in found), start, since * spent / step, tuple(chosen), share, seed)
 
 
 def _carry_out(
@@ -159,6 +168,11 @@ def _carry_out(
         found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in json.loads(told.read_text(encoding="utf-8"))]
     else:
         say(f"{plan.run.path}: {', '.join(plan.ailed)}; {len(plan.candidates)} trials from {_where(plan.healthy)}")
+        if not plan.healthy and plan.since > plan.share:
+            say(
+                f"Note: the illness was seen at {plan.since:.0%} of the budget, trials end at {plan.share:.0%}: they may "
+                "not show it, and their scores decide; for longer trials: --share"
+            )
         bench.carry_out_all(plan.candidates, jobs)
         found = sorted(
             (judge.trial(candidate, bench.folder / candidate.name) for candidate in plan.candidates),
