@@ -265,8 +265,14 @@ def test_a_treated_run_resumes_to_the_bit(
     assert_same(tmp_path / "run", piloted)
 
 
+def looks(path: Path) -> list[Row]:
+    rows = [row for row in Run.open(path).history() if row.get("event") == "look"]
+    return [{name: value for name, value in row.items() if name not in ("seconds", "cost")} for row in rows]
+
+
 def assert_same(path: Path, whole: Path) -> None:
     assert treated_rows(path) == treated_rows(whole)
+    assert looks(path) == looks(whole)
     assert last_of(path).sha256 == last_of(whole).sha256
     assert Run.open(path).read_recipe() == Run.open(whole).read_recipe()
 
@@ -280,11 +286,12 @@ def test_a_treatment_that_was_half_done(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        target = "prescribe" if cut == "before the treatment was written" else "carry_out"
+    target = "prescribe" if cut == "before the treatment was written" else "carry_out"
+    more = {"checkpoint_every": 1e-9, "keep": 100} if cut == "long before" else {}
+    with monkeypatch.context() as patch:
         patch.setattr(f"sparring.doctor.autopilot.{target}", fail)
-        more = {"checkpoint_every": 1e-9, "keep": 100} if cut == "long before" else {}
-        sparring.train("ring", out=run, **{**PILOTED, **more})
+        with pytest.raises(KeyboardInterrupt):
+            sparring.train("ring", out=run, **{**PILOTED, **more})
     if cut == "long before":  # as where a damaged checkpoint was removed: the treatment is decided again
         for manifest in checkpoint.manifests(run / "checkpoints"):
             if manifest.step > step - 35:
@@ -295,6 +302,7 @@ def test_a_treatment_that_was_half_done(
         assert last_of(run).step == step
     sparring.resume(run)
     assert treated_rows(run) == treated_rows(piloted)
+    assert looks(run) == looks(piloted)
     assert last_of(run).sha256 == last_of(piloted).sha256
 
 

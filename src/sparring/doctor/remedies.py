@@ -16,6 +16,7 @@ from sparring.data.samples import Form
 from sparring.recipe import Recipe, train_command
 
 POINTS_WEIGHT = 0.02  # of R1 and R2 where samples are points of variance 1, as in the recipe `ring`
+IMAGES_WEIGHT = 0.3  # of R1 and R2 where samples are small images
 SLOWER = 0.1  # what a learning rate that is too high is multiplied with
 STRONGER = 4.0  # and one that is too low
 MORE = 3  # turns of D for each of G
@@ -56,11 +57,13 @@ def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
 
 
 def penalty_weight(recipe: Recipe, form: Form) -> float:
-    """R1's and R2's weight: for images by the rule of thumb, for points that of the recipe `ring`."""
+    """R1's and R2's weight: for points that of the recipe `ring`; for images by the rule of thumb, but at least
+    IMAGES_WEIGHT, since that rule is for large images: of 8x8 it gives 0.0002, which is as good as nothing.
+    """
     if form.is_points:
         return POINTS_WEIGHT
     _, height, width = form.shape
-    return float(f"{suggested_gamma(height, width, recipe.batch_size):.3g}")
+    return float(f"{max(suggested_gamma(height, width, recipe.batch_size), IMAGES_WEIGHT):.3g}")
 
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:

@@ -170,8 +170,8 @@ def _carry_out(
         say(f"{plan.run.path}: {', '.join(plan.ailed)}; {len(plan.candidates)} trials from {_where(plan.healthy)}")
         if not plan.healthy and plan.since > plan.share:
             say(
-                f"Note: the illness was seen at {plan.since:.0%} of the budget, trials end at {plan.share:.0%}: they may "
-                "not show it, and their scores decide; for longer trials: --share"
+                f"Note: the illness was seen at {plan.since:.0%} of the budget, trials end at {plan.share:.0%}: they "
+                "may not show it, and their scores decide; for longer trials: --share"
             )
         bench.carry_out_all(plan.candidates, jobs)
         found = sorted(
