@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ class State:
     step: int = 0
     position: int = 0
     seconds: float = 0.0
+    looked_at: Tensor | None = None
+    """what a doctor that treats saw at its last look, which it compares the next one with"""
 
     @property
     def sampling_network(self) -> nn.Module:
@@ -52,6 +54,7 @@ class State:
             "discriminator_optimizer": optimizer_tensors(self.game.discriminator.optimizer),
         }
         parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
+        parts |= {} if self.looked_at is None else {"doctor": {"looked_at": self.looked_at}}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def check(self) -> None:
@@ -79,6 +82,29 @@ class State:
                 )
             component.memory.update(saved)
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
+        self.looked_at = tensors.get("doctor/looked_at")
+
+    def take_over(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back the parts that `tensors` holds of a run with another recipe, as far as they mean anything here: a
+        component that the other recipe did not have starts anew. Where the run stands is left as it is.
+
+        Raises:
+            UserError: the networks are others.
+        """
+        parts = {name: under(name, tensors) for name in ("generator", "discriminator", "average")}
+        players = {"generator": self.game.generator, "discriminator": self.game.discriminator}
+        for name, player in players.items():
+            if parts[name]:
+                restore_network(player.network, parts[name], name)
+            moments = under(f"{name}_optimizer", tensors)
+            if moments:
+                restore_optimizer(player.optimizer, moments, f"{name}_optimizer")
+        if self.average is not None and parts["generator"]:
+            restore_network(self.average, parts["average"] or parts["generator"], "average")
+        for name, component in self.game.remembering.items():
+            saved = under(f"memory/{name}", tensors)
+            if saved.keys() == component.memory.keys():
+                component.memory.update(saved)
 
     def save(self, run: Run, score: float | None, keep: int, score_name: str = "sliced_wasserstein") -> None:
         """Write a checkpoint; keep the last few and the best."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +19,8 @@ from sparring.data import Data, Sampler, load_data
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
 from sparring.game import Batch, Game, Match, Moment, Turn, kept_buffers
+from sparring.interrupts import Interrupted as Interrupted
+from sparring.interrupts import interruptible
 from sparring.losses import equilibrium
 from sparring.penalties import AuxiliaryClassifier, MutualInformation
 from sparring.penalties.base import Penalty, Side, Term
@@ -35,18 +35,21 @@ from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
 
 if TYPE_CHECKING:
+    from sparring.doctor.autopilot import Prescription
     from sparring.doctor.watch import Watch
     from sparring.scoring import Scorer
 
 POINTS_SHOWN = 2000
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal, after a checkpoint was written."""
+BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the doctor changed its recipe
 
 
 def train(
-    recipe: str | Recipe = DEFAULT, *, out: str | Path | None = None, trust: bool = False, **changes: object
+    recipe: str | Recipe = DEFAULT,
+    *,
+    out: str | Path | None = None,
+    trust: bool = False,
+    until: float = 1.0,
+    **changes: object,
 ) -> Path:
     """Train a recipe to the end of its budget; return the run directory.
 
@@ -54,6 +57,7 @@ def train(
         recipe: a name (see `sparring.recipe_names()`), the path of a TOML file, or a Recipe.
         out: the run directory to make; the default is a new one below `runs/`.
         trust: may component texts import the user's own code?
+        until: the share of the budget to stop at, with a checkpoint from which `resume` goes on to the bit.
         changes: fields of the recipe, such as `steps=2000` or `loss="Hinge()"`.
 
     Raises:
@@ -72,11 +76,11 @@ def train(
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
-        _go_on(run, chosen, data, state, scorer, watch, trust)
+        _go_on(Session(run, chosen, data, state, scorer, watch, trust, until))
     return run.path
 
 
-def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: bool = False) -> Path:
+def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: bool = False, until: float = 1.0) -> Path:
     """Go on with a run from its last checkpoint to the end of its budget.
 
     Args:
@@ -84,13 +88,15 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         steps: a new budget, counted from the run's start; 0 keeps the one it has.
         minutes: the same in minutes.
         trust: may component texts import the user's own code?
+        until: as in `train`.
 
     Raises:
         as `train`.
     """
     run = Run.open(Path(path))
     with run.locked():
-        recipe = run.read_recipe()
+        manifest = find_checkpoint(run)
+        recipe, pending = standing(run, manifest.step)
         if steps or minutes:
             both = recipe.steps and recipe.minutes  # the budget that was not named stays, where there were two
             budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
@@ -101,7 +107,6 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         digest, _ = run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")
-        manifest = find_checkpoint(run)
         state = start_state(recipe, data, device, trust)
         state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
         if progress_of(recipe, state) >= 1:
@@ -111,13 +116,17 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             )
         run.clean_up(state.step)
         run.rows()  # a damaged log is told now, not after hours
+        if pending is not None:
+            from sparring.doctor import autopilot
+
+            recipe, state = autopilot.carry_out(pending, run, recipe, data, state, trust)
         run.write_recipe(recipe)
         changed = run.changed_environment(device)
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
         scorer, watch = make_scorer(recipe, data, trust), start_watch(recipe, data, state)
-        _go_on(run, recipe, data, state, scorer, watch, trust)
+        _go_on(Session(run, recipe, data, state, scorer, watch, trust, until))
     return run.path
 
 
@@ -174,35 +183,61 @@ def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
         raise UserError("codes need the penalty MutualInformation(), or the generator may ignore them")
 
 
-def _go_on(
-    run: Run,
-    recipe: Recipe,
-    data: Data,
-    state: State,
-    scorer: Scorer | None,
-    watch: Watch | None,
-    trust: bool,
-) -> None:
-    """Train from the state to the end of the budget, and write everything down."""
+@dataclass
+class Session:
+    """A run that is being trained, with what goes on beside it.
+
+    Attributes:
+        run, recipe, data, state: the run, and where it stands.
+        scorer, watch: what evaluates it and what looks at it as it trains, or None.
+        trust: may component texts import the user's own code?
+        until: the share of the budget to stop at.
+    """
+
+    run: Run
+    recipe: Recipe
+    data: Data
+    state: State
+    scorer: Scorer | None
+    watch: Watch | None
+    trust: bool
+    until: float
+
+    @property
+    def share(self) -> float:
+        """The share of the budget that is spent."""
+        return progress_of(self.recipe, self.state)
+
+
+def _go_on(session: Session) -> None:
+    """Train from the state to where it is to stop, and write everything down."""
+    run = session.run
     try:
-        lines = equilibrium(state.game.loss)
-        if scorer is not None:
-            scorer.begin(run)
-        with interruptible() as stop, Progress(recipe, run.path, lines, state.step, state.seconds) as progress:
-            if watch is not None:
-                watch.begin(run, progress.note)
-            reason = _loop(run, recipe, data, state, stop, progress, scorer, watch, trust)
+        lines = equilibrium(session.state.game.loss)
+        if session.scorer is not None:
+            session.scorer.begin(run)
+        with (
+            interruptible() as stop,
+            Progress(session.recipe, run.path, lines, session.state.step, session.state.seconds) as progress,
+        ):
+            if session.watch is not None:
+                session.watch.begin(run, session.state, progress.note)
+            while True:
+                treat_now(session, progress)
+                reason = _loop(session, stop, progress)
+                if reason or stop.is_set() or session.share >= session.until:
+                    break
     except NotFiniteError as error:
-        run.append(state.row(event="not finite", what=str(error)))
-        write_summary(run, data, state.game.loss, state.step, state.seconds)
+        run.append(session.state.row(event="not finite", what=str(error)))
+        write_summary(run, session.data, session.state.game.loss, session.state.step, session.state.seconds)
         last = find_checkpoint(run)
         raise NotFiniteError(
             f"{error}. The last good checkpoint is step {last.step} of {run.path}; train again with a lower learning "
             "rate, with R1, or with --clip-gradients 1"
         ) from error
-    write_summary(run, data, state.game.loss, state.step, state.seconds)
-    if progress_of(recipe, state) < 1 and not reason:
-        raise Interrupted(f"stopped at step {state.step}; to go on: sparring resume {run.path}")
+    write_summary(run, session.data, session.state.game.loss, session.state.step, session.state.seconds)
+    if session.share < session.until and not reason:
+        raise Interrupted(f"stopped at step {session.state.step}; to go on: sparring resume {run.path}")
 
 
 def make_scorer(recipe: Recipe, data: Data, trust: bool) -> Scorer | None:
@@ -223,40 +258,60 @@ def start_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
     return make_watch(recipe, data, state)
 
 
-def _loop(
-    run: Run,
-    recipe: Recipe,
-    data: Data,
-    state: State,
-    stop: threading.Event,
-    progress: Progress,
-    scorer: Scorer | None,
-    watch: Watch | None,
-    trust: bool,
-) -> str:
-    """Train to the end of the budget; return why it ended earlier, if for lack of progress."""
-    take_step = Stepper(recipe, data, state, trust)
+def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
+    """The recipe that a checkpoint was trained by, and what the doctor prescribed right there, if it did."""
+    if not (run.path / BEFORE).exists():
+        return run.read_recipe(), None
+    from sparring.doctor import autopilot
+
+    return autopilot.standing(run, step)
+
+
+def treat_now(session: Session, progress: Progress) -> None:
+    """Treat the run if its log, as it stands, asks for that now: from here on it has another recipe and state."""
+    if session.watch is None or session.recipe.doctor != "treat":
+        return
+    from sparring.doctor import autopilot
+
+    treatment = autopilot.wanted(session.run, session.recipe, session.data.form, session.watch.history)
+    if treatment is None:
+        return
+    session.watch.history.append(autopilot.prescribe(treatment, session.run, session.recipe, session.state))
+    session.recipe, session.state = autopilot.carry_out(
+        treatment, session.run, session.recipe, session.data, session.state, session.trust
+    )
+    session.run.write_recipe(session.recipe)
+    session.watch.follow(session.recipe, session.state)
+    progress.lines = equilibrium(session.state.game.loss)
+    progress.note(f"step {session.state.step:,} | doctor: treated {treatment.illness}: {treatment.told}")
+
+
+def _loop(session: Session, stop: threading.Event, progress: Progress) -> str:
+    """Train to where it is to stop, or to be treated; return why it ended early, if for lack of progress."""
+    run, recipe, data, state = session.run, session.recipe, session.data, session.state
+    scorer, watch, until = session.scorer, session.watch, session.until
+    take_step = Stepper(recipe, data, state, session.trust)
     start = time.perf_counter() - state.seconds
-    saved_at, pictured = state.seconds, int(progress_of(recipe, state) * recipe.pictures)
+    saved_at, pictured = state.seconds, int(session.share * recipe.pictures)
     if state.step == 0:
         take_picture(run, data, state)
-    share, stopping, reason = progress_of(recipe, state), False, ""
-    while share < 1 and not stopping and not reason:
+    share, stopping, treating, reason = session.share, False, False, ""
+    while share < until and not stopping and not treating and not reason:
         turns = take_step(share)
         state.seconds = time.perf_counter() - start
-        share = progress_of(recipe, state)
+        share = session.share
         if state.step % recipe.log_every == 0 or share >= 1:
             row = log_row(run, progress, state, turns, share)
             if watch is not None:
-                watch.look(row, state)
-        stopping = stop.is_set()
+                treating = watch.look(row, state)
+        stopping = stop.is_set() or share >= until
         evaluating = scorer is not None and scorer.due(state, last=share >= 1)
-        if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or share >= 1 or stopping:
-            reason = save_scored(run, recipe, data, state, scorer, progress, evaluating, last=share >= 1)
+        if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
+            reason = save_scored(session, progress, evaluating, last=share >= 1)
             saved_at = state.seconds
             if reason and state.step % recipe.log_every:
                 log_row(run, progress, state, turns, share)
-        if int(share * recipe.pictures) > pictured or share >= 1 or stopping or reason:
+        if int(share * recipe.pictures) > pictured or stopping or reason:
             pictured = int(share * recipe.pictures)
             take_picture(run, data, state)
     return reason
@@ -270,17 +325,9 @@ def log_row(run: Run, progress: Progress, state: State, turns: dict[Side, Turn],
     return row
 
 
-def save_scored(
-    run: Run,
-    recipe: Recipe,
-    data: Data,
-    state: State,
-    scorer: Scorer | None,
-    progress: Progress,
-    evaluating: bool,
-    last: bool,
-) -> str:
+def save_scored(session: Session, progress: Progress, evaluating: bool, last: bool) -> str:
     """Save a checkpoint with its score; return why to stop now, if there is a reason."""
+    run, recipe, state, scorer = session.run, session.recipe, session.state, session.scorer
     state.check()
     if scorer is not None and evaluating:
         try:
@@ -295,7 +342,7 @@ def save_scored(
             run.append(state.row(event="stopped", what=reason))
             progress.note(f"Stopped at step {state.step:,}: {reason}")
         return reason
-    scores = score_samples(state, data, recipe.seed)
+    scores = score_samples(state, session.data, recipe.seed)
     state.save(run, scores["sliced_wasserstein"] if scorer is None else None, recipe.keep)
     run.append(state.row(event="checkpoint", **scores))
     return ""
@@ -370,26 +417,3 @@ def take_picture(run: Run, data: Data, state: State) -> None:
 def new_folder(name: str) -> Path:
     """The first of runs/NAME-001, runs/NAME-002, ... that does not exist."""
     return next(p for i in range(1, 10**6) if not (p := Path("runs") / f"{name}-{i:03d}").exists())
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends the process as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals belong to the main thread
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)
-
-    for number in before:
-        signal.signal(number, ask_to_stop)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
