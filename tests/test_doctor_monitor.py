@@ -316,8 +316,8 @@ def test_a_class_that_is_ignored_is_named(ignored: bool) -> None:
 @pytest.mark.usefixtures("hasty")
 def test_without_a_budget_looks_come_ever_more_seldom() -> None:
     monitor = planted(steps=None, loss=TopK())
-    taken = iter(monitor.step() for _ in range(300))
-    assert drained(taken) == 300
+    taken = iter(monitor.step() for _ in range(400))
+    assert drained(taken) == 400
     steps = [row["step"] for row in looks_of(monitor)]
     assert 15 < len(steps) < 30
     gaps = [later - earlier for earlier, later in zip(steps, steps[1:])]
