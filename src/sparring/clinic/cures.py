@@ -82,9 +82,9 @@ def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
     """What `cure` left, or None."""
     if not (path / RESULT).exists():
         return None
-    found = json.loads((path / RESULT).read_text(encoding="utf-8"))
-    found.pop("trials")
-    return Cure(case, seed, **{n: tuple(v) if isinstance(v, list) else v for n, v in found.items()})
+    found: dict[str, Any] = json.loads((path / RESULT).read_text(encoding="utf-8"))
+    scores = [found[name] for name in ("sick", "treated", "control")]
+    return Cure(case, seed, tuple(found["ailed"]), found["remedy"], *scores, tuple(found["ill"]))
 
 
 def table(cures: Sequence[Cure]) -> list[str]:
