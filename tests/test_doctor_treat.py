@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -124,6 +124,14 @@ def test_trials_that_end_in_nan_are_told_and_lose(exploded: Path, capsys: pytest
     assert "Chosen: " in told
 
 
+@contextmanager
+def untrained() -> Iterator[None]:
+    """Not a step may be taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparring.training.Stepper.__call__", lambda *_: pytest.fail("a step was taken"))
+        yield
+
+
 @pytest.mark.usefixtures("few_samples")
 def test_an_interrupted_treatment_goes_on_where_it_was(
     exploded: Path, killed_at: Callable[..., AbstractContextManager[None]]
@@ -138,8 +146,9 @@ def test_an_interrupted_treatment_goes_on_where_it_was(
             treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet)
     cut = treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet)
     assert outcome(cut) == outcome(whole)
-    again = treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet)
-    assert again == cut
+    assert not (exploded.with_name("cut") / "trials" / cut.chosen).exists()  # it went on, and was not tried again
+    with untrained():
+        assert treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet) == cut
     with pytest.raises(sparring.UserError, match="holds another treatment .candidates is not the same.; remove it"):
         treat(exploded, out=exploded.with_name("cut"), trials=3, say=quiet)
 
@@ -180,6 +189,7 @@ def saved_run(tmp_path: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
 def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
     done = treat(saved_run, trials=2, share=0.5, say=lambda _: None)
@@ -253,7 +263,9 @@ def last_of(path: Path) -> Manifest:
     return checkpoint.manifests(path / "checkpoints")[-1]
 
 
-@pytest.mark.parametrize("after", [0, 1, 15])
+@pytest.mark.parametrize(
+    "after", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(15, marks=pytest.mark.slow)]
+)
 def test_a_treated_run_resumes_to_the_bit(
     after: int, piloted: Path, tmp_path: Path, killed_at: Callable[..., AbstractContextManager[None]]
 ) -> None:
@@ -277,7 +289,14 @@ def assert_same(path: Path, whole: Path) -> None:
     assert Run.open(path).read_recipe() == Run.open(whole).read_recipe()
 
 
-@pytest.mark.parametrize("cut", ["before the treatment was written", "before the recipe was written", "long before"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "before the treatment was written",
+        "before the recipe was written",
+        pytest.param("long before", marks=pytest.mark.slow),
+    ],
+)
 def test_a_treatment_that_was_half_done(
     cut: str, piloted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
