@@ -43,12 +43,26 @@ def make(
 
 def make_all(text: str, *homes: ModuleType, trust: bool = False) -> list[Any]:
     """Build the components of a comma-separated list; empty text gives an empty list."""
+    maker = _Maker(text, homes, trust)
+    return [maker.component(node, (), homes[:1], {}) for node in _listed(text)]
+
+
+def split(text: str) -> list[str]:
+    """The components of a comma-separated list, each as text."""
+    return [ast.unparse(node) for node in _listed(text)]
+
+
+def name_of(text: str) -> str:
+    """The name of the component that a text describes, such as `R1`."""
+    node = _parse(text)
+    return _dotted_name(node.func if isinstance(node, ast.Call) else node) or ""
+
+
+def _listed(text: str) -> list[ast.expr]:
     if not text.strip():
         return []
     node = _parse(text)
-    nodes = node.elts if isinstance(node, ast.Tuple) else [node]
-    maker = _Maker(text, homes, trust)
-    return [maker.component(n, (), homes[:1], {}) for n in nodes]
+    return node.elts if isinstance(node, ast.Tuple) else [node]
 
 
 def with_fields(text: str, **fields: str | float | bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,15 +10,21 @@ from pathlib import Path
 from sparring import codes, latents, optimizers, schedules, tasks
 from sparring import turns as turn_rules
 from sparring.augment.base import SMALLEST
-from sparring.components import make, with_fields
+from sparring.components import make, name_of, split, with_fields
 from sparring.data.proposal import suggested_gamma
 from sparring.data.samples import Form
 from sparring.recipe import Recipe, train_command
 
 POINTS_WEIGHT = 0.02  # of R1 and R2 where samples are points of variance 1, as in the recipe `ring`
+IMAGES_WEIGHT = 0.3  # of R1 and R2 where samples are small images
 SLOWER = 0.1  # what a learning rate that is too high is multiplied with
 STRONGER = 4.0  # and one that is too low
 MORE = 3  # turns of D for each of G
+
+# What can be built anew around networks that go on being trained.
+IN_FLIGHT = frozenset(
+    ("loss", "penalties", "augment", "turns", "generator_optimizer", "discriminator_optimizer", "clip_gradients")
+)
 
 Changes = dict[str, object]
 
@@ -52,11 +57,13 @@ def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
 
 
 def penalty_weight(recipe: Recipe, form: Form) -> float:
-    """R1's and R2's weight: for images by the rule of thumb, for points that of the recipe `ring`."""
+    """R1's and R2's weight: for points that of the recipe `ring`; for images by the rule of thumb, but at least
+    IMAGES_WEIGHT, since that rule is for large images: of 8x8 it gives 0.0002, which is as good as nothing.
+    """
     if form.is_points:
         return POINTS_WEIGHT
     _, height, width = form.shape
-    return float(f"{suggested_gamma(height, width, recipe.batch_size):.3g}")
+    return float(f"{max(suggested_gamma(height, width, recipe.batch_size), IMAGES_WEIGHT):.3g}")
 
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:
@@ -74,9 +81,9 @@ def _weighted(name: str, recipe: Recipe, form: Form) -> str:
 
 def _relativistic(recipe: Recipe, form: Form) -> Changes:
     """Relativistic pairing; R1 and R2 as the recipe has the one of them, else with a weight that suits the data."""
-    texts = _texts(recipe.penalties)
-    kept = [text for text in texts if _name(text) not in SLOPES]
-    own = next((text for text in texts if _name(text) in ("R1", "R2")), "")
+    texts = split(recipe.penalties)
+    kept = [text for text in texts if name_of(text) not in SLOPES]
+    own = next((text for text in texts if name_of(text) in ("R1", "R2")), "")
     fields = f"({own.partition('(')[2]}" if "(" in own else ""
     both = [f"{name}{fields}" if own else _weighted(name, recipe, form) for name in ("R1", "R2")]
     turns = {"turns": "Alternating()"} if recipe.turns.strip().startswith("Unrolled") else {}
@@ -84,7 +91,7 @@ def _relativistic(recipe: Recipe, form: Form) -> Changes:
 
 
 def _wasserstein(recipe: Recipe, form: Form) -> Changes:
-    kept = [text for text in _texts(recipe.penalties) if _name(text) not in SLOPES]
+    kept = [text for text in split(recipe.penalties) if name_of(text) not in SLOPES]
     penalties = ", ".join([*kept, "GradientPenalty(weight=10)"])
     return {"loss": "Wasserstein()", "penalties": penalties, "turns": "Alternating(n_critic=5)"}
 
@@ -147,12 +154,25 @@ def scaled_rate(optimizer: str, factor: float) -> str:
     return repr(dataclasses.replace(made, lr=float(f"{made.lr * factor:.3g}")))
 
 
-def _balanced(recipe: Recipe, form: Form) -> Changes:
-    """The same learning rate for both: the lower one."""
-    names = ("generator_optimizer", "discriminator_optimizer")
-    rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in names}
-    lower = min(rates.values())
-    return {n: scaled_rate(getattr(recipe, n), lower / rate) for n, rate in rates.items() if rate > lower}
+def _balanced(choose: Callable[..., float]) -> Callable[[Recipe, Form], Changes]:
+    """The same learning rate for both: the lower one (`min`) or the higher one (`max`)."""
+
+    def change(recipe: Recipe, form: Form) -> Changes:
+        names = ("generator_optimizer", "discriminator_optimizer")
+        rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in names}
+        wanted = choose(rates.values())
+        return {n: scaled_rate(getattr(recipe, n), wanted / rate) for n, rate in rates.items() if rate != wanted}
+
+    return change
+
+
+def _together(*changes: Callable[[Recipe, Form], Changes]) -> Callable[[Recipe, Form], Changes]:
+    """Several changes of different fields at once."""
+
+    def change(recipe: Recipe, form: Form) -> Changes:
+        return {name: value for each in changes for name, value in each(recipe, form).items()}
+
+    return change
 
 
 def _more_critic(recipe: Recipe, form: Form) -> Changes:
@@ -165,29 +185,17 @@ def _project(recipe: Recipe, form: Form) -> Changes:
     """A critic that is told the class in place of one that tells it, or that has it as an input."""
     if "condition" not in recipe.discriminator or "projection" in recipe.discriminator:
         return {}
-    kept = [text for text in _texts(recipe.penalties) if _name(text) != "AuxiliaryClassifier"]
+    kept = [text for text in split(recipe.penalties) if name_of(text) != "AuxiliaryClassifier"]
     changed = with_fields(recipe.discriminator, condition="projection")
     return {"discriminator": changed, "penalties": ", ".join(kept)}
 
 
-def _texts(penalties: str) -> list[str]:
-    """The components of a list of them, each as text."""
-    if not penalties.strip():
-        return []
-    node = ast.parse(penalties.strip(), mode="eval").body
-    return [ast.unparse(each) for each in (node.elts if isinstance(node, ast.Tuple) else [node])]
-
-
-def _name(text: str) -> str:
-    return text.partition("(")[0]
-
-
 def _names(penalties: str) -> list[str]:
-    return [_name(text) for text in _texts(penalties)]
+    return [name_of(text) for text in split(penalties)]
 
 
 def _joined(penalties: str, more: str) -> str:
-    return ", ".join([*_texts(penalties), more])
+    return ", ".join([*split(penalties), more])
 
 
 SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
@@ -202,14 +210,14 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
     "mode-collapse": (
         ("relativistic pairing with R1 and R2, which was not seen to drop modes", _relativistic),
         ("packing: D sees two samples at once, and refuses those that are alike", _pack),
-        ("the same learning rate for both players", _balanced),
+        ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope)),
         ("unrolling: G foresees how D answers", _unroll),
         ("a learning rate of G a tenth as high", _rates(SLOWER, 1)),
     ),
     "non-convergence": (
         ("R1: it damps the players' circling", _bound_slope),
         ("relativistic pairing with R1 and R2", _relativistic),
-        ("the same learning rate for both players", _balanced),
+        ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope)),
         ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
     ),
     "divergence": (
@@ -225,8 +233,9 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
     ),
     "memorising": (("adaptive augmentation", _adaptive), ("LeCam's regularisation, for little data", _smoothed)),
     "discriminator-too-weak": (
+        ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope)),
+        ("the higher learning rate for both players, and R1", _together(_balanced(max), _bound_slope)),
         ("a learning rate of D four times as high", _rates(1, STRONGER)),
-        ("the same learning rate for both players", _balanced),
         ("three turns of D for each of G", _more_critic),
     ),
     "ignored-condition": (
