@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_sweep(commands)
     _add_doctor(commands)
+    _add_treat(commands)
     recipes = _add(commands, "recipes", _recipes, "list the named recipes, or print one as TOML")
     recipes.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
     data = _add(commands, "data", _data, "look at data before training")
@@ -190,6 +191,19 @@ def _add_doctor(commands: Any) -> None:
     parser = _add(commands, "doctor", _doctor, about)
     parser.add_argument("run", type=Path, help="the run directory; its log is all that is read")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_treat(commands: Any) -> None:
+    about = "try what helps a sick run in short trainings, and train the best to the end; exit status 1 if it stays ill"
+    parser = _add(commands, "treat", _treat, about)
+    parser.add_argument("run", type=Path, help="the run directory; it was watched (train --doctor watch)")
+    parser.add_argument("--out", type=Path, help="the folder of the treatment (default: RUN-treated); it can go on")
+    parser.add_argument("--trials", type=int, default=4, help="remedies to try, besides none; default: 4")
+    about = "of the budget that each is trained for; the best goes on from there; default: 0.25"
+    parser.add_argument("--share", type=float, default=0.25, help=about)
+    parser.add_argument("--seed", type=int, default=1, help="of the samples that trials are judged by")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at a time, each in a process; default: 1")
+    _add_trust(parser)
 
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
@@ -329,6 +343,21 @@ def _doctor(chosen: argparse.Namespace) -> int:
         if picture is not None:
             print(f"curves: {picture}")
     return FAILED if is_ill(verdicts) else DONE
+
+
+def _treat(chosen: argparse.Namespace) -> int:
+    from sparring.doctor import treat
+    from sparring.doctor.treat import conclusion
+    from sparring.training import Interrupted
+
+    names = ("out", "trials", "share", "seed", "jobs", "trust")
+    try:
+        done = treat(chosen.run, **{name: getattr(chosen, name) for name in names})
+    except Interrupted as error:
+        print(f"sparring: {error}; to go on with the treatment, give the same command again", file=sys.stderr)
+        return INTERRUPTED
+    print("\n".join(conclusion(done)))
+    return DONE if done.cured else FAILED
 
 
 def _scoring(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""What could be tried against a run's illness, and from where: pure functions of its log, recipe and checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparring.checkpoint import Manifest
+from sparring.data.samples import Form
+from sparring.doctor.remedies import IN_FLIGHT, Remedy, remedies_for
+from sparring.doctor.signs import STRETCH
+from sparring.doctor.verdicts import ILLNESSES, Verdict, diagnose
+from sparring.errors import UserError
+from sparring.recipe import Recipe
+from sparring.run import Row
+
+UNTREATED = "as it was"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe to try.
+
+    Attributes:
+        name: of its folder.
+        about: what the remedy does, in a few words.
+        illness: what it is against; "" for the recipe as it was.
+        changes: fields of the recipe and their new values.
+        start: the step of the sick run's checkpoint that it goes on from; 0: anew.
+    """
+
+    name: str
+    about: str
+    illness: str
+    changes: Mapping[str, Any]
+    start: int
+
+
+def illnesses(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The illnesses among verdicts, causes before what follows from them."""
+    return sorted((v for v in verdicts if v.illness in ILLNESSES), key=lambda verdict: bool(verdict.follows))
+
+
+def candidates(found: Sequence[Verdict], recipe: Recipe, form: Form, start: int, most: int) -> list[Candidate]:
+    """The recipe as it was, and the best `most` others.
+
+    Args:
+        found: of `illnesses`, one at least.
+        recipe: the sick run's.
+        form: of its data.
+        start: the step of the checkpoint to go on from, where a recipe can; 0: there is none.
+        most: how many remedies at most.
+
+    Raises:
+        UserError: there is no remedy.
+    """
+    chosen = [Candidate("0-as-it-was", UNTREATED, "", {}, start)]
+    tried = {recipe}
+    for illness, remedy in _ordered(found, recipe, form):
+        changed = recipe.replace(**remedy.changes)
+        if changed in tried or len(chosen) > most:
+            continue
+        tried.add(changed)
+        begin = start if remedy.changes.keys() <= IN_FLIGHT else 0
+        chosen.append(Candidate(f"{len(chosen)}-{illness}", remedy.about, illness, dict(remedy.changes), begin))
+    if len(chosen) == 1:
+        raise UserError(f"nothing is known to help against {found[0].illness} that this recipe does not have already")
+    return chosen
+
+
+def _ordered(found: Sequence[Verdict], recipe: Recipe, form: Form) -> Iterator[tuple[str, Remedy]]:
+    """Remedies with what they are against: after the first two of the leading illness both together with the best that
+    changes other fields, since the loss and the learning rate, say, may both be at fault."""
+    leading, *others = found
+    remedies = remedies_for(leading.illness, recipe, form)
+    pairs = itertools.combinations(remedies, 2)
+    both = next(((a, b) for a, b in pairs if not a.changes.keys() & b.changes.keys()), None)
+    together = [Remedy(f"{both[0].about}; and {both[1].about}", {**both[0].changes, **both[1].changes})] if both else []
+    for remedy in [*remedies[:2], *together, *remedies[2:]]:
+        yield leading.illness, remedy
+    for verdict in others:
+        for remedy in remedies_for(verdict.illness, recipe, form):
+            yield verdict.illness, remedy
+
+
+def last_healthy(history: Sequence[Row], saved: Sequence[Manifest], since: int) -> Manifest | None:
+    """The last checkpoint from before an illness, or None.
+
+    Verdicts go by medians over a stretch of the run, so they notice half a stretch late what single looks show: it
+    lies that much before `since`, and what the log said of the run by then was no illness.
+
+    Args:
+        history: the run's log.
+        saved: its checkpoints.
+        since: the step of the first look at which the illness was seen.
+    """
+    rows = [row for row in history if "progress" in row]
+    if not rows:
+        return None
+    step, share = max((row["step"], row["progress"]) for row in rows)
+    before = since - STRETCH / 2 * step / max(share, 1e-9)
+    for manifest in sorted(saved, key=lambda manifest: -manifest.step):
+        if 0 < manifest.step <= before and unsuspicious(history, manifest.step):
+            return manifest
+    return None
+
+
+def unsuspicious(history: Sequence[Row], step: int) -> bool:
+    """Did the log until a step tell of no illness?"""
+    told = {verdict.illness for verdict in diagnose([row for row in history if row["step"] <= step])}
+    return not told & {*ILLNESSES, "not-watched"}

@@ -1,0 +1,298 @@
+"""Treats a sick run: tries remedies in short trainings, judges them by what the doctor does not read, and goes on with
+the best."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sparring.checkpoint import manifests, write_atomically
+from sparring.doctor.candidates import Candidate, candidates, illnesses, last_healthy
+from sparring.doctor.trials import NAN, Bench, Judge, Trial, check_watched, outcome, reached
+from sparring.doctor.verdicts import Verdict, diagnose
+from sparring.errors import NotFiniteError, UserError, check_number, writing
+from sparring.recipe import Recipe
+from sparring.run import Run
+from sparring.training import resume, share_spent
+
+TRIALS, SHARE, SEED = 4, 0.25, 1
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What came of treating a run.
+
+    Attributes:
+        run: the sick run.
+        ailed: its illnesses, causes first; empty where it was not ill, and nothing was done.
+        healthy: the step of the checkpoint that was gone back to; 0: none, all began anew.
+        measured: the score's name and what it compares.
+        trials: how the candidates did, best first.
+        chosen: the name of the one that was gone on with; "" if all ended in NaN.
+        why: why that one.
+        path: the chosen one's run directory, trained to the whole budget; None where nothing was done.
+        score: its score at the end; None if it ended in NaN.
+        ill: what ails it at the end.
+    """
+
+    run: str
+    ailed: tuple[str, ...]
+    healthy: int = 0
+    measured: str = ""
+    trials: tuple[Trial, ...] = ()
+    chosen: str = ""
+    why: str = ""
+    path: str | None = None
+    score: float | None = None
+    ill: tuple[str, ...] = ()
+
+    @property
+    def cured(self) -> bool:
+        """Is the run that it ended with free of illness?"""
+        return not self.ailed or (self.score is not None and not self.ill)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**vars(self), "cured": self.cured, "trials": [trial.to_json() for trial in self.trials]}
+
+
+def treat(
+    run: str | Path,
+    *,
+    out: str | Path | None = None,
+    trials: int = TRIALS,
+    share: float = SHARE,
+    seed: int = SEED,
+    jobs: int = 1,
+    trust: bool = False,
+    say: Callable[[str], None] = print,
+) -> Treatment:
+    """Try remedies on a sick run, and train the best to the end of the budget; a run that is not ill is left alone.
+
+    What is done is told by the folder, so a treatment that was stopped goes on where it was. Each trial is the
+    beginning of a whole run, from the last healthy checkpoint where there is one and the remedy lets the networks be,
+    else anew; doing nothing is among them. They are ranked by whether the doctor still names the illness, then by the
+    score.
+
+    Args:
+        run: the sick run's directory; nothing is changed in it.
+        out: the folder for trials, the treated run (`run`) and what came of it (`treatment.json`, `treatment.md`); the
+            default is the sick run's name with `-treated`.
+        trials: how many remedies to try, besides none.
+        share: of the budget that each is trained for, in (0, 1].
+        seed: of the samples that are judged.
+        jobs: trials at a time, each in its own process with its share of the threads.
+        trust: may component texts import the user's own code?
+        say: what tells how it goes.
+
+    Raises:
+        UserError: the run was not watched, nothing is known to help, or the folder holds another treatment.
+        Interrupted: by Ctrl-C, after a checkpoint.
+    """
+    check_number("treat", "trials", trials, low=1, whole=True)
+    check_number("treat", "share", share, low=0, open_low=True, high=1)
+    check_number("treat", "seed", seed, low=0, whole=True)
+    check_number("treat", "jobs", jobs, low=1, whole=True)
+    sick = Run.open(Path(run))
+    verdicts = diagnose(sick.history())
+    check_watched(sick.path, [verdict.illness for verdict in verdicts])
+    found = illnesses(verdicts)
+    if not found:
+        return Treatment(str(sick.path), ())
+    folder = Path(out) if out else sick.path.with_name(f"{sick.path.name}-treated")
+    plan = make_plan(sick, found, trials, share, seed)
+    with writing(folder, "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        check_same(folder / "plan.json", plan.to_json())
+        bench = Bench(sick.path, plan.recipe, folder / "trials", share, trust)
+        done = _carry_out(plan, folder, bench, Judge(plan.recipe, seed, trust), jobs, say)
+    write(folder, done)
+    return done
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be tried; see `Treatment` for the names, and:
+
+    Attributes:
+        since: the share of the budget at which the first of the illnesses was first seen.
+        candidates: what to try.
+        share, seed: as in `treat`.
+    """
+
+    run: Run
+    ailed: tuple[str, ...]
+    healthy: int
+    since: float
+    candidates: tuple[Candidate, ...]
+    share: float
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """The sick run's recipe, with the doctor watching: what trials change."""
+        return self.run.read_recipe().replace(doctor="watch")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, so that the same command is known to be the same."""
+        found = [vars(candidate) for candidate in self.candidates]
+        told = {"run": str(self.run.path.resolve()), "ailed": list(self.ailed), "healthy": self.healthy}
+        return {**told, "share": self.share, "seed": self.seed, "recipe": self.recipe.to_toml(), "candidates": found}
+
+
+def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, seed: int) -> Plan:
+    """What to try on a run with these illnesses. Only a checkpoint that leaves room for a trial is gone back to."""
+    recipe = sick.read_recipe()
+    saved = [m for m in manifests(sick.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
+    history, since = sick.history(), min(verdict.since_step for verdict in found)
+    healthy = last_healthy(history, saved, since)
+    start = 0 if healthy is None else healthy.step
+    chosen = candidates(found, recipe, sick.read_data()[1], start, trials)
+    step, spent = max(((row["step"], row["progress"]) for row in history if "progress" in row), default=(1, 0.0))
+    return Plan(sick, tuple(v.illness for v in found), start, since * spent / step, tuple(chosen), share, seed)
+
+
+def _carry_out(
+    plan: Plan, folder: Path, bench: Bench, judge: Judge, jobs: int, say: Callable[[str], None]
+) -> Treatment:
+    """Try, judge, choose, and go on with the chosen one."""
+    told = folder / "trials.json"
+    if told.exists():
+        found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in json.loads(told.read_text(encoding="utf-8"))]
+    else:
+        say(f"{plan.run.path}: {', '.join(plan.ailed)}; {len(plan.candidates)} trials from {_where(plan.healthy)}")
+        if not plan.healthy and plan.since > plan.share:
+            say(
+                f"Note: the illness was seen at {plan.since:.0%} of the budget, trials end at {plan.share:.0%}: they "
+                "may not show it, and their scores decide; for longer trials: --share"
+            )
+        bench.carry_out_all(plan.candidates, jobs)
+        found = sorted(
+            (judge.trial(candidate, bench.folder / candidate.name) for candidate in plan.candidates),
+            key=lambda trial: trial.rank(plan.ailed),
+        )
+        _write_json(told, [trial.to_json() for trial in found])
+    for trial in found:
+        say(f"  {_shown(trial.score):>9}  {', '.join(trial.ill) or 'not ill':20}  {trial.about}{_ended(trial)}")
+    best = found[0]
+    result = Treatment(str(plan.run.path), plan.ailed, plan.healthy, judge.about, tuple(found))
+    if best.score is None:
+        return Treatment(**{**vars(result), "why": "every trial ended in NaN or infinity"})
+    say(f"Going on with: {best.about}")
+    path = _finish(bench.folder / best.name, folder / "run", bench.trust)
+    ill, ended = outcome(path)
+    score = None if ended.startswith(NAN) else judge(path)
+    last = {"chosen": best.name, "why": _why(found, plan.ailed), "path": str(path), "score": score, "ill": ill}
+    return Treatment(**{**vars(result), **last})
+
+
+def _finish(trial: Path, path: Path, trust: bool) -> Path:
+    """The trial, trained to the end of its budget in the place of the treated run."""
+    if not path.exists():
+        trial.rename(path)
+    if not reached(path, 1.0):
+        with contextlib.suppress(NotFiniteError):  # its log tells, and the treatment reports it
+            resume(path, trust=trust)
+    return path
+
+
+def _why(found: Sequence[Trial], ailed: Sequence[str]) -> str:
+    """Why the first of the trials is the best, in words."""
+    best, *others = found
+    still = [trial for trial in others if trial.score is not None and trial.rank(ailed)[1]]
+    if best.rank(ailed)[1]:
+        return "the doctor still named an illness in each trial; it had the lowest score"
+    told = f" of those in which the doctor named {' or '.join(ailed)} no longer" if still else ""
+    return f"it had the lowest score{told}"
+
+
+def check_same(path: Path, plan: dict[str, Any]) -> None:
+    """Write a treatment's plan down, or raise UserError if the folder holds another one."""
+    if not path.exists():
+        _write_json(path, plan)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in json.loads(json.dumps(plan)).items():
+        if before.get(name) != value:
+            raise UserError(
+                f"{path.parent} holds another treatment ({name} is not the same); remove it, or choose another --out"
+            )
+
+
+class _alone(FileLock):  # noqa: N801  a context, as `locked` is
+    """Keeps a second treatment out of the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "lock", blocking=False)
+
+    def acquire(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().acquire(*arguments, **options)
+        except Timeout:
+            raise UserError(
+                f"{Path(self.lock_file).parent} is being worked at by another process; wait for it"
+            ) from None
+
+
+def write(folder: Path, done: Treatment) -> None:
+    """Write `treatment.json` and `treatment.md`."""
+    _write_json(folder / "treatment.json", done.to_json())
+    write_atomically(folder / "treatment.md", ("\n".join(report(done)) + "\n").encode(), f"make room in {folder}")
+
+
+def report(done: Treatment) -> list[str]:
+    """What was tried and what came of it, as Markdown."""
+    lines = [
+        f"# {done.run}: {', '.join(done.ailed)}",
+        "",
+        f"Each trial was the beginning of a whole run, from {_where(done.healthy)} where it could be. "
+        f"Score: {done.measured}.",
+        "",
+        "| score | the doctor says | until step | from step | trial | changes |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for trial in done.trials:
+        changes = ", ".join(f"`{name} = {value!r}`" for name, value in trial.changes.items()) or "none"
+        told = f"{', '.join(trial.ill) or 'not ill'}{_ended(trial)}".replace("|", "\\|")
+        lines.append(
+            f"| {_shown(trial.score)} | {told} | {trial.step:,} | {trial.start:,} | {trial.about} | {changes} |"
+        )
+    return [*lines, "", *conclusion(done)]
+
+
+def conclusion(done: Treatment) -> list[str]:
+    """What came of it, in words."""
+    if not done.ailed:
+        return [f"{done.run} is not ill; nothing was done."]
+    if done.path is None:
+        return [f"Not cured: {done.why}."]
+    about = next(trial.about for trial in done.trials if trial.name == done.chosen)
+    ending = "it ended in NaN or infinity" if done.score is None else f"its score is {done.score:.4g}"
+    verdict = f"STILL ILL: {', '.join(done.ill)}" if done.ill else "not ill"
+    return [
+        f"Chosen: {about}; {done.why}.",
+        f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}; {ending}.",
+    ]
+
+
+def _where(step: int) -> str:
+    return f"the healthy checkpoint of step {step:,}" if step else "the start"
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{score:.4g}"
+
+
+def _ended(trial: Trial) -> str:
+    return f" (ended: {trial.ended})" if trial.ended else ""
+
+
+def _write_json(path: Path, plain: Any) -> None:
+    write_atomically(path, (json.dumps(plain, indent=1) + "\n").encode(), f"make room in {path.parent}")

@@ -1,0 +1,204 @@
+"""Short trainings of candidates: begun, gone on with, judged. What a folder holds tells how far it is."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparring import checkpoint
+from sparring.branch import branch
+from sparring.data import load_data, load_held_out
+from sparring.device import find_device, prepare
+from sparring.doctor.candidates import Candidate
+from sparring.doctor.verdicts import ILLNESSES, diagnose
+from sparring.errors import NotFiniteError, UserError
+from sparring.evaluation.evaluator import Options, RunEvaluator, make_reference
+from sparring.evaluation.measures import deciding_value
+from sparring.evaluation.subject import Reference
+from sparring.recipe import Recipe
+from sparring.run import Run
+from sparring.state import State, find_checkpoint
+from sparring.training import finished, resume, share_spent, start_state, train
+
+SAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a candidate did.
+
+    Attributes:
+        name, about, illness, changes, start: of the `Candidate`.
+        step: the last step that is trained.
+        score: the held-out distance of its samples, lower is better; None if it ended in NaN or infinity.
+        ill: the illnesses that the doctor names at its end.
+        ended: why it ended before the trial did, or "".
+    """
+
+    name: str
+    about: str
+    illness: str
+    changes: Mapping[str, Any]
+    start: int
+    step: int
+    score: float | None
+    ill: tuple[str, ...]
+    ended: str = ""
+
+    def rank(self, illnesses: Sequence[str]) -> tuple[bool, bool, float]:
+        """For sorting, best first: those that ended in NaN last, before them those with one of these illnesses still;
+        else by the score."""
+        return self.score is None, bool(set(self.ill) & set(illnesses)), math.inf if self.score is None else self.score
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ill": list(self.ill)}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of one treatment share.
+
+    Attributes:
+        run: the sick run's folder.
+        recipe: its recipe, with the doctor watching.
+        folder: where trials go, each into its own folder.
+        share: of the budget that each trial trains.
+        trust: may component texts import the user's own code?
+    """
+
+    run: Path
+    recipe: Recipe
+    folder: Path
+    share: float
+    trust: bool
+
+    def begin(self, candidate: Candidate) -> Path:
+        """Its run directory, made where there is none yet; one that was stopped before it was whole is made anew."""
+        path, sick = self.folder / candidate.name, Run.open(self.run)
+        if path.exists() and not checkpoint.manifests(path / "checkpoints"):
+            shutil.rmtree(path)
+        if path.exists() or not candidate.start:
+            return path
+        recipe, device = self.recipe.replace(**candidate.changes), find_device(self.recipe.device)
+        prepare(device)
+        data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+        manifest = find_checkpoint(sick, str(candidate.start))
+        state: State = start_state(recipe, data, device, self.trust)
+        state.take_over(checkpoint.load(sick.checkpoints, manifest))
+        state.step, state.position, state.seconds = manifest.step, manifest.position, manifest.seconds
+        branch(sick, path, recipe, state)
+        return path
+
+    def until(self, candidate: Candidate) -> float:
+        """The share of the budget at which its trial stops."""
+        if not candidate.start:
+            return self.share
+        manifest = find_checkpoint(Run.open(self.run), str(candidate.start))
+        return min(1.0, share_spent(self.recipe, manifest.step, manifest.seconds) + self.share)
+
+    def carry_out(self, candidate: Candidate) -> None:
+        """Train its trial to the end, from where it is.
+
+        Raises:
+            Interrupted: by Ctrl-C, after a checkpoint.
+        """
+        path, until = self.begin(candidate), self.until(candidate)
+        try:
+            if not path.exists():
+                train(self.recipe.replace(**candidate.changes), out=path, trust=self.trust, until=until)
+            elif not reached(path, until):
+                resume(path, trust=self.trust, until=until)
+        except NotFiniteError as error:
+            print(f"{path.name}: {error}", file=sys.stderr)
+
+    def carry_out_all(self, chosen: Sequence[Candidate], jobs: int) -> None:
+        """The same of all, by so many processes."""
+        if jobs == 1:
+            for candidate in chosen:
+                self.carry_out(candidate)
+            return
+        threads = max(1, torch.get_num_threads() // jobs)
+        with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+            for found in [pool.submit(self.carry_out, candidate) for candidate in chosen]:
+                found.result()
+
+
+def reached(path: Path, until: float) -> bool:
+    """Has a run reached this share of its budget, or ended before, by NaN or for lack of progress?"""
+    saved = checkpoint.manifests(path / "checkpoints")
+    spent = share_spent(Run.open(path).read_recipe(), saved[-1].step, saved[-1].seconds) if saved else 0.0
+    return spent >= until or finished(path)
+
+
+class Judge:
+    """Scores runs by samples that the doctor never sees, against held-out samples where there are any: points by the
+    exact Wasserstein distance, images by the Frechet distance of the extractor that suits the data.
+
+    Args:
+        recipe: of the sick run.
+        seed: of the scored samples and the choice of the reference.
+        trust: may component texts import the user's own code?
+    """
+
+    def __init__(self, recipe: Recipe, seed: int, trust: bool) -> None:
+        data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+        held_out = load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+        points = data.form.is_points and data.form.shape[0] <= 8
+        metrics = "wasserstein" if points else "sliced_wasserstein" if data.form.is_points else "frechet"
+        split = "train" if held_out is None else "test"
+        extractor = "auto" if data.form.is_points else recipe.extractor
+        self.options = Options(metrics, extractor, SAMPLES, split, seed, device=recipe.device, trust=trust)
+        self.reference: Reference = make_reference(data, held_out, self.options)
+        self.score = deciding_value(metrics)
+
+    @property
+    def about(self) -> str:
+        """What it measures, in words."""
+        against = "held-out" if self.options.split == "test" else "training"
+        kind = self.reference.extractor.name
+        count = min(SAMPLES, len(self.reference.data))
+        return f"{self.score} ({kind}) of {count:,} new samples to as many {against} samples; lower is better"
+
+    def __call__(self, path: Path) -> float:
+        """The score of a run's last checkpoint."""
+        evaluator = RunEvaluator(path, self.options, self.reference)
+        manifest = find_checkpoint(evaluator.run)
+        known = evaluator.known(manifest)
+        return (known or evaluator(manifest)).values[self.score]
+
+    def trial(self, candidate: Candidate, path: Path) -> Trial:
+        """How a candidate did whose trial is over."""
+        ill, ended = outcome(path)
+        score = None if ended.startswith(NAN) else self(path)
+        step = find_checkpoint(Run.open(path)).step
+        return Trial(**vars(candidate), step=step, score=score, ill=ill, ended=ended)
+
+
+NAN = "NaN or infinity"
+
+
+def outcome(path: Path) -> tuple[tuple[str, ...], str]:
+    """What ails a run at its end, and why it ended early, if it did."""
+    history = Run.open(path).history()
+    ill = tuple(verdict.illness for verdict in diagnose(history) if verdict.illness in ILLNESSES)
+    ends = [row for row in history if row.get("event") in ("not finite", "stopped", "resumed")][-1:]
+    told = {"not finite": f"{NAN}: ", "stopped": ""}
+    return ill, next((f"{told[row['event']]}{row['what']}" for row in ends if row["event"] in told), "")
+
+
+def check_watched(path: Path, names: Sequence[str]) -> None:
+    """Raise UserError if the doctor has not looked at the run."""
+    if "not-watched" in names:
+        raise UserError(
+            f"{path} cannot be treated: its log holds no looks; train it with the doctor: "
+            f"sparring train {path / 'recipe.toml'} --doctor watch"
+        )

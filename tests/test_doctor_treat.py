@@ -1,0 +1,268 @@
+"""Treating a sick run: what is tried, from where, how it is judged, and that the best is gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+from test_doctor_verdicts import SICK, log
+
+import sparring
+from sparring import checkpoint
+from sparring.checkpoint import Manifest
+from sparring.cli import main
+from sparring.data import Form
+from sparring.doctor import Treatment, Verdict, diagnose, treat
+from sparring.doctor.candidates import candidates, illnesses, last_healthy
+from sparring.doctor.remedies import remedies_for
+from sparring.doctor.trials import Judge, Trial
+from sparring.recipe import load_recipe
+from sparring.run import Row, Run
+
+RING: dict[str, object] = {
+    "data": "ring",
+    "task": "Generate(latent=Normal(16))",
+    "generator": "MLPGenerator(hidden=(64, 64))",
+    "discriminator": "MLPDiscriminator(hidden=(64, 64))",
+    "loss": "NonSaturating()",
+    "penalties": "",
+    "turns": "Alternating()",
+    "generator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.99))",
+    "discriminator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.99))",
+    "ema": "",
+    "batch_size": 128,
+    "precision": "fp32",
+    "device": "cpu",
+    "log_every": 25,
+    "pictures": 1,
+    "checkpoint_every": 60.0,
+}
+COLLAPSE = {**RING, "generator_optimizer": "Adam(lr=1e-2, betas=(0.0, 0.99))", "steps": 1500}
+VANISHING = {**RING, "loss": "Minimax()", "turns": "Alternating(n_critic=10)", "steps": 1200}
+EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_every": 1, "doctor": "watch"}
+
+
+@pytest.fixture
+def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks are taken whatever they cost: on a busy machine they would be others, and so might the verdicts."""
+    monkeypatch.setattr("sparring.doctor.probes.SHARE", 1e9)
+
+
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are judged quickly, and badly."""
+    monkeypatch.setattr("sparring.doctor.trials.SAMPLES", 100)
+
+
+def collapsed(run: Path) -> None:
+    """Give a run of 20 steps the log of one that collapsed at its half."""
+    rows = log(20, onset=10, **SICK["mode-collapse"])
+    for row in rows:
+        row["step"] = row["step"] * 20 // 2000
+        if "event" not in row:
+            row.update({"loss/generator": 1.0, "loss/discriminator": 1.0, "accuracy": 0.5})
+    write_log(run, rows)
+
+
+def write_log(path: Path, rows: list[Row]) -> None:
+    (path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def score_of(path: Path) -> float:
+    return Judge(Run.open(path).read_recipe(), seed=5, trust=False)(path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("every_look")
+@pytest.mark.parametrize(("sick", "margin"), [(COLLAPSE, 0.3), (VANISHING, 0.6)], ids=["collapse", "vanishing"])
+def test_a_sick_run_is_cured(sick: dict[str, object], margin: float, tmp_path: Path) -> None:
+    run = sparring.train("ring", out=tmp_path / "run", doctor="watch", **sick)
+    assert illnesses(diagnose(Run.open(run).history()))
+    done = treat(run, say=lambda _: None)
+    assert done.cured
+    assert done.path is not None
+    treated = Path(done.path)
+    assert checkpoint.manifests(treated / "checkpoints")[-1].step == sick["steps"]
+    assert score_of(treated) < margin * score_of(run)
+    assert len(sparring.load(treated).sample(10)) == 10
+    assert done.trials[0].name == done.chosen != "0-as-it-was"
+    assert {trial.step for trial in done.trials} == {sick["steps"] // 4}  # type: ignore[operator]
+
+
+@pytest.fixture
+def exploded(tmp_path: Path) -> Path:
+    """A run that ended in NaN within its first steps."""
+    with pytest.raises(sparring.NotFiniteError):
+        sparring.train("digits", out=tmp_path / "run", **{**EXPLODING, "steps": 60})
+    return tmp_path / "run"
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_trials_that_end_in_nan_are_told_and_lose(exploded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["treat", str(exploded), "--trials", "3"])
+    folder = exploded.with_name("run-treated")
+    found = json.loads((folder / "treatment.json").read_text(encoding="utf-8"))
+    assert status == (0 if found["cured"] else 1)
+    assert found["ailed"] == ["divergence"]
+    (untreated,) = [trial for trial in found["trials"] if trial["name"] == "0-as-it-was"]
+    assert untreated["score"] is None
+    assert untreated["ended"].startswith("NaN or infinity: step ")
+    assert found["trials"][-1]["score"] is None
+    assert found["trials"][0]["score"] is not None
+    assert found["chosen"] == found["trials"][0]["name"]
+    assert checkpoint.manifests(folder / "run" / "checkpoints")[-1].step == 60
+    assert "Going on with" in capsys.readouterr().out
+    told = (folder / "treatment.md").read_text(encoding="utf-8")
+    assert "NaN or infinity" in told
+    assert "Chosen: " in told
+
+
+@contextmanager
+def untrained() -> Iterator[None]:
+    """Not a step may be taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparring.training.Stepper.__call__", lambda *_: pytest.fail("a step was taken"))
+        yield
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_an_interrupted_treatment_goes_on_where_it_was(
+    exploded: Path, killed_at: Callable[..., AbstractContextManager[None]]
+) -> None:
+    def outcome(done: Treatment) -> list[object]:
+        return [done.chosen, done.score, [(trial.name, trial.step, trial.score) for trial in done.trials]]
+
+    quiet: Callable[[str], None] = lambda _: None  # noqa: E731
+    whole = treat(exploded, out=exploded.with_name("whole"), trials=2, say=quiet)
+    for step in (10, 40):  # within a trial; while the chosen one is trained to the end
+        with killed_at(step):
+            treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet)
+    cut = treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet)
+    assert outcome(cut) == outcome(whole)
+    assert not (exploded.with_name("cut") / "trials" / cut.chosen).exists()  # it went on, and was not tried again
+    with untrained():
+        assert treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet) == cut
+    with pytest.raises(sparring.UserError, match="holds another treatment .candidates is not the same.; remove it"):
+        treat(exploded, out=exploded.with_name("cut"), trials=3, say=quiet)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_samples")
+def test_trials_in_processes_give_what_one_process_gives(exploded: Path) -> None:
+    found = [
+        treat(exploded, out=exploded.with_name(f"{jobs}"), trials=2, jobs=jobs, say=lambda _: None) for jobs in (1, 2)
+    ]
+    assert found[0].trials == found[1].trials
+
+
+def test_a_run_that_is_not_ill_is_left_alone(tiny_points_run: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(tiny_points_run, tmp_path / "run"))
+    write_log(path, log())
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["treat", str(path)]) == 0
+    assert treat(path) == Treatment(str(path), ())
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    message = refused("treat", tiny_points_run)
+    assert "holds no looks" in message
+    assert f"sparring train {tiny_points_run / 'recipe.toml'} --doctor watch" in message
+    assert "share=0.0 must be a number, above 0 and at most 1" in refused("treat", tiny_points_run, "--share", "0")
+    assert "trials=0" in refused("treat", tiny_points_run, "--trials", "0")
+    assert "is not a run" in refused("treat", tmp_path)
+
+
+@pytest.fixture
+def saved_run(tmp_path: Path) -> Path:
+    """A run of 20 steps with a checkpoint of each, whose log tells of a collapse at its half."""
+    more = {"steps": 20, "checkpoint_every": 1e-9, "keep": 100, "ema": "EMA()", "augment": "InstanceNoise()"}
+    run = sparring.train("ring", out=tmp_path / "run", **{**RING, **more})
+    collapsed(run)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_samples")
+def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
+    done = treat(saved_run, trials=2, share=0.5, say=lambda _: None)
+    assert 6 < done.healthy <= 10  # the collapse begins at step 10, and medians show it by step 12
+    packed = next(trial for trial in done.trials if "task" in trial.changes)
+    assert (packed.start, packed.step) == (0, 10)  # D sees two samples at once: another network
+    others = [trial for trial in done.trials if trial is not packed]
+    assert [(trial.start, trial.step) for trial in others] == [(done.healthy, done.healthy + 10)] * 2
+    folder = saved_run.with_name("run-treated")
+    paths = {trial.name: folder / "trials" / trial.name for trial in done.trials} | {done.chosen: folder / "run"}
+    begun = [row for row in Run.open(paths[others[0].name]).entries() if row.get("event") == "branched"]
+    assert [row["step"] for row in begun] == [done.healthy]
+    # Going on as it was gives the bits that the sick run had.
+    (untreated,) = [trial for trial in others if not trial.changes]
+    hashes = [
+        {m.step: m.sha256 for m in checkpoint.manifests(path / "checkpoints")}
+        for path in (saved_run, paths[untreated.name])
+    ]
+    assert hashes[1][untreated.step] == hashes[0][untreated.step]
+
+
+def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
+    fields = {**RING, "steps": 40, "ema": "EMA()"}
+    whole = sparring.train("ring", out=tmp_path / "whole", **fields)
+    part = sparring.train("ring", out=tmp_path / "part", until=0.3, **fields)
+    assert [m.step for m in checkpoint.manifests(part / "checkpoints")][-1] == 12
+    sparring.resume(part)
+    last = [checkpoint.manifests(path / "checkpoints")[-1] for path in (whole, part)]
+    assert last[0].sha256 == last[1].sha256
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Manifest]:
+    return [Manifest(step, 0.0, 0, None, "") for step in range(0, 2001, 250)]
+
+
+def test_the_last_healthy_checkpoint(manifests: list[Manifest]) -> None:
+    history = log(onset=12, **SICK["mode-collapse"])  # looks from step 1200 on
+    (found, *_) = diagnose(history)
+    healthy = last_healthy(history, manifests, found.since_step)
+    assert healthy is not None
+    assert healthy.step == 1000  # not 1250: half a stretch earlier than the medians tell it
+    assert last_healthy(log(**SICK["mode-collapse"]), manifests, 300) is None
+    assert last_healthy(history, manifests[:1], found.since_step) is None  # step 0 is the start
+    assert last_healthy([], manifests, 100) is None
+
+
+def test_what_is_tried() -> None:
+    recipe, form = load_recipe("ring").replace(**COLLAPSE), Form((2,), 0.0, 1.0)
+    found = illnesses([Verdict("mode-collapse", follows="divergence"), Verdict("healthy"), Verdict("divergence")])
+    assert [verdict.illness for verdict in found] == ["divergence", "mode-collapse"]
+    chosen = candidates(found, recipe, form, start=100, most=7)
+    assert (chosen[0].changes, chosen[0].start) == ({}, 100)
+    leading = remedies_for("divergence", recipe, form)
+    assert [dict(c.changes) for c in chosen[1:3]] == [remedy.changes for remedy in leading[:2]]
+    assert chosen[3].changes == {**leading[0].changes, **leading[1].changes}
+    assert [c.illness for c in chosen[1:]] == sorted([c.illness for c in chosen[1:]])  # causes first
+    recipes = [recipe.replace(**c.changes) for c in chosen]
+    assert len(set(recipes)) == len(recipes) == 8
+    assert all(c.start == (0 if "task" in c.changes else 100) for c in chosen)
+    assert len(candidates(found, recipe, form, start=0, most=2)) == 3
+    with pytest.raises(sparring.UserError, match="nothing is known to help against memorising"):
+        candidates([Verdict("memorising")], recipe.replace(penalties="LeCam()"), form, start=0, most=4)
+
+
+def test_how_trials_are_ranked() -> None:
+    def trial(name: str, score: float | None, *ill: str) -> Trial:
+        return Trial(name, "", "", {}, 0, 10, score, ill)
+
+    found = [
+        trial("nan", None),
+        trial("good but ill", 0.1, "mode-collapse"),
+        trial("worse but ill", 0.2, "mode-collapse"),
+        trial("fair", 0.5),
+        trial("another illness", 0.4, "non-convergence"),
+    ]
+    ranked = sorted(found, key=lambda each: each.rank(["mode-collapse"]))
+    assert [each.name for each in ranked] == ["another illness", "fair", "good but ill", "worse but ill", "nan"]
