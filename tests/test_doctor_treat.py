@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TINY
 from test_doctor_verdicts import SICK, log
 
@@ -18,6 +19,7 @@ from sparring.checkpoint import Manifest
 from sparring.cli import main
 from sparring.data import Form
 from sparring.doctor import Treatment, Verdict, diagnose, treat
+from sparring.doctor.autopilot import decide
 from sparring.doctor.candidates import candidates, illnesses, last_healthy
 from sparring.doctor.remedies import remedies_for
 from sparring.doctor.trials import Judge, Trial
@@ -217,6 +219,144 @@ def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
     sparring.resume(part)
     last = [checkpoint.manifests(path / "checkpoints")[-1] for path in (whole, part)]
     assert last[0].sha256 == last[1].sha256
+
+
+# So short a run of a G that is ten times as fast as it should be is found ill, and treated, within seconds.
+PILOTED = {**COLLAPSE, "steps": 250, "log_every": 10, "batch_size": 32, "ema": "EMA()", "doctor": "treat"}
+
+
+@pytest.fixture(scope="module")
+def piloted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was treated while it trained, and that nothing interrupted."""
+    return sparring.train("ring", out=tmp_path_factory.mktemp("piloted") / "run", **PILOTED)
+
+
+def treated_rows(path: Path) -> list[Row]:
+    rows = [row for row in Run.open(path).history() if row.get("event") == "treated"]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
+    (first, *others) = treated_rows(piloted)
+    assert len(others) <= 1
+    assert first["illness"] in ("mode-collapse", "discriminator-too-weak", "non-convergence")
+    assert all(row["step"] - first["step"] >= 50 for row in others)
+    now = Run.open(piloted).read_recipe()
+    for name, value in (others or [first])[-1]["changes"].items():
+        assert getattr(now, name) == value
+    before = load_recipe(str(piloted / "recipe-before-treatment.toml"))
+    assert all(getattr(before, name) == value for name, value in PILOTED.items())
+    back = piloted / "before-treatment-1"
+    assert checkpoint.manifests(back / "checkpoints")[-1].step == first["step"]
+    assert Run.open(back).read_recipe() == before.replace(doctor="watch")
+
+
+def test_the_way_back_gives_the_untreated_run(piloted: Path, tmp_path: Path) -> None:
+    untreated = sparring.train("ring", out=tmp_path / "run", **{**PILOTED, "doctor": "watch"})
+    back = Path(shutil.copytree(piloted / "before-treatment-1", tmp_path / "back"))
+    sparring.resume(back)
+    found = [checkpoint.load(path / "checkpoints", last_of(path)) for path in (untreated, back)]
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+
+
+def last_of(path: Path) -> Manifest:
+    return checkpoint.manifests(path / "checkpoints")[-1]
+
+
+@pytest.mark.parametrize(
+    "after", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(15, marks=pytest.mark.slow)]
+)
+def test_a_treated_run_resumes_to_the_bit(
+    after: int, piloted: Path, tmp_path: Path, killed_at: Callable[..., AbstractContextManager[None]]
+) -> None:
+    step = treated_rows(piloted)[0]["step"]
+    with killed_at(step + after):
+        sparring.train("ring", out=tmp_path / "run", **PILOTED)
+    assert last_of(tmp_path / "run").step == step  # saved just before the treatment
+    sparring.resume(tmp_path / "run")
+    assert_same(tmp_path / "run", piloted)
+
+
+def looks(path: Path) -> list[Row]:
+    rows = [row for row in Run.open(path).history() if row.get("event") == "look"]
+    return [{name: value for name, value in row.items() if name not in ("seconds", "cost")} for row in rows]
+
+
+def assert_same(path: Path, whole: Path) -> None:
+    assert treated_rows(path) == treated_rows(whole)
+    assert looks(path) == looks(whole)
+    assert last_of(path).sha256 == last_of(whole).sha256
+    assert Run.open(path).read_recipe() == Run.open(whole).read_recipe()
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "before the treatment was written",
+        "before the recipe was written",
+        pytest.param("long before", marks=pytest.mark.slow),
+    ],
+)
+def test_a_treatment_that_was_half_done(
+    cut: str, piloted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, run = treated_rows(piloted)[0]["step"], tmp_path / "run"
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    target = "prescribe" if cut == "before the treatment was written" else "carry_out"
+    more = {"checkpoint_every": 1e-9, "keep": 100} if cut == "long before" else {}
+    with monkeypatch.context() as patch:
+        patch.setattr(f"sparring.doctor.autopilot.{target}", fail)
+        with pytest.raises(KeyboardInterrupt):
+            sparring.train("ring", out=run, **{**PILOTED, **more})
+    if cut == "long before":  # as where a damaged checkpoint was removed: the treatment is decided again
+        for manifest in checkpoint.manifests(run / "checkpoints"):
+            if manifest.step > step - 35:
+                checkpoint.remove(run / "checkpoints", manifest)
+        Run.open(run).write_recipe(Run.open(run).read_recipe().replace(checkpoint_every=60.0, keep=3))
+        Run.open(run).write("recipe-before-treatment.toml", Run.open(run).read_recipe().to_toml())
+    else:
+        assert last_of(run).step == step
+    sparring.resume(run)
+    assert treated_rows(run) == treated_rows(piloted)
+    assert looks(run) == looks(piloted)
+    assert last_of(run).sha256 == last_of(piloted).sha256
+
+
+def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
+    recipe, form = load_recipe("ring").replace(**COLLAPSE), Form((2,), 0.0, 1.0)
+    ill = log(15, onset=6, **SICK["mode-collapse"])
+    for row in ill:
+        row["progress"] *= 0.75  # of a run that has not reached its end
+    first = decide(ill, recipe, form, manifests)
+    assert first is not None
+    assert (first.illness, first.back_to, first.restarted) == ("mode-collapse", 500, ())
+    assert first.changes == remedies_for("mode-collapse", recipe, form)[0].changes
+    without = decide(ill, recipe, form, [])
+    assert without is not None
+    assert (without.back_to, without.restarted) == (None, ("discriminator",))
+    rows = log(15, **SICK["divergence"])
+    for row in rows:
+        row["progress"] *= 0.75
+    exploded = decide(rows, recipe, form, [])
+    assert exploded is not None
+    assert exploded.restarted == ("generator", "discriminator")
+    assert decide(log(15), recipe, form, manifests) is None  # not ill
+    assert decide([*ill, {"step": 1501, "progress": 0.751}], recipe, form, manifests) is None  # only right after a look
+    assert decide(log(20, onset=6, **SICK["mode-collapse"]), recipe, form, manifests) is None  # too late
+    changed = recipe.replace(**first.changes)
+
+    def treated(step: int) -> Row:
+        return {"step": step, "event": "treated", "changes": dict(first.changes)}
+
+    assert decide([*ill[:-2], treated(1300), *ill[-2:]], changed, form, manifests) is None  # not again so soon
+    second = decide([*ill[:-2], treated(1000), *ill[-2:]], changed, form, manifests)
+    assert second is not None
+    assert second.changes != first.changes
+    assert "task" not in second.changes  # which would be other networks
+    assert decide([*ill[:-2], treated(500), treated(1000), *ill[-2:]], changed, form, manifests) is None  # twice
 
 
 @pytest.fixture(scope="module")

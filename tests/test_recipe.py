@@ -64,7 +64,7 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     if field.name == "device":
         return st.sampled_from(["auto", "cpu", "cuda", "mps"])
     if field.name == "doctor":
-        return st.sampled_from(["off", "watch"])
+        return st.sampled_from(["off", "watch", "treat"])
     if field.name == "size":
         return st.sampled_from(["", "8", "96x64", 0, 64])
     if field.name == "fit":

@@ -23,7 +23,7 @@ else:
 DEFAULT = "digits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
-DOCTORS = ("off", "watch")
+DOCTORS = ("off", "watch", "treat")
 
 
 def _field(default: Any, about: str, low: float = 0, open_low: bool = False, high: float = math.inf) -> Any:
@@ -72,7 +72,9 @@ class Recipe:
     evaluate_count: int = _field(5000, "samples that an evaluation draws", low=2)
     evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)
     patience: int = _field(0, "stop after so many evaluations without a better one; 0: never")
-    doctor: str = _field("off", "watch: look for illnesses while training, within a twentieth of the time; off: do not")
+    doctor: str = _field(
+        "off", "watch: look for illnesses while training; treat: and change the recipe against them; off: do not look"
+    )
     keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
 
     def __post_init__(self) -> None:

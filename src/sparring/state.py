@@ -32,6 +32,8 @@ class State:
     step: int = 0
     position: int = 0
     seconds: float = 0.0
+    looked_at: Tensor | None = None
+    """what a doctor that treats saw at its last look, which it compares the next one with"""
 
     @property
     def sampling_network(self) -> nn.Module:
@@ -52,6 +54,7 @@ class State:
             "discriminator_optimizer": optimizer_tensors(self.game.discriminator.optimizer),
         }
         parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
+        parts |= {} if self.looked_at is None else {"doctor": {"looked_at": self.looked_at}}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def check(self) -> None:
@@ -79,6 +82,7 @@ class State:
                 )
             component.memory.update(saved)
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
+        self.looked_at = tensors.get("doctor/looked_at")
 
     def take_over(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back the parts that `tensors` holds of a run with another recipe, as far as they mean anything here: a

@@ -35,10 +35,12 @@ from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
 
 if TYPE_CHECKING:
+    from sparring.doctor.autopilot import Prescription
     from sparring.doctor.watch import Watch
     from sparring.scoring import Scorer
 
 POINTS_SHOWN = 2000
+BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the doctor changed its recipe
 
 
 def train(
@@ -93,7 +95,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
     """
     run = Run.open(Path(path))
     with run.locked():
-        recipe = run.read_recipe()
+        manifest = find_checkpoint(run)
+        recipe, pending = standing(run, manifest.step)
         if steps or minutes:
             both = recipe.steps and recipe.minutes  # the budget that was not named stays, where there were two
             budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
@@ -104,7 +107,6 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         digest, _ = run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")
-        manifest = find_checkpoint(run)
         state = start_state(recipe, data, device, trust)
         state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
         if progress_of(recipe, state) >= 1:
@@ -114,6 +116,10 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             )
         run.clean_up(state.step)
         run.rows()  # a damaged log is told now, not after hours
+        if pending is not None:
+            from sparring.doctor import autopilot
+
+            recipe, state = autopilot.carry_out(pending, run, recipe, data, state, trust)
         run.write_recipe(recipe)
         changed = run.changed_environment(device)
         if changed:
@@ -216,7 +222,11 @@ def _go_on(session: Session) -> None:
         ):
             if session.watch is not None:
                 session.watch.begin(run, session.state, progress.note)
-            reason = _loop(session, stop, progress)
+            while True:
+                treat_now(session, progress)
+                reason = _loop(session, stop, progress)
+                if reason or stop.is_set() or session.share >= session.until:
+                    break
     except NotFiniteError as error:
         run.append(session.state.row(event="not finite", what=str(error)))
         write_summary(run, session.data, session.state.game.loss, session.state.step, session.state.seconds)
@@ -248,8 +258,36 @@ def start_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
     return make_watch(recipe, data, state)
 
 
+def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
+    """The recipe that a checkpoint was trained by, and what the doctor prescribed right there, if it did."""
+    if not (run.path / BEFORE).exists():
+        return run.read_recipe(), None
+    from sparring.doctor import autopilot
+
+    return autopilot.standing(run, step)
+
+
+def treat_now(session: Session, progress: Progress) -> None:
+    """Treat the run if its log, as it stands, asks for that now: from here on it has another recipe and state."""
+    if session.watch is None or session.recipe.doctor != "treat":
+        return
+    from sparring.doctor import autopilot
+
+    treatment = autopilot.wanted(session.run, session.recipe, session.data.form, session.watch.history)
+    if treatment is None:
+        return
+    session.watch.history.append(autopilot.prescribe(treatment, session.run, session.recipe, session.state))
+    session.recipe, session.state = autopilot.carry_out(
+        treatment, session.run, session.recipe, session.data, session.state, session.trust
+    )
+    session.run.write_recipe(session.recipe)
+    session.watch.follow(session.recipe, session.state)
+    progress.lines = equilibrium(session.state.game.loss)
+    progress.note(f"step {session.state.step:,} | doctor: treated {treatment.illness}: {treatment.told}")
+
+
 def _loop(session: Session, stop: threading.Event, progress: Progress) -> str:
-    """Train to where it is to stop; return why it ended earlier, if for lack of progress."""
+    """Train to where it is to stop, or to be treated; return why it ended early, if for lack of progress."""
     run, recipe, data, state = session.run, session.recipe, session.data, session.state
     scorer, watch, until = session.scorer, session.watch, session.until
     take_step = Stepper(recipe, data, state, session.trust)
@@ -257,18 +295,18 @@ def _loop(session: Session, stop: threading.Event, progress: Progress) -> str:
     saved_at, pictured = state.seconds, int(session.share * recipe.pictures)
     if state.step == 0:
         take_picture(run, data, state)
-    share, stopping, reason = session.share, False, ""
-    while share < until and not stopping and not reason:
+    share, stopping, treating, reason = session.share, False, False, ""
+    while share < until and not stopping and not treating and not reason:
         turns = take_step(share)
         state.seconds = time.perf_counter() - start
         share = session.share
         if state.step % recipe.log_every == 0 or share >= 1:
             row = log_row(run, progress, state, turns, share)
             if watch is not None:
-                watch.look(row, state)
+                treating = watch.look(row, state)
         stopping = stop.is_set() or share >= until
         evaluating = scorer is not None and scorer.due(state, last=share >= 1)
-        if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or stopping:
+        if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
             reason = save_scored(session, progress, evaluating, last=share >= 1)
             saved_at = state.seconds
             if reason and state.step % recipe.log_every:

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable
 
 from sparring.data import Data, load_held_out
-from sparring.doctor.probes import FEWEST, Prober
+from sparring.doctor.probes import FEWEST, MOST, Prober
 from sparring.doctor.verdicts import ILLNESSES, diagnose
 from sparring.errors import UserError
 from sparring.game import Moment
 from sparring.recipe import Recipe
 from sparring.run import Row, Run
 from sparring.state import State
+
+APART = 200  # steps between two looks of a doctor that treats: about as many as twenty looks cost
+LEAST = 25  # such looks over a whole run, however short
 
 
 class Watch:
@@ -26,20 +29,35 @@ class Watch:
             print(f"Note: the doctor goes without held-out samples: {error}", file=sys.stderr)
             held_out = None
         part = recipe.batch_size // recipe.micro_batches
+        self.recipe, self.form = recipe, data.form
         self.prober = Prober(state.game, data, held_out, recipe.seed, part)
         self.told: tuple[str, ...] = ()
+
+    @property
+    def treats(self) -> bool:
+        """Does the doctor change the recipe, so that what it sees must follow from steps alone?"""
+        return self.recipe.doctor == "treat"
 
     def begin(self, run: Run, state: State, note: Callable[[str], None]) -> None:
         """Go on with what a run's log holds; `note` prints a line that stays."""
         self.run, self.note = run, note
         self.history: list[Row] = run.history()
         self.prober.begin(self.history)
+        self.prober.yardstick.before = state.looked_at
 
-    def look(self, row: Row, state: State) -> None:
-        """After a row of the log: look, if it is time to, and tell of an illness that was not told before."""
+    def follow(self, recipe: Recipe, state: State) -> None:
+        """Go on with what a treatment made of the run."""
+        self.recipe, self.prober.game = recipe, state.game
+        self.prober.yardstick.before = state.looked_at
+
+    def look(self, row: Row, state: State) -> bool:
+        """After a row of the log: look, if it is time to, and tell of an illness that was not told before.
+
+        Returns: is the run to be treated now?
+        """
         self.history.append(row)
-        if not self.prober.due(state.seconds, row["progress"]):
-            return
+        if not self.due(row, state):
+            return False
         found = self.prober.look(Moment(state.step, row["progress"]))
         seen = state.row(event="look", progress=row["progress"], **found)
         self.run.append(seen)
@@ -52,6 +70,24 @@ class Watch:
                     f"more by: sparring doctor {self.run.path}"
                 )
         self.told = tuple(verdict.illness for verdict in verdicts)
+        return self.treats and self._to_be_treated(state, row["progress"], bool(verdicts))
+
+    def due(self, row: Row, state: State) -> bool:
+        """Is it time for another look? One that treats goes by steps, not by the clock, where the budget does."""
+        steps = self.recipe.steps
+        if not self.treats or not steps or self.recipe.minutes:
+            return self.prober.due(state.seconds, row["progress"])
+        last = max((r["step"] for r in self.history if r.get("event") == "look"), default=-steps)
+        apart = min(max(APART, steps / MOST), steps / LEAST)
+        return bool(state.step - last >= apart or row["progress"] >= 1)
+
+    def _to_be_treated(self, state: State, share: float, ill: bool) -> bool:
+        from sparring.doctor import autopilot
+
+        state.looked_at = self.prober.yardstick.before
+        if not ill:
+            autopilot.keep_healthy(self.run, self.recipe, state, share)
+        return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
 
 
 def make_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:

@@ -1,0 +1,173 @@
+"""Treats a run while it trains (`--doctor treat`): when, with what, and from which state.
+
+What is decided is a pure function of the log and of the healthy states that were kept, both of which follow from steps
+and never from the clock; a treatment is a row of the log, and the log decides when a run is resumed. So a run that is
+killed and resumed is treated as one that nothing interrupted, to the last bit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparring import checkpoint
+from sparring.branch import branch
+from sparring.checkpoint import Manifest
+from sparring.data import Data
+from sparring.data.samples import Form
+from sparring.doctor.candidates import illnesses, last_healthy
+from sparring.doctor.remedies import IN_FLIGHT, remedies_for
+from sparring.doctor.verdicts import diagnose
+from sparring.errors import writing
+from sparring.recipe import Recipe, read_recipe_file
+from sparring.run import Row, Run
+from sparring.state import State
+from sparring.training import BEFORE, start_state
+
+MOST = 2  # treatments of a run
+APART = 0.2  # of the budget between two of them, and after the last: verdicts look back as far
+SAVES = 10  # healthy states that are kept for a while, over a whole run
+SAVED = 3  # how many of them are there at a time
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """A change of the recipe while a run trains.
+
+    Attributes:
+        illness: what it is against.
+        about: what the remedy does.
+        changes: fields of the recipe, and their new values.
+        back_to: the step of the healthy state that both players go back to, or None where there is none.
+        restarted: the players that start anew instead.
+    """
+
+    illness: str
+    about: str
+    changes: Mapping[str, Any]
+    back_to: int | None
+    restarted: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """It in words."""
+        players = " and ".join(self.restarted)
+        state = f"{players} anew" if self.back_to is None else f"both players as they were at step {self.back_to:,}"
+        changes = ", ".join(f"{name}={value!r}" for name, value in self.changes.items())
+        return f"{self.about} ({changes}); {state}"
+
+    @classmethod
+    def from_row(cls, row: Row) -> Prescription:
+        """That of a row of the log."""
+        back, restarted = row["back_to"], tuple(row["restarted"])
+        return cls(row["illness"], row["about"], row["changes"], back, restarted)
+
+
+def wanted(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> Prescription | None:
+    """What to do about the run as its log stands, if anything."""
+    step = max((row["step"] for row in history), default=0)
+    saved = [manifest for manifest in checkpoint.manifests(run.path / "healthy") if manifest.step <= step]
+    return decide(history, recipe, form, saved)
+
+
+def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[Manifest]) -> Prescription | None:
+    """The first remedy of the leading illness that can be applied in flight, right after the look that showed it.
+
+    Args:
+        history: the run's log.
+        recipe: as it stands.
+        form: of the data.
+        saved: the healthy states that were kept.
+    """
+    looks = [row for row in history if row.get("event") == "look"]
+    treated = [row for row in history if row.get("event") == "treated"]
+    if not looks or looks[-1]["step"] < history[-1]["step"] or len(treated) >= MOST:
+        return None
+    share = looks[-1]["progress"]
+    since = share - treated[-1]["step"] * share / looks[-1]["step"] if treated else 1.0
+    if since < APART or share > 1 - APART:
+        return None
+    found = illnesses(diagnose(history))
+    if not found:
+        return None
+    remedies = [r for r in remedies_for(found[0].illness, recipe, form) if r.changes.keys() <= IN_FLIGHT]
+    new = [remedy for remedy in remedies if all(remedy.changes != row["changes"] for row in treated)]
+    if not new:
+        return None
+    healthy = last_healthy(history, saved, found[0].since_step)
+    restarted = ("generator", "discriminator") if found[0].illness == "divergence" else ("discriminator",)
+    back = None if healthy is None else healthy.step
+    return Prescription(found[0].illness, new[0].about, dict(new[0].changes), back, () if healthy else restarted)
+
+
+def prescribe(prescription: Prescription, run: Run, recipe: Recipe, state: State) -> Row:
+    """Keep the way back, then write the treatment into the log; from that row on it is decided.
+
+    The way back is a run directory of its own, `before-treatment-1` or `-2`: resumed, it goes on untreated.
+    """
+    number = sum(row.get("event") == "treated" for row in run.history()) + 1
+    folder = run.path / f"before-treatment-{number}"
+    if folder.exists():
+        shutil.rmtree(folder)  # a killed process left it, or one whose log was cut back
+    branch(run, folder, recipe.replace(doctor="watch"), state)
+    if number == 1:
+        run.write(BEFORE, recipe.to_toml())
+    found = vars(prescription) | {"restarted": list(prescription.restarted), "way_back": folder.name}
+    row = state.row(event="treated", **found)
+    run.append(row)
+    return row
+
+
+def carry_out(
+    prescription: Prescription, run: Run, recipe: Recipe, data: Data, state: State, trust: bool
+) -> tuple[Recipe, State]:
+    """The recipe and the state that training goes on with: the steps that were taken, and so the schedules, stay."""
+    changed = recipe.replace(**prescription.changes)
+    device = next(state.game.generator.network.parameters()).device
+    treated = start_state(changed, data, device, trust)
+    if prescription.back_to is not None:
+        folder = run.path / "healthy"
+        (manifest,) = [m for m in checkpoint.manifests(folder) if m.step == prescription.back_to]
+        treated.take_over(checkpoint.load(folder, manifest))
+    elif "generator" not in prescription.restarted:
+        kept = {n: t for n, t in state.tensors().items() if n.startswith(("generator/", "average/"))}
+        treated.take_over(kept)  # without the optimisers' moments, which belong to another opponent
+    treated.step, treated.position, treated.seconds = state.step, state.position, state.seconds
+    return changed, treated
+
+
+def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
+    """The recipe that a run's checkpoint of a step was trained by, and the treatment that follows it at once, if one
+    does: its checkpoint is of the moment before.
+    """
+    recipe, before = run.read_recipe(), read_recipe_file(run.path / BEFORE)
+    rows = [row for row in run.entries() if row.get("event") == "treated"]
+    fields = {name for row in rows for name in row["changes"]}
+    recipe = recipe.replace(**{name: getattr(before, name) for name in fields})
+    valid = [row for row in run.history() if row.get("event") == "treated"]  # what was cut off does not count
+    for row in valid:
+        if row["step"] < step:
+            recipe = recipe.replace(**row["changes"])
+    return recipe, next((Prescription.from_row(row) for row in valid if row["step"] == step), None)
+
+
+def keep_healthy(run: Run, recipe: Recipe, state: State, share: float) -> None:
+    """Keep a state in which nothing was suspicious, if it is time to: a tenth of the budget after the one before.
+
+    The last ones are there, and those that a treatment went back to.
+    """
+    folder = run.path / "healthy"
+    saved = [m for m in checkpoint.manifests(folder) if m.step <= state.step]
+    if saved and int(SAVES * share * saved[-1].step / state.step) == int(SAVES * share):
+        return
+    state.check()
+    with writing(folder, run.mend):
+        folder.mkdir(exist_ok=True)
+    manifest = {"step": state.step, "seconds": state.seconds, "position": state.position, "score": None}
+    checkpoint.save(folder, state.tensors(), manifest, run.mend)
+    used = {row.get("back_to") for row in run.entries() if row.get("event") == "treated"}
+    for old in saved[: max(0, len(saved) + 1 - SAVED)]:
+        if old.step not in used:
+            checkpoint.remove(folder, old)
