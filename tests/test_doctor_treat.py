@@ -22,7 +22,9 @@ from sparring.doctor import Treatment, Verdict, diagnose, treat
 from sparring.doctor.autopilot import decide
 from sparring.doctor.candidates import candidates, illnesses, last_healthy
 from sparring.doctor.remedies import remedies_for
+from sparring.doctor.treat import check_free, check_same
 from sparring.doctor.trials import Judge, Trial
+from sparring.errors import UserError
 from sparring.recipe import load_recipe
 from sparring.run import Row, Run
 
@@ -406,3 +408,18 @@ def test_how_trials_are_ranked() -> None:
     ]
     ranked = sorted(found, key=lambda each: each.rank(["mode-collapse"]))
     assert [each.name for each in ranked] == ["another illness", "fair", "good but ill", "worse but ill", "nan"]
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    sick = tmp_path / "exp" / "run"
+    sick.mkdir(parents=True)
+    (sick / "recipe.toml").write_text("")
+    for folder in (sick, sick.parent):
+        with pytest.raises(UserError, match="choose another --out"):
+            check_free(folder, sick)
+    (tmp_path / "new").mkdir()
+    check_free(tmp_path / "new", sick)
+    (tmp_path / "new" / "plan.json").write_text("{")
+    check_free(tmp_path / "new", sick)
+    with pytest.raises(UserError, match="is damaged"):
+        check_same(tmp_path / "new" / "plan.json", {})

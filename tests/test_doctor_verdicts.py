@@ -266,3 +266,18 @@ def test_remedies_build_and_change_something(recipe_name: str) -> None:
 def test_a_log_without_looks_is_no_illness(tiny_run: Path) -> None:
     rows = Run.open(tiny_run).history()
     assert names(diagnose(rows)) == ["not-watched"]
+
+
+def test_a_leak_that_one_look_shows_is_none() -> None:
+    rows = log(count=20, **{"area/train": 0.87, "area/held_out": 0.87})
+    looks = [row for row in rows if row.get("event") == "look"]
+    looks[-8]["leak/rounding"] = 0.6
+    assert "data-leak" not in [v.illness for v in diagnose(rows)]
+    for look in looks[5:]:
+        look["leak/rounding"] = 0.6
+    assert "data-leak" in [v.illness for v in diagnose(rows)]
+
+
+def test_a_look_without_its_place_in_the_run_is_left_out() -> None:
+    rows = [{k: v for k, v in row.items() if k != "progress"} for row in log()]
+    assert [v.illness for v in diagnose(rows)] == ["not-watched"]

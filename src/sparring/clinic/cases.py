@@ -34,7 +34,7 @@ class Case:
     name: str
     illness: str
     about: str
-    recipe: Mapping[str, Any] = field(repr=False)
+    recipe: Mapping[str, Any] = field(repr=False, hash=False)
     control: str = ""
     also: tuple[str, ...] = ()
     begins: float = 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.clinic.cases import Case
+from sparring.errors import UserError
 from sparring.run import Run
 
 RESULT = "cured.json"
@@ -51,7 +52,7 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
         case, seed, path: of the run.
         control: the healthy run of the same data and seed.
     """
-    from sparring.doctor.treat import treat
+    from sparring.doctor.treat import Treatment, treat
     from sparring.doctor.trials import Judge
 
     if (path / RESULT).exists():
@@ -59,7 +60,10 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
     recipe = Run.open(path).read_recipe()
     judge = Judge(recipe, 1, True)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-        done = treat(path, trials=3, trust=True, say=lambda line: None)
+        try:
+            done = treat(path, trials=3, trust=True, say=lambda line: None)
+        except UserError as error:  # nothing is known to help, say
+            done = Treatment(str(path), (), why=str(error))
     names = {trial.name: trial.about for trial in done.trials}
     found: dict[str, Any] = {
         "ailed": done.ailed,

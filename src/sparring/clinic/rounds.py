@@ -78,10 +78,8 @@ def make_rounds(
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
     to_cure = [bed for bed in beds if cures and bed[0].curable]
-    controls = [
-        bed for bed in dict.fromkeys((BY_NAME[case.control], seed) for case, seed in to_cure) if bed not in beds
-    ]
-    todo = [bed for bed in [*beds, *controls] if read_result(folder, bed) is None]
+    controls = [(BY_NAME[case.control], seed) for case, seed in beds]
+    todo = [bed for bed in dict.fromkeys([*controls, *beds]) if read_result(folder, bed) is None]
     _work(_attend_one, todo, folder, jobs or _cores(), note)
     _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
     found = lines(folder, [(case, seed) for case in cases for seed in range(seeds)])
@@ -166,8 +164,8 @@ def _cure_one(work: Task) -> str:
     case = BY_NAME[name]
     path, control = (Path(folder) / run_name(each, seed) for each in (case, BY_NAME[case.control]))
     with claimed(path) as mine:
-        if not mine:
-            return f"{path.name}: another process treats it"
+        if not mine or any(read_result(Path(folder), (each, seed)) is None for each in (case, BY_NAME[case.control])):
+            return f"{path.name}: another process is at work on it or its control; give the command again"
         cure(case, seed, path, control)
     return f"{path.name}: treated"
 

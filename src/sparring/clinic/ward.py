@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.clinic.cases import Case
-from sparring.doctor.verdicts import ILLNESSES, diagnose
+from sparring.doctor.verdicts import diagnose
 from sparring.errors import NotFiniteError
 from sparring.run import Row, Run
 
@@ -67,8 +67,3 @@ def exams(history: Sequence[Row]) -> list[dict[str, Any]]:
     """The scores from outside, of which the doctor knows nothing."""
     kept = ("step", "wasserstein", "frechet", "modes", "modes_there", "high_quality", "kl")
     return [{n: v for n, v in row.items() if n in kept} for row in history if row.get("event") == "evaluated"]
-
-
-def illnesses(told: Told) -> list[str]:
-    """The illnesses among what was told."""
-    return [name for name in told.names if name in ILLNESSES]

@@ -10,17 +10,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sparring import checkpoint
 from sparring.branch import branch
-from sparring.checkpoint import Manifest
+from sparring.checkpoint import Manifest, manifests
 from sparring.data import Data
 from sparring.data.samples import Form
 from sparring.doctor.candidates import illnesses, last_healthy
 from sparring.doctor.remedies import IN_FLIGHT, remedies_for
 from sparring.doctor.verdicts import diagnose
-from sparring.errors import writing
+from sparring.errors import UserError, writing
 from sparring.recipe import Recipe, read_recipe_file
 from sparring.run import Row, Run
 from sparring.state import State
@@ -108,9 +109,7 @@ def prescribe(prescription: Prescription, run: Run, recipe: Recipe, state: State
     The way back is a run directory of its own, `before-treatment-1` or `-2`: resumed, it goes on untreated.
     """
     number = sum(row.get("event") == "treated" for row in run.history()) + 1
-    folder = run.path / f"before-treatment-{number}"
-    if folder.exists():
-        shutil.rmtree(folder)  # a killed process left it, or one whose log was cut back
+    folder = _way_back(run, number)
     branch(run, folder, recipe.replace(doctor="watch"), state)
     if number == 1:
         run.write(BEFORE, recipe.to_toml())
@@ -118,6 +117,17 @@ def prescribe(prescription: Prescription, run: Run, recipe: Recipe, state: State
     row = state.row(event="treated", **found)
     run.append(row)
     return row
+
+
+def _way_back(run: Run, number: int) -> Path:
+    """A folder for the way back. One with a checkpoint may be in use: another name is taken then."""
+    for name in (f"before-treatment-{number}", *(f"before-treatment-{number}-{i}" for i in range(2, 100))):
+        folder = run.path / name
+        if folder.exists() and not manifests(folder / "checkpoints"):
+            shutil.rmtree(folder)  # a killed process left it
+        if not folder.exists():
+            return folder
+    raise UserError(f"{run.path} holds a hundred ways back from treatments; remove some of before-treatment-*")
 
 
 def carry_out(

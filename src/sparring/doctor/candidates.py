@@ -76,13 +76,20 @@ def _ordered(found: Sequence[Verdict], recipe: Recipe, form: Form) -> Iterator[t
     leading, *others = found
     remedies = remedies_for(leading.illness, recipe, form)
     pairs = itertools.combinations(remedies, 2)
-    both = next(((a, b) for a, b in pairs if not a.changes.keys() & b.changes.keys()), None)
+    both = next(((a, b) for a, b in pairs if _go_together(leading.illness, a, b, recipe, form)), None)
     together = [Remedy(f"{both[0].about}; and {both[1].about}", {**both[0].changes, **both[1].changes})] if both else []
     for remedy in [*remedies[:2], *together, *remedies[2:]]:
         yield leading.illness, remedy
     for verdict in others:
         for remedy in remedies_for(verdict.illness, recipe, form):
             yield verdict.illness, remedy
+
+
+def _go_together(illness: str, first: Remedy, second: Remedy, recipe: Recipe, form: Form) -> bool:
+    """Do two remedies change different fields, and is the second one still right once the first one is taken?"""
+    if first.changes.keys() & second.changes.keys():
+        return False
+    return second.about in {r.about for r in remedies_for(illness, recipe.replace(**first.changes), form)}
 
 
 def last_healthy(history: Sequence[Row], saved: Sequence[Manifest], since: int) -> Manifest | None:

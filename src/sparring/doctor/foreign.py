@@ -226,7 +226,8 @@ def _vanishing(log: Log, end: int) -> list[Evidence]:
         return [*sure, Evidence(own["g_gradient"], norm, "as before", means)]
     if sure and log.saturates and loss is not None and loss > STUCK:
         return [*sure, Evidence(own["g_loss"], loss, "-0.7, in an even game", "log(1 - D(G(z))): flat near 0")]
-    if certain and norm is None and loss is not None and loss > HUGE:
+    crossed = min(log.past("g_loss", end), default=0.0) >= 0  # a loss below 0 is no -log D(G(z)): hinge's, say
+    if certain and norm is None and loss is not None and loss > HUGE and crossed:
         return [*certain, Evidence(own["g_loss"], loss, "0.7 to 3", "-log D(G(z)): all of G's samples are refused")]
     return []
 
@@ -285,7 +286,8 @@ class _Alone(Log):
 
 def _not_finite(log: Log) -> Verdict | None:
     """A log that ends in NaN or infinity: longer than ever before, since some programs write NaN for no value."""
-    for name, values in log.table.columns.items():
+    for name in [name for name in ("d_loss", "g_loss") if name in log.table.columns]:
+        values = log.table.columns[name]  # not of gradients: a loss scaler skips such steps
         known = [value for value in values if value is not None]
         gaps = [len(gap) for gap in "".join("." if math.isfinite(v) else "x" for v in known).split(".")]
         last, before = (gaps[-1], max(gaps[:-1], default=0)) if gaps else (0, 0)

@@ -49,11 +49,15 @@ def untouched(generator: nn.Module, discriminator: nn.Module) -> Iterator[None]:
 
     The random numbers within, of augmentations and dropout, are the same each time.
     """
-    first = next(generator.parameters(), torch.empty(0)).device
-    devices = [first] if first.type == "cuda" else []
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    metal = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     with torch.no_grad(), torch.random.fork_rng(devices=devices), kept_buffers(generator, discriminator):
         torch.manual_seed(0)
-        yield
+        try:
+            yield
+        finally:
+            if metal is not None:
+                torch.mps.set_rng_state(metal)
 
 
 def measured(

@@ -17,6 +17,7 @@ LATE = 0.6  # share of the budget from which on "still improving" excuses nothin
 STEADY = 0.6  # rank correlation with time from which on a number is rising
 MARKED = 0.15  # by how much of itself a number must change over half of the run to count as changing
 TINY = 1e-30
+LEAKS = ("range", "rounding", "channel", "border")  # the differences that a look repairs
 
 Numbers = Mapping[str, float]
 
@@ -51,7 +52,7 @@ def looks_of(history: Sequence[Row]) -> list[Row]:
     for row in history:
         if "event" not in row:
             gradients = {n: v for n, v in row.items() if n.startswith("gradient/")}
-        elif row["event"] == "look":
+        elif row["event"] == "look" and isinstance(row.get("progress"), (int, float)):
             whole = {**gradients, **row}
             found[row["step"]] = {n: v for n, v in whole.items() if not isinstance(v, float) or math.isfinite(v)}
     return [found[step] for step in sorted(found)]
@@ -88,6 +89,8 @@ def numbers_of(row: Row) -> dict[str, float]:
     skipped = ("step", "seconds", "progress", "event", "cost")
     found = {n: float(v) for n, v in row.items() if n not in skipped and isinstance(v, (int, float))}
     area = found.get("area/held_out", found.get("area/train"))
+    if area is not None:  # a look without them saw nothing to repair: D was not sure
+        found |= {f"leak/{name}": area for name in LEAKS if f"leak/{name}" not in found}
     if area is not None and "fresh" in found:
         found["fresh lead"] = found["fresh"] - area
     if "effect/class" in found and "effect/latent" in found:

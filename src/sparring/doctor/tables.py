@@ -165,11 +165,11 @@ def _in_order(rows: list[dict[str, float | None]], counts_epochs: bool) -> list[
     have several rows; batches that begin anew in each epoch are counted through."""
     if not counts_epochs and all(row.get("epoch") is not None for row in rows):
         most = max((row["step"] or 0 for row in rows), default=0) + 1
-        falls = any((later["step"] or 0) < (row["step"] or 0) for row, later in zip(rows, rows[1:]))
+        falls = any((later["step"] or 0) <= (row["step"] or 0) for row, later in zip(rows, rows[1:]))
         new = all(
             later["epoch"] != row["epoch"]
             for row, later in zip(rows, rows[1:])
-            if (later["step"] or 0) < (row["step"] or 0)
+            if (later["step"] or 0) <= (row["step"] or 0)
         )
         if falls and new:
             rows = [{**row, "step": (row["epoch"] or 0) * most + (row["step"] or 0)} for row in rows]

@@ -106,6 +106,7 @@ def treat(
     if not found:
         return Treatment(str(sick.path), ())
     folder = Path(out) if out else sick.path.with_name(f"{sick.path.name}-treated")
+    check_free(folder, sick.path)
     plan = make_plan(sick, found, trials, share, seed)
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +166,7 @@ def _carry_out(
     """Try, judge, choose, and go on with the chosen one."""
     told = folder / "trials.json"
     if told.exists():
-        found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in json.loads(told.read_text(encoding="utf-8"))]
+        found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in _read_json(told)]
     else:
         say(f"{plan.run.path}: {', '.join(plan.ailed)}; {len(plan.candidates)} trials from {_where(plan.healthy)}")
         if not plan.healthy and plan.since > plan.share:
@@ -195,7 +196,7 @@ def _carry_out(
 
 def _finish(trial: Path, path: Path, trust: bool) -> Path:
     """The trial, trained to the end of its budget in the place of the treated run."""
-    if not path.exists():
+    if trial.exists():
         trial.rename(path)
     if not reached(path, 1.0):
         with contextlib.suppress(NotFiniteError):  # its log tells, and the treatment reports it
@@ -213,12 +214,22 @@ def _why(found: Sequence[Trial], ailed: Sequence[str]) -> str:
     return f"it had the lowest score{told}"
 
 
+def check_free(folder: Path, sick: Path) -> None:
+    """Raise UserError unless the folder is for a treatment: a new one, an empty one, or one that holds one already."""
+    own = {folder.resolve(), (folder / "run").resolve()}
+    foreign = folder.exists() and not (
+        folder.is_dir() and (not any(folder.iterdir()) or (folder / "plan.json").exists())
+    )
+    if foreign or sick.resolve() in own:
+        raise UserError(f"{folder} holds something else than a treatment of {sick}; choose another --out")
+
+
 def check_same(path: Path, plan: dict[str, Any]) -> None:
     """Write a treatment's plan down, or raise UserError if the folder holds another one."""
     if not path.exists():
         _write_json(path, plan)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = _read_json(path)
     for name, value in json.loads(json.dumps(plan)).items():
         if before.get(name) != value:
             raise UserError(
@@ -292,6 +303,13 @@ def _shown(score: float | None) -> str:
 
 def _ended(trial: Trial) -> str:
     return f" (ended: {trial.ended})" if trial.ended else ""
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove {path.parent}, or choose another --out") from error
 
 
 def _write_json(path: Path, plain: Any) -> None:

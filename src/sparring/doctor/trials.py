@@ -24,6 +24,7 @@ from sparring.errors import NotFiniteError, UserError
 from sparring.evaluation.evaluator import Options, RunEvaluator, make_reference
 from sparring.evaluation.measures import deciding_value
 from sparring.evaluation.subject import Reference
+from sparring.interrupts import Interrupted
 from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.state import State, find_checkpoint
@@ -128,8 +129,15 @@ class Bench:
             return
         threads = max(1, torch.get_num_threads() // jobs)
         with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-            for found in [pool.submit(self.carry_out, candidate) for candidate in chosen]:
-                found.result()
+            try:
+                for found in [pool.submit(self.carry_out, candidate) for candidate in chosen]:
+                    found.result()
+            except KeyboardInterrupt:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise Interrupted("stopped between trials") from None
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
 
 def reached(path: Path, until: float) -> bool:

@@ -172,7 +172,7 @@ DEAF_TO_CLASS = Limit(NO_CLASS.name, NO_CLASS.normal, NO_CLASS.means, low=0.12) 
 NO_LATENT = Limit("effect/latent", "0.5 or more", "change by the latent, as a share of the distance of reals", low=0.1)
 
 PERFECT = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=SURE)
-REPAIRED = "D's area/train once generated samples have "
+REPAIRED = "D's area/... once generated samples have "
 GOES_BY = tuple(
     Limit(f"leak/{name}", "within 0.1 of area/train", REPAIRED + repair, low=FOOLED)
     for name, repair in (
@@ -282,7 +282,7 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
         return [broken]
     leaks = _out_of_reach(history)
     looks = looks_of(history)
-    rows = [row for row in history if "progress" in row]
+    rows = [row for row in history if isinstance(row.get("progress"), (int, float))]
     if not looks:
         return leaks or [
             Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")
