@@ -281,3 +281,8 @@ def test_a_leak_that_one_look_shows_is_none() -> None:
 def test_a_look_without_its_place_in_the_run_is_left_out() -> None:
     rows = [{k: v for k, v in row.items() if k != "progress"} for row in log()]
     assert [v.illness for v in diagnose(rows)] == ["not-watched"]
+
+
+def test_a_discriminator_that_knows_its_training_samples_by_heart_has_no_leak() -> None:
+    rows = log(count=20, **{"area/train": 0.99, "area/held_out": 0.55, **SICK["discriminator-overfit"]})
+    assert [v.illness for v in diagnose(rows)] == ["discriminator-overfit"]

@@ -89,8 +89,8 @@ def numbers_of(row: Row) -> dict[str, float]:
     skipped = ("step", "seconds", "progress", "event", "cost")
     found = {n: float(v) for n, v in row.items() if n not in skipped and isinstance(v, (int, float))}
     area = found.get("area/held_out", found.get("area/train"))
-    if area is not None:  # a look without them saw nothing to repair: D was not sure
-        found |= {f"leak/{name}": area for name in LEAKS if f"leak/{name}" not in found}
+    if "area/train" in found:  # a look without them had nothing to repair: D was not sure of unseen samples
+        found |= {f"leak/{name}": found["area/train"] for name in LEAKS if f"leak/{name}" not in found}
     if area is not None and "fresh" in found:
         found["fresh lead"] = found["fresh"] - area
     if "effect/class" in found and "effect/latent" in found:
