@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import torch
 from sparring.cli import main
 from sparring.clinic import plants
 from sparring.clinic.cases import CASES, HEALTHY, Case
-from sparring.clinic.rounds import judge_all, lines, make_rounds, read_result
+from sparring.clinic.rounds import judge_all, lines, make_rounds
 from sparring.clinic.score import judge, summary
-from sparring.clinic.ward import RESULT, attend, told
+from sparring.clinic.ward import RESULT, attend, read_result, told
 from sparring.data import load_data
 from sparring.doctor.verdicts import ILLNESSES
 from sparring.errors import UserError
@@ -130,10 +129,11 @@ TINY = Case(
 def test_a_case_is_trained_examined_and_judged_once(tmp_path: Path) -> None:
     path = tmp_path / "tiny-0"
     attend(TINY, 0, path)
-    found = read_result(tmp_path, (TINY, 0))
+    found = read_result(path)
     assert found is not None
     assert len(found["exams"]) == 20
-    assert found["told"] == json.loads(json.dumps([dataclasses.asdict(t) for t in told(Run.open(path).history())]))
+    assert found["told"] == [dataclasses.asdict(each) for each in told(Run.open(path).history())]
+    assert found["told"][-1]["names"][0] == "data-leak"
     (judged,) = judge_all(tmp_path, [(TINY, 0)])
     assert judged.right
     assert any("tiny 0" in line for line in lines(tmp_path, [(TINY, 0)]))

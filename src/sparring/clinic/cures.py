@@ -87,8 +87,8 @@ def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
     if not (path / RESULT).exists():
         return None
     found: dict[str, Any] = json.loads((path / RESULT).read_text(encoding="utf-8"))
-    scores = [found[name] for name in ("sick", "treated", "control")]
-    return Cure(case, seed, tuple(found["ailed"]), found["remedy"], *scores, tuple(found["ill"]))
+    sick, treated, control = (found[name] for name in ("sick", "treated", "control"))
+    return Cure(case, seed, tuple(found["ailed"]), found["remedy"], sick, treated, control, tuple(found["ill"]))
 
 
 def table(cures: Sequence[Cure]) -> list[str]:

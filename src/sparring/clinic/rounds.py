@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import re
@@ -15,7 +14,7 @@ from sparring.clinic.cases import CASES, Case
 from sparring.clinic.cures import Cure, cure, read_cure
 from sparring.clinic.cures import table as cures_table
 from sparring.clinic.score import Judged, Result, judge, summary, table
-from sparring.clinic.ward import RESULT, attend
+from sparring.clinic.ward import RESULT, attend, read_result
 from sparring.errors import UserError, check_number, writing
 from sparring.evaluation.sweep import claimed
 
@@ -79,7 +78,7 @@ def make_rounds(
         folder.mkdir(parents=True, exist_ok=True)
     to_cure = [bed for bed in beds if cures and bed[0].curable]
     controls = [(BY_NAME[case.control], seed) for case, seed in beds]
-    todo = [bed for bed in dict.fromkeys([*controls, *beds]) if read_result(folder, bed) is None]
+    todo = [bed for bed in dict.fromkeys([*controls, *beds]) if not is_done(folder, bed)]
     _work(_attend_one, todo, folder, jobs or _cores(), note)
     _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
     found = lines(folder, [(case, seed) for case in cases for seed in range(seeds)])
@@ -92,22 +91,21 @@ def judge_all(folder: Path, beds: Sequence[Bed]) -> list[Judged]:
     """Judge those whose results are there."""
     found = []
     for case, seed in beds:
-        result = read_result(folder, (case, seed))
+        result = result_of(folder, (case, seed))
         if result is not None:
-            control = None if case.control == case.name else read_result(folder, (BY_NAME[case.control], seed))
+            control = None if case.control == case.name else result_of(folder, (BY_NAME[case.control], seed))
             found.append(judge(case, result, control))
     return found
 
 
-def read_result(folder: Path, bed: Bed) -> Result | None:
-    """What `attend` left, or None."""
-    path = folder / run_name(*bed) / RESULT
-    if not path.exists():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); remove its folder, so that it is trained anew") from error
+def result_of(folder: Path, bed: Bed) -> Result | None:
+    """What was trained and told, or None."""
+    return read_result(folder / run_name(*bed))
+
+
+def is_done(folder: Path, bed: Bed) -> bool:
+    """Was it trained to its end?"""
+    return (folder / run_name(*bed) / RESULT).exists()
 
 
 def run_name(case: Case, seed: int) -> str:
@@ -164,7 +162,7 @@ def _cure_one(work: Task) -> str:
     case = BY_NAME[name]
     path, control = (Path(folder) / run_name(each, seed) for each in (case, BY_NAME[case.control]))
     with claimed(path) as mine:
-        if not mine or any(read_result(Path(folder), (each, seed)) is None for each in (case, BY_NAME[case.control])):
+        if not mine or any(not is_done(Path(folder), (each, seed)) for each in (case, BY_NAME[case.control])):
             return f"{path.name}: another process is at work on it or its control; give the command again"
         cure(case, seed, path, control)
     return f"{path.name}: treated"

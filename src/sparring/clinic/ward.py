@@ -12,7 +12,7 @@ from typing import Any
 
 from sparring.clinic.cases import Case
 from sparring.doctor.verdicts import diagnose
-from sparring.errors import NotFiniteError
+from sparring.errors import NotFiniteError, UserError
 from sparring.run import Row, Run
 
 RESULT = "clinic.json"
@@ -46,8 +46,22 @@ def attend(case: Case, seed: int, path: Path) -> None:
         train(case.make_recipe(seed), out=path, trust=True)
     run = Run.open(path)
     history = run.history()
-    result = {"case": case.name, "seed": seed, "exams": exams(history), "told": [asdict(t) for t in told(history)]}
-    run.write(RESULT, json.dumps(result, indent=1))
+    run.write(RESULT, json.dumps({"case": case.name, "seed": seed, "exams": exams(history)}, indent=1))
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """What `attend` left, with what the doctor of today says of the run's log; None if there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not (path / RESULT).exists():
+        return None
+    try:
+        result = dict(json.loads((path / RESULT).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path / RESULT} is damaged ({error}); remove {path}, so that it is trained anew") from error
+    return {**result, "told": [asdict(each) for each in told(Run.open(path).history())]}
 
 
 def told(history: Sequence[Row]) -> list[Told]:
