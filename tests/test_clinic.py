@@ -8,16 +8,20 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from sparring.cli import main
 from sparring.clinic import plants
 from sparring.clinic.cases import CASES, HEALTHY, Case
+from sparring.clinic.cures import Cure, save_pictures
+from sparring.clinic.cures import table as cures_table
 from sparring.clinic.rounds import judge_all, lines, make_rounds
 from sparring.clinic.score import judge, summary
 from sparring.clinic.ward import RESULT, attend, read_result, told
 from sparring.data import load_data
 from sparring.doctor.verdicts import ILLNESSES
 from sparring.errors import UserError
+from sparring.pictures import save_image
 from sparring.run import Run
 from sparring.training import Stepper, settled, start_state
 
@@ -162,3 +166,17 @@ def test_the_command_trains_in_processes_of_their_own(tmp_path: Path, capsys: py
     out = capsys.readouterr().out
     assert "data-leak | ring-range 0 | data-leak" in out
     assert (tmp_path / "clinic.md").exists()
+
+
+def test_before_and_after_stand_side_by_side_for_each_illness(tmp_path: Path) -> None:
+    cures = [
+        Cure(SICK, seed, ("mode-collapse",), "R1", 9.0, treated, 1.0, ()) for seed, treated in ((0, 8.0), (1, 1.2))
+    ]
+    for seed, shade in ((0, 10), (1, 200)):
+        for name in (f"run-{seed}", f"run-{seed}-treated/run"):
+            save_image(Image.new("RGB", (20, 20), (shade,) * 3), tmp_path / name / "samples" / "step-000000001.png")
+    (path,) = save_pictures(cures, tmp_path / "pictures", lambda each: tmp_path / f"run-{each.seed}")
+    assert path.name == "mode-collapse.png"
+    assert Image.open(path).getpixel((5, 5)) == (200, 200, 200), "the run that became well is shown"
+    assert [each.well for each in cures] == [False, True]
+    assert any("1 (50%)" in line for line in cures_table(cures))

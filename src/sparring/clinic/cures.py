@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from sparring.clinic.cases import Case
 from sparring.errors import UserError
+from sparring.pictures import save_image
 from sparring.run import Run
 
 RESULT = "cured.json"
+GAP = 16  # pixels between the pictures of before and after
 NEAR = 1.5  # times the healthy control's score, up to which a treated run is well
 
 
@@ -89,6 +93,37 @@ def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
     found: dict[str, Any] = json.loads((path / RESULT).read_text(encoding="utf-8"))
     sick, treated, control = (found[name] for name in ("sick", "treated", "control"))
     return Cure(case, seed, tuple(found["ailed"]), found["remedy"], sick, treated, control, tuple(found["ill"]))
+
+
+def save_pictures(cures: Sequence[Cure], folder: Path, run_of: Callable[[Cure], Path]) -> list[Path]:
+    """For each illness a picture of the last samples, sick at the left and treated at the right: of its first run that
+    became well, else of its first one.
+
+    Args:
+        cures: of any runs.
+        folder: where `ILLNESS.png` goes.
+        run_of: the sick run of a cure.
+    """
+    found = {}
+    for each in sorted((cure for cure in cures if cure.remedy), key=lambda cure: not cure.well):
+        before, after = (_last_picture(path) for path in _both(run_of(each)))
+        if each.case.illness in found or before is None or after is None:
+            continue
+        pair = [Image.open(path).convert("RGB") for path in (before, after)]
+        sheet = Image.new("RGB", (sum(p.width for p in pair) + GAP, max(p.height for p in pair)), "white")
+        sheet.paste(pair[0], (0, 0))
+        sheet.paste(pair[1], (pair[0].width + GAP, 0))
+        found[each.case.illness] = folder / f"{each.case.illness}.png"
+        save_image(sheet, found[each.case.illness])
+    return list(found.values())
+
+
+def _both(run: Path) -> tuple[Path, Path]:
+    return run, run.with_name(f"{run.name}-treated") / "run"
+
+
+def _last_picture(run: Path) -> Path | None:
+    return max((run / "samples").glob("step-*.png"), default=None)
 
 
 def table(cures: Sequence[Cure]) -> list[str]:

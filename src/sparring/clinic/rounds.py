@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from sparring.clinic.cases import CASES, Case
-from sparring.clinic.cures import Cure, cure, read_cure
+from sparring.clinic.cures import Cure, cure, read_cure, save_pictures
 from sparring.clinic.cures import table as cures_table
 from sparring.clinic.score import Judged, Result, judge, summary, table
 from sparring.clinic.ward import RESULT, attend, read_result
@@ -82,6 +82,8 @@ def make_rounds(
     _work(_attend_one, todo, folder, jobs or _cores(), note)
     _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
     found = lines(folder, [(case, seed) for case in cases for seed in range(seeds)])
+    healed = [cure for case in cases for seed in range(seeds) if (cure := _cure_of(folder, (case, seed))) is not None]
+    save_pictures(healed, folder / "pictures", lambda each: folder / run_name(each.case, each.seed))
     with writing(folder / "clinic.md", "make room"):
         (folder / "clinic.md").write_text(ABOUT + "\n".join(found) + "\n", encoding="utf-8")
     return found
