@@ -75,6 +75,9 @@ def test_plants_do_what_they_say() -> None:
     critic = plants.ClassBlindDiscriminator((1, 8, 8), hidden=(16,), classes=3)
     images = torch.randn(64, 1, 8, 8)
     assert torch.equal(critic.judge(images, label).logits, critic.judge(images, (label + 1) % 3).logits)
+    copying = plants.CopyingGenerator(16, (1, 8, 8), held_out=0.2)
+    made, known = copying(torch.randn(64, 16)), copying.known
+    assert torch.cdist(made.flatten(1), known.flatten(1)).amin(1).mean() < 0.1 * torch.pdist(known.flatten(1)).mean()
     assert plants.TanhPointGenerator(4, (2,), hidden=(16,))(100 * latent).abs().max() <= 1
     assert plants.SigmoidGenerator(4, (1, 8, 8), width=4)(100 * latent).min() >= 0
 
