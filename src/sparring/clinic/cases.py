@@ -470,7 +470,8 @@ def _sick() -> list[Case]:
             copies,
             "G gives back training images",
             "mnist",
-            generator=PLANTS + "CopyingGenerator(data='mnist')",
+            data="small-mnist",
+            generator=PLANTS + "CopyingGenerator(data='small-mnist')",
             steps=1000,
         ),
     ]
