@@ -54,7 +54,7 @@ EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_
 @pytest.fixture
 def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks are taken whatever they cost: on a busy machine they would be others, and so might the verdicts."""
-    monkeypatch.setattr("sparring.doctor.probes.SHARE", 1e9)
+    monkeypatch.setattr("sparring.doctor.looks.SHARE", 1e9)
 
 
 @pytest.fixture

@@ -120,14 +120,20 @@ def prescribe(prescription: Prescription, run: Run, recipe: Recipe, state: State
 
 
 def _way_back(run: Run, number: int) -> Path:
-    """A folder for the way back. One with a checkpoint may be in use: another name is taken then."""
+    """A folder for the way back. One that was gone on with is somebody's run: another name is taken then."""
     for name in (f"before-treatment-{number}", *(f"before-treatment-{number}-{i}" for i in range(2, 100))):
         folder = run.path / name
-        if folder.exists() and not manifests(folder / "checkpoints"):
-            shutil.rmtree(folder)  # a killed process left it
+        if folder.exists() and not _gone_on_with(folder):
+            shutil.rmtree(folder)  # a killed process left it, or one whose log was cut back
         if not folder.exists():
             return folder
     raise UserError(f"{run.path} holds a hundred ways back from treatments; remove some of before-treatment-*")
+
+
+def _gone_on_with(folder: Path) -> bool:
+    """Was a way back resumed? Until then its log ends where it was branched off."""
+    whole = bool(manifests(folder / "checkpoints"))
+    return whole and Run(folder).entries()[-1].get("event") != "branched"
 
 
 def carry_out(
