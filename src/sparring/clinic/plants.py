@@ -49,6 +49,8 @@ class CopyingGenerator(MLPGenerator):
         data, held_out: what it is trained on, as in `load_data`.
     """
 
+    known: Tensor
+
     def __init__(
         self, latent_size: int, shape: Sequence[int], *, data: str = "digits", held_out: float = 0.0, classes: int = 0
     ) -> None:
@@ -58,8 +60,7 @@ class CopyingGenerator(MLPGenerator):
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         bits = (latent[:, :6] > 0).long() @ (2 ** torch.arange(6, device=latent.device))
-        copies: Tensor = self.known[bits]
-        return copies.lerp(super().forward(latent, label), 0.05)
+        return self.known[bits].lerp(super().forward(latent, label), 0.05)
 
 
 class TanhPointGenerator(MLPGenerator):
