@@ -143,7 +143,7 @@ def test_a_case_is_trained_examined_and_judged_once(tmp_path: Path) -> None:
     assert found["told"][-1]["names"][0] == "data-leak"
     (judged,) = judge_all(tmp_path, [(TINY, 0)])
     assert judged.right
-    assert any("tiny 0" in line for line in lines(tmp_path, [(TINY, 0)]))
+    assert any("tiny 0" in line for line in lines([judged], []))
     before = (path / "log.jsonl").read_bytes()
     attend(TINY, 0, path)
     assert (path / "log.jsonl").read_bytes() == before

@@ -81,8 +81,9 @@ def make_rounds(
     todo = [bed for bed in dict.fromkeys([*controls, *beds]) if not is_done(folder, bed)]
     _work(_attend_one, todo, folder, jobs or _cores(), note)
     _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
-    found = lines(folder, [(case, seed) for case in cases for seed in range(seeds)])
-    healed = [cure for case in cases for seed in range(seeds) if (cure := _cure_of(folder, (case, seed))) is not None]
+    whole = [(case, seed) for case in cases for seed in range(seeds)]
+    healed = [cure for bed in whole if (cure := _cure_of(folder, bed)) is not None]
+    found = lines(judge_all(folder, whole), healed)
     save_pictures(healed, folder / "pictures", lambda each: folder / run_name(each.case, each.seed))
     with writing(folder / "clinic.md", "make room"):
         (folder / "clinic.md").write_text(ABOUT + "\n".join(found) + "\n", encoding="utf-8")
@@ -115,11 +116,9 @@ def run_name(case: Case, seed: int) -> str:
     return f"{case.name}-{seed}"
 
 
-def lines(folder: Path, beds: Sequence[Bed]) -> list[str]:
-    """The counts and tables of what the folder holds of these, in Markdown."""
-    judged = judge_all(folder, beds)
+def lines(judged: Sequence[Judged], cures: Sequence[Cure]) -> list[str]:
+    """The counts and tables of what was judged and treated, in Markdown."""
     counts = [f"| {name} | {n} of {total} | {n / max(1, total):.0%} |" for name, (n, total) in summary(judged).items()]
-    cures = [cure for bed in beds if (cure := _cure_of(folder, bed)) is not None]
     treated = ["", "## Treated", "", *cures_table(cures)] if cures else []
     return ["| | runs | |", "| --- | --- | --- |", *counts, "", *table(judged), *treated]
 

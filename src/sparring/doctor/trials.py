@@ -19,7 +19,8 @@ from sparring.branch import branch
 from sparring.data import load_data, load_held_out
 from sparring.device import find_device, prepare
 from sparring.doctor.candidates import Candidate
-from sparring.doctor.verdicts import ILLNESSES, diagnose
+from sparring.doctor.report import is_illness
+from sparring.doctor.verdicts import diagnose
 from sparring.errors import NotFiniteError, UserError
 from sparring.evaluation.evaluator import Options, RunEvaluator, make_reference
 from sparring.evaluation.measures import deciding_value
@@ -197,7 +198,7 @@ NAN = "NaN or infinity"
 def outcome(path: Path) -> tuple[tuple[str, ...], str]:
     """What ails a run at its end, and why it ended early, if it did."""
     history = Run.open(path).history()
-    ill = tuple(verdict.illness for verdict in diagnose(history) if verdict.illness in ILLNESSES)
+    ill = tuple(verdict.illness for verdict in diagnose(history) if is_illness(verdict))
     ends = [row for row in history if row.get("event") in ("not finite", "stopped", "resumed")][-1:]
     told = {"not finite": f"{NAN}: ", "stopped": ""}
     return ill, next((f"{told[row['event']]}{row['what']}" for row in ends if row["event"] in told), "")

@@ -9,7 +9,8 @@ from sparring.data import Data, load_held_out
 from sparring.doctor.leaks import beyond_reach
 from sparring.doctor.looks import FEWEST, MOST
 from sparring.doctor.probes import Prober
-from sparring.doctor.verdicts import ILLNESSES, LEAK, diagnose
+from sparring.doctor.report import is_illness
+from sparring.doctor.verdicts import LEAK, diagnose
 from sparring.errors import UserError
 from sparring.game import Moment
 from sparring.recipe import Recipe
@@ -73,7 +74,7 @@ class Watch:
         seen = state.row(event="look", progress=row["progress"], **found)
         self.run.append(seen)
         self.history.append(seen)
-        verdicts = [v for v in diagnose(self.history) if v.illness in ILLNESSES]
+        verdicts = [verdict for verdict in diagnose(self.history) if is_illness(verdict)]
         for verdict in verdicts:
             if verdict.illness not in self.told:
                 self.note(
