@@ -20,10 +20,10 @@ from sparring.cli import main
 from sparring.data import Form
 from sparring.doctor import Treatment, Verdict, diagnose, treat
 from sparring.doctor.autopilot import decide
-from sparring.doctor.candidates import candidates, illnesses, last_healthy
-from sparring.doctor.remedies import remedies_for
-from sparring.doctor.treat import check_free, check_same
-from sparring.doctor.trials import Judge, Trial
+from sparring.doctor.candidates import Candidate, candidates, illnesses, last_healthy
+from sparring.doctor.remedies import REMEDIES, remedies_for
+from sparring.doctor.treat import Plan, check_free, check_same
+from sparring.doctor.trials import Bench, Judge, Trial
 from sparring.errors import UserError
 from sparring.recipe import load_recipe
 from sparring.run import Row, Run
@@ -92,10 +92,13 @@ def test_a_sick_run_is_cured(sick: dict[str, object], margin: float, tmp_path: P
     assert done.path is not None
     treated = Path(done.path)
     assert checkpoint.manifests(treated / "checkpoints")[-1].step == sick["steps"]
+    assert not (run / "scores.jsonl").exists()  # nothing is written into the sick run
     assert score_of(treated) < margin * score_of(run)
+    assert done.untreated is not None
+    assert done.score < margin * done.untreated  # type: ignore[operator]
     assert len(sparring.load(treated).sample(10)) == 10
-    assert done.trials[0].name == done.chosen != "0-as-it-was"
-    assert {trial.step for trial in done.trials} == {sick["steps"] // 4}  # type: ignore[operator]
+    assert done.trials[0].name == done.chosen
+    assert [trial.stage for trial in done.trials] == [3, 3, 2, 1, 1, 1]
 
 
 @pytest.fixture
@@ -107,16 +110,19 @@ def exploded(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_trials_that_end_in_nan_are_told_and_lose(exploded: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["treat", str(exploded), "--trials", "3"])
+def test_trials_that_end_in_nan_are_told_and_lose(
+    exploded: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faster = ("an even higher rate", lambda recipe, form: {"generator_optimizer": "SGD(lr=1e30)"})
+    monkeypatch.setitem(REMEDIES, "divergence", (faster, *REMEDIES["divergence"]))
+    status = main(["treat", str(exploded), "--trials", "2"])
     folder = exploded.with_name("run-treated")
     found = json.loads((folder / "treatment.json").read_text(encoding="utf-8"))
     assert status == (0 if found["cured"] else 1)
     assert found["ailed"] == ["divergence"]
-    (untreated,) = [trial for trial in found["trials"] if trial["name"] == "0-as-it-was"]
-    assert untreated["score"] is None
-    assert untreated["ended"].startswith("NaN or infinity: step ")
+    assert found["untreated"] is None
     assert found["trials"][-1]["score"] is None
+    assert found["trials"][-1]["ended"].startswith("NaN or infinity: step ")
     assert found["trials"][0]["score"] is not None
     assert found["chosen"] == found["trials"][0]["name"]
     assert checkpoint.manifests(folder / "run" / "checkpoints")[-1].step == 60
@@ -174,9 +180,11 @@ def test_a_run_that_is_not_ill_is_left_alone(tiny_points_run: Path, tmp_path: Pa
 
 
 def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
-    message = refused("treat", tiny_points_run)
+    unwatched = Path(shutil.copytree(tiny_points_run, tmp_path / "unwatched"))
+    write_log(unwatched, [row for row in Run.open(unwatched).history() if row.get("event") != "look"])
+    message = refused("treat", unwatched)
     assert "holds no looks" in message
-    assert f"sparring train {tiny_points_run / 'recipe.toml'} --doctor watch" in message
+    assert f"sparring train {unwatched / 'recipe.toml'} --doctor watch" in message
     assert "share=0.0 must be a number, above 0 and at most 1" in refused("treat", tiny_points_run, "--share", "0")
     assert "trials=0" in refused("treat", tiny_points_run, "--trials", "0")
     assert "is not a run" in refused("treat", tmp_path)
@@ -194,23 +202,54 @@ def saved_run(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
 def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
-    done = treat(saved_run, trials=2, share=0.5, say=lambda _: None)
+    done = treat(saved_run, trials=7, share=0.5, say=lambda _: None)
     assert 6 < done.healthy <= 10  # the collapse begins at step 10, and medians show it by step 12
-    packed = next(trial for trial in done.trials if "task" in trial.changes)
-    assert (packed.start, packed.step) == (0, 10)  # D sees two samples at once: another network
-    others = [trial for trial in done.trials if trial is not packed]
-    assert [(trial.start, trial.step) for trial in others] == [(done.healthy, done.healthy + 10)] * 2
+    packed = [trial for trial in done.trials if "task" in trial.changes]
+    assert {trial.start for trial in packed} == {0}  # D sees two samples at once: another network
+    others = [trial for trial in done.trials if trial not in packed]
+    trained = {1: 3, 2: 5, 3: 10}  # steps of 20, by the stages that it got through
+    assert {(t.start, t.step) for t in others} <= {(done.healthy, done.healthy + trained[t.stage]) for t in others}
+    assert {trial.step for trial in packed} <= {trained[trial.stage] for trial in packed}
     folder = saved_run.with_name("run-treated")
     paths = {trial.name: folder / "trials" / trial.name for trial in done.trials} | {done.chosen: folder / "run"}
     begun = [row for row in Run.open(paths[others[0].name]).entries() if row.get("event") == "branched"]
     assert [row["step"] for row in begun] == [done.healthy]
-    # Going on as it was gives the bits that the sick run had.
-    (untreated,) = [trial for trial in others if not trial.changes]
+
+
+def test_a_branch_that_changes_nothing_gives_the_same_bits(saved_run: Path, tmp_path: Path) -> None:
+    bench = Bench(saved_run, Run.open(saved_run).read_recipe(), tmp_path / "trials", trust=False)
+    untreated = Candidate("same", "", "", {}, 8)
+    assert bench.carry_out(untreated, 0.5) == ""
     hashes = [
         {m.step: m.sha256 for m in checkpoint.manifests(path / "checkpoints")}
-        for path in (saved_run, paths[untreated.name])
+        for path in (saved_run, tmp_path / "trials" / "same")
     ]
-    assert hashes[1][untreated.step] == hashes[0][untreated.step]
+    assert hashes[1][18] == hashes[0][18]
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_a_remedy_that_cannot_be_trained_ends_no_treatment(saved_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ("five turns of a colour", lambda recipe, form: {"turns": "Alternating(color=5)"})
+    monkeypatch.setitem(REMEDIES, "mode-collapse", (broken, *REMEDIES["mode-collapse"]))
+    done = treat(saved_run, trials=2, say=lambda _: None)
+    assert [trial.about for trial in done.trials][-1] == broken[0]
+    assert done.trials[-1].score is None
+    assert "color" in done.trials[-1].ended
+    assert done.score is not None
+
+
+def test_how_long_trials_are() -> None:
+    def stages(count: int, since: float = 0.1, healthy: int = 0) -> list[float]:
+        chosen = tuple(Candidate(f"{i}", "", "", {}, 0) for i in range(count))
+        return Plan(Run(Path()), (), healthy, since, chosen, share=0.2, seed=1).stages
+
+    assert stages(6) == [0.05, 0.1, 0.2]
+    assert stages(4) == [0.1, 0.2]
+    assert stages(2) == stages(1) == [0.2]
+    assert stages(6, since=0.5) == [0.05, 0.1, 0.6]  # the last two show whether it comes again
+    assert stages(6, since=0.95)[-1] == 1
+    assert stages(6, since=0.5, healthy=100) == [0.05, 0.1, 0.2]  # they begin right before it
+    assert stages(1, since=0.5) == [0.2]
 
 
 def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
@@ -375,6 +414,10 @@ def test_the_last_healthy_checkpoint(manifests: list[Manifest]) -> None:
     assert last_healthy(log(**SICK["mode-collapse"]), manifests, 300) is None
     assert last_healthy(history, manifests[:1], found.since_step) is None  # step 0 is the start
     assert last_healthy([], manifests, 100) is None
+    late = log(onset=7, **SICK["mode-collapse"])
+    (found, *_) = diagnose(late)
+    trusted = [last_healthy(late, manifests, found.since_step, earliest) for earliest in (0.0, 0.25, 0.3)]
+    assert [m and m.step for m in trusted] == [500, 500, None]
 
 
 def test_what_is_tried() -> None:
@@ -382,32 +425,35 @@ def test_what_is_tried() -> None:
     found = illnesses([Verdict("mode-collapse", follows="divergence"), Verdict("healthy"), Verdict("divergence")])
     assert [verdict.illness for verdict in found] == ["divergence", "mode-collapse"]
     chosen = candidates(found, recipe, form, start=100, most=7)
-    assert (chosen[0].changes, chosen[0].start) == ({}, 100)
     leading = remedies_for("divergence", recipe, form)
-    assert [dict(c.changes) for c in chosen[1:3]] == [remedy.changes for remedy in leading[:2]]
-    assert chosen[3].changes == {**leading[0].changes, **leading[1].changes}
-    assert [c.illness for c in chosen[1:]] == sorted([c.illness for c in chosen[1:]])  # causes first
+    assert [dict(c.changes) for c in chosen[:2]] == [remedy.changes for remedy in leading[:2]]
+    clipped = next(remedy for remedy in leading if "clip_gradients" in remedy.changes)
+    assert chosen[2].changes == {**leading[0].changes, **clipped.changes}
+    assert [c.illness for c in chosen] == sorted([c.illness for c in chosen])  # causes first
     recipes = [recipe.replace(**c.changes) for c in chosen]
-    assert len(set(recipes)) == len(recipes) == 8
+    assert len({recipe, *recipes}) == 1 + len(recipes) == 8
     assert all(c.start == (0 if "task" in c.changes else 100) for c in chosen)
-    assert len(candidates(found, recipe, form, start=0, most=2)) == 3
+    assert len(candidates(found, recipe, form, start=0, most=2)) == 2
     with pytest.raises(sparring.UserError, match="nothing is known to help against memorising"):
         candidates([Verdict("memorising")], recipe.replace(penalties="LeCam()"), form, start=0, most=4)
 
 
 def test_how_trials_are_ranked() -> None:
-    def trial(name: str, score: float | None, *ill: str) -> Trial:
-        return Trial(name, "", "", {}, 0, 10, score, ill)
+    def trial(name: str, score: float | None, *ill: str, stage: int = 2) -> Trial:
+        return Trial(name, "", "", {}, 0, stage, 10, score, ill)
 
     found = [
         trial("nan", None),
+        trial("out after the first stage", 0.3, stage=1),
         trial("good but ill", 0.1, "mode-collapse"),
         trial("worse but ill", 0.2, "mode-collapse"),
         trial("fair", 0.5),
         trial("another illness", 0.4, "non-convergence"),
     ]
     ranked = sorted(found, key=lambda each: each.rank(["mode-collapse"]))
-    assert [each.name for each in ranked] == ["another illness", "fair", "good but ill", "worse but ill", "nan"]
+    assert [each.name for each in ranked] == [
+        *("another illness", "fair", "good but ill", "worse but ill", "out after the first stage", "nan")
+    ]
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:

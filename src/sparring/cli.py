@@ -216,8 +216,8 @@ def _add_treat(commands: Any) -> None:
     parser = _add(commands, "treat", _treat, about)
     parser.add_argument("run", type=Path, help="the run directory; it was watched (train --doctor watch)")
     parser.add_argument("--out", type=Path, help="the folder of the treatment (default: RUN-treated); it can go on")
-    parser.add_argument("--trials", type=int, default=4, help="remedies to try, besides none; default: 4")
-    about = "of the budget that each is trained for; the best goes on from there; default: 0.25"
+    parser.add_argument("--trials", type=int, default=6, help="remedies to try; the better half goes on; default: 6")
+    about = "of the budget that the last two are trained for at least; the best goes on from there; default: 0.25"
     parser.add_argument("--share", type=float, default=0.25, help=about)
     parser.add_argument("--seed", type=int, default=1, help="of the samples that trials are judged by")
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time, each in a process; default: 1")

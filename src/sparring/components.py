@@ -58,6 +58,18 @@ def name_of(text: str) -> str:
     return _dotted_name(node.func if isinstance(node, ast.Call) else node) or ""
 
 
+def literal_fields(text: str) -> dict[str, Any]:
+    """The fields of a component's text that are plain values, such as `{"weight": 5}` of `R1(weight=5)`."""
+    node = _parse(text)
+    found = {}
+    for keyword in node.keywords if isinstance(node, ast.Call) else []:
+        try:
+            found[keyword.arg or ""] = ast.literal_eval(keyword.value)
+        except ValueError:  # a component, say
+            continue
+    return found
+
+
 def _listed(text: str) -> list[ast.expr]:
     if not text.strip():
         return []
@@ -65,7 +77,7 @@ def _listed(text: str) -> list[ast.expr]:
     return node.elts if isinstance(node, ast.Tuple) else [node]
 
 
-def with_fields(text: str, **fields: str | float | bool) -> str:
+def with_fields(text: str, **fields: str | float | bool | tuple[int, ...]) -> str:
     """A component's text with some of its fields set to plain values.
 
     Raises:
@@ -76,7 +88,7 @@ def with_fields(text: str, **fields: str | float | bool) -> str:
     if _dotted_name(call.func) is None:
         raise UserError(f'{shortened(text)!r} is not a component; write "Name(field=value)"')
     kept = [keyword for keyword in call.keywords if keyword.arg not in fields]
-    new = [ast.keyword(name, ast.Constant(value)) for name, value in fields.items()]
+    new = [ast.keyword(name, ast.parse(repr(value), mode="eval").body) for name, value in fields.items()]
     return ast.unparse(ast.Call(call.func, call.args, [*kept, *new]))
 
 

@@ -19,7 +19,11 @@ SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """A bar in a terminal, a line every ten seconds elsewhere.
 
-    It shows step, images per second, time left, both losses beside their line of equilibrium, and D's accuracy.
+    It shows step, images per second, time left, both losses beside their line of equilibrium, D's accuracy, and what
+    the doctor said last, if it looks.
+
+    Attributes:
+        doctor: that, in a few words.
     """
 
     def __init__(
@@ -27,6 +31,7 @@ class Progress:
     ) -> None:
         self.recipe = recipe
         self.lines = equilibrium
+        self.doctor = ""
         self.console = Console(stderr=True, highlight=False)
         self.bar = Bar(BarColumn(20), TextColumn("{task.description}"), console=self.console, transient=True)
         self.task = self.bar.add_task("starting ...", total=1.0)
@@ -67,6 +72,7 @@ class Progress:
             f"step {step:,} | {rate:,.0f} images/s | {int(left) // 60}:{int(left) % 60:02d} left | "
             f"D {row['loss/discriminator']:.2f} ({self.lines[0]:.2f}) | "
             f"G {row['loss/generator']:.2f} ({self.lines[1]:.2f}) | accuracy {row['accuracy']:.0%}"
+            + (f" | doctor: {self.doctor}" if self.doctor else "")
         )
 
 

@@ -73,7 +73,7 @@ class Recipe:
     evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)
     patience: int = _field(0, "stop after so many evaluations without a better one; 0: never")
     doctor: str = _field(
-        "off", "watch: look for illnesses while training; treat: and change the recipe against them; off: do not look"
+        "watch", "watch: look for illnesses while training; treat: and change the recipe against them; off: do not look"
     )
     keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
 

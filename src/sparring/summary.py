@@ -48,10 +48,21 @@ Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) 
 | --- | --- |
 {table}
 
-{MEANING}
+{MEANING}{doctors_section(run, history)}
 Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {run.path} --steps {2 * step}`.
 """
     run.write("summary.md", text)
+
+
+def doctors_section(run: Run, history: Sequence[Row]) -> str:
+    """What the doctor says of a run that it watched, with what helps; nothing of one that it did not."""
+    from sparring.doctor.report import lines
+    from sparring.doctor.verdicts import diagnose
+
+    verdicts = diagnose(history)
+    if any(verdict.illness == "not-watched" for verdict in verdicts):
+        return ""
+    return "\n## The doctor\n\n```\n" + "\n".join(lines(run, verdicts)) + "\n```\n"
 
 
 def last_scores(history: Sequence[Row]) -> dict[str, float]:

@@ -304,6 +304,7 @@ def _loop(session: Session, stop: threading.Event, progress: Progress) -> str:
             row = log_row(run, progress, state, turns, share)
             if watch is not None:
                 treating = watch.look(row, state)
+                progress.doctor = watch.says
         stopping = stop.is_set() or share >= until
         evaluating = scorer is not None and scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - saved_at >= 60 * recipe.checkpoint_every or stopping or treating:

@@ -7,7 +7,7 @@ numbers that the doctor reads: the fault that was planted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparring.recipe import Recipe
@@ -478,3 +478,18 @@ def _sick() -> list[Case]:
 
 
 CASES = tuple(_healthy() + _sick())
+
+
+def _as_long() -> dict[str, Case]:
+    """For each case that can be treated its control, trained for as many steps: what it is to come near to."""
+    by_name = {case.name: case for case in CASES}
+    found = {}
+    for case in CASES:
+        control, steps = by_name[case.control], case.recipe["steps"]
+        if case.curable and control.recipe["steps"] != steps:
+            control = replace(control, name=f"{control.name}-{steps}", recipe={**control.recipe, "steps": steps})
+        found[case.name] = control
+    return found
+
+
+AS_LONG = _as_long()

@@ -54,7 +54,7 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
 
     Args:
         case, seed, path: of the run.
-        control: the healthy run of the same data and seed.
+        control: the healthy run of the same data, seed and number of steps.
     """
     from sparring.doctor.treat import Treatment, treat
     from sparring.doctor.trials import Judge
@@ -65,7 +65,7 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
     judge = Judge(recipe, 1, True)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         try:
-            done = treat(path, trials=3, trust=True, say=lambda line: None)
+            done = treat(path, trust=True, say=lambda line: None)
         except UserError as error:  # nothing is known to help, say
             done = Treatment(str(path), (), why=str(error))
     names = {trial.name: trial.about for trial in done.trials}

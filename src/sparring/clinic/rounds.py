@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from sparring.clinic.cases import CASES, Case
+from sparring.clinic.cases import AS_LONG, CASES, Case
 from sparring.clinic.cures import Cure, cure, read_cure, save_pictures
 from sparring.clinic.cures import table as cures_table
 from sparring.clinic.score import Judged, Result, judge, summary, table
@@ -28,14 +28,14 @@ an independent classifier. The cases are in `sparring/clinic/cases.py`, networks
 
 - *Named right*: the planted illness, or one that the plant is known to bring about, is among the verdicts at the end.
 - *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from
-  which on that score stays 1.5 times worse than the healthy control's at the same step, or too few modes are
-  covered; where it never is, the clock runs from the start.
+  which on that score stays 1.5 times worse than the healthy control's at the same step, or 1.15 times worse than the
+  run's own best before, or too few modes are covered; where it never is, the clock runs from the start.
 - *Accused*: an illness was named in a healthy run, at its end, or at any of its looks.
 
 """
 Bed = tuple[Case, int]
 Task = tuple[str, int, str]  # a case, a seed, the folder: what another process is told
-BY_NAME = {case.name: case for case in CASES}
+BY_NAME = {case.name: case for case in (*CASES, *AS_LONG.values())}
 
 
 def make_rounds(
@@ -78,6 +78,7 @@ def make_rounds(
         folder.mkdir(parents=True, exist_ok=True)
     to_cure = [bed for bed in beds if cures and bed[0].curable]
     controls = [(BY_NAME[case.control], seed) for case, seed in beds]
+    controls += [(AS_LONG[case.name], seed) for case, seed in to_cure]
     todo = [bed for bed in dict.fromkeys([*controls, *beds]) if not is_done(folder, bed)]
     _work(_attend_one, todo, folder, jobs or _cores(), note)
     _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
@@ -161,9 +162,9 @@ def _attend_one(work: Task) -> str:
 def _cure_one(work: Task) -> str:
     name, seed, folder = work
     case = BY_NAME[name]
-    path, control = (Path(folder) / run_name(each, seed) for each in (case, BY_NAME[case.control]))
+    path, control = (Path(folder) / run_name(each, seed) for each in (case, AS_LONG[name]))
     with claimed(path) as mine:
-        if not mine or any(not is_done(Path(folder), (each, seed)) for each in (case, BY_NAME[case.control])):
+        if not mine or any(not is_done(Path(folder), (each, seed)) for each in (case, AS_LONG[name])):
             return f"{path.name}: another process is at work on it or its control; give the command again"
         cure(case, seed, path, control)
     return f"{path.name}: treated"

@@ -11,6 +11,7 @@ from sparring.doctor.verdicts import ILLNESSES
 
 IN_TIME = 0.25  # of the run after the onset, within which an illness must have been named
 WORSE = 1.5  # times the control's score, from which on a run is worse by outcome
+WORSENED = 1.15  # times the best score that the run had before, from which on it is worse by outcome, too
 FEW_MODES = 0.8  # of the modes there are, below which a run is bad by outcome
 
 Result = Mapping[str, Any]
@@ -91,11 +92,13 @@ def judge(case: Case, result: Result, control: Result | None) -> Judged:
 
 
 def _onset(exams: Sequence[Result], compared: Sequence[Result], steps: int) -> float | None:
-    """The share of the run from which on all exams are bad: worse than the control's of the same step, or few modes."""
+    """The share of the run from which on all exams are bad: worse than the control's of the same step or than the run
+    itself was before, or few modes."""
     first = None
-    for exam in reversed(exams):
+    for index, exam in reversed(list(enumerate(exams))):
         few = exam.get("modes", 1) < FEW_MODES * exam.get("modes_there", 1) <= _beside(exam, compared).get("modes", 0)
-        if not few and _score(exam) <= WORSE * _score(_beside(exam, compared)):
+        best = min(_score(each) for each in exams[: index + 1])
+        if not few and _score(exam) <= min(WORSE * _score(_beside(exam, compared)), WORSENED * best):
             break
         first = exam["step"] / steps
     return first

@@ -20,6 +20,7 @@ from sparring.data import Data
 from sparring.data.samples import Form
 from sparring.doctor.candidates import illnesses, last_healthy
 from sparring.doctor.remedies import IN_FLIGHT, remedies_for
+from sparring.doctor.signs import EARLIEST
 from sparring.doctor.verdicts import diagnose
 from sparring.errors import UserError, writing
 from sparring.recipe import Recipe, read_recipe_file
@@ -97,8 +98,9 @@ def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[M
     new = [remedy for remedy in remedies if all(remedy.changes != row["changes"] for row in treated)]
     if not new:
         return None
-    healthy = last_healthy(history, saved, found[0].since_step)
-    restarted = ("generator", "discriminator") if found[0].illness == "divergence" else ("discriminator",)
+    diverged = found[0].illness == "divergence"  # from the first step on, often, and not to be mended by a new loss
+    healthy = last_healthy(history, saved, found[0].since_step, EARLIEST if diverged else 0.0)
+    restarted = ("generator", "discriminator") if diverged else ("discriminator",)
     back = None if healthy is None else healthy.step
     return Prescription(found[0].illness, new[0].about, dict(new[0].changes), back, () if healthy else restarted)
 

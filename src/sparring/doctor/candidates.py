@@ -16,8 +16,6 @@ from sparring.errors import UserError
 from sparring.recipe import Recipe
 from sparring.run import Row
 
-UNTREATED = "as it was"
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -26,7 +24,7 @@ class Candidate:
     Attributes:
         name: of its folder.
         about: what the remedy does, in a few words.
-        illness: what it is against; "" for the recipe as it was.
+        illness: what it is against.
         changes: fields of the recipe and their new values.
         start: the step of the sick run's checkpoint that it goes on from; 0: anew.
     """
@@ -44,7 +42,7 @@ def illnesses(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def candidates(found: Sequence[Verdict], recipe: Recipe, form: Form, start: int, most: int) -> list[Candidate]:
-    """The recipe as it was, and the best `most` others.
+    """The best remedies, at most so many. The recipe as it was is none of them: the sick run tells what comes of it.
 
     Args:
         found: of `illnesses`, one at least.
@@ -56,16 +54,16 @@ def candidates(found: Sequence[Verdict], recipe: Recipe, form: Form, start: int,
     Raises:
         UserError: there is no remedy.
     """
-    chosen = [Candidate("0-as-it-was", UNTREATED, "", {}, start)]
+    chosen: list[Candidate] = []
     tried = {recipe}
     for illness, remedy in _ordered(found, recipe, form):
         changed = recipe.replace(**remedy.changes)
-        if changed in tried or len(chosen) > most:
+        if changed in tried or len(chosen) == most:
             continue
         tried.add(changed)
         begin = start if remedy.changes.keys() <= IN_FLIGHT else 0
-        chosen.append(Candidate(f"{len(chosen)}-{illness}", remedy.about, illness, dict(remedy.changes), begin))
-    if len(chosen) == 1:
+        chosen.append(Candidate(f"{len(chosen) + 1}-{illness}", remedy.about, illness, dict(remedy.changes), begin))
+    if not chosen:
         raise UserError(f"nothing is known to help against {found[0].illness} that this recipe does not have already")
     return chosen
 
@@ -92,7 +90,9 @@ def _go_together(illness: str, first: Remedy, second: Remedy, recipe: Recipe, fo
     return second.about in {r.about for r in remedies_for(illness, recipe.replace(**first.changes), form)}
 
 
-def last_healthy(history: Sequence[Row], saved: Sequence[Manifest], since: int) -> Manifest | None:
+def last_healthy(
+    history: Sequence[Row], saved: Sequence[Manifest], since: int, earliest: float = 0.0
+) -> Manifest | None:
     """The last checkpoint from before an illness, or None.
 
     Verdicts go by medians over a stretch of the run, so they notice half a stretch late what single looks show: it
@@ -102,14 +102,17 @@ def last_healthy(history: Sequence[Row], saved: Sequence[Manifest], since: int) 
         history: the run's log.
         saved: its checkpoints.
         since: the step of the first look at which the illness was seen.
+        earliest: the share of the budget before which a checkpoint is not trusted.
     """
     rows = [row for row in history if "progress" in row]
     if not rows:
         return None
     step, share = max((row["step"], row["progress"]) for row in rows)
-    before = since - STRETCH / 2 * step / max(share, 1e-9)
+    per_step = max(share, 1e-9) / step
+    before = since - STRETCH / 2 / per_step
     for manifest in sorted(saved, key=lambda manifest: -manifest.step):
-        if 0 < manifest.step <= before and unsuspicious(history, manifest.step):
+        trusted = manifest.step > 0 and manifest.step * per_step >= earliest
+        if trusted and manifest.step <= before and unsuspicious(history, manifest.step):
             return manifest
     return None
 

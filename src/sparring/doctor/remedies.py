@@ -9,21 +9,35 @@ from pathlib import Path
 
 from sparring import codes, latents, optimizers, schedules, tasks
 from sparring import turns as turn_rules
+from sparring.augment.adaptive import ADA
 from sparring.augment.base import SMALLEST
-from sparring.components import make, name_of, split, with_fields
+from sparring.components import literal_fields, make, name_of, split, with_fields
 from sparring.data.proposal import suggested_gamma
 from sparring.data.samples import Form
 from sparring.recipe import Recipe, train_command
 
 POINTS_WEIGHT = 0.02  # of R1 and R2 where samples are points of variance 1, as in the recipe `ring`
-IMAGES_WEIGHT = 0.3  # of R1 and R2 where samples are small images
+IMAGES_WEIGHT = 0.3  # of R1 and R2 where samples are small images, at least
+TINY_WEIGHT = 0.1  # and where they are smaller than 16 pixels, as in the recipe `digits`
 SLOWER = 0.1  # what a learning rate that is too high is multiplied with
 STRONGER = 4.0  # and one that is too low
+TINIEST = 8  # pixels of a side that DiffAugment needs
 MORE = 3  # turns of D for each of G
+USUAL = (1e-4, 2e-3)  # learning rates that GANs are trained with by Adam
+RATE = 1e-3  # where neither player's is such a one
 
 # What can be built anew around networks that go on being trained.
 IN_FLIGHT = frozenset(
-    ("loss", "penalties", "augment", "turns", "generator_optimizer", "discriminator_optimizer", "clip_gradients")
+    (
+        "loss",
+        "penalties",
+        "augment",
+        "turns",
+        "generator_optimizer",
+        "discriminator_optimizer",
+        "learning_rate",
+        "clip_gradients",
+    )
 )
 
 Changes = dict[str, object]
@@ -57,13 +71,14 @@ def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
 
 
 def penalty_weight(recipe: Recipe, form: Form) -> float:
-    """R1's and R2's weight: for points that of the recipe `ring`; for images by the rule of thumb, but at least
-    IMAGES_WEIGHT, since that rule is for large images: of 8x8 it gives 0.0002, which is as good as nothing.
+    """R1's and R2's weight: for points that of the recipe `ring`; for images by the rule of thumb, but not less than
+    for small ones, since that rule is for large images: of 8x8 it gives 0.0002, which is as good as nothing.
     """
     if form.is_points:
         return POINTS_WEIGHT
     _, height, width = form.shape
-    return float(f"{max(suggested_gamma(height, width, recipe.batch_size), IMAGES_WEIGHT):.3g}")
+    least = IMAGES_WEIGHT if min(height, width) >= SMALLEST else TINY_WEIGHT
+    return float(f"{max(suggested_gamma(height, width, recipe.batch_size), least):.3g}")
 
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:
@@ -79,15 +94,56 @@ def _weighted(name: str, recipe: Recipe, form: Form) -> str:
     return f"{name}(weight={penalty_weight(recipe, form):g}{lazily})"
 
 
-def _relativistic(recipe: Recipe, form: Form) -> Changes:
-    """Relativistic pairing; R1 and R2 as the recipe has the one of them, else with a weight that suits the data."""
+def _bounded_by(names: tuple[str, ...], recipe: Recipe, form: Form) -> str:
+    """The penalties with R1, R2 or both as all that bounds D's slope: as the recipe has the one of them, else with a
+    weight that suits the data."""
     texts = split(recipe.penalties)
     kept = [text for text in texts if name_of(text) not in SLOPES]
     own = next((text for text in texts if name_of(text) in ("R1", "R2")), "")
     fields = f"({own.partition('(')[2]}" if "(" in own else ""
-    both = [f"{name}{fields}" if own else _weighted(name, recipe, form) for name in ("R1", "R2")]
+    return ", ".join([*kept, *(f"{name}{fields}" if own else _weighted(name, recipe, form) for name in names)])
+
+
+def _relativistic(recipe: Recipe, form: Form) -> Changes:
     turns = {"turns": "Alternating()"} if recipe.turns.strip().startswith("Unrolled") else {}
-    return {"loss": "RelativisticPairing()", "penalties": ", ".join([*kept, *both]), **turns}
+    return {"loss": "RelativisticPairing()", "penalties": _bounded_by(("R1", "R2"), recipe, form), **turns}
+
+
+def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
+    """What this program's recipes share, whatever the sick one has: nothing of it was seen to make a training ill."""
+
+    def change(recipe: Recipe, form: Form) -> Changes:
+        adam = f"Adam(lr={usual_rate(recipe):g}, betas=(0.0, 0.99))"
+        fields = literal_fields(recipe.turns)
+        even = name_of(recipe.turns) in EVEN and fields.get("n_critic", 1) == 1
+        return {
+            "loss": loss,
+            "penalties": _bounded_by(penalties, recipe, form),
+            "turns": recipe.turns if even else "Alternating()",
+            "generator_optimizer": adam,
+            "discriminator_optimizer": adam,
+            "learning_rate": "Linear(1, 0, begin=0.5)",
+        }
+
+    return change
+
+
+def usual_rate(recipe: Recipe) -> float:
+    """The lower one of the players' learning rates that is a usual one, or `RATE`."""
+    texts = (recipe.generator_optimizer, recipe.discriminator_optimizer)
+    rates = [make(text, optimizers, schedules).lr for text in texts]
+    return min([rate for rate in rates if USUAL[0] <= rate <= USUAL[1]], default=RATE)
+
+
+def _as_large(recipe: Recipe, form: Form) -> Changes:
+    """A discriminator with as many units as the generator, where both tell them and it has fewer."""
+    mine, others = literal_fields(recipe.discriminator), literal_fields(recipe.generator)
+    found: dict[str, int | tuple[int, ...]] = {}
+    if "hidden" in mine and "hidden" in others and sum(mine["hidden"]) < sum(others["hidden"]):
+        found["hidden"] = tuple(reversed(others["hidden"]))
+    if "width" in mine and "width" in others and mine["width"] < others["width"]:
+        found["width"] = others["width"]
+    return {"discriminator": with_fields(recipe.discriminator, **found)} if found else {}
 
 
 def _wasserstein(recipe: Recipe, form: Form) -> Changes:
@@ -130,8 +186,19 @@ def _clip(recipe: Recipe, form: Form) -> Changes:
 
 
 def _adaptive(recipe: Recipe, form: Form) -> Changes:
-    large = not form.is_points and min(form.shape[1:]) >= SMALLEST
-    return {"augment": "ADA()"} if large and not recipe.augment.strip().startswith("ADA") else {}
+    """ADA that can come to its full strength within a quarter of the budget, where that is one of steps."""
+    if form.is_points or min(form.shape[1:]) < SMALLEST or recipe.augment.strip().startswith("ADA"):
+        return {}
+    images = recipe.steps * recipe.batch_size // 4 or ADA.images
+    return {"augment": "ADA()" if images >= ADA.images else f"ADA(images={images})"}
+
+
+def _augmented(recipe: Recipe, form: Form) -> Changes:
+    """Shifts by an eighth, and for images that are not tiny the rest of DiffAugment, too."""
+    if form.is_points or min(form.shape[1:]) < TINIEST or recipe.augment.strip():
+        return {}
+    tiny = min(form.shape[1:]) < SMALLEST
+    return {"augment": "DiffAugment(color=False, cutout=0)" if tiny else "DiffAugment()"}
 
 
 def _smoothed(recipe: Recipe, form: Form) -> Changes:
@@ -199,6 +266,17 @@ def _joined(penalties: str, more: str) -> str:
 
 
 SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
+EVEN = ("Alternating", "Simultaneous")  # turns in which both players have as many, by default
+SETTLED = (
+    "settled training: the modified loss, R1, a turn each, and Adam at one usual rate that falls to 0 from half on",
+    _settled("NonSaturating()", "R1"),
+)
+PAIRED = ("settled training with relativistic pairing, R1 and R2", _settled("RelativisticPairing()", "R1", "R2"))
+AS_LARGE = ("a D as large as G", _as_large)
+CALMER = ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope))
+ADAPTIVE = ("adaptive augmentation", _adaptive)
+AUGMENTED = ("DiffAugment: D sees shifted images, and larger ones with holes and other colours", _augmented)
+SMOOTHED = ("LeCam's regularisation, for little data", _smoothed)
 
 REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] = {
     "data-leak": (
@@ -206,37 +284,39 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
     ),
     "vanishing-gradient": (
         ("the modified loss, whose gradient lives while D is sure, and R1 against steep D", _non_saturating),
-        ("relativistic pairing with R1 and R2", _relativistic),
+        SETTLED,
+        PAIRED,
         ("Wasserstein with a gradient penalty: its slope never vanishes", _wasserstein),
         ("noise on D's inputs, so that real and generated samples overlap", _noise),
     ),
     "mode-collapse": (
-        ("relativistic pairing with R1 and R2, which was not seen to drop modes", _relativistic),
+        SETTLED,
+        PAIRED,
+        AS_LARGE,
         ("packing: D sees two samples at once, and refuses those that are alike", _pack),
-        ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope)),
         ("unrolling: G foresees how D answers", _unroll),
+        CALMER,
         ("a learning rate of G a tenth as high", _rates(SLOWER, 1)),
     ),
     "non-convergence": (
+        SETTLED,
         ("R1: it damps the players' circling", _bound_slope),
-        ("relativistic pairing with R1 and R2", _relativistic),
-        ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope)),
+        PAIRED,
+        CALMER,
         ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
     ),
     "divergence": (
+        SETTLED,
         ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
         ("R1: it holds D's slope in check", _bound_slope),
-        ("relativistic pairing with R1 and R2", _relativistic),
+        PAIRED,
         ("gradients clipped to a norm of 1", _clip),
     ),
-    "discriminator-overfit": (
-        ("adaptive augmentation", _adaptive),
-        ("R1", _bound_slope),
-        ("LeCam's regularisation, for little data", _smoothed),
-    ),
-    "memorising": (("adaptive augmentation", _adaptive), ("LeCam's regularisation, for little data", _smoothed)),
+    "discriminator-overfit": (ADAPTIVE, AUGMENTED, ("R1", _bound_slope), SETTLED, SMOOTHED),
+    "memorising": (ADAPTIVE, AUGMENTED, SMOOTHED),
     "discriminator-too-weak": (
-        ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope)),
+        SETTLED,
+        AS_LARGE,
         ("the higher learning rate for both players, and R1", _together(_balanced(max), _bound_slope)),
         ("a learning rate of D four times as high", _rates(1, STRONGER)),
         ("three turns of D for each of G", _more_critic),

@@ -33,6 +33,7 @@ class Signs:
             weights' `growth/...` beside the first look's.
         looks: the numbers of each look of that stretch, each with the same `growth/...`.
         improving: which of the numbers that tell of coverage were becoming better over the last half of the run.
+        early: are there too few looks, or is too little of the budget spent, to say anything at this look?
     """
 
     step: int
@@ -40,6 +41,7 @@ class Signs:
     numbers: Numbers
     looks: Sequence[Numbers]
     improving: Sequence[str]
+    early: bool
 
 
 def looks_of(history: Sequence[Row]) -> list[Row]:
@@ -59,7 +61,7 @@ def looks_of(history: Sequence[Row]) -> list[Row]:
 
 
 def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) -> Signs | None:
-    """The signs at a look, or None while it is too early to say anything.
+    """The signs at a look, or None where there are too few looks for a median.
 
     Args:
         looks: of `looks_of`.
@@ -74,14 +76,15 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
     first = min([*recent, max(0, index + 1 - FEWEST)])  # where looks are far apart, a few count whenever they were
     stretch = looks[first : index + 1]
     past = [row for row in looks[: index + 1] if row["step"] * per_step >= share / 2]
-    if index + 1 < LEAST_LOOKS or share < EARLIEST:
+    if index + 1 < FEWEST:
         return None
     shared = _growth(looks[: index + 1])
     each = [{**numbers_of(row), **shared} for row in stretch]
     medians = {
         name: _median([n[name] for n in each if name in n]) for name in dict.fromkeys(k for n in each for k in n)
     }
-    return Signs(step, share, medians, each, _improving(past))
+    early = index + 1 < LEAST_LOOKS or share < EARLIEST
+    return Signs(step, share, medians, each, _improving(past), early)
 
 
 def numbers_of(row: Row) -> dict[str, float]:
@@ -112,7 +115,7 @@ def _improving(past: Sequence[Row]) -> list[str]:
     found = []
     for name, direction in wanted.items():
         values = [row[name] for row in past if name in row]
-        if len(values) < LEAST_LOOKS:
+        if len(values) < FEWEST:
             continue
         half = len(values) // 2
         first, second = _median(values[:half]), _median(values[half:])

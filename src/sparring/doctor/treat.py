@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from sparring.checkpoint import manifests, write_atomically
 from sparring.doctor.candidates import Candidate, candidates, illnesses, last_healthy
+from sparring.doctor.signs import EARLIEST, STRETCH
 from sparring.doctor.trials import NAN, Bench, Judge, Trial, check_watched, outcome, reached
 from sparring.doctor.verdicts import Verdict, diagnose
 from sparring.errors import NotFiniteError, UserError, check_number, writing
@@ -21,7 +23,8 @@ from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.training import resume, share_spent
 
-TRIALS, SHARE, SEED = 4, 0.25, 1
+TRIALS, SHARE, SEED = 6, 0.25, 1
+STAGES = 3  # of trials, each twice as long as the one before and with half of the remedies
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,9 @@ class Treatment:
         ailed: its illnesses, causes first; empty where it was not ill, and nothing was done.
         healthy: the step of the checkpoint that was gone back to; 0: none, all began anew.
         measured: the score's name and what it compares.
+        untreated: the sick run's score; None if it ended in NaN.
         trials: how the candidates did, best first.
-        chosen: the name of the one that was gone on with; "" if all ended in NaN.
+        chosen: the name of the one that was gone on with; "" if none could be.
         why: why that one.
         path: the chosen one's run directory, trained to the whole budget; None where nothing was done.
         score: its score at the end; None if it ended in NaN.
@@ -45,6 +49,7 @@ class Treatment:
     ailed: tuple[str, ...]
     healthy: int = 0
     measured: str = ""
+    untreated: float | None = None
     trials: tuple[Trial, ...] = ()
     chosen: str = ""
     why: str = ""
@@ -77,22 +82,24 @@ def treat(
 
     What is done is told by the folder, so a treatment that was stopped goes on where it was. Each trial is the
     beginning of a whole run, from the last healthy checkpoint where there is one and the remedy lets the networks be,
-    else anew; doing nothing is among them. They are ranked by whether the doctor still names the illness, then by the
-    score.
+    else anew. Trials are ranked by whether the doctor still names the illness, then by the score, and only the better
+    half is trained on, to twice the length each time (successive halving: Jamieson and Talwalkar 2016). The last two
+    are trained until past the moment at which the illness was seen.
 
     Args:
         run: the sick run's directory; nothing is changed in it.
         out: the folder for trials, the treated run (`run`) and what came of it (`treatment.json`, `treatment.md`); the
             default is the sick run's name with `-treated`.
-        trials: how many remedies to try, besides none.
-        share: of the budget that each is trained for, in (0, 1].
+        trials: how many remedies to try.
+        share: of the budget that the last two are trained for at least, in (0, 1].
         seed: of the samples that are judged.
         jobs: trials at a time, each in its own process with its share of the threads.
         trust: may component texts import the user's own code?
         say: what tells how it goes.
 
     Raises:
-        UserError: the run was not watched, nothing is known to help, or the folder holds another treatment.
+        UserError: the run was not watched or is still being trained, nothing is known to help, or the folder holds
+            another treatment.
         Interrupted: by Ctrl-C, after a checkpoint.
     """
     check_number("treat", "trials", trials, low=1, whole=True)
@@ -100,7 +107,8 @@ def treat(
     check_number("treat", "seed", seed, low=0, whole=True)
     check_number("treat", "jobs", jobs, low=1, whole=True)
     sick = Run.open(Path(run))
-    verdicts = diagnose(sick.history())
+    with sick.locked():  # a run that still trains is left to its trainer
+        verdicts = diagnose(sick.history())
     check_watched(sick.path, [verdict.illness for verdict in verdicts])
     found = illnesses(verdicts)
     if not found:
@@ -112,7 +120,7 @@ def treat(
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         check_same(folder / "plan.json", plan.to_json())
-        bench = Bench(sick.path, plan.recipe, folder / "trials", share, trust)
+        bench = Bench(sick.path, plan.recipe, folder / "trials", trust)
         done = _carry_out(plan, folder, bench, Judge(plan.recipe, seed, trust), jobs, say)
     write(folder, done)
     return done
@@ -137,6 +145,15 @@ class Plan:
     seed: int
 
     @property
+    def stages(self) -> list[float]:
+        """The shares of the budget that trials of each stage have trained by its end."""
+        count = min(STAGES, max(1, math.ceil(math.log2(len(self.candidates)))))
+        shares = [self.share / 2 ** (count - 1 - i) for i in range(count)]
+        if len(self.candidates) > 1 and not self.healthy and self.since > self.share:
+            shares[-1] = min(1.0, self.since + STRETCH / 2)
+        return shares
+
+    @property
     def recipe(self) -> Recipe:
         """The sick run's recipe, with the doctor watching: what trials change."""
         return self.run.read_recipe().replace(doctor="watch")
@@ -149,11 +166,12 @@ class Plan:
 
 
 def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, seed: int) -> Plan:
-    """What to try on a run with these illnesses. Only a checkpoint that leaves room for a trial is gone back to."""
+    """What to try on a run with these illnesses. Only a checkpoint that leaves room for a trial is gone back to, and
+    only one of which it could be said that it is healthy: to begin anew costs little more then."""
     recipe = sick.read_recipe()
     saved = [m for m in manifests(sick.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
     history, since = sick.history(), min(verdict.since_step for verdict in found)
-    healthy = last_healthy(history, saved, since)
+    healthy = last_healthy(history, saved, since, EARLIEST)
     start = 0 if healthy is None else healthy.step
     chosen = candidates(found, recipe, sick.read_data()[1], start, trials)
     step, spent = max(((row["step"], row["progress"]) for row in history if "progress" in row), default=(1, 0.0))
@@ -164,34 +182,43 @@ def _carry_out(
     plan: Plan, folder: Path, bench: Bench, judge: Judge, jobs: int, say: Callable[[str], None]
 ) -> Treatment:
     """Try, judge, choose, and go on with the chosen one."""
-    told = folder / "trials.json"
-    if told.exists():
-        found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in _read_json(told)]
-    else:
-        say(f"{plan.run.path}: {', '.join(plan.ailed)}; {len(plan.candidates)} trials from {_where(plan.healthy)}")
-        if not plan.healthy and plan.since > plan.share:
-            say(
-                f"Note: the illness was seen at {plan.since:.0%} of the budget, trials end at {plan.share:.0%}: they "
-                "may not show it, and their scores decide; for longer trials: --share"
-            )
-        bench.carry_out_all(plan.candidates, jobs)
-        found = sorted(
-            (judge.trial(candidate, bench.folder / candidate.name) for candidate in plan.candidates),
-            key=lambda trial: trial.rank(plan.ailed),
-        )
-        _write_json(told, [trial.to_json() for trial in found])
+    found = _tried(plan, folder / "trials.json", bench, judge, jobs, say)
     for trial in found:
         say(f"  {_shown(trial.score):>9}  {', '.join(trial.ill) or 'not ill':20}  {trial.about}{_ended(trial)}")
     best = found[0]
-    result = Treatment(str(plan.run.path), plan.ailed, plan.healthy, judge.about, tuple(found))
+    told = (str(plan.run.path), plan.ailed, plan.healthy, judge.about, judge.of_others(plan.run.path), tuple(found))
     if best.score is None:
-        return Treatment(**{**vars(result), "why": "every trial ended in NaN or infinity"})
+        return Treatment(*told, why="every trial ended in NaN or infinity, or could not be trained")
     say(f"Going on with: {best.about}")
     path = _finish(bench.folder / best.name, folder / "run", bench.trust)
     ill, ended = outcome(path)
     score = None if ended.startswith(NAN) else judge(path)
-    last = {"chosen": best.name, "why": _why(found, plan.ailed), "path": str(path), "score": score, "ill": ill}
-    return Treatment(**{**vars(result), **last})
+    return Treatment(*told, chosen=best.name, why=_why(found, plan.ailed), path=str(path), score=score, ill=ill)
+
+
+def _tried(plan: Plan, told: Path, bench: Bench, judge: Judge, jobs: int, say: Callable[[str], None]) -> list[Trial]:
+    """How the candidates did, best first: in each stage those that are left are trained on, and the better half stays.
+
+    What is known after each stage is written down, for scores of trials that went on are those of a later moment.
+    """
+    found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in _read_json(told)] if told.exists() else []
+    for number, share in enumerate(plan.stages, start=1):
+        if any(trial.stage >= number for trial in found):
+            continue
+        best = [trial.name for trial in found if trial.score is not None]
+        best = best[: math.ceil(len(plan.candidates) / 2 ** (number - 1))]
+        left = [candidate for candidate in plan.candidates if candidate.name in best or number == 1]
+        if number > 1 and len(left) < 2:
+            break
+        if number == 1:
+            say(f"{plan.run.path}: {', '.join(plan.ailed)}; {len(left)} trials from {_where(plan.healthy)}")
+        say(f"Stage {number} of {len(plan.stages)}: {len(left)} trials, each to {share:.1%} of the budget")
+        why_not = bench.carry_out_all(left, share, jobs)
+        judged = [judge.trial(c, bench.folder / c.name, number, why) for c, why in zip(left, why_not)]
+        new = {trial.name: trial for trial in judged}
+        found = sorted([*judged, *(t for t in found if t.name not in new)], key=lambda trial: trial.rank(plan.ailed))
+        _write_json(told, [trial.to_json() for trial in found])
+    return found
 
 
 def _finish(trial: Path, path: Path, trust: bool) -> Path:
@@ -206,11 +233,11 @@ def _finish(trial: Path, path: Path, trust: bool) -> Path:
 
 def _why(found: Sequence[Trial], ailed: Sequence[str]) -> str:
     """Why the first of the trials is the best, in words."""
-    best, *others = found
-    still = [trial for trial in others if trial.score is not None and trial.rank(ailed)[1]]
-    if best.rank(ailed)[1]:
-        return "the doctor still named an illness in each trial; it had the lowest score"
-    told = f" of those in which the doctor named {' or '.join(ailed)} no longer" if still else ""
+    best, *others = [trial for trial in found if trial.stage == found[0].stage]
+    ill = [bool(set(trial.ill) & set(ailed)) for trial in (best, *others)]
+    if ill[0]:
+        return "the doctor still named an illness in each of the last trials; it had the lowest score"
+    told = f" of those in which the doctor named {' or '.join(ailed)} no longer" if any(ill) else ""
     return f"it had the lowest score{told}"
 
 
@@ -263,18 +290,17 @@ def report(done: Treatment) -> list[str]:
     lines = [
         f"# {done.run}: {', '.join(done.ailed)}",
         "",
-        f"Each trial was the beginning of a whole run, from {_where(done.healthy)} where it could be. "
-        f"Score: {done.measured}.",
+        f"Each trial was the beginning of a whole run, from {_where(done.healthy)} where it could be; the better half "
+        f"was trained on. Score: {done.measured}. The sick run: {_shown(done.untreated)}.",
         "",
-        "| score | the doctor says | until step | from step | trial | changes |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| stage | score | the doctor says | until step | from step | trial | changes |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for trial in done.trials:
         changes = ", ".join(f"`{name} = {value!r}`" for name, value in trial.changes.items()) or "none"
         told = f"{', '.join(trial.ill) or 'not ill'}{_ended(trial)}".replace("|", "\\|")
-        lines.append(
-            f"| {_shown(trial.score)} | {told} | {trial.step:,} | {trial.start:,} | {trial.about} | {changes} |"
-        )
+        cells = (trial.stage, _shown(trial.score), told, f"{trial.step:,}", f"{trial.start:,}", trial.about, changes)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return [*lines, "", *conclusion(done)]
 
 
@@ -286,10 +312,12 @@ def conclusion(done: Treatment) -> list[str]:
         return [f"Not cured: {done.why}."]
     about = next(trial.about for trial in done.trials if trial.name == done.chosen)
     ending = "it ended in NaN or infinity" if done.score is None else f"its score is {done.score:.4g}"
+    before = "ended in NaN or infinity" if done.untreated is None else f"has {done.untreated:.4g}"
     verdict = f"STILL ILL: {', '.join(done.ill)}" if done.ill else "not ill"
     return [
         f"Chosen: {about}; {done.why}.",
-        f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}; {ending}.",
+        f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}; {ending}, the sick run "
+        f"{before}.",
     ]
 
 

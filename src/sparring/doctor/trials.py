@@ -40,8 +40,10 @@ class Trial:
 
     Attributes:
         name, about, illness, changes, start: of the `Candidate`.
+        stage: how many stages it got through; the last ones left have the most.
         step: the last step that is trained.
-        score: the held-out distance of its samples, lower is better; None if it ended in NaN or infinity.
+        score: the held-out distance of its samples, lower is better; None if it ended in NaN or infinity, or could
+            not be trained at all.
         ill: the illnesses that the doctor names at its end.
         ended: why it ended before the trial did, or "".
     """
@@ -51,15 +53,17 @@ class Trial:
     illness: str
     changes: Mapping[str, Any]
     start: int
+    stage: int
     step: int
     score: float | None
     ill: tuple[str, ...]
     ended: str = ""
 
-    def rank(self, illnesses: Sequence[str]) -> tuple[bool, bool, float]:
-        """For sorting, best first: those that ended in NaN last, before them those with one of these illnesses still;
-        else by the score."""
-        return self.score is None, bool(set(self.ill) & set(illnesses)), math.inf if self.score is None else self.score
+    def rank(self, illnesses: Sequence[str]) -> tuple[bool, int, bool, float]:
+        """For sorting, best first: those without a score last; those that got further before others; then those with
+        none of these illnesses any more; then by the score."""
+        score = math.inf if self.score is None else self.score
+        return self.score is None, -self.stage, bool(set(self.ill) & set(illnesses)), score
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ill": list(self.ill)}
@@ -73,14 +77,12 @@ class Bench:
         run: the sick run's folder.
         recipe: its recipe, with the doctor watching.
         folder: where trials go, each into its own folder.
-        share: of the budget that each trial trains.
         trust: may component texts import the user's own code?
     """
 
     run: Path
     recipe: Recipe
     folder: Path
-    share: float
     trust: bool
 
     def begin(self, candidate: Candidate) -> Path:
@@ -100,39 +102,41 @@ class Bench:
         branch(sick, path, recipe, state)
         return path
 
-    def until(self, candidate: Candidate) -> float:
-        """The share of the budget at which its trial stops."""
+    def until(self, candidate: Candidate, share: float) -> float:
+        """The share of the budget at which a trial stops that trains such a share of it."""
         if not candidate.start:
-            return self.share
+            return share
         manifest = find_checkpoint(Run.open(self.run), str(candidate.start))
-        return min(1.0, share_spent(self.recipe, manifest.step, manifest.seconds) + self.share)
+        return min(1.0, share_spent(self.recipe, manifest.step, manifest.seconds) + share)
 
-    def carry_out(self, candidate: Candidate) -> None:
-        """Train its trial to the end, from where it is.
+    def carry_out(self, candidate: Candidate, share: float) -> str:
+        """Train its trial, from where it is, until it has trained such a share of the budget.
+
+        Returns: why it cannot be trained, or "".
 
         Raises:
             Interrupted: by Ctrl-C, after a checkpoint.
         """
-        path, until = self.begin(candidate), self.until(candidate)
         try:
+            path, until = self.begin(candidate), self.until(candidate, share)
             if not path.exists():
                 train(self.recipe.replace(**candidate.changes), out=path, trust=self.trust, until=until)
             elif not reached(path, until):
                 resume(path, trust=self.trust, until=until)
         except NotFiniteError as error:
-            print(f"{path.name}: {error}", file=sys.stderr)
+            print(f"{candidate.name}: {error}", file=sys.stderr)
+        except UserError as error:  # these networks or data do not allow it, say
+            return str(error)
+        return ""
 
-    def carry_out_all(self, chosen: Sequence[Candidate], jobs: int) -> None:
+    def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
         """The same of all, by so many processes."""
         if jobs == 1:
-            for candidate in chosen:
-                self.carry_out(candidate)
-            return
+            return [self.carry_out(candidate, share) for candidate in chosen]
         threads = max(1, torch.get_num_threads() // jobs)
         with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
             try:
-                for found in [pool.submit(self.carry_out, candidate) for candidate in chosen]:
-                    found.result()
+                return list(pool.map(self.carry_out, chosen, [share] * len(chosen)))
             except KeyboardInterrupt:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise Interrupted("stopped between trials") from None
@@ -178,18 +182,29 @@ class Judge:
         return f"{self.score} ({kind}) of {count:,} new samples to as many {against} samples; lower is better"
 
     def __call__(self, path: Path) -> float:
-        """The score of a run's last checkpoint."""
+        """The score of a run's last checkpoint; it is kept in the run's `scores.jsonl`."""
         evaluator = RunEvaluator(path, self.options, self.reference)
         manifest = find_checkpoint(evaluator.run)
         known = evaluator.known(manifest)
         return (known or evaluator(manifest)).values[self.score]
 
-    def trial(self, candidate: Candidate, path: Path) -> Trial:
-        """How a candidate did whose trial is over."""
+    def of_others(self, path: Path) -> float | None:
+        """The score of somebody's run, in which nothing is written; None if it ended in NaN or infinity."""
+        if outcome(path)[1].startswith(NAN):
+            return None
+        evaluator = RunEvaluator(path, self.options, self.reference)
+        manifest = find_checkpoint(evaluator.run)
+        known = evaluator.known(manifest)
+        return (known or evaluator.measure(manifest)[0]).values[self.score]
+
+    def trial(self, candidate: Candidate, path: Path, stage: int, impossible: str = "") -> Trial:
+        """How a candidate did in a stage that is over; `impossible` tells why it could not be trained."""
+        if impossible:
+            return Trial(**vars(candidate), stage=stage, step=candidate.start, score=None, ill=(), ended=impossible)
         ill, ended = outcome(path)
         score = None if ended.startswith(NAN) else self(path)
         step = find_checkpoint(Run.open(path)).step
-        return Trial(**vars(candidate), step=step, score=score, ill=ill, ended=ended)
+        return Trial(**vars(candidate), stage=stage, step=step, score=score, ill=ill, ended=ended)
 
 
 NAN = "NaN or infinity"

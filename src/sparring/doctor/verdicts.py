@@ -128,10 +128,13 @@ class Rule:
         return every and one
 
     def holds_for(self, signs: Signs | None) -> bool:
-        """Does it hold for a stretch of the run, if it is not too early to say so?"""
-        if signs is None or (self.waits and signs.share < LATE and signs.improving):
+        """Does it hold for a stretch of the run? Where coverage improves, medians lag: then the last look decides."""
+        if signs is None:
             return False
-        return self.holds(signs.numbers, signs.share < YOUNG)
+        young = signs.share < YOUNG
+        if self.waits and signs.improving and (signs.share < LATE or not self.holds(signs.looks[-1], young)):
+            return False
+        return self.holds(signs.numbers, young)
 
     def evidence(self, numbers: Numbers) -> tuple[Evidence, ...]:
         return tuple(limit.evidence(numbers) for limit in (*self.all_of, *self.any_of) if limit.broken(numbers))
@@ -306,8 +309,15 @@ class Timeline:
         return self.known[index]
 
     def holds(self, rule: Rule, index: int, looks: int = 1) -> bool:
-        """Does the rule hold at a look, and at so many before it?"""
-        return all(i >= 0 and rule.holds_for(self.signs(i)) for i in range(index - looks + 1, index + 1))
+        """Does the rule hold at a look, and at those before it, so many in all?
+
+        At that look it must not be too early to say so; for a rule that waits at none of them, since all trainings
+        begin without variety.
+        """
+        signs = [self.signs(i) if i >= 0 else None for i in range(index - looks + 1, index + 1)]
+        if any(each is None or each.early for each in (signs if rule.waits else signs[-1:])):
+            return False
+        return all(rule.holds_for(each) for each in signs)
 
     def verdict(self, rule: Rule) -> Verdict:
         """That of a rule which holds at the last look."""
@@ -332,7 +342,7 @@ def _consequences(found: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _unsuspicious(signs: Signs | None) -> Verdict:
-    if signs is None:
+    if signs is None or signs.early:
         return Verdict("too-early", why="There are fewer than four looks, or too little of the budget is spent.")
     lacking = Rule("", "", any_of=LACKING).holds(signs.numbers)
     if lacking and signs.improving:

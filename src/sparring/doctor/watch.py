@@ -22,7 +22,11 @@ LEAST = 25  # such looks over a whole run, however short
 
 
 class Watch:
-    """Looks at one run as it trains. Looking changes nothing of the training."""
+    """Looks at one run as it trains. Looking changes nothing of the training.
+
+    Attributes:
+        says: the verdicts of the last look, in a few words; "" before the first.
+    """
 
     def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
         """Find what to compare with; training samples stand in for held-out ones that cannot be had."""
@@ -36,6 +40,7 @@ class Watch:
         self.prober = Prober(state.game, data, held_out, recipe.seed, part)
         self.leak = beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
         self.told: tuple[str, ...] = ()
+        self.says = ""
 
     @property
     def treats(self) -> bool:
@@ -70,11 +75,13 @@ class Watch:
         self.history.append(row)
         if not self.due(row, state):
             return False
-        found = self.prober.look(Moment(state.step, row["progress"]))
-        seen = state.row(event="look", progress=row["progress"], **found)
+        numbers = self.prober.look(Moment(state.step, row["progress"]))
+        seen = state.row(event="look", progress=row["progress"], **numbers)
         self.run.append(seen)
         self.history.append(seen)
-        verdicts = [verdict for verdict in diagnose(self.history) if is_illness(verdict)]
+        found = diagnose(self.history)
+        self.says = ", ".join(verdict.illness for verdict in found)
+        verdicts = [verdict for verdict in found if is_illness(verdict)]
         for verdict in verdicts:
             if verdict.illness not in self.told:
                 self.note(

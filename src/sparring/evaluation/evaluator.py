@@ -149,6 +149,12 @@ class RunEvaluator:
 
     def __call__(self, manifest: Manifest) -> Scores:
         """Score a checkpoint, write the scores down, and the picture of near copies if these were looked for."""
+        scores, subject = self.measure(manifest)
+        self.write_down(scores, subject)
+        return scores
+
+    def measure(self, manifest: Manifest) -> tuple[Scores, Subject]:
+        """Score a checkpoint; nothing is written."""
         options = self.options
         generator = load(
             self.run.path,
@@ -161,9 +167,7 @@ class RunEvaluator:
         scores, subject = score_generator(
             generator, self.reference, options, str(self.run.path), lambda: self.build_game(manifest), ema
         )
-        scores = replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256)
-        self.write_down(scores, subject)
-        return scores
+        return replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256), subject
 
     def write_down(self, scores: Scores, subject: Subject) -> None:
         """Keep the scores and the picture of near copies in the run; a run that cannot be written is still scored."""
