@@ -13,7 +13,7 @@ from PIL import Image
 from sparring.cli import main
 from sparring.clinic import plants
 from sparring.clinic.cases import CASES, HEALTHY, Case
-from sparring.clinic.cures import Cure, save_pictures
+from sparring.clinic.cures import Cure, pairs, save_pictures
 from sparring.clinic.cures import table as cures_table
 from sparring.clinic.rounds import judge_all, lines, make_rounds
 from sparring.clinic.score import judge, summary
@@ -173,13 +173,19 @@ def test_the_command_trains_in_processes_of_their_own(tmp_path: Path, capsys: py
 
 def test_before_and_after_stand_side_by_side_for_each_illness(tmp_path: Path) -> None:
     cures = [
-        Cure(SICK, seed, ("mode-collapse",), "R1", 9.0, treated, 1.0, ()) for seed, treated in ((0, 8.0), (1, 1.2))
+        Cure(SICK, seed, ("mode-collapse",), "R1", "ADA", 9.0, treated, 1.4, 1.0, (), (("R1", 2), ("ADA", seed)))
+        for seed, treated in ((0, 8.0), (1, 1.2))
     ]
     for seed, shade in ((0, 10), (1, 200)):
         for name in (f"run-{seed}", f"run-{seed}-treated/run"):
             save_image(Image.new("RGB", (20, 20), (shade,) * 3), tmp_path / name / "samples" / "step-000000001.png")
-    (path,) = save_pictures(cures, tmp_path / "pictures", lambda each: tmp_path / f"run-{each.seed}")
+    found = pairs(cures, lambda each: tmp_path / f"run-{each.seed}")
+    (path,) = save_pictures([*found, ("divergence", tmp_path / "run-0", tmp_path / "gone")], tmp_path / "pictures")
     assert path.name == "mode-collapse.png"
     assert Image.open(path).getpixel((5, 5)) == (200, 200, 200), "the run that became well is shown"
     assert [each.well for each in cures] == [False, True]
-    assert any("1 (50%)" in line for line in cures_table(cures))
+    lines = cures_table(cures)
+    assert "1 (50%)" in lines[0]
+    assert "2 (100%) would have" in lines[0]
+    assert "| mode-collapse | R1 | 2 | 2 | 2 | 1 |" in lines
+    assert "| mode-collapse | ADA | 2 | 0 | 0 | 0 |" in lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +19,7 @@ from sparring import checkpoint
 from sparring.checkpoint import Manifest
 from sparring.cli import main
 from sparring.data import Form
-from sparring.doctor import Treatment, Verdict, diagnose, treat
+from sparring.doctor import Treatment, Verdict, diagnose, treat, trials
 from sparring.doctor.autopilot import decide
 from sparring.doctor.candidates import Candidate, candidates, illnesses, last_healthy
 from sparring.doctor.remedies import REMEDIES, remedies_for
@@ -98,7 +99,10 @@ def test_a_sick_run_is_cured(sick: dict[str, object], margin: float, tmp_path: P
     assert done.score < margin * done.untreated  # type: ignore[operator]
     assert len(sparring.load(treated).sample(10)) == 10
     assert done.trials[0].name == done.chosen
-    assert [trial.stage for trial in done.trials] == [3, 3, 2, 1, 1, 1]
+    last, half, *quarters = [trial.share for trial in done.trials][-5:]
+    assert last >= 0.25
+    assert (half, quarters) == (last / 2, [last / 4] * 3)
+    assert done.trials[0].share == 1
 
 
 @pytest.fixture
@@ -207,9 +211,9 @@ def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
     packed = [trial for trial in done.trials if "task" in trial.changes]
     assert {trial.start for trial in packed} == {0}  # D sees two samples at once: another network
     others = [trial for trial in done.trials if trial not in packed]
-    trained = {1: 3, 2: 5, 3: 10}  # steps of 20, by the stages that it got through
-    assert {(t.start, t.step) for t in others} <= {(done.healthy, done.healthy + trained[t.stage]) for t in others}
-    assert {trial.step for trial in packed} <= {trained[trial.stage] for trial in packed}
+    for trial in done.trials:
+        assert trial.step == min(20, trial.start + math.ceil(20 * trial.share))
+    assert {trial.start for trial in others} == {done.healthy}
     folder = saved_run.with_name("run-treated")
     paths = {trial.name: folder / "trials" / trial.name for trial in done.trials} | {done.chosen: folder / "run"}
     begun = [row for row in Run.open(paths[others[0].name]).entries() if row.get("event") == "branched"]
@@ -238,6 +242,27 @@ def test_a_remedy_that_cannot_be_trained_ends_no_treatment(saved_run: Path, monk
     assert done.score is not None
 
 
+@pytest.mark.usefixtures("few_samples")
+def test_where_the_best_ends_ill_the_second_is_trained_to_the_end_too(
+    saved_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trials.outcome
+
+    def still_ill(path: Path) -> tuple[tuple[str, ...], str]:
+        last = checkpoint.manifests(path / "checkpoints")[-1].step
+        return (("mode-collapse",), "") if last == 20 else real(path)
+
+    monkeypatch.setattr(trials, "outcome", still_ill)
+    done = treat(saved_run, trials=3, say=lambda _: None)
+    assert [trial.share for trial in done.trials[:2]] == [1, 1]
+    assert done.trials[0].score <= done.trials[1].score  # type: ignore[operator]
+    assert done.ill == ("mode-collapse",)
+    assert not done.cured
+    assert done.why == "it had the lowest score of 2 that were trained to the end"
+    with untrained():
+        assert treat(saved_run, trials=3, say=lambda _: None) == done
+
+
 def test_how_long_trials_are() -> None:
     def stages(count: int, since: float = 0.1, healthy: int = 0) -> list[float]:
         chosen = tuple(Candidate(f"{i}", "", "", {}, 0) for i in range(count))
@@ -246,10 +271,10 @@ def test_how_long_trials_are() -> None:
     assert stages(6) == [0.05, 0.1, 0.2]
     assert stages(4) == [0.1, 0.2]
     assert stages(2) == stages(1) == [0.2]
-    assert stages(6, since=0.5) == [0.05, 0.1, 0.6]  # the last two show whether it comes again
-    assert stages(6, since=0.95)[-1] == 1
+    assert stages(6, since=0.5) == [0.15, 0.3, 0.6]  # the last two show whether it comes again
+    assert stages(6, since=0.95) == [0.25, 0.5, 1]
     assert stages(6, since=0.5, healthy=100) == [0.05, 0.1, 0.2]  # they begin right before it
-    assert stages(1, since=0.5) == [0.2]
+    assert stages(1, since=0.5) == [0.6]
 
 
 def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
@@ -439,12 +464,14 @@ def test_what_is_tried() -> None:
 
 
 def test_how_trials_are_ranked() -> None:
-    def trial(name: str, score: float | None, *ill: str, stage: int = 2) -> Trial:
-        return Trial(name, "", "", {}, 0, stage, 10, score, ill)
+    def trial(name: str, score: float | None, *ill: str, share: float = 0.2) -> Trial:
+        return Trial(name, "", "", {}, 0, share, 10, score, ill)
 
     found = [
         trial("nan", None),
-        trial("out after the first stage", 0.3, stage=1),
+        trial("out after the first stage", 0.3, share=0.1),
+        trial("whole, but ill", 0.6, "mode-collapse", share=1.0),
+        trial("whole, and worse", 0.7, share=1.0),
         trial("good but ill", 0.1, "mode-collapse"),
         trial("worse but ill", 0.2, "mode-collapse"),
         trial("fair", 0.5),
@@ -452,7 +479,8 @@ def test_how_trials_are_ranked() -> None:
     ]
     ranked = sorted(found, key=lambda each: each.rank(["mode-collapse"]))
     assert [each.name for each in ranked] == [
-        *("another illness", "fair", "good but ill", "worse but ill", "out after the first stage", "nan")
+        *("whole, but ill", "whole, and worse"),
+        *("another illness", "fair", "good but ill", "worse but ill", "out after the first stage", "nan"),
     ]
 
 

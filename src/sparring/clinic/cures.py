@@ -6,17 +6,21 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from sparring.clinic.cases import Case
-from sparring.errors import UserError
+from sparring.errors import NotFiniteError, UserError
 from sparring.pictures import save_image
 from sparring.run import Run
+
+if TYPE_CHECKING:
+    from sparring.doctor.treat import Treatment
+    from sparring.doctor.trials import Judge
 
 RESULT = "cured.json"
 GAP = 16  # pixels between the pictures of before and after
@@ -31,22 +35,33 @@ class Cure:
         case: of the run; seed: of the run.
         ailed: what the doctor named.
         remedy: what was chosen, in words; "" where nothing was done.
-        sick, treated, control: the held-out scores at the end of the whole budget, lower is better; None: NaN, or none.
+        first: the doctor's first remedy, in words.
+        sick, treated, alone, control: the held-out scores at the end of the whole budget, lower is better, of the sick
+            run, the treated one, one with the first remedy and no trials, and the healthy control; None: NaN, or none.
         ill: what ails the treated run.
+        tried: each remedy that was tried, in words, and the share of the budget for which it was trained.
     """
 
     case: Case
     seed: int
     ailed: tuple[str, ...]
     remedy: str
+    first: str
     sick: float | None
     treated: float | None
+    alone: float | None
     control: float
     ill: tuple[str, ...]
+    tried: tuple[tuple[str, float], ...] = ()
+
+    def near(self, score: float | None) -> bool:
+        """Is a score near enough to the control's?"""
+        return score is not None and score <= NEAR * self.control
 
     @property
     def well(self) -> bool:
-        return self.treated is not None and self.treated <= NEAR * self.control
+        """Is the treated run?"""
+        return self.near(self.treated)
 
 
 def cure(case: Case, seed: int, path: Path, control: Path) -> None:
@@ -61,29 +76,44 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
 
     if (path / RESULT).exists():
         return
-    recipe = Run.open(path).read_recipe()
-    judge = Judge(recipe, 1, True)
+    judge = Judge(Run.open(path).read_recipe(), 1, True)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         try:
             done = treat(path, trust=True, say=lambda line: None)
         except UserError as error:  # nothing is known to help, say
             done = Treatment(str(path), (), why=str(error))
+        first = next((trial for trial in done.trials if trial.name.startswith("1-")), None)
+        alone = None if first is None else _alone(done, first.name, path, judge)
     names = {trial.name: trial.about for trial in done.trials}
     found: dict[str, Any] = {
         "ailed": done.ailed,
         "remedy": names.get(done.chosen, ""),
-        "sick": _score(judge, path),
+        "first": "" if first is None else first.about,
+        "sick": judge.of_others(path),
         "treated": done.score,
-        "control": judge(control),
+        "alone": alone,
+        "control": judge.of_others(control),
         "ill": done.ill,
         "trials": [trial.to_json() for trial in done.trials],
+        "why": done.why,
     }
     Run.open(path).write(RESULT, json.dumps(found, indent=1))
 
 
-def _score(judge: Any, path: Path) -> float | None:
-    ended = any(row.get("event") == "not finite" for row in Run.open(path).history())
-    return None if ended else float(judge(path))
+def _alone(done: Treatment, name: str, path: Path, judge: Judge) -> float | None:
+    """The score of a remedy's trial once it is trained to the end of the budget."""
+    from sparring.doctor.trials import reached
+    from sparring.training import resume
+
+    if name == done.chosen:
+        return done.score
+    trial = path.with_name(f"{path.name}-treated") / "trials" / name
+    if not trial.exists():
+        return None
+    with suppress(NotFiniteError):
+        if not reached(trial, 1.0):
+            resume(trial, trust=True)
+    return judge.of_others(trial)
 
 
 def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
@@ -91,57 +121,77 @@ def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
     if not (path / RESULT).exists():
         return None
     found: dict[str, Any] = json.loads((path / RESULT).read_text(encoding="utf-8"))
-    sick, treated, control = (found[name] for name in ("sick", "treated", "control"))
-    return Cure(case, seed, tuple(found["ailed"]), found["remedy"], sick, treated, control, tuple(found["ill"]))
+    scores = {name: found[name] for name in ("sick", "treated", "alone", "control")}
+    tried = tuple((trial["about"], trial["share"]) for trial in found["trials"])
+    ailed, ill = tuple(found["ailed"]), tuple(found["ill"])
+    return Cure(case, seed, ailed, found["remedy"], found["first"], **scores, ill=ill, tried=tried)
 
 
-def save_pictures(cures: Sequence[Cure], folder: Path, run_of: Callable[[Cure], Path]) -> list[Path]:
-    """For each illness a picture of the last samples, sick at the left and treated at the right: of its first run that
-    became well, else of its first one.
+Pair = tuple[str, Path, Path]  # an illness, and two runs
 
-    Args:
-        cures: of any runs.
-        folder: where `ILLNESS.png` goes.
-        run_of: the sick run of a cure.
-    """
-    found = {}
+
+def pairs(cures: Sequence[Cure], run_of: Callable[[Cure], Path]) -> list[Pair]:
+    """For each illness the sick and the treated run of its first cure that worked, else of its first one."""
+    found: dict[str, Pair] = {}
     for each in sorted((cure for cure in cures if cure.remedy), key=lambda cure: not cure.well):
-        before, after = (_last_picture(path) for path in _both(run_of(each)))
-        if each.case.illness in found or before is None or after is None:
-            continue
-        pair = [Image.open(path).convert("RGB") for path in (before, after)]
-        sheet = Image.new("RGB", (sum(p.width for p in pair) + GAP, max(p.height for p in pair)), "white")
-        sheet.paste(pair[0], (0, 0))
-        sheet.paste(pair[1], (pair[0].width + GAP, 0))
-        found[each.case.illness] = folder / f"{each.case.illness}.png"
-        save_image(sheet, found[each.case.illness])
+        run = run_of(each)
+        pair = (each.case.illness, run, run.with_name(f"{run.name}-treated") / "run")
+        found.setdefault(each.case.illness, pair)
     return list(found.values())
 
 
-def _both(run: Path) -> tuple[Path, Path]:
-    return run, run.with_name(f"{run.name}-treated") / "run"
-
-
-def _last_picture(run: Path) -> Path | None:
-    return max((run / "samples").glob("step-*.png"), default=None)
+def save_pictures(shown: Sequence[Pair], folder: Path) -> list[Path]:
+    """The last samples of each pair of runs side by side, as `ILLNESS.png` in the folder."""
+    found = []
+    for illness, *runs in shown:
+        pictures = [max((run / "samples").glob("step-*.png"), default=None) for run in runs]
+        pair = [Image.open(path).convert("RGB") for path in pictures if path is not None]
+        if len(pair) < 2:
+            continue
+        sheet = Image.new("RGB", (sum(p.width for p in pair) + GAP, max(p.height for p in pair)), "white")
+        sheet.paste(pair[0], (0, 0))
+        sheet.paste(pair[1], (pair[0].width + GAP, 0))
+        found.append(folder / f"{illness}.png")
+        save_image(sheet, found[-1])
+    return found
 
 
 def table(cures: Sequence[Cure]) -> list[str]:
     """How many are well, run by run, and which remedy worked for what, in Markdown."""
-    well = sum(each.well for each in cures)
+    count = max(1, len(cures))
+    well, alone = sum(each.well for each in cures), sum(each.near(each.alone) for each in cures)
     lines = [
-        f"Of {len(cures)} sick runs {well} ({well / max(1, len(cures)):.0%}) came to within {NEAR:g} times the healthy "
-        "control's held-out score.",
+        f"Of {len(cures)} sick runs {well} ({well / count:.0%}) came to within {NEAR:g} times the healthy control's "
+        f"held-out score; with the doctor's first remedy and no trials {alone} ({alone / count:.0%}) would have.",
         "",
-        "| planted | run | chosen | sick | treated | control | |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| planted | run | chosen | sick | treated | first remedy alone | control | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for each in cures:
         mark = ("well" if each.well else "**not well**") + (f", still {', '.join(each.ill)}" if each.ill else "")
-        scores = " | ".join("NaN" if v is None else f"{v:.3g}" for v in (each.sick, each.treated, each.control))
+        values = (each.sick, each.treated, each.alone, each.control)
+        scores = " | ".join("-" if value is None else f"{value:.3g}" for value in values)
         chosen = each.remedy or "nothing was done"
         lines.append(f"| {each.case.illness} | {each.case.name} {each.seed} | {chosen} | {scores} | {mark} |")
-    worked = Counter((each.case.illness, each.remedy) for each in cures if each.well)
-    tried = Counter((each.case.illness, each.remedy) for each in cures)
-    lines += ["", "| planted | chosen remedy | well, of so many |", "| --- | --- | --- |"]
-    return [*lines, *(f"| {ill} | {about} | {worked[ill, about]} of {n} |" for (ill, about), n in tried.items())]
+    return [*lines, "", *remedies_table(cures)]
+
+
+def remedies_table(cures: Sequence[Cure]) -> list[str]:
+    """Which remedy worked for what: by planted illness, how often it was tried, came to the last stage, was chosen, and
+    was well then."""
+    tried: Counter[tuple[str, str]] = Counter()
+    last, chosen, well = tried.copy(), tried.copy(), tried.copy()
+    for each in cures:
+        shares = [share for _, share in each.tried if share < 1]
+        for about, share in each.tried:
+            key = (each.case.illness, about)
+            tried[key] += 1
+            last[key] += share >= max(shares, default=1)
+            chosen[key] += about == each.remedy
+            well[key] += about == each.remedy and each.well
+    lines = [
+        "| planted | remedy | tried | in the last stage | chosen | well |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    rows = sorted(tried, key=lambda key: (key[0], -well[key], -last[key], key[1]))
+    return [*lines, *(f"| {k[0]} | {k[1]} | {tried[k]} | {last[k]} | {chosen[k]} | {well[k]} |" for k in rows)]

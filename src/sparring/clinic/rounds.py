@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from sparring.clinic.cases import AS_LONG, CASES, Case
-from sparring.clinic.cures import Cure, cure, read_cure, save_pictures
+from sparring.clinic.cases import AS_LONG, CASES, HEALTHY, Case
+from sparring.clinic.cures import Cure, Pair, cure, pairs, read_cure, save_pictures
 from sparring.clinic.cures import table as cures_table
 from sparring.clinic.score import Judged, Result, judge, summary, table
 from sparring.clinic.ward import RESULT, attend, read_result
@@ -85,7 +85,8 @@ def make_rounds(
     whole = [(case, seed) for case in cases for seed in range(seeds)]
     healed = [cure for bed in whole if (cure := _cure_of(folder, bed)) is not None]
     found = lines(judge_all(folder, whole), healed)
-    save_pictures(healed, folder / "pictures", lambda each: folder / run_name(each.case, each.seed))
+    cured = pairs(healed, lambda each: folder / run_name(each.case, each.seed))
+    save_pictures([*beside_controls(folder, whole), *cured], folder / "pictures")
     with writing(folder / "clinic.md", "make room"):
         (folder / "clinic.md").write_text(ABOUT + "\n".join(found) + "\n", encoding="utf-8")
     return found
@@ -122,6 +123,17 @@ def lines(judged: Sequence[Judged], cures: Sequence[Cure]) -> list[str]:
     counts = [f"| {name} | {n} of {total} | {n / max(1, total):.0%} |" for name, (n, total) in summary(judged).items()]
     treated = ["", "## Treated", "", *cures_table(cures)] if cures else []
     return ["| | runs | |", "| --- | --- | --- |", *counts, "", *table(judged), *treated]
+
+
+def beside_controls(folder: Path, beds: Sequence[Bed]) -> list[Pair]:
+    """For each illness a sick run and its healthy control: what there is to see where nothing was treated."""
+    found: dict[str, Pair] = {}
+    for case, seed in beds:
+        control = BY_NAME[case.control]
+        if case.illness != HEALTHY and is_done(folder, (case, seed)) and is_done(folder, (control, seed)):
+            pair = (case.illness, folder / run_name(case, seed), folder / run_name(control, seed))
+            found.setdefault(case.illness, pair)
+    return list(found.values())
 
 
 def _cure_of(folder: Path, bed: Bed) -> Cure | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sparring import codes, latents, optimizers, schedules, tasks
 from sparring import turns as turn_rules
-from sparring.augment.adaptive import ADA
+from sparring.augment.adaptive import ADA, SMALLEST_CHOSEN
 from sparring.augment.base import SMALLEST
 from sparring.components import literal_fields, make, name_of, split, with_fields
 from sparring.data.proposal import suggested_gamma
@@ -21,7 +21,6 @@ IMAGES_WEIGHT = 0.3  # of R1 and R2 where samples are small images, at least
 TINY_WEIGHT = 0.1  # and where they are smaller than 16 pixels, as in the recipe `digits`
 SLOWER = 0.1  # what a learning rate that is too high is multiplied with
 STRONGER = 4.0  # and one that is too low
-TINIEST = 8  # pixels of a side that DiffAugment needs
 MORE = 3  # turns of D for each of G
 USUAL = (1e-4, 2e-3)  # learning rates that GANs are trained with by Adam
 RATE = 1e-3  # where neither player's is such a one
@@ -77,7 +76,7 @@ def penalty_weight(recipe: Recipe, form: Form) -> float:
     if form.is_points:
         return POINTS_WEIGHT
     _, height, width = form.shape
-    least = IMAGES_WEIGHT if min(height, width) >= SMALLEST else TINY_WEIGHT
+    least = IMAGES_WEIGHT if min(height, width) >= SMALLEST_CHOSEN else TINY_WEIGHT
     return float(f"{max(suggested_gamma(height, width, recipe.batch_size), least):.3g}")
 
 
@@ -187,17 +186,17 @@ def _clip(recipe: Recipe, form: Form) -> Changes:
 
 def _adaptive(recipe: Recipe, form: Form) -> Changes:
     """ADA that can come to its full strength within a quarter of the budget, where that is one of steps."""
-    if form.is_points or min(form.shape[1:]) < SMALLEST or recipe.augment.strip().startswith("ADA"):
+    if form.is_points or min(form.shape[1:]) < SMALLEST_CHOSEN or recipe.augment.strip().startswith("ADA"):
         return {}
     images = recipe.steps * recipe.batch_size // 4 or ADA.images
     return {"augment": "ADA()" if images >= ADA.images else f"ADA(images={images})"}
 
 
 def _augmented(recipe: Recipe, form: Form) -> Changes:
-    """Shifts by an eighth, and for images that are not tiny the rest of DiffAugment, too."""
-    if form.is_points or min(form.shape[1:]) < TINIEST or recipe.augment.strip():
+    """DiffAugment; of tiny images its shifts alone."""
+    if form.is_points or min(form.shape[1:]) < SMALLEST or recipe.augment.strip():
         return {}
-    tiny = min(form.shape[1:]) < SMALLEST
+    tiny = min(form.shape[1:]) < SMALLEST_CHOSEN
     return {"augment": "DiffAugment(color=False, cutout=0)" if tiny else "DiffAugment()"}
 
 

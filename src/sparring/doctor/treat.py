@@ -3,7 +3,6 @@ the best."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -16,12 +15,12 @@ from filelock import FileLock, Timeout
 from sparring.checkpoint import manifests, write_atomically
 from sparring.doctor.candidates import Candidate, candidates, illnesses, last_healthy
 from sparring.doctor.signs import EARLIEST, STRETCH
-from sparring.doctor.trials import NAN, Bench, Judge, Trial, check_watched, outcome, reached
+from sparring.doctor.trials import Bench, Judge, Trial, check_watched
 from sparring.doctor.verdicts import Verdict, diagnose
-from sparring.errors import NotFiniteError, UserError, check_number, writing
+from sparring.errors import UserError, check_number, writing
 from sparring.recipe import Recipe
 from sparring.run import Run
-from sparring.training import resume, share_spent
+from sparring.training import share_spent
 
 TRIALS, SHARE, SEED = 6, 0.25, 1
 STAGES = 3  # of trials, each twice as long as the one before and with half of the remedies
@@ -83,8 +82,9 @@ def treat(
     What is done is told by the folder, so a treatment that was stopped goes on where it was. Each trial is the
     beginning of a whole run, from the last healthy checkpoint where there is one and the remedy lets the networks be,
     else anew. Trials are ranked by whether the doctor still names the illness, then by the score, and only the better
-    half is trained on, to twice the length each time (successive halving: Jamieson and Talwalkar 2016). The last two
-    are trained until past the moment at which the illness was seen.
+    half is trained on, to twice the length each time (successive halving: Jamieson and Talwalkar 2016), the last two
+    until past the moment at which the illness was seen. The best is trained to the end; where it is ill there, the
+    second one, too, and the score decides.
 
     Args:
         run: the sick run's directory; nothing is changed in it.
@@ -148,10 +148,8 @@ class Plan:
     def stages(self) -> list[float]:
         """The shares of the budget that trials of each stage have trained by its end."""
         count = min(STAGES, max(1, math.ceil(math.log2(len(self.candidates)))))
-        shares = [self.share / 2 ** (count - 1 - i) for i in range(count)]
-        if len(self.candidates) > 1 and not self.healthy and self.since > self.share:
-            shares[-1] = min(1.0, self.since + STRETCH / 2)
-        return shares
+        last = self.share if self.healthy else max(self.share, min(1.0, self.since + STRETCH / 2))
+        return [last / 2 ** (count - 1 - i) for i in range(count)]
 
     @property
     def recipe(self) -> Recipe:
@@ -181,64 +179,74 @@ def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, se
 def _carry_out(
     plan: Plan, folder: Path, bench: Bench, judge: Judge, jobs: int, say: Callable[[str], None]
 ) -> Treatment:
-    """Try, judge, choose, and go on with the chosen one."""
-    found = _tried(plan, folder / "trials.json", bench, judge, jobs, say)
-    for trial in found:
+    """Try, judge, choose, and train the chosen one to the end; if it is ill then, the second one, too."""
+    course = Course(plan, folder / "trials.json", bench, judge, jobs)
+    say(f"{plan.run.path}: {', '.join(plan.ailed)}; remedies are tried from {_where(plan.healthy)}")
+    for number, share in enumerate(plan.stages):
+        if not any(trial.share >= share for trial in course.found):
+            names = course.best(math.ceil(len(plan.candidates) / 2**number))
+            say(f"{len(names)} trials, each for {share:.1%} of the budget")
+            course.go_on(names, share)
+    for trial in course.found:
         say(f"  {_shown(trial.score):>9}  {', '.join(trial.ill) or 'not ill':20}  {trial.about}{_ended(trial)}")
-    best = found[0]
-    told = (str(plan.run.path), plan.ailed, plan.healthy, judge.about, judge.of_others(plan.run.path), tuple(found))
-    if best.score is None:
-        return Treatment(*told, why="every trial ended in NaN or infinity, or could not be trained")
-    say(f"Going on with: {best.about}")
-    path = _finish(bench.folder / best.name, folder / "run", bench.trust)
-    ill, ended = outcome(path)
-    score = None if ended.startswith(NAN) else judge(path)
-    return Treatment(*told, chosen=best.name, why=_why(found, plan.ailed), path=str(path), score=score, ill=ill)
+    for trial in [trial for trial in course.found if trial.share >= plan.stages[-1]][:2]:
+        if any(other.share >= 1 and not other.ill for other in course.found):
+            break
+        say(f"Going on with: {trial.about}")
+        course.go_on([trial.name], 1.0)
+    best = course.found[0]
+    told = (str(plan.run.path), plan.ailed, plan.healthy, judge.about, judge.of_others(plan.run.path))
+    if best.score is None or best.share < 1:
+        why = "what was tried ended in NaN or infinity, or could not be trained"
+        return Treatment(*told, tuple(course.found), why=why)
+    path = folder / "run"
+    if not path.exists():
+        (bench.folder / best.name).rename(path)
+    return Treatment(*told, tuple(course.found), best.name, course.why(), str(path), best.score, best.ill)
 
 
-def _tried(plan: Plan, told: Path, bench: Bench, judge: Judge, jobs: int, say: Callable[[str], None]) -> list[Trial]:
-    """How the candidates did, best first: in each stage those that are left are trained on, and the better half stays.
+class Course:
+    """A treatment under way.
 
     What is known after each stage is written down, for scores of trials that went on are those of a later moment.
+
+    Attributes:
+        found: how the candidates did so far, best first.
     """
-    found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in _read_json(told)] if told.exists() else []
-    for number, share in enumerate(plan.stages, start=1):
-        if any(trial.stage >= number for trial in found):
-            continue
-        best = [trial.name for trial in found if trial.score is not None]
-        best = best[: math.ceil(len(plan.candidates) / 2 ** (number - 1))]
-        left = [candidate for candidate in plan.candidates if candidate.name in best or number == 1]
-        if number > 1 and len(left) < 2:
-            break
-        if number == 1:
-            say(f"{plan.run.path}: {', '.join(plan.ailed)}; {len(left)} trials from {_where(plan.healthy)}")
-        say(f"Stage {number} of {len(plan.stages)}: {len(left)} trials, each to {share:.1%} of the budget")
-        why_not = bench.carry_out_all(left, share, jobs)
-        judged = [judge.trial(c, bench.folder / c.name, number, why) for c, why in zip(left, why_not)]
+
+    def __init__(self, plan: Plan, told: Path, bench: Bench, judge: Judge, jobs: int) -> None:
+        """Args: told: the file that is written."""
+        self.plan, self.told, self.bench, self.judge, self.jobs = plan, told, bench, judge, jobs
+        rows = _read_json(told) if told.exists() else []
+        self.found = [Trial(**{**row, "ill": tuple(row["ill"])}) for row in rows]
+
+    def best(self, count: int) -> list[str]:
+        """The names of the best so many; of all, before the first stage."""
+        if not self.found:
+            return [candidate.name for candidate in self.plan.candidates]
+        return [trial.name for trial in self.found if trial.score is not None][:count]
+
+    def go_on(self, names: Sequence[str], share: float) -> None:
+        """Train candidates for a share of the budget, and judge them; what was done is not done again."""
+        known = {trial.name: trial.share for trial in self.found}
+        left = [c for c in self.plan.candidates if c.name in names and known.get(c.name, 0.0) < share]
+        if not left:
+            return
+        why_not = self.bench.carry_out_all(left, share, self.jobs if len(left) > 1 else 1)
+        judged = [self.judge.trial(c, self.bench.folder / c.name, share, why) for c, why in zip(left, why_not)]
         new = {trial.name: trial for trial in judged}
-        found = sorted([*judged, *(t for t in found if t.name not in new)], key=lambda trial: trial.rank(plan.ailed))
-        _write_json(told, [trial.to_json() for trial in found])
-    return found
+        self.found = sorted(
+            [*judged, *(trial for trial in self.found if trial.name not in new)],
+            key=lambda trial: trial.rank(self.plan.ailed),
+        )
+        _write_json(self.told, [trial.to_json() for trial in self.found])
 
-
-def _finish(trial: Path, path: Path, trust: bool) -> Path:
-    """The trial, trained to the end of its budget in the place of the treated run."""
-    if trial.exists():
-        trial.rename(path)
-    if not reached(path, 1.0):
-        with contextlib.suppress(NotFiniteError):  # its log tells, and the treatment reports it
-            resume(path, trust=trust)
-    return path
-
-
-def _why(found: Sequence[Trial], ailed: Sequence[str]) -> str:
-    """Why the first of the trials is the best, in words."""
-    best, *others = [trial for trial in found if trial.stage == found[0].stage]
-    ill = [bool(set(trial.ill) & set(ailed)) for trial in (best, *others)]
-    if ill[0]:
-        return "the doctor still named an illness in each of the last trials; it had the lowest score"
-    told = f" of those in which the doctor named {' or '.join(ailed)} no longer" if any(ill) else ""
-    return f"it had the lowest score{told}"
+    def why(self) -> str:
+        """Why the first of the trials is the best, in words."""
+        whole = [trial for trial in self.found if trial.share >= 1]
+        if len(whole) > 1:
+            return f"it had the lowest score of {len(whole)} that were trained to the end"
+        return "of the trials it was the best"
 
 
 def check_free(folder: Path, sick: Path) -> None:
@@ -293,14 +301,14 @@ def report(done: Treatment) -> list[str]:
         f"Each trial was the beginning of a whole run, from {_where(done.healthy)} where it could be; the better half "
         f"was trained on. Score: {done.measured}. The sick run: {_shown(done.untreated)}.",
         "",
-        "| stage | score | the doctor says | until step | from step | trial | changes |",
+        "| trained for | score | the doctor says | until step | from step | trial | changes |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for trial in done.trials:
         changes = ", ".join(f"`{name} = {value!r}`" for name, value in trial.changes.items()) or "none"
         told = f"{', '.join(trial.ill) or 'not ill'}{_ended(trial)}".replace("|", "\\|")
-        cells = (trial.stage, _shown(trial.score), told, f"{trial.step:,}", f"{trial.start:,}", trial.about, changes)
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        steps = f"{trial.step:,} | {trial.start:,}"
+        lines.append(f"| {trial.share:.1%} | {_shown(trial.score)} | {told} | {steps} | {trial.about} | {changes} |")
     return [*lines, "", *conclusion(done)]
 
 

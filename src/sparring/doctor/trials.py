@@ -40,7 +40,7 @@ class Trial:
 
     Attributes:
         name, about, illness, changes, start: of the `Candidate`.
-        stage: how many stages it got through; the last ones left have the most.
+        share: of the budget, for which it was trained: the better half is trained on, the best to the end.
         step: the last step that is trained.
         score: the held-out distance of its samples, lower is better; None if it ended in NaN or infinity, or could
             not be trained at all.
@@ -53,17 +53,18 @@ class Trial:
     illness: str
     changes: Mapping[str, Any]
     start: int
-    stage: int
+    share: float
     step: int
     score: float | None
     ill: tuple[str, ...]
     ended: str = ""
 
-    def rank(self, illnesses: Sequence[str]) -> tuple[bool, int, bool, float]:
-        """For sorting, best first: those without a score last; those that got further before others; then those with
-        none of these illnesses any more; then by the score."""
+    def rank(self, illnesses: Sequence[str]) -> tuple[bool, float, bool, float]:
+        """For sorting, best first: those without a score last; those that were trained for longer before others; then
+        those with none of these illnesses any more, which counts for trials alone; then by the score."""
         score = math.inf if self.score is None else self.score
-        return self.score is None, -self.stage, bool(set(self.ill) & set(illnesses)), score
+        ill = self.share < 1 and bool(set(self.ill) & set(illnesses))
+        return self.score is None, -self.share, ill, score
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ill": list(self.ill)}
@@ -197,14 +198,14 @@ class Judge:
         known = evaluator.known(manifest)
         return (known or evaluator.measure(manifest)[0]).values[self.score]
 
-    def trial(self, candidate: Candidate, path: Path, stage: int, impossible: str = "") -> Trial:
-        """How a candidate did in a stage that is over; `impossible` tells why it could not be trained."""
+    def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
+        """How a candidate did that was trained for a share of the budget; `impossible` tells why it could not be."""
         if impossible:
-            return Trial(**vars(candidate), stage=stage, step=candidate.start, score=None, ill=(), ended=impossible)
+            return Trial(**vars(candidate), share=share, step=candidate.start, score=None, ill=(), ended=impossible)
         ill, ended = outcome(path)
         score = None if ended.startswith(NAN) else self(path)
         step = find_checkpoint(Run.open(path)).step
-        return Trial(**vars(candidate), stage=stage, step=step, score=score, ill=ill, ended=ended)
+        return Trial(**vars(candidate), share=share, step=step, score=score, ill=ill, ended=ended)
 
 
 NAN = "NaN or infinity"
