@@ -12,10 +12,10 @@ from PIL import Image
 
 from sparring.cli import main
 from sparring.clinic import plants
-from sparring.clinic.cases import CASES, HEALTHY, Case
+from sparring.clinic.cases import AS_LONG, CASES, HEALTHY, Case
 from sparring.clinic.cures import Cure, pairs, save_pictures
 from sparring.clinic.cures import table as cures_table
-from sparring.clinic.rounds import judge_all, lines, make_rounds
+from sparring.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
 from sparring.clinic.score import judge, summary
 from sparring.clinic.ward import RESULT, attend, read_result, told
 from sparring.data import load_data
@@ -98,6 +98,7 @@ def test_a_plant_that_is_named_is_right_and_one_of_its_consequences_is_not_the_p
         ([90.0] * 10, 0.1, False),  # ill from the start, named at half of the run
         ([10.0] * 4 + [90.0] * 6, 0.5, True),
         ([90.0] * 3 + [10.0] * 7, None, False),  # never bad at the end: the clock runs from the start
+        ([5.0] * 4 + [4.0] * 3 + [4.7] * 3, 0.8, True),  # better than the control, and worse than it was itself
     ],
 )
 def test_the_clock_runs_from_where_the_outside_score_stays_bad(
@@ -171,9 +172,30 @@ def test_the_command_trains_in_processes_of_their_own(tmp_path: Path, capsys: py
     assert (tmp_path / "clinic.md").exists()
 
 
+def test_what_is_treated_is_compared_with_a_control_of_as_many_steps() -> None:
+    curable = [case for case in CASES if case.curable]
+    assert len(curable) >= 20
+    for case in curable:
+        control = AS_LONG[case.name]
+        assert control.recipe["steps"] == case.recipe["steps"]
+        assert {**control.recipe, "steps": 0} == {**BY_NAME[case.control].recipe, "steps": 0}
+        assert BY_NAME[control.name] == control
+
+
+def test_a_sick_run_stands_beside_its_control_where_nothing_was_treated(tmp_path: Path) -> None:
+    sick, other = BY_NAME["digits-copies"], BY_NAME["digits-plain"]
+    for case, seed in ((sick, 0), (sick, 1), (other, 1)):
+        path = tmp_path / f"{case.name}-{seed}"
+        path.mkdir()
+        (path / RESULT).write_text("{}")
+    found = beside_controls(tmp_path, [(sick, 0), (sick, 1), (other, 1)])
+    assert found == [("memorising", tmp_path / "digits-copies-1", tmp_path / "digits-plain-1")]
+
+
 def test_before_and_after_stand_side_by_side_for_each_illness(tmp_path: Path) -> None:
+    tried = (("R1", 1.0), ("noise", 0.25), ("ADA", 0.125))
     cures = [
-        Cure(SICK, seed, ("mode-collapse",), "R1", "ADA", 9.0, treated, 1.4, 1.0, (), (("R1", 2), ("ADA", seed)))
+        Cure(SICK, seed, ("mode-collapse",), "R1", "ADA", 9.0, treated, 1.4, 1.0, (), tried)
         for seed, treated in ((0, 8.0), (1, 1.2))
     ]
     for seed, shade in ((0, 10), (1, 200)):
@@ -188,4 +210,5 @@ def test_before_and_after_stand_side_by_side_for_each_illness(tmp_path: Path) ->
     assert "1 (50%)" in lines[0]
     assert "2 (100%) would have" in lines[0]
     assert "| mode-collapse | R1 | 2 | 2 | 2 | 1 |" in lines
+    assert "| mode-collapse | noise | 2 | 2 | 0 | 0 |" in lines
     assert "| mode-collapse | ADA | 2 | 0 | 0 | 0 |" in lines

@@ -324,6 +324,20 @@ def test_a_lack_that_the_last_looks_have_made_good_is_none() -> None:
     assert names(diagnose(rows)) == ["mode-collapse"]
 
 
+def test_a_few_lost_modes_are_told_late_and_where_nothing_improves() -> None:
+    lost = log(cells=0.75)
+    assert names(diagnose(lost)) == ["mode-collapse"]
+    (verdict,) = diagnose(lost)
+    assert 1200 <= verdict.since_step <= 1300  # 60 % of 2,000 steps
+    assert "are not reached" in verdict.why
+    early = [{**row, "progress": row["progress"] * 0.55} for row in lost]
+    assert names(diagnose(early)) == ["slow"]
+    for number, row in enumerate(row for row in lost if row.get("event") == "look"):
+        row["cells"] = 0.75 * (number + 1) / 20
+    assert names(diagnose(lost[len(lost) // 2 :])) == ["too-early"]  # it improves
+    assert names(diagnose(log(cells=0.82))) == ["slow"]
+
+
 def test_few_looks_are_excused_while_they_improve() -> None:
     rows = log(count=4, **SICK["mode-collapse"])
     looks = [row for row in rows if row.get("event") == "look"]

@@ -112,6 +112,7 @@ class Rule:
         illness, why: as in `Verdict`.
         all_of, any_of: the limits.
         waits: is it silent while coverage still improves, before the last part of the budget?
+        late: is it silent before the last part of the budget, and while coverage improves?
         causes: illnesses that follow from this one.
     """
 
@@ -120,6 +121,7 @@ class Rule:
     all_of: tuple[Limit, ...] = ()
     any_of: tuple[Limit, ...] = ()
     waits: bool = False
+    late: bool = False
     causes: tuple[str, ...] = ()
 
     def holds(self, numbers: Numbers, early: bool = False) -> bool:
@@ -132,6 +134,8 @@ class Rule:
         if signs is None:
             return False
         young = signs.share < YOUNG
+        if self.late and (signs.improving or signs.share < LATE):
+            return False
         if self.waits and signs.improving and (signs.share < LATE or not self.holds(signs.looks[-1], young)):
             return False
         return self.holds(signs.numbers, young)
@@ -146,6 +150,7 @@ SPREAD = Limit(
 )
 RANK = Limit("rank", "0.7 to 1.1", "directions that samples vary in, as a share of real samples'", low=0.35, early=0.2)
 LACKING = (CELLS, SPREAD, RANK)
+MOST_CELLS = Limit("cells", CELLS.normal, CELLS.means, low=0.8)
 MOVE = Limit(
     "move",
     "0.05 to 0.8",
@@ -244,6 +249,13 @@ RULES = (
         "variety. Once D has learnt to refuse them, G moves on to others (Metz et al. 2017).",
         any_of=LACKING,
         waits=True,
+    ),
+    Rule(
+        "mode-collapse",
+        "Some regions of the data are not reached, and no more of them come: where G makes nothing, D's slope tells it "
+        "nothing of what is missing, so a mode that is lost seldom comes back.",
+        all_of=(MOST_CELLS,),
+        late=True,
     ),
     Rule(
         "non-convergence",
