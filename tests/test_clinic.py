@@ -70,6 +70,11 @@ def test_plants_do_what_they_say() -> None:
     silent = plants.SilentGenerator(4, (1, 8, 8), hidden=(16,))(latent)
     assert len(silent.unique(dim=0)) == 1
     assert len(plants.FourSampleGenerator(4, (2,), hidden=(16,))(latent).unique(dim=0)) == 4
+    points = plants.LossyGenerator(4, (2,), hidden=(16,))(100 * latent)
+    angle = torch.atan2(points[:, 1], points[:, 0]).rad2deg()
+    assert not ((angle > -22.5) & (angle < 67.5)).any()
+    images = plants.LossyGenerator(4, (1, 8, 8), hidden=(16,))(100 * latent)
+    assert (images[..., :4].mean((1, 2, 3)) <= images[..., 4:].mean((1, 2, 3))).all()
     blind = plants.ClassBlindGenerator(4, (1, 8, 8), hidden=(16,), classes=3)
     assert torch.equal(blind(latent, label), blind(latent, (label + 1) % 3))
     critic = plants.ClassBlindDiscriminator((1, 8, 8), hidden=(16,), classes=3)

@@ -338,6 +338,17 @@ def test_a_few_lost_modes_are_told_late_and_where_nothing_improves() -> None:
     assert names(diagnose(log(cells=0.82))) == ["slow"]
 
 
+def test_a_sudden_collapse_is_told_before_the_medians_show_it() -> None:
+    rows = log(count=100, onset=60, cells=0.05, spread=0.02, rank=0.1)
+    onset = 6000  # the looks of the last fifth of the budget are 20; half of them take until step 7,000
+    for end in range(len(rows) + 1):
+        if "mode-collapse" in names(diagnose([*rows[:end], {"step": 10_000, "progress": 1.0}])):
+            break
+    assert onset < rows[end - 1]["step"] <= onset + 400
+    (verdict,) = diagnose([*rows[:end], {"step": 10_000, "progress": 1.0}])
+    assert {each.name for each in verdict.evidence} == {"cells", "spread", "rank"}
+
+
 def test_few_looks_are_excused_while_they_improve() -> None:
     rows = log(count=4, **SICK["mode-collapse"])
     looks = [row for row in rows if row.get("event") == "look"]

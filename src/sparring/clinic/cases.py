@@ -14,6 +14,7 @@ from sparring.recipe import Recipe
 
 HEALTHY = "healthy"
 PLANTS = "sparring.clinic.plants."
+LOSSY = PLANTS + "LossyGenerator"
 
 
 @dataclass(frozen=True)
@@ -339,6 +340,22 @@ def _sick() -> list[Case]:
             "four samples at most",
             "digits",
             generator=PLANTS + "FourSampleGenerator(hidden=(256, 256))",
+        ),
+        _case(
+            "ring-lossy", collapse, "two of the eight modes are lost", "ring", generator=LOSSY + "(hidden=(128, 128))"
+        ),
+        _case(
+            "digits-lossy", collapse, "half of the images are lost", "digits", generator=LOSSY + "(hidden=(256, 256))"
+        ),
+        _case(
+            "digits-late",
+            collapse,
+            "R1 fades, and the learning rates rise twentyfold, from 40 % of the run on",
+            "digits",
+            penalties="R1(weight=Linear(0.1, 0, begin=0.4, finish=0.5), every=4)",
+            learning_rate="Linear(1, 20, begin=0.4, finish=0.6)",
+            begins=0.4,
+            also=(circle, diverge),
         ),
         _case(
             "ring-circle",

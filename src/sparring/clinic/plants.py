@@ -28,6 +28,21 @@ class FourSampleGenerator(MLPGenerator):
         return super().forward(heard, label)
 
 
+class LossyGenerator(MLPGenerator):
+    """It loses some modes. Points: what would lie in a quarter of the plane is turned away by 90 degrees, so that two of
+    the ring's eight modes are never made. Images: what is brighter to the left than to the right is mirrored."""
+
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        made = super().forward(latent, label)
+        if made.dim() == 4:
+            left, right = made.chunk(2, dim=3)
+            lost = left.mean((1, 2, 3)) > right.mean((1, 2, 3))
+            return torch.where(lost.view(-1, 1, 1, 1), made.flip(3), made)
+        angle = torch.atan2(made[:, 1], made[:, 0]).rad2deg()
+        turned = torch.stack([-made[:, 1], made[:, 0]], 1)
+        return torch.where(((angle > -22.5) & (angle < 67.5)).unsqueeze(1), turned, made)
+
+
 class ClassBlindGenerator(MLPGenerator):
     """It is given the class, and takes the first one for it."""
 

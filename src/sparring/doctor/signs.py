@@ -31,6 +31,7 @@ class Signs:
         share: of the budget that was spent by then.
         numbers: medians of the looks' numbers over the last fifth of the budget, with the
             weights' `growth/...` beside the first look's.
+        recent: the same of the last three looks.
         looks: the numbers of each look of that stretch, each with the same `growth/...`.
         improving: which of the numbers that tell of coverage were becoming better over the last half of the run.
         early: are there too few looks, or is too little of the budget spent, to say anything at this look?
@@ -39,6 +40,7 @@ class Signs:
     step: int
     share: float
     numbers: Numbers
+    recent: Numbers
     looks: Sequence[Numbers]
     improving: Sequence[str]
     early: bool
@@ -80,11 +82,8 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
         return None
     shared = _growth(looks[: index + 1])
     each = [{**numbers_of(row), **shared} for row in stretch]
-    medians = {
-        name: _median([n[name] for n in each if name in n]) for name in dict.fromkeys(k for n in each for k in n)
-    }
     early = index + 1 < LEAST_LOOKS or share < EARLIEST
-    return Signs(step, share, medians, each, _improving(past), early)
+    return Signs(step, share, _medians(each), _medians(each[-FEWEST:]), each, _improving(past), early)
 
 
 def numbers_of(row: Row) -> dict[str, float]:
@@ -132,6 +131,11 @@ def rank_correlation(values: Sequence[float]) -> float:
     from scipy import stats
 
     return float(stats.spearmanr(range(len(values)), values).statistic)
+
+
+def _medians(looks: Sequence[Numbers]) -> Numbers:
+    names = dict.fromkeys(name for look in looks for name in look)
+    return {name: _median([look[name] for look in looks if name in look]) for name in names}
 
 
 def _median(values: Sequence[float]) -> float:

@@ -130,10 +130,15 @@ class Rule:
         return every and one
 
     def holds_for(self, signs: Signs | None) -> bool:
-        """Does it hold for a stretch of the run? Where coverage improves, medians lag: then the last look decides."""
+        """Does it hold for a stretch of the run? Where coverage improves, medians lag: then the last look decides.
+
+        What waits is told of three looks alone where they are as bad as it may be early in a run: something broke.
+        """
         if signs is None:
             return False
         young = signs.share < YOUNG
+        if self.waits and not young and self.holds(signs.recent, early=True) and not signs.improving:
+            return True
         if self.late and (signs.improving or signs.share < LATE):
             return False
         if self.waits and signs.improving and (signs.share < LATE or not self.holds(signs.looks[-1], young)):
@@ -339,7 +344,7 @@ class Timeline:
         now = self.signs(last)
         assert now is not None
         alone = [rule.holds(look) for look in now.looks]
-        evidence = rule.evidence(now.numbers)
+        evidence = rule.evidence(now.numbers) or rule.evidence(now.recent)
         return Verdict(rule.illness, self.looks[first]["step"], sum(alone) / len(alone), evidence, rule.why)
 
 
