@@ -29,8 +29,8 @@ class FourSampleGenerator(MLPGenerator):
 
 
 class LossyGenerator(MLPGenerator):
-    """It loses some modes. Points: what would lie in a quarter of the plane is turned away by 90 degrees, so that two of
-    the ring's eight modes are never made. Images: what is brighter to the left than to the right is mirrored."""
+    """It loses some modes. Points: what would lie in a quarter of the plane is turned by 90 degrees, so that two of the
+    ring's eight modes are never made. Images: what is brighter to the left than to the right is mirrored."""
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         made = super().forward(latent, label)
