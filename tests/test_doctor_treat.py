@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY
-from test_doctor_verdicts import SICK, log
+from test_doctor_verdicts import HEALTHY, SICK, log
 
 import sparring
 from sparring import checkpoint
@@ -21,7 +21,7 @@ from sparring.cli import main
 from sparring.data import Form
 from sparring.doctor import Treatment, Verdict, diagnose, treat, trials
 from sparring.doctor.autopilot import decide
-from sparring.doctor.candidates import Candidate, candidates, illnesses, last_healthy
+from sparring.doctor.candidates import Candidate, candidates, first_named, illnesses, last_healthy
 from sparring.doctor.remedies import REMEDIES, remedies_for
 from sparring.doctor.treat import Plan, check_free, check_same
 from sparring.doctor.trials import Bench, Judge, Trial
@@ -271,10 +271,29 @@ def test_how_long_trials_are() -> None:
     assert stages(6) == [0.05, 0.1, 0.2]
     assert stages(4) == [0.1, 0.2]
     assert stages(2) == stages(1) == [0.2]
-    assert stages(6, since=0.5) == [0.15, 0.3, 0.6]  # the last two show whether it comes again
-    assert stages(6, since=0.95) == [0.25, 0.5, 1]
+    assert stages(6, since=0.55) == pytest.approx([0.15, 0.3, 0.6])  # the last two show whether it comes again
+    assert stages(6, since=0.97) == [0.25, 0.5, 1]
     assert stages(6, since=0.5, healthy=100) == [0.05, 0.1, 0.2]  # they begin right before it
-    assert stages(1, since=0.5) == [0.6]
+    assert stages(1, since=0.55) == pytest.approx([0.6])
+
+
+def test_when_an_illness_was_first_named() -> None:
+    rows = log(count=40, onset=10, **SICK["mode-collapse"])
+    for row in rows:
+        if row.get("event") == "look" and 2000 <= row["step"] <= 3000:  # it comes and goes
+            row.update(HEALTHY)
+    (verdict,) = diagnose(rows)
+    assert verdict.since_step > 3000
+    named = first_named(rows, ["mode-collapse", "memorising"])
+    assert 0.25 <= named <= 0.4
+    names = [{v.illness for v in diagnose(rows[:end])} for end in (int(80 * named), int(80 * named) - 2)]
+    assert ["mode-collapse" in found for found in names] == [True, False]
+    assert first_named(rows, ["memorising"]) == 1
+    broken = [*log(10), {"step": 1000, "event": "not finite", "what": "NaN"}]
+    assert (
+        first_named([{**r, "progress": r["progress"] / 2} if "progress" in r else r for r in broken], ["divergence"])
+        == 0.5
+    )
 
 
 def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:

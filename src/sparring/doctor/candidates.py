@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,20 @@ def last_healthy(
         if trusted and manifest.step <= before and unsuspicious(history, manifest.step):
             return manifest
     return None
+
+
+def first_named(history: Sequence[Row], names: Collection[str]) -> float:
+    """The share of the budget at which the doctor would first have named one of these illnesses; 1 where never.
+
+    A verdict tells since when an illness holds without a break: one that comes and goes was named long before.
+    """
+    share = 0.0
+    for end, row in enumerate(history, start=1):
+        share = float(row.get("progress", share))
+        told = diagnose(history[:end]) if row.get("event") in ("look", "not finite") else []
+        if {verdict.illness for verdict in told} & set(names):
+            return share
+    return 1.0
 
 
 def unsuspicious(history: Sequence[Row], step: int) -> bool:

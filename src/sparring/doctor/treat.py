@@ -13,8 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sparring.checkpoint import manifests, write_atomically
-from sparring.doctor.candidates import Candidate, candidates, illnesses, last_healthy
-from sparring.doctor.signs import EARLIEST, STRETCH
+from sparring.doctor.candidates import Candidate, candidates, first_named, illnesses, last_healthy
+from sparring.doctor.signs import EARLIEST
 from sparring.doctor.trials import Bench, Judge, Trial, check_watched
 from sparring.doctor.verdicts import Verdict, diagnose
 from sparring.errors import UserError, check_number, writing
@@ -23,6 +23,7 @@ from sparring.run import Run
 from sparring.training import share_spent
 
 TRIALS, SHARE, SEED = 6, 0.25, 1
+MARGIN = 0.05  # of the budget, by which trials that begin anew go beyond the moment at which an illness was named
 STAGES = 3  # of trials, each twice as long as the one before and with half of the remedies
 
 
@@ -83,7 +84,7 @@ def treat(
     beginning of a whole run, from the last healthy checkpoint where there is one and the remedy lets the networks be,
     else anew. Trials are ranked by whether the doctor still names the illness, then by the score, and only the better
     half is trained on, to twice the length each time (successive halving: Jamieson and Talwalkar 2016), the last two
-    until past the moment at which the illness was seen. The best is trained to the end; where it is ill there, the
+    until past the moment at which the illness was named. The best is trained to the end; where it is ill there, the
     second one, too, and the score decides.
 
     Args:
@@ -131,7 +132,7 @@ class Plan:
     """What is to be tried; see `Treatment` for the names, and:
 
     Attributes:
-        since: the share of the budget at which the first of the illnesses was first seen.
+        since: the share of the budget at which one of the illnesses was first named.
         candidates: what to try.
         share, seed: as in `treat`.
     """
@@ -148,7 +149,7 @@ class Plan:
     def stages(self) -> list[float]:
         """The shares of the budget that trials of each stage have trained by its end."""
         count = min(STAGES, max(1, math.ceil(math.log2(len(self.candidates)))))
-        last = self.share if self.healthy else max(self.share, min(1.0, self.since + STRETCH / 2))
+        last = self.share if self.healthy else max(self.share, min(1.0, self.since + MARGIN))
         return [last / 2 ** (count - 1 - i) for i in range(count)]
 
     @property
@@ -172,8 +173,8 @@ def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, se
     healthy = last_healthy(history, saved, since, EARLIEST)
     start = 0 if healthy is None else healthy.step
     chosen = candidates(found, recipe, sick.read_data()[1], start, trials)
-    step, spent = max(((row["step"], row["progress"]) for row in history if "progress" in row), default=(1, 0.0))
-    return Plan(sick, tuple(v.illness for v in found), start, since * spent / step, tuple(chosen), share, seed)
+    ailed = tuple(verdict.illness for verdict in found)
+    return Plan(sick, ailed, start, first_named(history, ailed), tuple(chosen), share, seed)
 
 
 def _carry_out(
