@@ -16,20 +16,20 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from sparring import __version__
 from sparring.checkpoint import write_atomically
 from sparring.data.samples import Data, Form
 from sparring.errors import UserError, writing
+from sparring.locks import locked
 from sparring.recipe import Recipe, read_recipe_file
 
 Row = dict[str, Any]
@@ -162,19 +162,10 @@ class Run:
                 found[-1]["stopped"] = True
         return found
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second trainer away; the system lifts the lock when the process ends, however it ends."""
-        lock = FileLock(self.path / "lock")
-        with writing(self.path, self.mend):
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                raise UserError(f"{self.path} is being trained by another process; wait for it, or stop it") from None
-        try:
-            yield
-        finally:
-            lock.release()
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep a second trainer away."""
+        taken = f"{self.path} is being trained by another process; wait for it, or stop it"
+        return locked(self.path / "lock", taken, self.mend)
 
 
 def without_abandoned(rows: Iterable[Row]) -> list[Row]:

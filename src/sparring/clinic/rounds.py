@@ -16,7 +16,7 @@ from sparring.clinic.cures import table as cures_table
 from sparring.clinic.score import Judged, Result, judge, summary, table
 from sparring.clinic.ward import RESULT, attend, read_result
 from sparring.errors import UserError, check_number, writing
-from sparring.evaluation.sweep import claimed
+from sparring.locks import claimed
 
 ABOUT = """\
 # The clinic

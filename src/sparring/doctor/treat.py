@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from sparring.checkpoint import manifests, write_atomically
 from sparring.doctor.candidates import Candidate, candidates, first_named, illnesses, last_healthy
 from sparring.doctor.signs import EARLIEST
 from sparring.doctor.trials import Bench, Judge, Trial, check_watched
 from sparring.doctor.verdicts import Verdict, diagnose
 from sparring.errors import UserError, check_number, writing
+from sparring.locks import locked
 from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.training import share_spent
@@ -119,7 +118,9 @@ def treat(
     plan = make_plan(sick, found, trials, share, seed)
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with locked(
+        folder / "lock", f"{folder} is being worked at by another process; wait for it", "choose another --out"
+    ):
         check_same(folder / "plan.json", plan.to_json())
         bench = Bench(sick.path, plan.recipe, folder / "trials", trust)
         done = _carry_out(plan, folder, bench, Judge(plan.recipe, seed, trust), jobs, say)
@@ -271,21 +272,6 @@ def check_same(path: Path, plan: dict[str, Any]) -> None:
             raise UserError(
                 f"{path.parent} holds another treatment ({name} is not the same); remove it, or choose another --out"
             )
-
-
-class _alone(FileLock):  # noqa: N801  a context, as `locked` is
-    """Keeps a second treatment out of the folder."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "lock", blocking=False)
-
-    def acquire(self, *arguments: Any, **options: Any) -> Any:
-        try:
-            return super().acquire(*arguments, **options)
-        except Timeout:
-            raise UserError(
-                f"{Path(self.lock_file).parent} is being worked at by another process; wait for it"
-            ) from None
 
 
 def write(folder: Path, done: Treatment) -> None:

@@ -8,13 +8,11 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
-from filelock import FileLock, Timeout
 
 from sparring.checkpoint import manifests
 from sparring.data import load_data
@@ -23,6 +21,7 @@ from sparring.evaluation.compare import Comparison, compare
 from sparring.evaluation.evaluator import Options, recipe_reference
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.page import write_page
+from sparring.locks import claimed
 from sparring.recipe import Recipe, field_names, load_recipe
 from sparring.run import Run
 
@@ -171,21 +170,6 @@ def finish(path: Path, recipe: Recipe, trust: bool) -> None:
             resume(path, trust=trust)
     except NotFiniteError as error:
         print(f"{path.name}: {error}", file=sys.stderr)
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Keep other processes of the sweep away from a run; False if one has it already."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def is_claimed(path: Path) -> bool:
