@@ -22,8 +22,9 @@ from sparring.data import Form
 from sparring.doctor import Treatment, Verdict, diagnose, treat, trials
 from sparring.doctor.autopilot import decide
 from sparring.doctor.candidates import Candidate, candidates, first_named, illnesses, last_healthy
+from sparring.doctor.course import Course, Plan
 from sparring.doctor.remedies import REMEDIES, remedies_for
-from sparring.doctor.treat import Plan, check_free, check_same
+from sparring.doctor.treat import check_free, check_same
 from sparring.doctor.trials import Bench, Judge, Trial
 from sparring.errors import UserError
 from sparring.recipe import load_recipe
@@ -134,6 +135,9 @@ def test_trials_that_end_in_nan_are_told_and_lose(
     told = (folder / "treatment.md").read_text(encoding="utf-8")
     assert "NaN or infinity" in told
     assert "Chosen: " in told
+    summary = (folder / "run" / "summary.md").read_text(encoding="utf-8")
+    assert f"sparring sample {folder / 'run'} " in summary
+    assert "/trials/" not in summary
 
 
 @contextmanager
@@ -263,18 +267,94 @@ def test_where_the_best_ends_ill_the_second_is_trained_to_the_end_too(
         assert treat(saved_run, trials=3, say=lambda _: None) == done
 
 
-def test_how_long_trials_are() -> None:
-    def stages(count: int, since: float = 0.1, healthy: int = 0) -> list[float]:
-        chosen = tuple(Candidate(f"{i}", "", "", {}, 0) for i in range(count))
-        return Plan(Run(Path()), (), healthy, since, chosen, share=0.2, seed=1).stages
+class Untrained:
+    """Trials that train nothing. `scores` has each candidate's score at shares of 0.2 and 1; None: it ends in NaN."""
 
-    assert stages(6) == [0.05, 0.1, 0.2]
-    assert stages(4) == [0.1, 0.2]
-    assert stages(2) == stages(1) == [0.2]
-    assert stages(6, since=0.55) == pytest.approx([0.15, 0.3, 0.6])  # the last two show whether it comes again
-    assert stages(6, since=0.97) == [0.25, 0.5, 1]
-    assert stages(6, since=0.5, healthy=100) == [0.05, 0.1, 0.2]  # they begin right before it
-    assert stages(1, since=0.55) == pytest.approx([0.6])
+    folder = Path()
+
+    def __init__(self, scores: dict[str, tuple[float | None, float | None]], ill: dict[str, str]) -> None:
+        self.scores, self.ill, self.trained = scores, ill, []
+        self.stop_at = math.inf
+
+    def carry_out_all(self, chosen: list[Candidate], share: float, jobs: int) -> list[str]:
+        if len(self.trained) >= self.stop_at:
+            raise UserError("the disk is full")
+        self.trained.append(([candidate.name for candidate in chosen], share))
+        return [""] * len(chosen)
+
+    def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
+        score = self.scores[candidate.name][share >= 1]
+        ill = tuple(self.ill[candidate.name].split()) if share >= 1 and candidate.name in self.ill else ()
+        return Trial(**vars(candidate), share=share, step=1, score=score, ill=ill)
+
+    def course(self, told: Path) -> Course:
+        chosen = tuple(Candidate(name, name, "", {}, 0) for name in self.scores)
+        plan = Plan(Run(Path("sick")), ("mode-collapse",), 0, 0.1, chosen, share=0.2, seed=1)
+        return Course(plan, told, self, self, 1)  # type: ignore[arg-type]
+
+    def outcome(self, told: Path) -> list[tuple[str, float]]:
+        course = self.course(told)
+        course.carry_out(lambda _: None)
+        return [(trial.name, trial.share) for trial in course.found]
+
+
+SCORES = {"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 3.0), "d": (4.0, 4.0), "e": (5.0, 5.0), "f": (6.0, 6.0)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "ill", "wanted"),
+    [
+        ({}, {}, ["a"]),
+        ({}, {"a": "mode-collapse"}, ["a", "b"]),  # the second is tried; the score decides
+        ({}, {"a": "memorising"}, ["b", "a"]),  # but a score that praises copies does not
+        ({"a": (1.0, None)}, {}, ["b", "a"]),
+        ({"a": (1.0, None), "b": (2.0, None)}, {}, ["b", "a"]),  # two are enough
+        ({"a": (None, 1.0), "b": (None, 1.0)}, {}, ["c"]),  # not those that ended in NaN on the way
+        (dict.fromkeys("abcde", (None, 1.0)), {}, ["f"]),
+        (dict.fromkeys("abcdef", (None, 1.0)), {}, []),
+    ],
+)
+def test_which_trials_are_trained_to_the_end(
+    changes: dict[str, tuple[float | None, float | None]], ill: dict[str, str], wanted: list[str], tmp_path: Path
+) -> None:
+    found = Untrained({**SCORES, **changes}, ill).outcome(tmp_path / "trials.json")
+    assert [name for name, share in found if share >= 1] == wanted
+
+
+def test_a_course_that_was_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    whole = Untrained(SCORES, {"a": "mode-collapse"})
+    wanted = whole.outcome(tmp_path / "whole.json")
+    assert len(whole.trained) == 5
+    for stop_at in range(5):
+        cut = Untrained(SCORES, {"a": "mode-collapse"})
+        cut.stop_at = stop_at
+        told = tmp_path / f"{stop_at}.json"
+        with pytest.raises(UserError, match="the disk is full"):
+            cut.outcome(told)
+        cut.stop_at = math.inf
+        assert cut.outcome(told) == wanted
+        assert cut.trained == whole.trained, "nothing is trained twice"
+    told.write_text('[{"name": "a"}]')
+    with pytest.raises(UserError, match="is damaged"):
+        whole.course(told)
+
+
+def test_how_many_trials_of_what_length_there_are() -> None:
+    def stages(count: int, since: float = 0.1, healthy: int = 0) -> list[tuple[int, float]]:
+        chosen = tuple(Candidate(f"{i}", "", "", {}, 0) for i in range(count))
+        plan = Plan(Run(Path()), (), healthy, since, chosen, share=0.2, seed=1)
+        return [(number, pytest.approx(share)) for number, share in plan.stages]
+
+    assert stages(6) == [(6, 0.05), (3, 0.1), (2, 0.2)]
+    assert stages(20) == [(20, 0.05), (6, 0.1), (2, 0.2)]
+    assert stages(4) == [(4, 0.1), (2, 0.2)]
+    assert stages(3) == [(3, 0.1), (2, 0.2)]
+    assert stages(2) == [(2, 0.2)]
+    assert stages(1) == [(1, 0.2)]
+    assert stages(6, since=0.55) == [(6, 0.15), (3, 0.3), (2, 0.6)]  # the last two show whether it comes again
+    assert stages(6, since=0.97) == [(6, 0.25), (3, 0.5), (2, 1)]
+    assert stages(6, since=0.5, healthy=100) == [(6, 0.05), (3, 0.1), (2, 0.2)]  # they begin right before it
+    assert stages(1, since=0.55) == [(1, 0.6)]
 
 
 def test_when_an_illness_was_first_named() -> None:
@@ -512,6 +592,11 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
             check_free(folder, sick)
     (tmp_path / "new").mkdir()
     check_free(tmp_path / "new", sick)
+    (tmp_path / "new" / "lock").write_text("")  # a treatment that was killed at once
+    check_free(tmp_path / "new", sick)
+    (tmp_path / "new" / "plan.json").write_text("[]")
+    with pytest.raises(UserError, match="is damaged"):
+        check_same(tmp_path / "new" / "plan.json", {})
     (tmp_path / "new" / "plan.json").write_text("{")
     check_free(tmp_path / "new", sick)
     with pytest.raises(UserError, match="is damaged"):

@@ -11,6 +11,7 @@ from sparring.data.samples import Form
 from sparring.device import autocast, find_precision
 from sparring.errors import UserError
 from sparring.game import Game, Player, Task, TurnRule
+from sparring.losses import Loss
 from sparring.penalties.base import Constraint, Term
 from sparring.recipe import Recipe
 from sparring.schedules import check_scheduled
@@ -39,6 +40,11 @@ def build_discriminator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
+def build_loss(recipe: Recipe, trust: bool) -> Loss:
+    """What the players minimise."""
+    return make(recipe.loss, losses, schedules, trust=trust)  # type: ignore[no-any-return]
+
+
 def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = False) -> Game:
     """Everything that plays, on the device.
 
@@ -57,7 +63,7 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
     opponent = make(recipe.discriminator_optimizer, optimizers, schedules, trust=trust)
     return Game(
         task=build_task(recipe, form, trust),
-        loss=make(recipe.loss, losses, schedules, trust=trust),
+        loss=build_loss(recipe, trust),
         generator=Player(generator, optimizer(generator.parameters())),
         discriminator=Player(discriminator, opponent(discriminator.parameters())),
         penalties=[e for e in extras if isinstance(e, Term)],

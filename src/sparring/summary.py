@@ -59,9 +59,9 @@ def doctors_section(run: Run, history: Sequence[Row]) -> str:
     from sparring.doctor.report import lines
     from sparring.doctor.verdicts import diagnose
 
-    verdicts = diagnose(history)
-    if any(verdict.illness == "not-watched" for verdict in verdicts):
+    if not any(row.get("event") in ("look", "leak") for row in history):
         return ""
+    verdicts = diagnose(history)
     return "\n## The doctor\n\n```\n" + "\n".join(lines(run, verdicts)) + "\n```\n"
 
 

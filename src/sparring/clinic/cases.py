@@ -489,13 +489,16 @@ CASES = tuple(_healthy() + _sick())
 
 
 def _as_long() -> dict[str, Case]:
-    """For each case that can be treated its control, trained for as many steps: what it is to come near to."""
+    """For each case its control; for those that can be treated one with as much data and as many steps."""
     by_name = {case.name: case for case in CASES}
     found = {}
     for case in CASES:
-        control, steps = by_name[case.control], case.recipe["steps"]
-        if case.curable and control.recipe["steps"] != steps:
-            control = replace(control, name=f"{control.name}-{steps}", recipe={**control.recipe, "steps": steps})
+        control = by_name[case.control]
+        same = {name: case.recipe.get(name, 0.0) for name in ("data", "held_out", "steps")}
+        other = [name for name, value in same.items() if control.recipe.get(name, 0.0) != value]
+        if case.curable and other:
+            name = "-".join([control.name, *(f"{same[name]}" for name in other)])
+            control = replace(control, name=name, recipe={**control.recipe, **same})
         found[case.name] = control
     return found
 

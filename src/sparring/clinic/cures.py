@@ -50,13 +50,13 @@ class Cure:
     sick: float | None
     treated: float | None
     alone: float | None
-    control: float
+    control: float | None
     ill: tuple[str, ...]
     tried: tuple[tuple[str, float], ...] = ()
 
     def near(self, score: float | None) -> bool:
         """Is a score near enough to the control's?"""
-        return score is not None and score <= NEAR * self.control
+        return score is not None and self.control is not None and score <= NEAR * self.control
 
     @property
     def well(self) -> bool:

@@ -122,12 +122,12 @@ def first_named(history: Sequence[Row], names: Collection[str]) -> float:
 
     A verdict tells since when an illness holds without a break: one that comes and goes was named long before.
     """
-    share = 0.0
+    rows = [row for row in history if "progress" in row]
+    step, share = max(((row["step"], row["progress"]) for row in rows), default=(1, 1.0))
     for end, row in enumerate(history, start=1):
-        share = float(row.get("progress", share))
         told = diagnose(history[:end]) if row.get("event") in ("look", "not finite") else []
         if {verdict.illness for verdict in told} & set(names):
-            return share
+            return float(row["step"] * share / step)
     return 1.0
 
 

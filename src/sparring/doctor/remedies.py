@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from sparring import codes, latents, optimizers, schedules, tasks
 from sparring import turns as turn_rules
@@ -14,6 +16,7 @@ from sparring.augment.base import SMALLEST
 from sparring.components import literal_fields, make, name_of, split, with_fields
 from sparring.data.proposal import suggested_gamma
 from sparring.data.samples import Form
+from sparring.errors import UserError
 from sparring.recipe import Recipe, train_command
 
 POINTS_WEIGHT = 0.02  # of R1 and R2 where samples are points of variance 1, as in the recipe `ring`
@@ -63,7 +66,10 @@ def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
     """The remedies for an illness that change anything in this recipe, best first."""
     found = []
     for about, change in REMEDIES.get(illness, ()):
-        changes = change(recipe, form)
+        try:
+            changes = change(recipe, form)
+        except UserError:  # it changes what the user's own code would have to be run for, to be known
+            continue
         if changes and any(getattr(recipe, name) != value for name, value in changes.items()):
             found.append(Remedy(about, changes))
     return found
@@ -88,33 +94,36 @@ def _bound_slope(recipe: Recipe, form: Form) -> Changes:
 
 
 def _weighted(name: str, recipe: Recipe, form: Form) -> str:
-    """R1 or R2 with a weight that suits the data; lazily for images, where it is dear."""
-    lazily = "" if form.is_points else ", every=8"
+    """R1 or R2 with a weight that suits the data; lazily for images, where it is dear, as the recipes have it."""
+    tiny = not form.is_points and min(form.shape[1:]) < SMALLEST_CHOSEN
+    lazily = "" if form.is_points else ", every=4" if tiny else ", every=8"
     return f"{name}(weight={penalty_weight(recipe, form):g}{lazily})"
 
 
 def _bounded_by(names: tuple[str, ...], recipe: Recipe, form: Form) -> str:
-    """The penalties with R1, R2 or both as all that bounds D's slope: as the recipe has the one of them, else with a
-    weight that suits the data."""
-    texts = split(recipe.penalties)
-    kept = [text for text in texts if name_of(text) not in SLOPES]
-    own = next((text for text in texts if name_of(text) in ("R1", "R2")), "")
-    fields = f"({own.partition('(')[2]}" if "(" in own else ""
-    return ", ".join([*kept, *(f"{name}{fields}" if own else _weighted(name, recipe, form) for name in names)])
+    """The penalties with R1, R2 or both as all that bounds D's slope, with a weight that suits the data."""
+    kept = [text for text in split(recipe.penalties) if name_of(text) not in SLOPES]
+    return ", ".join([*kept, *(_weighted(name, recipe, form) for name in names)])
 
 
 def _relativistic(recipe: Recipe, form: Form) -> Changes:
+    """Relativistic pairing; R1 and R2 as the recipe has the one of them, else with a weight that suits the data."""
     turns = {"turns": "Alternating()"} if recipe.turns.strip().startswith("Unrolled") else {}
-    return {"loss": "RelativisticPairing()", "penalties": _bounded_by(("R1", "R2"), recipe, form), **turns}
+    penalties = _bounded_by(("R1", "R2"), recipe, form)
+    own = next((text for text in split(recipe.penalties) if name_of(text) in ("R1", "R2")), "")
+    if own:
+        fields = f"({own.partition('(')[2]}" if "(" in own else ""
+        kept = [text for text in split(recipe.penalties) if name_of(text) not in SLOPES]
+        penalties = ", ".join([*kept, f"R1{fields}", f"R2{fields}"])
+    return {"loss": "RelativisticPairing()", "penalties": penalties, **turns}
 
 
 def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
-    """What this program's recipes share, whatever the sick one has: nothing of it was seen to make a training ill."""
+    """What the recipes here for points and small images have in common, whatever the sick one has."""
 
     def change(recipe: Recipe, form: Form) -> Changes:
         adam = f"Adam(lr={usual_rate(recipe):g}, betas=(0.0, 0.99))"
-        fields = literal_fields(recipe.turns)
-        even = name_of(recipe.turns) in EVEN and fields.get("n_critic", 1) == 1
+        even = any(_own(recipe.turns, turn_rules) == rule for rule in EVEN)
         return {
             "loss": loss,
             "penalties": _bounded_by(penalties, recipe, form),
@@ -130,18 +139,25 @@ def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
 def usual_rate(recipe: Recipe) -> float:
     """The lower one of the players' learning rates that is a usual one, or `RATE`."""
     texts = (recipe.generator_optimizer, recipe.discriminator_optimizer)
-    rates = [make(text, optimizers, schedules).lr for text in texts]
-    return min([rate for rate in rates if USUAL[0] <= rate <= USUAL[1]], default=RATE)
+    known = [made.lr for made in (_own(text, optimizers, schedules) for text in texts) if made is not None]
+    return min([rate for rate in known if USUAL[0] <= rate <= USUAL[1]], default=RATE)
+
+
+def _own(text: str, *homes: ModuleType) -> Any:
+    """The component of a text, if it is one of this program's; None for the user's own code, which is not run."""
+    return None if "." in name_of(text) else make(text, *homes)
 
 
 def _as_large(recipe: Recipe, form: Form) -> Changes:
     """A discriminator with as many units as the generator, where both tell them and it has fewer."""
     mine, others = literal_fields(recipe.discriminator), literal_fields(recipe.generator)
     found: dict[str, int | tuple[int, ...]] = {}
-    if "hidden" in mine and "hidden" in others and sum(mine["hidden"]) < sum(others["hidden"]):
-        found["hidden"] = tuple(reversed(others["hidden"]))
-    if "width" in mine and "width" in others and mine["width"] < others["width"]:
-        found["width"] = others["width"]
+    match mine.get("hidden"), others.get("hidden"):
+        case tuple() as few, tuple() as many if sum(few) < sum(many):
+            found["hidden"] = many[::-1]
+    match mine.get("width"), others.get("width"):
+        case int(narrow), int(wide) if narrow < wide:
+            found["width"] = wide
     return {"discriminator": with_fields(recipe.discriminator, **found)} if found else {}
 
 
@@ -265,7 +281,7 @@ def _joined(penalties: str, more: str) -> str:
 
 
 SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
-EVEN = ("Alternating", "Simultaneous")  # turns in which both players have as many, by default
+EVEN = (turn_rules.Alternating(), turn_rules.Simultaneous())  # turns in which both players have as many
 SETTLED = (
     "settled training: the modified loss, R1, a turn each, and Adam at one usual rate that falls to 0 from half on",
     _settled("NonSaturating()", "R1"),

@@ -32,6 +32,7 @@ from sparring.state import State, find_checkpoint
 from sparring.training import finished, resume, share_spent, start_state, train
 
 SAMPLES = 2000
+PRAISED = ("memorising",)  # illnesses that scores take for excellence
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ class Trial:
 
     def rank(self, illnesses: Sequence[str]) -> tuple[bool, float, bool, float]:
         """For sorting, best first: those without a score last; those that were trained for longer before others; then
-        those with none of these illnesses any more, which counts for trials alone; then by the score."""
+        those with none of these illnesses any more, which counts for trials alone, or that copy: scores praise them;
+        then by the score."""
         score = math.inf if self.score is None else self.score
-        ill = self.share < 1 and bool(set(self.ill) & set(illnesses))
-        return self.score is None, -self.share, ill, score
+        counted = {*illnesses, *PRAISED} if self.share < 1 else PRAISED
+        return self.score is None, -self.share, bool(set(self.ill) & set(counted)), score
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ill": list(self.ill)}
@@ -86,22 +88,34 @@ class Bench:
     folder: Path
     trust: bool
 
-    def begin(self, candidate: Candidate) -> Path:
-        """Its run directory, made where there is none yet; one that was stopped before it was whole is made anew."""
-        path, sick = self.folder / candidate.name, Run.open(self.run)
+    def begin(self, candidate: Candidate) -> str:
+        """Make its run directory where it goes on from a checkpoint; one that was stopped before it was whole is made
+        anew.
+
+        Returns: why these networks or data do not allow what it changes, or "".
+        """
+        path, sick = self.path(candidate), Run.open(self.run)
         if path.exists() and not checkpoint.manifests(path / "checkpoints"):
             shutil.rmtree(path)
-        if path.exists() or not candidate.start:
-            return path
+        if path.exists():
+            return ""
         recipe, device = self.recipe.replace(**candidate.changes), find_device(self.recipe.device)
         prepare(device)
         data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
-        manifest = find_checkpoint(sick, str(candidate.start))
-        state: State = start_state(recipe, data, device, self.trust)
-        state.take_over(checkpoint.load(sick.checkpoints, manifest))
-        state.step, state.position, state.seconds = manifest.step, manifest.position, manifest.seconds
-        branch(sick, path, recipe, state)
-        return path
+        try:
+            state: State = start_state(recipe, data, device, self.trust)
+        except UserError as error:
+            return str(error)
+        if candidate.start:
+            manifest = find_checkpoint(sick, str(candidate.start))
+            state.take_over(checkpoint.load(sick.checkpoints, manifest))
+            state.step, state.position, state.seconds = manifest.step, manifest.position, manifest.seconds
+            branch(sick, path, recipe, state)
+        return ""
+
+    def path(self, candidate: Candidate) -> Path:
+        """Its run directory."""
+        return self.folder / candidate.name
 
     def until(self, candidate: Candidate, share: float) -> float:
         """The share of the budget at which a trial stops that trains such a share of it."""
@@ -116,19 +130,19 @@ class Bench:
         Returns: why it cannot be trained, or "".
 
         Raises:
+            UserError: the disk is full, say; the command can be given again.
             Interrupted: by Ctrl-C, after a checkpoint.
         """
+        why_not = self.begin(candidate)
+        path, until = self.path(candidate), self.until(candidate, share)
         try:
-            path, until = self.begin(candidate), self.until(candidate, share)
-            if not path.exists():
+            if not why_not and not path.exists():
                 train(self.recipe.replace(**candidate.changes), out=path, trust=self.trust, until=until)
-            elif not reached(path, until):
+            elif not why_not and not reached(path, until):
                 resume(path, trust=self.trust, until=until)
         except NotFiniteError as error:
             print(f"{candidate.name}: {error}", file=sys.stderr)
-        except UserError as error:  # these networks or data do not allow it, say
-            return str(error)
-        return ""
+        return why_not
 
     def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
         """The same of all, by so many processes."""
@@ -184,19 +198,19 @@ class Judge:
 
     def __call__(self, path: Path) -> float:
         """The score of a run's last checkpoint; it is kept in the run's `scores.jsonl`."""
-        evaluator = RunEvaluator(path, self.options, self.reference)
-        manifest = find_checkpoint(evaluator.run)
-        known = evaluator.known(manifest)
-        return (known or evaluator(manifest)).values[self.score]
+        return self._score(path, keep=True)
 
     def of_others(self, path: Path) -> float | None:
         """The score of somebody's run, in which nothing is written; None if it ended in NaN or infinity."""
-        if outcome(path)[1].startswith(NAN):
-            return None
+        return None if outcome(path)[1].startswith(NAN) else self._score(path, keep=False)
+
+    def _score(self, path: Path, keep: bool) -> float:
         evaluator = RunEvaluator(path, self.options, self.reference)
         manifest = find_checkpoint(evaluator.run)
-        known = evaluator.known(manifest)
-        return (known or evaluator.measure(manifest)[0]).values[self.score]
+        scores = evaluator.known(manifest)
+        if scores is None:
+            scores = evaluator(manifest) if keep else evaluator.measure(manifest)[0]
+        return scores.values[self.score]
 
     def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
         """How a candidate did that was trained for a share of the budget; `impossible` tells why it could not be."""

@@ -1,8 +1,9 @@
 """What ails a training, told from its log: pure functions, so the answer is the same live, afterwards and elsewhere.
 
-A rule reads medians over the last fifth of the budget, never one look, and has to hold at two looks in a row. Most
-limits are of ratios to what real samples give or to the run's own past; that of D's logits is of the logits themselves.
-They were chosen on a study of small multilayer perceptrons and on one seed of the clinic (`sparring clinic`).
+A rule reads medians over the last fifth of the budget, or over three looks where something broke, never one look, and
+has to hold at two looks in a row. Most limits are of ratios to what real samples give or to the run's own past; that of
+D's logits is of the logits themselves. They were chosen on a study of small multilayer perceptrons and on one seed of
+the clinic (`sparring clinic`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Evidence:
 
     Attributes:
         name: of the number in the log.
-        value: its median over the last fifth of the budget.
+        value: its median over the last fifth of the budget, or over the last three looks where these alone show it.
         normal: what it is where all is well, in words.
         means: what it measures.
     """
@@ -132,18 +133,23 @@ class Rule:
     def holds_for(self, signs: Signs | None) -> bool:
         """Does it hold for a stretch of the run? Where coverage improves, medians lag: then the last look decides.
 
-        What waits is told of three looks alone where they are as bad as it may be early in a run: something broke.
+        What is `sudden` is told of three looks alone where they are as bad as what is told early in a run.
         """
         if signs is None:
             return False
         young = signs.share < YOUNG
-        if self.waits and not young and self.holds(signs.recent, early=True) and not signs.improving:
+        if self.sudden and not young and self.holds(signs.recent, early=True) and not signs.improving:
             return True
         if self.late and (signs.improving or signs.share < LATE):
             return False
         if self.waits and signs.improving and (signs.share < LATE or not self.holds(signs.looks[-1], young)):
             return False
         return self.holds(signs.numbers, young)
+
+    @property
+    def sudden(self) -> bool:
+        """Have all of its limits bounds for the first part of the budget, which are gross for the rest of it?"""
+        return all(limit.early is not None for limit in (*self.all_of, *self.any_of))
 
     def evidence(self, numbers: Numbers) -> tuple[Evidence, ...]:
         return tuple(limit.evidence(numbers) for limit in (*self.all_of, *self.any_of) if limit.broken(numbers))
@@ -336,10 +342,15 @@ class Timeline:
             return False
         return all(rule.holds_for(each) for each in signs)
 
+    def _held(self, rule: Rule, index: int) -> bool:
+        """Did what a rule tells late alone hold before it was late?"""
+        signs = self.signs(index)
+        return rule.late and signs is not None and rule.holds(signs.numbers)
+
     def verdict(self, rule: Rule) -> Verdict:
         """That of a rule which holds at the last look."""
         first = last = len(self.looks) - 1
-        while first > 0 and self.holds(rule, first - 1):
+        while first > 0 and (self.holds(rule, first - 1) or self._held(rule, first - 1)):
             first -= 1
         now = self.signs(last)
         assert now is not None
