@@ -196,6 +196,7 @@ def test_the_command(
     told = capfd.readouterr().out
     assert "mode-collapse since step" in told
     assert "sparring train" in told
+    assert f"sparring treat {path}" in told
     assert (path / "doctor.png").exists()
     assert main(["doctor", str(path), "--json"]) == 1
     found = json.loads(capfd.readouterr().out)

@@ -68,6 +68,24 @@ def test_the_summary_shows_the_plots(run: Path) -> None:
         assert curves.size > (500, 500)
 
 
+def test_the_doctor_has_a_section_in_the_summary_where_it_watched(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for doctor in ("watch", "off"):
+        path = sparring.train("digits", out=tmp_path / doctor, doctor=doctor, **TINY)
+        assert ("## The doctor" in (path / "summary.md").read_text()) == (doctor == "watch")
+        assert ("| doctor: too-early" in capfd.readouterr().err) == (doctor == "watch")
+
+
+def test_a_run_of_the_users_own_optimiser_that_breaks_has_its_summary(tmp_path: Path) -> None:
+    own = {**TINY, "discriminator_optimizer": "sparring.optimizers.SGD(lr=1e30)", "log_every": 1}
+    with pytest.raises(sparring.NotFiniteError):
+        sparring.train("digits", out=tmp_path / "run", trust=True, **own)
+    text = (tmp_path / "run" / "summary.md").read_text()
+    assert "divergence" in text
+    assert "settled training" in text
+
+
 def test_the_environment_is_written_down(run: Path) -> None:
     environment = json.loads((run / "environment.json").read_text())
     assert environment["torch"] == torch.__version__

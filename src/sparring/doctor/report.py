@@ -56,7 +56,9 @@ def as_json(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
     """The verdicts on a run in words, with remedies as commands."""
-    return words(str(run.path), verdicts, lambda verdict: commands(run, verdict))
+    found = words(str(run.path), verdicts, lambda verdict: commands(run, verdict))
+    tried = f"to try what helps in short trainings, and train the best to the end: sparring treat {run.path}"
+    return [*found, tried] if is_ill(verdicts) else found
 
 
 def words(
