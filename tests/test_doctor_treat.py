@@ -178,12 +178,17 @@ def test_trials_in_processes_give_what_one_process_gives(exploded: Path) -> None
     assert found[0].trials == found[1].trials
 
 
-def test_a_run_that_is_not_ill_is_left_alone(tiny_points_run: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_ill_is_left_alone(
+    tiny_points_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = Path(shutil.copytree(tiny_points_run, tmp_path / "run"))
     write_log(path, log())
     before = sorted(tmp_path.rglob("*"))
     assert main(["treat", str(path)]) == 0
-    assert treat(path) == Treatment(str(path), ())
+    assert "is not ill (healthy); nothing was done" in capsys.readouterr().out
+    assert treat(path) == Treatment(str(path), (), why="healthy")
+    write_log(path, log()[:4])
+    assert treat(path).why == "too-early"
     assert sorted(tmp_path.rglob("*")) == before
 
 

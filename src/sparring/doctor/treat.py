@@ -39,7 +39,7 @@ class Treatment:
         untreated: the sick run's score; None if it ended in NaN.
         trials: how the candidates did, best first.
         chosen: the name of the one that was gone on with; "" if none could be.
-        why: why that one.
+        why: why that one; of a run that was not ill what the doctor says of it.
         path: the chosen one's run directory, trained to the whole budget; None where nothing was done.
         score: its score at the end; None if it ended in NaN.
         ill: what ails it at the end.
@@ -114,7 +114,7 @@ def treat(
         check_watched(sick.path, [verdict.illness for verdict in verdicts])
         found = illnesses(verdicts)
         if not found:
-            return Treatment(str(sick.path), ())
+            return Treatment(str(sick.path), (), why=", ".join(verdict.illness for verdict in verdicts))
         check_free(folder, sick.path)
         plan = make_plan(sick, found, trials, share, seed)
         with writing(folder, "choose another --out"):
@@ -201,7 +201,7 @@ def report(done: Treatment) -> list[str]:
 def conclusion(done: Treatment) -> list[str]:
     """What came of it, in words."""
     if not done.ailed:
-        return [f"{done.run} is not ill; nothing was done."]
+        return [f"{done.run} is not ill ({done.why}); nothing was done."]
     if done.path is None:
         return [f"Not cured: {done.why}."]
     about = next(trial.about for trial in done.trials if trial.name == done.chosen)
