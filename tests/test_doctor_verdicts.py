@@ -16,7 +16,7 @@ from sparring import optimizers
 from sparring.cli import main
 from sparring.components import make
 from sparring.data import Form, load_data
-from sparring.doctor.remedies import REMEDIES, remedies_for, scaled_rate
+from sparring.doctor.remedies import REMEDIES, remedies_for, scaled_rate, slope_penalty
 from sparring.doctor.verdicts import ILLNESSES, RULES, Verdict, diagnose
 from sparring.recipe import load_recipe
 from sparring.run import Row, Run
@@ -261,7 +261,7 @@ def test_settled_training_takes_a_usual_rate(rates: tuple[float, float], wanted:
     (settled_training, *_) = remedies_for("non-convergence", recipe, Form((1, 28, 28)))
     assert settled_training.changes == {
         "loss": "NonSaturating()",
-        "penalties": "LeCam(), R1(weight=0.3, every=8)",
+        "penalties": "LeCam(), R1(weight=Linear(1, 0.05), every=8)",
         "turns": "Alternating()",
         "generator_optimizer": f"Adam(lr={wanted:g}, betas=(0.0, 0.99))",
         "discriminator_optimizer": f"Adam(lr={wanted:g}, betas=(0.0, 0.99))",
@@ -283,6 +283,20 @@ def test_a_small_discriminator_is_made_as_large(generator: str, discriminator: s
     recipe = load_recipe("mnist").replace(generator=generator, discriminator=discriminator)
     remedies = remedies_for("mode-collapse", recipe, Form((1, 28, 28)))
     assert [r.changes["discriminator"] for r in remedies if "discriminator" in r.changes] == [wanted] * bool(wanted)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "wanted"),
+    [
+        ((2,), 64, "R1(weight=0.02)"),
+        ((1, 8, 8), 64, "R1(weight=0.1, every=4)"),
+        ((3, 64, 64), 32, "R1(weight=Linear(1, 0.05), every=8)"),
+        ((3, 256, 256), 32, "R1(weight=0.41, every=8)"),
+    ],
+)
+def test_the_penalty_suits_the_data(shape: tuple[int, ...], batch: int, wanted: str) -> None:
+    recipe = load_recipe("lecture").replace(batch_size=batch)
+    assert slope_penalty("R1", recipe, Form(shape, 0.0, 1.0)) == wanted
 
 
 @pytest.mark.parametrize("illness", REMEDIES)

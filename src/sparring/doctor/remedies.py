@@ -20,8 +20,7 @@ from sparring.errors import UserError
 from sparring.recipe import Recipe, train_command
 
 POINTS_WEIGHT = 0.02  # of R1 and R2 where samples are points of variance 1, as in the recipe `ring`
-IMAGES_WEIGHT = 0.3  # of R1 and R2 where samples are small images, at least
-TINY_WEIGHT = 0.1  # and where they are smaller than 16 pixels, as in the recipe `digits`
+SMALL_WEIGHT = 0.3  # what the rule of thumb gives of R1's weight for large images, at least
 SLOWER = 0.1  # what a learning rate that is too high is multiplied with
 STRONGER = 4.0  # and one that is too low
 MORE = 3  # turns of D for each of G
@@ -75,35 +74,30 @@ def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
     return found
 
 
-def penalty_weight(recipe: Recipe, form: Form) -> float:
-    """R1's and R2's weight: for points that of the recipe `ring`; for images by the rule of thumb, but not less than
-    for small ones, since that rule is for large images: of 8x8 it gives 0.0002, which is as good as nothing.
-    """
+def slope_penalty(name: str, recipe: Recipe, form: Form) -> str:
+    """R1 or R2 as text: for points and small images as the recipes for them have it, for large images by the rule of
+    thumb, which of 8x8 gives 0.0002, as good as nothing. Lazily for images, where it is dear."""
     if form.is_points:
-        return POINTS_WEIGHT
+        return f"{name}(weight={POINTS_WEIGHT})"
     _, height, width = form.shape
-    least = IMAGES_WEIGHT if min(height, width) >= SMALLEST_CHOSEN else TINY_WEIGHT
-    return float(f"{max(suggested_gamma(height, width, recipe.batch_size), least):.3g}")
+    suggested = suggested_gamma(height, width, recipe.batch_size)
+    if suggested > SMALL_WEIGHT:
+        return f"{name}(weight={suggested:.3g}, every=8)"
+    tiny = min(height, width) < SMALLEST_CHOSEN
+    return f"{name}({'weight=0.1, every=4' if tiny else 'weight=Linear(1, 0.05), every=8'})"
 
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:
     """R1 beside the other penalties, unless something bounds the slope already."""
     if set(SLOPES) & set(_names(recipe.penalties)):
         return {}
-    return {"penalties": _joined(recipe.penalties, _weighted("R1", recipe, form))}
-
-
-def _weighted(name: str, recipe: Recipe, form: Form) -> str:
-    """R1 or R2 with a weight that suits the data; lazily for images, where it is dear, as the recipes have it."""
-    tiny = not form.is_points and min(form.shape[1:]) < SMALLEST_CHOSEN
-    lazily = "" if form.is_points else ", every=4" if tiny else ", every=8"
-    return f"{name}(weight={penalty_weight(recipe, form):g}{lazily})"
+    return {"penalties": _joined(recipe.penalties, slope_penalty("R1", recipe, form))}
 
 
 def _bounded_by(names: tuple[str, ...], recipe: Recipe, form: Form) -> str:
     """The penalties with R1, R2 or both as all that bounds D's slope, with a weight that suits the data."""
     kept = [text for text in split(recipe.penalties) if name_of(text) not in SLOPES]
-    return ", ".join([*kept, *(_weighted(name, recipe, form) for name in names)])
+    return ", ".join([*kept, *(slope_penalty(name, recipe, form) for name in names)])
 
 
 def _relativistic(recipe: Recipe, form: Form) -> Changes:
@@ -118,11 +112,11 @@ def _relativistic(recipe: Recipe, form: Form) -> Changes:
     return {"loss": "RelativisticPairing()", "penalties": penalties, **turns}
 
 
-def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
+def _settled(loss: str, *penalties: str, rate: float = 0.0) -> Callable[[Recipe, Form], Changes]:
     """What the recipes here for points and small images have in common, whatever the sick one has."""
 
     def change(recipe: Recipe, form: Form) -> Changes:
-        adam = f"Adam(lr={usual_rate(recipe):g}, betas=(0.0, 0.99))"
+        adam = f"Adam(lr={rate or usual_rate(recipe):g}, betas=(0.0, 0.99))"
         even = any(_own(recipe.turns, turn_rules) == rule for rule in EVEN)
         return {
             "loss": loss,
@@ -287,6 +281,7 @@ SETTLED = (
     _settled("NonSaturating()", "R1"),
 )
 PAIRED = ("settled training with relativistic pairing, R1 and R2", _settled("RelativisticPairing()", "R1", "R2"))
+AT_RATE = (f"settled training at a rate of {RATE}", _settled("NonSaturating()", "R1", rate=RATE))
 AS_LARGE = ("a D as large as G", _as_large)
 CALMER = ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope))
 ADAPTIVE = ("adaptive augmentation", _adaptive)
@@ -301,12 +296,14 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
         ("the modified loss, whose gradient lives while D is sure, and R1 against steep D", _non_saturating),
         SETTLED,
         PAIRED,
+        AT_RATE,
         ("Wasserstein with a gradient penalty: its slope never vanishes", _wasserstein),
         ("noise on D's inputs, so that real and generated samples overlap", _noise),
     ),
     "mode-collapse": (
         SETTLED,
         PAIRED,
+        AT_RATE,
         AS_LARGE,
         ("packing: D sees two samples at once, and refuses those that are alike", _pack),
         ("unrolling: G foresees how D answers", _unroll),
@@ -317,6 +314,7 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
         SETTLED,
         ("R1: it damps the players' circling", _bound_slope),
         PAIRED,
+        AT_RATE,
         CALMER,
         ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
     ),
@@ -332,6 +330,7 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
     "discriminator-too-weak": (
         SETTLED,
         AS_LARGE,
+        AT_RATE,
         ("the higher learning rate for both players, and R1", _together(_balanced(max), _bound_slope)),
         ("a learning rate of D four times as high", _rates(1, STRONGER)),
         ("three turns of D for each of G", _more_critic),
