@@ -299,9 +299,9 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
         ("noise on D's inputs, so that real and generated samples overlap", _noise),
     ),
     "mode-collapse": (
+        AS_LARGE,
         SETTLED,
         PAIRED,
-        AS_LARGE,
         ("packing: D sees two samples at once, and refuses those that are alike", _pack),
         ("unrolling: G foresees how D answers", _unroll),
         CALMER,
@@ -324,8 +324,8 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
     "discriminator-overfit": (ADAPTIVE, AUGMENTED, ("R1", _bound_slope), SETTLED, SMOOTHED),
     "memorising": (ADAPTIVE, AUGMENTED, SMOOTHED),
     "discriminator-too-weak": (
-        SETTLED,
         AS_LARGE,
+        SETTLED,
         ("the higher learning rate for both players, and R1", _together(_balanced(max), _bound_slope)),
         ("a learning rate of D four times as high", _rates(1, STRONGER)),
         ("three turns of D for each of G", _more_critic),
