@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from benchmarks.setting import describe_machine
+from sparring.completion import finished
 from sparring.data import Data, load_data, load_held_out
 from sparring.evaluation.compare import Comparison, cell, compare, value_names
 from sparring.evaluation.evaluator import Options, make_reference, measure
@@ -32,7 +33,6 @@ from sparring.evaluation.sweep import check_same_recipe
 from sparring.generator import load
 from sparring.pictures import grid, save_image, scatter
 from sparring.recipe import load_recipe
-from sparring.training import finished
 
 RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")

@@ -12,7 +12,8 @@ from PIL import Image
 
 from sparring.cli import main
 from sparring.clinic import plants
-from sparring.clinic.cases import AS_LONG, CASES, HEALTHY, Case
+from sparring.clinic.case import HEALTHY, Case
+from sparring.clinic.cases import CASES, MATCHED
 from sparring.clinic.cures import Cure, pairs, save_pictures
 from sparring.clinic.cures import table as cures_table
 from sparring.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
@@ -181,7 +182,7 @@ def test_what_is_treated_is_compared_with_a_control_of_the_same_data_and_steps()
     curable = [case for case in CASES if case.curable]
     assert len(curable) >= 20
     for case in curable:
-        control = AS_LONG[case.name]
+        control = MATCHED[case.name]
         given = ("steps", "data", "held_out")
         assert all(getattr(control.make_recipe(0), n) == getattr(case.make_recipe(0), n) for n in given)
         healthy = BY_NAME[case.control].recipe

@@ -17,11 +17,11 @@ from PIL import Image
 
 import sparring
 from sparring.cli import main
+from sparring.completion import finished
 from sparring.evaluation.compare import Comparison, compare
 from sparring.evaluation.page import write_page
 from sparring.evaluation.sweep import combinations, read_grid, sweep
 from sparring.run import Run
-from sparring.training import finished
 
 OPTIONS = {"metrics": "frechet,precision_recall", "extractor": "Pixels(most=4)", "count": 300}
 

@@ -14,11 +14,11 @@ from conftest import TINY
 import sparring
 from sparring import checkpoint
 from sparring.cli import main
+from sparring.completion import finished
 from sparring.errors import UserError
 from sparring.run import Run
 from sparring.scoring import Scorer
 from sparring.state import find_checkpoint
-from sparring.training import finished
 
 SCORED = {
     **TINY,

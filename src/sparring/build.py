@@ -42,7 +42,8 @@ def build_discriminator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
 
 def build_loss(recipe: Recipe, trust: bool) -> Loss:
     """What the players minimise."""
-    return make(recipe.loss, losses, schedules, trust=trust)  # type: ignore[no-any-return]
+    loss: Loss = make(recipe.loss, losses, schedules, trust=trust)
+    return loss
 
 
 def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = False) -> Game:

@@ -214,7 +214,7 @@ def _add_clinic(commands: Any) -> None:
 def _add_treat(commands: Any) -> None:
     about = "try what helps a sick run in short trainings, and train the best to the end; exit status 1 if it stays ill"
     parser = _add(commands, "treat", _treat, about)
-    parser.add_argument("run", type=Path, help="the run directory; it was watched (train --doctor watch)")
+    parser.add_argument("run", type=Path, help="the run directory; it was watched (not --doctor off)")
     parser.add_argument("--out", type=Path, help="the folder of the treatment (default: RUN-treated); it can go on")
     parser.add_argument("--trials", type=int, default=6, help="remedies to try; the better half goes on; default: 6")
     about = "of the budget that the last two are trained for at least; the best goes on from there; default: 0.25"

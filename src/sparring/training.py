@@ -381,17 +381,6 @@ class Stepper:
         return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]
 
 
-def finished(path: Path) -> bool:
-    """Has a run reached its end: its budget's, with a checkpoint, or an early one for lack of progress or by NaN?"""
-    if not (path / "recipe.toml").exists():
-        return False
-    run = Run.open(path)
-    events = [row["event"] for row in run.history() if row.get("event") in ("resumed", "stopped", "not finite")]
-    saved = checkpoint.manifests(run.checkpoints)
-    whole = bool(saved) and share_spent(run.read_recipe(), saved[-1].step, saved[-1].seconds) >= 1
-    return whole or events[-1:] in (["stopped"], ["not finite"])
-
-
 def progress_of(recipe: Recipe, state: State) -> float:
     """The share of the budget that is spent; the larger one where steps and minutes are both given."""
     return share_spent(recipe, state.step, state.seconds)

@@ -6,15 +6,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from sparring.clinic.cases import Case
-from sparring.errors import NotFiniteError, UserError
+from sparring.clinic.case import Case
+from sparring.errors import UserError
 from sparring.pictures import save_image
 from sparring.run import Run
 
@@ -102,17 +102,14 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
 
 def _alone(done: Treatment, name: str, path: Path, judge: Judge) -> float | None:
     """The score of a remedy's trial once it is trained to the end of the budget."""
-    from sparring.doctor.trials import reached
-    from sparring.training import resume
+    from sparring.completion import finish
 
     if name == done.chosen:
         return done.score
     trial = path.with_name(f"{path.name}-treated") / "trials" / name
     if not trial.exists():
         return None
-    with suppress(NotFiniteError):
-        if not reached(trial, 1.0):
-            resume(trial, trust=True)
+    finish(trial, Run.open(trial).read_recipe(), trust=True)
     return judge.of_others(trial)
 
 

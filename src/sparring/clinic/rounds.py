@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from sparring.clinic.cases import AS_LONG, CASES, HEALTHY, Case
+from sparring.clinic.case import HEALTHY, Case
+from sparring.clinic.cases import CASES, MATCHED
 from sparring.clinic.cures import Cure, Pair, cure, pairs, read_cure, save_pictures
 from sparring.clinic.cures import table as cures_table
-from sparring.clinic.score import Judged, Result, judge, summary, table
+from sparring.clinic.score import Judged, judge, summary, table
 from sparring.clinic.ward import RESULT, attend, read_result
 from sparring.errors import UserError, check_number, writing
 from sparring.locks import claimed
@@ -24,7 +25,8 @@ ABOUT = """\
 `sparring clinic` trains cases of which is known what ails them, and asks the doctor at each of its looks. The truth
 comes from outside: the fault that was planted, and a score at twenty moments of the run, which the doctor does not
 read: for points the exact Wasserstein distance and the modes covered, for images the Frechet distance and the modes by
-an independent classifier. The cases are in `sparring/clinic/cases.py`, networks with a planted fault in `plants.py`.
+an independent classifier. The cases are in `healthy.py` and `sick.py` of `sparring/clinic`, networks with a planted
+fault in `plants.py`.
 
 - *Named right*: the planted illness, or one that the plant is known to bring about, is among the verdicts at the end.
 - *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from
@@ -35,7 +37,7 @@ an independent classifier. The cases are in `sparring/clinic/cases.py`, networks
 """
 Bed = tuple[Case, int]
 Task = tuple[str, int, str]  # a case, a seed, the folder: what another process is told
-BY_NAME = {case.name: case for case in (*CASES, *AS_LONG.values())}
+BY_NAME = {case.name: case for case in (*CASES, *MATCHED.values())}
 
 
 def make_rounds(
@@ -78,7 +80,7 @@ def make_rounds(
         folder.mkdir(parents=True, exist_ok=True)
     to_cure = [bed for bed in beds if cures and bed[0].curable]
     controls = [(BY_NAME[case.control], seed) for case, seed in beds]
-    controls += [(AS_LONG[case.name], seed) for case, seed in to_cure]
+    controls += [(MATCHED[case.name], seed) for case, seed in to_cure]
     todo = [bed for bed in dict.fromkeys([*controls, *beds]) if not is_done(folder, bed)]
     _work(_attend_one, todo, folder, jobs or _cores(), note)
     _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
@@ -94,18 +96,14 @@ def make_rounds(
 
 def judge_all(folder: Path, beds: Sequence[Bed]) -> list[Judged]:
     """Judge those whose results are there."""
+    controls = [(BY_NAME[case.control], seed) if case.control != case.name else (case, seed) for case, seed in beds]
+    results = {bed: read_result(folder / run_name(*bed)) for bed in dict.fromkeys([*beds, *controls])}
     found = []
-    for case, seed in beds:
-        result = result_of(folder, (case, seed))
+    for bed, control in zip(beds, controls):
+        result = results[bed]
         if result is not None:
-            control = None if case.control == case.name else result_of(folder, (BY_NAME[case.control], seed))
-            found.append(judge(case, result, control))
+            found.append(judge(bed[0], result, results[control] if control != bed else None))
     return found
-
-
-def result_of(folder: Path, bed: Bed) -> Result | None:
-    """What was trained and told, or None."""
-    return read_result(folder / run_name(*bed))
 
 
 def is_done(folder: Path, bed: Bed) -> bool:
@@ -174,9 +172,9 @@ def _attend_one(work: Task) -> str:
 def _cure_one(work: Task) -> str:
     name, seed, folder = work
     case = BY_NAME[name]
-    path, control = (Path(folder) / run_name(each, seed) for each in (case, AS_LONG[name]))
+    path, control = (Path(folder) / run_name(each, seed) for each in (case, MATCHED[name]))
     with claimed(path) as mine:
-        if not mine or any(not is_done(Path(folder), (each, seed)) for each in (case, AS_LONG[name])):
+        if not mine or any(not is_done(Path(folder), (each, seed)) for each in (case, MATCHED[name])):
             return f"{path.name}: another process is at work on it or its control; give the command again"
         cure(case, seed, path, control)
     return f"{path.name}: treated"

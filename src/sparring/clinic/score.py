@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparring.clinic.cases import HEALTHY, Case
+from sparring.clinic.case import HEALTHY, Case
 from sparring.doctor.verdicts import ILLNESSES
 
 IN_TIME = 0.25  # of the run after the onset, within which an illness must have been named

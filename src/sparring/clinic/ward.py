@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.clinic.cases import Case
+from sparring.clinic.case import Case
 from sparring.doctor.verdicts import diagnose
 from sparring.errors import NotFiniteError, UserError
 from sparring.run import Row, Run

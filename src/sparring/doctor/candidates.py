@@ -10,7 +10,7 @@ from typing import Any
 from sparring.checkpoint import Manifest
 from sparring.data.samples import Form
 from sparring.doctor.remedies import IN_FLIGHT, Remedy, remedies_for
-from sparring.doctor.signs import STRETCH
+from sparring.doctor.signs import STRETCH, stands_at
 from sparring.doctor.verdicts import ILLNESSES, Verdict, diagnose
 from sparring.errors import UserError
 from sparring.recipe import Recipe
@@ -104,10 +104,7 @@ def last_healthy(
         since: the step of the first look at which the illness was seen.
         earliest: the share of the budget before which a checkpoint is not trusted.
     """
-    rows = [row for row in history if "progress" in row]
-    if not rows:
-        return None
-    step, share = max((row["step"], row["progress"]) for row in rows)
+    step, share = stands_at(history)
     per_step = max(share, 1e-9) / step
     before = since - STRETCH / 2 / per_step
     for manifest in sorted(saved, key=lambda manifest: -manifest.step):
@@ -122,8 +119,7 @@ def first_named(history: Sequence[Row], names: Collection[str]) -> float:
 
     A verdict tells since when an illness holds without a break: one that comes and goes was named long before.
     """
-    rows = [row for row in history if "progress" in row]
-    step, share = max(((row["step"], row["progress"]) for row in rows), default=(1, 1.0))
+    step, share = stands_at(history)
     for end, row in enumerate(history, start=1):
         told = diagnose(history[:end]) if row.get("event") in ("look", "not finite") else []
         if {verdict.illness for verdict in told} & set(names):

@@ -94,21 +94,17 @@ def _bound_slope(recipe: Recipe, form: Form) -> Changes:
     return {"penalties": _joined(recipe.penalties, slope_penalty("R1", recipe, form))}
 
 
-def _bounded_by(names: tuple[str, ...], recipe: Recipe, form: Form) -> str:
-    """The penalties with R1, R2 or both as all that bounds D's slope, with a weight that suits the data."""
-    kept = [text for text in split(recipe.penalties) if name_of(text) not in SLOPES]
-    return ", ".join([*kept, *(slope_penalty(name, recipe, form) for name in names)])
+def _bounded_by(recipe: Recipe, *penalties: str) -> str:
+    """The penalties with these as all that bounds D's slope."""
+    return ", ".join([*(text for text in split(recipe.penalties) if name_of(text) not in SLOPES), *penalties])
 
 
 def _relativistic(recipe: Recipe, form: Form) -> Changes:
     """Relativistic pairing; R1 and R2 as the recipe has the one of them, else with a weight that suits the data."""
     turns = {"turns": "Alternating()"} if recipe.turns.strip().startswith("Unrolled") else {}
-    penalties = _bounded_by(("R1", "R2"), recipe, form)
-    own = next((text for text in split(recipe.penalties) if name_of(text) in ("R1", "R2")), "")
-    if own:
-        fields = f"({own.partition('(')[2]}" if "(" in own else ""
-        kept = [text for text in split(recipe.penalties) if name_of(text) not in SLOPES]
-        penalties = ", ".join([*kept, f"R1{fields}", f"R2{fields}"])
+    given = [text for text in split(recipe.penalties) if name_of(text) in ("R1", "R2")]
+    fields = (given[0] if given else slope_penalty("R1", recipe, form)).removeprefix("R1").removeprefix("R2")
+    penalties = _bounded_by(recipe, f"R1{fields}", f"R2{fields}")
     return {"loss": "RelativisticPairing()", "penalties": penalties, **turns}
 
 
@@ -120,7 +116,7 @@ def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
         even = any(_own(recipe.turns, turn_rules) == rule for rule in EVEN)
         return {
             "loss": loss,
-            "penalties": _bounded_by(penalties, recipe, form),
+            "penalties": _bounded_by(recipe, *(slope_penalty(name, recipe, form) for name in penalties)),
             "turns": recipe.turns if even else "Alternating()",
             "generator_optimizer": adam,
             "discriminator_optimizer": adam,
@@ -156,8 +152,7 @@ def _as_large(recipe: Recipe, form: Form) -> Changes:
 
 
 def _wasserstein(recipe: Recipe, form: Form) -> Changes:
-    kept = [text for text in split(recipe.penalties) if name_of(text) not in SLOPES]
-    penalties = ", ".join([*kept, "GradientPenalty(weight=10)"])
+    penalties = _bounded_by(recipe, "GradientPenalty(weight=10)")
     return {"loss": "Wasserstein()", "penalties": penalties, "turns": "Alternating(n_critic=5)"}
 
 

@@ -62,6 +62,12 @@ def looks_of(history: Sequence[Row]) -> list[Row]:
     return [found[step] for step in sorted(found)]
 
 
+def stands_at(history: Sequence[Row]) -> tuple[int, float]:
+    """The last step of a log that tells how much of the budget is spent, and that share; (1, 0) where none does."""
+    rows = [row for row in history if isinstance(row.get("progress"), (int, float))]
+    return max(((row["step"], row["progress"]) for row in rows), default=(1, 0.0))
+
+
 def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) -> Signs | None:
     """The signs at a look, or None where there are too few looks for a median.
 

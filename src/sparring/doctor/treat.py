@@ -41,7 +41,7 @@ class Treatment:
         chosen: the name of the one that was gone on with; "" if none could be.
         why: why that one; of a run that was not ill what the doctor says of it.
         path: the chosen one's run directory, trained to the whole budget; None where nothing was done.
-        score: its score at the end; None if it ended in NaN.
+        score: its score at the end; None where there is none.
         ill: what ails it at the end.
     """
 
@@ -205,11 +205,10 @@ def conclusion(done: Treatment) -> list[str]:
     if done.path is None:
         return [f"Not cured: {done.why}."]
     about = next(trial.about for trial in done.trials if trial.name == done.chosen)
-    ending = "it ended in NaN or infinity" if done.score is None else f"its score is {done.score:.4g}"
     before = "ended in NaN or infinity" if done.untreated is None else f"has {done.untreated:.4g}"
     verdict = f"STILL ILL: {', '.join(done.ill)}" if done.ill else "not ill"
     return [
         f"Chosen: {about}; {done.why}.",
-        f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}; {ending}, the sick run "
-        f"{before}.",
+        f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}; its score is "
+        f"{shown(done.score)}, the sick run {before}.",
     ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,12 +14,13 @@ import torch
 
 from sparring import checkpoint
 from sparring.branch import branch
+from sparring.completion import clear_unsaved, finish
 from sparring.data import load_data, load_held_out
 from sparring.device import find_device, prepare
 from sparring.doctor.candidates import Candidate
 from sparring.doctor.report import is_illness
 from sparring.doctor.verdicts import diagnose
-from sparring.errors import NotFiniteError, UserError
+from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, RunEvaluator, make_reference
 from sparring.evaluation.measures import deciding_value
 from sparring.evaluation.subject import Reference
@@ -29,7 +28,7 @@ from sparring.interrupts import Interrupted
 from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.state import State, find_checkpoint
-from sparring.training import finished, resume, share_spent, start_state, train
+from sparring.training import share_spent, start_state
 
 SAMPLES = 2000
 PRAISED = ("memorising",)  # illnesses that scores take for excellence
@@ -95,8 +94,7 @@ class Bench:
         Returns: why these networks or data do not allow what it changes, or "".
         """
         path, sick = self.path(candidate), Run.open(self.run)
-        if path.exists() and not checkpoint.manifests(path / "checkpoints"):
-            shutil.rmtree(path)
+        clear_unsaved(path)
         if path.exists():
             return ""
         recipe, device = self.recipe.replace(**candidate.changes), find_device(self.recipe.device)
@@ -134,14 +132,9 @@ class Bench:
             Interrupted: by Ctrl-C, after a checkpoint.
         """
         why_not = self.begin(candidate)
-        path, until = self.path(candidate), self.until(candidate, share)
-        try:
-            if not why_not and not path.exists():
-                train(self.recipe.replace(**candidate.changes), out=path, trust=self.trust, until=until)
-            elif not why_not and not reached(path, until):
-                resume(path, trust=self.trust, until=until)
-        except NotFiniteError as error:
-            print(f"{candidate.name}: {error}", file=sys.stderr)
+        if not why_not:
+            changed, until = self.recipe.replace(**candidate.changes), self.until(candidate, share)
+            finish(self.path(candidate), changed, self.trust, until)
         return why_not
 
     def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
@@ -158,13 +151,6 @@ class Bench:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-
-
-def reached(path: Path, until: float) -> bool:
-    """Has a run reached this share of its budget, or ended before, by NaN or for lack of progress?"""
-    saved = checkpoint.manifests(path / "checkpoints")
-    spent = share_spent(Run.open(path).read_recipe(), saved[-1].step, saved[-1].seconds) if saved else 0.0
-    return spent >= until or finished(path)
 
 
 class Judge:

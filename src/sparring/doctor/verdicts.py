@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparring.doctor.signs import LATE, Signs, looks_of, signs_at
+from sparring.doctor.signs import LATE, Signs, looks_of, signs_at, stands_at
 from sparring.run import Row
 
 Numbers = Mapping[str, float]
@@ -308,12 +308,11 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
         return [broken]
     leaks = _out_of_reach(history)
     looks = looks_of(history)
-    rows = [row for row in history if isinstance(row.get("progress"), (int, float))]
     if not looks:
         return leaks or [
             Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")
         ]
-    timeline = Timeline(looks, *max((row["step"], row["progress"]) for row in rows))
+    timeline = Timeline(looks, *stands_at(history))
     found = leaks + [timeline.verdict(rule) for rule in RULES if timeline.holds(rule, len(looks) - 1, IN_A_ROW)]
     return _consequences(found) or [_unsuspicious(timeline.signs(len(looks) - 1))]
 

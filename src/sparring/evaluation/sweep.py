@@ -6,17 +6,14 @@ import hashlib
 import itertools
 import math
 import re
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
 
-from sparring.checkpoint import manifests
 from sparring.data import load_data
-from sparring.errors import NotFiniteError, UserError, check_number, did_you_mean, writing
+from sparring.errors import UserError, check_number, did_you_mean, writing
 from sparring.evaluation.compare import Comparison, compare
 from sparring.evaluation.evaluator import Options, recipe_reference
 from sparring.evaluation.measures import better, deciding_value
@@ -74,7 +71,7 @@ def sweep(
         UserError: a value that the recipe does not allow, Optuna is not there, or other processes are still at work.
         Interrupted: by Ctrl-C, after a checkpoint.
     """
-    from sparring.training import finished
+    from sparring.completion import finish, finished
 
     check_number("sweep", "seeds", seeds, low=1, whole=True)
     chosen = Options(**options, trust=trust)
@@ -155,21 +152,6 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
                 f"{path} holds a run of another recipe ({field} was {getattr(found, field)!r} and is "
                 f"{getattr(wanted, field)!r}); remove it, or choose another --out"
             )
-
-
-def finish(path: Path, recipe: Recipe, trust: bool) -> None:
-    """Train a run from where it is to its end. One that ends in NaN has ended, too: its last good checkpoint counts."""
-    from sparring.training import finished, resume, train
-
-    if path.exists() and not (Run(path).checkpoints.exists() and manifests(Run(path).checkpoints)):
-        shutil.rmtree(path)  # it was stopped before its first checkpoint
-    try:
-        if not path.exists():
-            train(recipe, out=path, trust=trust)
-        elif not finished(path):
-            resume(path, trust=trust)
-    except NotFiniteError as error:
-        print(f"{path.name}: {error}", file=sys.stderr)
 
 
 def is_claimed(path: Path) -> bool:
