@@ -150,7 +150,7 @@ def untrained() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("few_samples")
+@pytest.mark.usefixtures("few_samples", "every_look")
 def test_an_interrupted_treatment_goes_on_where_it_was(
     exploded: Path, killed_at: Callable[..., AbstractContextManager[None]]
 ) -> None:

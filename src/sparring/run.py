@@ -221,10 +221,11 @@ def read_rows(path: Path) -> list[Row]:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """What the numbers of a run may depend on besides the recipe."""
-    names = ("torch", "numpy", "scikit-learn", "pillow", "safetensors")
+    names = ("numpy", "scikit-learn", "pillow", "safetensors")
     return {
         "python": sys.version.split()[0],
         "sparring": __version__,
+        "torch": str(torch.__version__),  # with its build, such as +cu130, which the package's metadata may leave out
         **{name: metadata.version(name) for name in names},
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
