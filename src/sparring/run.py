@@ -94,11 +94,7 @@ class Run:
         path = self.path / "data.json"
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
-            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["form"].items()}
-            form = Form(**values)
-            if not form.shape or not all(isinstance(n, int) and n > 0 for n in form.shape):
-                raise ValueError(f"shape {form.shape!r}")
-            return str(saved["digest"]), form
+            return str(saved["digest"]), _read_form(saved["form"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
 
@@ -166,6 +162,19 @@ class Run:
         """Keep a second trainer away."""
         taken = f"{self.path} is being trained by another process; wait for it, or stop it"
         return locked(self.path / "lock", taken, self.mend)
+
+
+def _read_form(saved: Row) -> Form:
+    """A form as `asdict` wrote it, with that of its source.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    form = Form(**{**values, "source": _read_form(saved["source"]) if saved.get("source") else None})
+    if not form.shape or not all(isinstance(n, int) and n > 0 for n in form.shape):
+        raise ValueError(f"shape {form.shape!r}")
+    return form
 
 
 def without_abandoned(rows: Iterable[Row]) -> list[Row]:

@@ -6,7 +6,7 @@ import re
 
 from sparring.errors import UserError, check_choice, shortened
 
-FITS = ("crop", "pad", "stretch")
+FITS = ("crop", "pad", "stretch", "patch")
 LARGEST_SIDE = 4096
 
 

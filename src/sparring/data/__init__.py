@@ -16,16 +16,31 @@ from sparring.data.files import load_csv, load_npy, load_npz
 from sparring.data.folders import folder_source
 from sparring.data.hub import PREFIX, hub_held_out_source, hub_source
 from sparring.data.images import brought_to, load_images
+from sparring.data.layout import Layout, Pairs, Sets, Single
 from sparring.data.parquet import held_out_source, parquet_parts, parquet_source
 from sparring.data.points import POINT_SETS
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data, Form, Mixture, Split
 from sparring.data.sets import load_digits, load_mnist, load_small_mnist, load_stacked_mnist
 from sparring.data.source import Source
+from sparring.data.whole import Whole
 from sparring.errors import UserError, check_number, did_you_mean, existing_path
 from sparring.sizes import check_fit, parse_size, size_text
 
-__all__ = ["Data", "Form", "Mixture", "Sampler", "Split", "load_data", "load_held_out"]
+__all__ = [
+    "Data",
+    "Form",
+    "Layout",
+    "Mixture",
+    "Pairs",
+    "Sampler",
+    "Sets",
+    "Single",
+    "Split",
+    "Whole",
+    "load_data",
+    "load_held_out",
+]
 
 SPLIT_SETS: dict[str, Callable[[Split], Data]] = {
     "mnist": load_mnist,

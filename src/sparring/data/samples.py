@@ -13,6 +13,8 @@ from torch import Tensor
 
 from sparring.data.labels import count_classes, lonely_classes
 from sparring.data.mapped import chunks, gather, select
+from sparring.data.maps import coloured, one_hot
+from sparring.data.whole import Whole, at_random
 
 Split = Literal["train", "test"]
 
@@ -35,8 +37,10 @@ class Form:
     """What a sample looks like, and how it becomes a network's input and back; a run keeps it beside its weights.
 
     Images are uint8 [C, H, W] and become [-1, 1]. Points [D] become (x - centre) / scale; `low` and `high` frame them.
+    Maps (`map`) are uint8 [1, H, W] of ids of `classes`, and become one-hot; an id beyond them stands for no class.
     `counts` are how many samples each class has (none where there are no labels, or a run was made before they were
-    kept); forms that differ in it alone are equal, for it does not tell what a sample looks like.
+    kept); forms that differ in it alone are equal, for it does not tell what a sample looks like. `source` is the form
+    of the images that these are made from, where there are such.
     """
 
     shape: tuple[int, ...]
@@ -46,26 +50,41 @@ class Form:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     counts: tuple[int, ...] = field(default=(), compare=False)
+    map: bool = False
+    source: Form | None = None
 
     @property
     def is_points(self) -> bool:
         return len(self.shape) == 1
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of a sample as networks see it."""
+        return (len(self.classes), *self.shape[1:]) if self.map else self.shape
+
     def to_input(self, samples: Tensor) -> Tensor:
         """Stored samples -> float32 as networks see them."""
         if self.is_points:
             return (samples - samples.new_tensor(self.centre)) / self.scale
-        return bytes_to_input(samples)
+        return one_hot(samples, len(self.classes)) if self.map else bytes_to_input(samples)
 
     def to_units(self, outputs: Tensor) -> Tensor:
         """A generator's output -> floats: images stay in [-1, 1], points go back to their own units."""
         return outputs * self.scale + outputs.new_tensor(self.centre) if self.is_points else outputs
 
     def to_stored(self, outputs: Tensor) -> Tensor:
-        """A generator's output -> uint8 images (to the nearest level), or points in their own units."""
+        """A generator's output -> uint8 images (to the nearest level), ids of the classes of the highest scores, or
+        points in their own units."""
         if self.is_points:
             return self.to_units(outputs)
+        if self.map:
+            return outputs.argmax(1, keepdim=True).to(torch.uint8)
         return outputs.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+    def to_picture(self, stored: Tensor) -> Tensor:
+        """Stored images or maps -> uint8 [n, C, H, W] to look at: images as they are, maps in colours."""
+        assert not self.is_points
+        return coloured(stored, len(self.classes)) if self.map else stored
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,9 @@ class Data:
         channels: the labelled grey set whose samples are the channels, where there is one (StackedMNIST).
         split: which part of the set it is.
         remarks: lines about what was done to all samples on reading, and what is odd about them.
+        source: the images that these are made from: one for each, in the same order, or a set of its own.
+        paired: is it one for each?
+        whole: the uncut images, where `samples` are patches, of the middle of each.
     """
 
     name: str
@@ -94,27 +116,46 @@ class Data:
     channels: Data | None = None
     split: Split = "train"
     remarks: tuple[str, ...] = ()
+    source: Data | None = None
+    paired: bool = True
+    whole: Whole | None = None
+
+    def __post_init__(self) -> None:
+        assert self.source is None or not self.paired or len(self.source) == len(self)
+        assert self.whole is None or len(self.whole) == len(self)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     @cached_property
     def digest(self) -> str:
-        """A hash of samples and labels, which tells whether two runs saw the same data."""
+        """A hash of samples, labels and what they are made from, which tells whether two runs saw the same data."""
         state = hashlib.blake2b(digest_size=16)
         state.update(str((self.samples.dtype, tuple(self.samples.shape))).encode())
         for chunk in self.chunks():
             state.update(chunk.contiguous().numpy().data)
         if self.labels is not None:
             state.update(self.labels.contiguous().numpy().data)
+        if self.whole is not None:
+            for image in self.whole.images():
+                state.update(str(tuple(image.shape)).encode())
+                state.update(image.contiguous().numpy().data)
+        if self.source is not None:
+            state.update(f"{'pairs' if self.paired else 'sets'} {self.source.digest}".encode())
         return state.hexdigest()
 
     def part(self, indices: Tensor, split: Split | None = None) -> Data:
-        """The samples at `indices`, in the same form; a large part of mapped samples is mapped, too."""
+        """The samples at `indices`, in the same form; a large part of mapped samples is mapped, too.
+
+        Pairs stay together. Of two sets it is a part of this one; the other stays as it is.
+        """
         labels = None if self.labels is None else self.labels[indices]
         form = replace(self.form, counts=count_classes(labels, self.form.classes))
+        whole = None if self.whole is None else self.whole.part(indices)
+        source = self.source.part(indices, split) if self.source is not None and self.paired else self.source
+        split = split or self.split
         samples = select(self.samples, indices)
-        return replace(self, samples=samples, form=form, labels=labels, split=split or self.split)
+        return replace(self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source)
 
     def chunks(self) -> Iterator[Tensor]:
         """All samples in order, in slices of about 16 MiB."""
@@ -124,12 +165,56 @@ class Data:
         """The samples at `indices` as they are stored: a copy in memory."""
         return gather(self.samples, indices)
 
+    def image(self, index: int) -> Tensor:
+        """One image or map as it is stored, uncut: uint8 [C, H, W]."""
+        return self.take(torch.tensor([index]))[0] if self.whole is None else self.whole.image(index).clone()
+
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
-        """The samples at `indices` as `real` (and `label`)."""
-        batch = {"real": self.form.to_input(self.take(indices))}
+        """The samples at `indices` as `real` (and `label`, and `source`); always the same ones."""
+        batch = self._batch(self.take(indices), indices)
+        if self.source is not None:
+            partners = indices if self.paired else indices % len(self.source)
+            batch["source"] = self.source.form.to_input(self.source.take(partners))
+        return batch
+
+    def varied(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
+        """The same for training, by torch's global random numbers: patches from anywhere, the source's samples of two
+        sets at random and, with `mirror`, half of them seen in the mirror. Pairs are cut and turned alike."""
+        patches, sources = self._patches(indices)
+        batch = self._batch(patches, indices)
+        if self.source is not None and sources is not None:
+            batch["source"] = self.source.form.to_input(sources)
+        if mirror:
+            turned = (torch.rand(len(indices)) < 0.5).view(-1, 1, 1, 1)
+            batch |= {n: torch.where(turned, batch[n].flip(-1), batch[n]) for n in ("real", "source") if n in batch}
+        if self.source is not None and not self.paired:
+            partners = torch.randint(len(self.source), (len(indices),))
+            batch["source"] = self.source.varied(partners, mirror)["real"]
+        return batch
+
+    def _batch(self, samples: Tensor, indices: Tensor) -> dict[str, Tensor]:
+        batch = {"real": self.form.to_input(samples)}
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
+
+    def _patches(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Samples, of random places where they are patches, and their partners (or None), from the same places."""
+        partners = self.source if self.paired else None
+        if self.whole is None:
+            return self.take(indices), None if partners is None else partners.take(indices)
+        places = at_random(self.whole.rooms(indices, self._patch))
+        cut = self.whole.cut(indices, places, self._patch)
+        if partners is None:
+            return cut, None
+        assert partners.whole is not None
+        return cut, partners.whole.cut(indices, places, partners._patch)
+
+    @property
+    def _patch(self) -> tuple[int, int]:
+        """The height and width of a patch."""
+        _, height, width = self.form.shape
+        return height, width
 
 
 def image_data(
