@@ -127,7 +127,7 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path, cache: Path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sparring.data.reading._check_broken", stop)
+        patch.setattr("sparring.data.reading.check_broken", stop)
         with pytest.raises(KeyboardInterrupt):
             load_data(str(source))
     assert [p.suffix for p in cache.iterdir()] == [".lock"]

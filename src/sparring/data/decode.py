@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +68,32 @@ def decode(content: Content, target: Target) -> tuple[Image.Image, Size]:
     Raises:
         NotDecodedError: it is damaged, no image, or of numbers that are no grey levels.
     """
+    with load_upright(content) as image, reading():
+        plain = eight_bits(image)
+        return target.apply(plain), plain.size
+
+
+@contextmanager
+def load_upright(content: Content) -> Iterator[Image.Image]:
+    """An image in the mode that it is stored in, turned as its EXIF orientation says, while it is open.
+
+    Raises:
+        NotDecodedError: it is damaged, or no image.
+    """
+    with reading():
+        opened = _opened(content)
+    with opened:
+        with reading():
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+        yield upright
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn what Pillow raises into one error."""
     try:
-        with _opened(content) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            plain = _eight_bits(upright)
-            return target.apply(plain), plain.size
+        yield
     except UnidentifiedImageError as error:
         raise NotDecodedError("not an image") from error
     except DAMAGED as error:
@@ -104,8 +126,12 @@ def _opened(content: Content) -> Image.Image:
     return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Mode L or RGB."""
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Mode L or RGB, transparency on white.
+
+    Raises:
+        ValueError: its numbers are no grey levels.
+    """
     if image.mode.startswith("I"):
         return Image.fromarray(_upper_bits(image))
     if image.mode == "F":

@@ -29,22 +29,56 @@ def load_npz(path: Path) -> Data:
 
     The samples are the array called images, samples, x or arr_0, else the only one that is not labels (labels, y).
     """
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f"{path} is a single array; write it with numpy.savez(path, images=...)")
-        with archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not an .npz of plain arrays ({error}); write it with numpy.savez") from error
+    arrays = _arrays(path)
     labels = next((arrays.pop(n) for n in ("labels", "label", "y") if n in arrays), None)
     usual: list[str] = [name for name in ("images", "samples", "x", "arr_0") if name in arrays]
     names: list[str] = [*usual[:1]] or [*arrays]
     if len(names) != 1:
         raise UserError(f"{path} holds {sorted(arrays) or 'no samples'}; call the array of samples 'images'")
     return _array_data(path, f"'{names[0]}'", arrays[names[0]], labels)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is a single array; write it with numpy.savez(path, images=...)")
+        with archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is not an .npz of plain arrays ({error}); write it with numpy.savez") from error
+
+
+def paired_arrays(path: Path, *maps: bool) -> list[NDArray[np.generic]]:
+    """The arrays `source` and `target` of an `.npz`: images as in `load_npz`, uint8 [N, H, W] or [N, H, W, 3], or,
+    where `maps` says so, whole numbers, int32 [N, H, W].
+
+    Raises:
+        UserError: they are missing, of different lengths, or no images.
+    """
+    arrays = _arrays(path)
+    if not {"source", "target"} <= arrays.keys():
+        raise UserError(f"{path} holds {sorted(arrays)}; call the arrays of a set of pairs 'source' and 'target'")
+    found = [arrays["source"], arrays["target"]]
+    if len(found[0]) != len(found[1]):
+        raise UserError(f"{path}: {len(found[0])} sources and {len(found[1])} targets; there must be as many of both")
+    return [_side(path, name, array, ids) for name, array, ids in zip(("source", "target"), found, maps)]
+
+
+def _side(path: Path, name: str, array: NDArray[np.generic], ids: bool) -> NDArray[np.generic]:
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim != 3 and (array.ndim != 4 or array.shape[3] != 3 or ids):
+        raise UserError(
+            f"{path}: {name!r} has shape {list(array.shape)}; allowed are [N, H, W] and, of colours, [N, H, W, 3]"
+        )
+    if not ids:
+        return _as_bytes(path, array)
+    if array.dtype.kind not in "uib":
+        raise UserError(f"{path}: {name!r} is of type {array.dtype}; class ids are whole numbers")
+    return array.astype(np.int32)
 
 
 def load_npy(path: Path) -> Data:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+from PIL import Image
+
 from sparring.data.decode import Size, Target
+from sparring.data.layout import IGNORED
 
 DONE = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}
 
 
 class Fitting:
-    """Counts the sizes that images had, and what became of them."""
+    """Counts the sizes that images (or what they are called) had, and what became of them."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    def __init__(self, target: Target, what: str = "images") -> None:
+        self.target, self.what = target, what
         self.sizes: Counter[Size] = Counter()
 
     def note(self, size: Size) -> None:
@@ -39,7 +42,7 @@ class Fitting:
             "pad": f"{loss:.0%} of the area is black border on average",
             "stretch": f"their shape changed by {loss:.0%} on average",
         }[fit]
-        words = f"fitted: {count:,} images of {sizes} {DONE[fit]} to {size[0]}x{size[1]}; {what}"
+        words = f"fitted: {count:,} {self.what} of {sizes} {DONE[fit]} to {size[0]}x{size[1]}; {what}"
         return (words + (f"; {enlarged:,} were smaller and are enlarged" if enlarged else ""),)
 
 
@@ -49,3 +52,25 @@ def lost(before: Size, after: Size, fit: str) -> float:
     wide, high = after[0] / before[0], after[1] / before[1]
     change = max(wide, high) / min(wide, high)
     return change - 1 if fit == "stretch" else 1 - 1 / change
+
+
+def fit_alike(image: Image.Image, frame: Size, target: Target, ids: bool) -> Image.Image:
+    """An image brought to the target's size just as one of size `frame` is, to whose pair it belongs: the same window
+    of it, in shares of its sides. Of class ids the nearest is taken, and borders belong to no class."""
+    assert target.size is not None
+    if image.size == frame == target.size:
+        return image
+    method = Image.Resampling.NEAREST if ids else Image.Resampling.LANCZOS
+    (wide, high), (width, height) = target.size, frame
+    if target.fit == "stretch":
+        return image.resize(target.size, method)
+    if target.fit == "pad":
+        ratio = min(wide / width, high / height)
+        inner = image.resize((max(1, round(width * ratio)), max(1, round(height * ratio))), method)
+        canvas = Image.new(image.mode, target.size, IGNORED if ids else 0)
+        canvas.paste(inner, (round((wide - inner.width) / 2), round((high - inner.height) / 2)))
+        return canvas
+    ratio = max(wide / width, high / height)
+    cut = [(1 - wide / (width * ratio)) / 2, (1 - high / (height * ratio)) / 2]
+    left, top = cut[0] * image.width, cut[1] * image.height
+    return image.resize(target.size, method, (left, top, image.width - left, image.height - top))

@@ -7,8 +7,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -99,13 +100,24 @@ def select(samples: Tensor, indices: Tensor) -> Tensor:
     shape = (len(indices), *samples.shape[1:])
     if len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
         return gather(samples, indices)
+    with nameless_file() as file:
+        for rows in _rows(samples, indices):
+            file.write(rows.numpy().data)
+        file.flush()
+        return map_file(file, shape)
+
+
+@contextmanager
+def nameless_file() -> Iterator[BinaryIO]:
+    """A file in the cache that is gone once nothing has it mapped.
+
+    Raises:
+        UserError: there is no room for it.
+    """
     with writing(mapped_folder(), ROOM):
         mapped_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=mapped_folder()) as file:
-            for rows in _rows(samples, indices):
-                file.write(rows.numpy().data)
-            file.flush()
-            return map_file(file, shape)
+            yield cast(BinaryIO, file)
 
 
 def gather(samples: Tensor, indices: Tensor) -> Tensor:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from sparring.data.decode import Content, load_upright
 from sparring.data.layout import IGNORED
+from sparring.errors import UserError
 
 
 def one_hot(maps: Tensor, count: int) -> Tensor:
@@ -23,11 +29,60 @@ def coloured(maps: Tensor, count: int) -> Tensor:
     return colours.to(maps.device)[maps[:, 0].long()].movedim(-1, 1)
 
 
+def decode_map(name: str, content: Content, classes: int, ignore: int | None, mend: str = "") -> Image.Image:
+    """A map of class ids as an image of mode L, upright, of its own size; what is `ignore` or 255 becomes 255.
+
+    The ids are the levels of a grey image, of 8 or 16 bits, or the numbers of a palette's colours. `mend` is what a
+    message says to do about an id that is no class, instead of ignoring it.
+
+    Raises:
+        NotDecodedError: it is damaged, or no image.
+        UserError: it is no map, or has an id that is no class.
+    """
+    with load_upright(content) as image:
+        ids = _ids(name, image)
+    ignored = ids == IGNORED if ignore is None else (ids == IGNORED) | (ids == ignore)
+    beyond = ids[~ignored & ((ids < 0) | (ids >= classes))]
+    if len(beyond):
+        mend = mend or f"say ignore={beyond[0]} if it stands for no class"
+        raise UserError(f"class id {beyond[0]} in {name} is out of range: there are classes 0 to {classes - 1}; {mend}")
+    return Image.fromarray(np.where(ignored, IGNORED, ids).astype(np.uint8))
+
+
+def class_pixels(maps: Iterable[Tensor]) -> Tensor:
+    """How many pixels of maps, which come in pieces, have each id: int64 [256]."""
+    counts = torch.zeros(256, dtype=torch.int64)
+    for chunk in maps:
+        counts += torch.bincount(chunk.flatten(), minlength=256)
+    return counts
+
+
+def map_remarks(what: str, counts: Tensor, names: Sequence[str]) -> tuple[str, ...]:
+    """How much of maps with so many pixels of each id is no class, and which classes they lack."""
+    share = counts[IGNORED].item() / max(1, counts.sum().item())
+    missing = [name for name, count in zip(names, counts.tolist()) if not count]
+    lines = (f"ignored: {share:.1%} of the {what}'s pixels belong to no class",) if share else ()
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return (*lines, f"careful: the {what} lacks {', '.join(map(repr, missing[:3]))}{more}") if missing else lines
+
+
+def _ids(name: str, image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """[H, W]; a colour image is a map if its channels are all the same, whatever its transparency."""
+    if image.mode == "F":
+        raise UserError(f"{name} holds fractions; a map of classes holds one whole number for each pixel")
+    ids = np.asarray(
+        image if image.mode not in ("La", "RGBa", "CMYK", "YCbCr", "HSV") else image.convert("RGB"), np.int64
+    )
+    if ids.ndim == 2:
+        return ids
+    colours = ids[..., : {2: 1}.get(ids.shape[2], 3)]
+    if (colours != colours[..., :1]).any():
+        raise UserError(
+            f"{name} is a colour image; a map of classes holds one number for each pixel: grey levels, or a palette"
+        )
+    return colours[..., 0]
+
+
 def _colour(number: int) -> list[int]:
     """The bits of a number, dealt out to red, green and blue, the lowest of them for half of the brightness."""
     return [sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
-
-
-def count_ignored(maps: Tensor) -> int:
-    """How many pixels belong to no class."""
-    return int((maps == IGNORED).sum())

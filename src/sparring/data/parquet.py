@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparring.data.decode import Content
 from sparring.data.labels import Label, class_labels
 from sparring.data.reading import all_grey
 from sparring.data.source import Item, Source, stamp
@@ -175,17 +176,56 @@ def _is_image(kind: pyarrow.DataType) -> bool:
 
 
 def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
+    names = [columns.image, *([columns.label] if columns.label else [])]
+    for name, row in _rows_of(paths, names):
+        yield Item(name, _content(row[0]), row[1].as_py() if columns.label else None)
+
+
+def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The names of the columns of images, the same in all files.
+
+    Raises:
+        UserError: a file is damaged, or the files' columns differ.
+    """
     from pyarrow import parquet
 
-    names = [columns.image, *([columns.label] if columns.label else [])]
+    found = []
+    for path in paths:
+        with _reading(path):
+            schema = parquet.read_schema(path)
+        found.append(tuple(field.name for field in schema if _is_image(field.type)))
+        if found[-1] != found[0]:
+            raise UserError(f"{path} has other columns than {paths[0]}; keep files of one kind together")
+    return found[0]
+
+
+def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
+    """The images of one column of some files, without labels."""
+    identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
+    return Source(name, f"{identity} {column}", partial(_items, paths, Columns(column)), sum(map(_rows, paths)))
+
+
+def paired_items(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[list[Item]]:
+    """Of each row the images of some columns."""
+    for name, row in _rows_of(paths, columns):
+        yield [Item(f"{name}, column {column}", _content(image)) for column, image in zip(columns, row)]
+
+
+def _content(image: pyarrow.StructScalar) -> Content | Exception:
+    content = image["bytes"].as_py() if image.is_valid else None
+    return content or ValueError("the row has no bytes of an image")
+
+
+def _rows_of(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+    """The name of each row, and its scalars in some columns."""
+    from pyarrow import parquet
+
     for path in paths:
         number = 0
         # pieces of a row group are read as they are needed, not the group as a whole
         with _reading(path), parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-            for batch in file.iter_batches(BATCH, columns=names, use_threads=False):
-                labels: list[Label] = batch.column(columns.label).to_pylist() if columns.label else [None] * len(batch)
-                for row, (image, label) in enumerate(zip(batch.column(columns.image), labels)):
-                    content = image["bytes"].as_py() if image.is_valid else None
-                    missing = ValueError("the row has no bytes of an image")
-                    yield Item(f"{path}, row {number + row}", content or missing, label)
+            for batch in file.iter_batches(BATCH, columns=list(columns), use_threads=False):
+                chosen = [batch.column(column) for column in columns]
+                for row in range(len(batch)):
+                    yield f"{path}, row {number + row}", [column[row] for column in chosen]
                 number += len(batch)

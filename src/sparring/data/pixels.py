@@ -89,17 +89,20 @@ class InMemory(Pixels):
 
 
 class InFile(Pixels):
-    """A file, opened to be read and written, that is written through the system, not through this process's memory."""
+    """A file, opened to be read and written, that is written through the system, not through this process's memory.
 
-    def __init__(self, file: BinaryIO) -> None:
+    `place` is what messages call it, where it has no name.
+    """
+
+    def __init__(self, file: BinaryIO, place: Path | None = None) -> None:
         super().__init__()
-        self.file = file
+        self.file, self.place = file, place or Path(file.name)
 
     def begin(self) -> None:
         pass
 
     def colour(self) -> None:
-        with writing(Path(self.file.name), ROOM):
+        with writing(self.place, ROOM):
             grey = int(np.prod(self.frame[1:]))
             rows = max(1, BLOCK // grey)
             for start in reversed(range(0, self.count, rows)):  # from the end, so that nothing unread is overwritten
@@ -111,5 +114,5 @@ class InFile(Pixels):
             self.file.seek(3 * self.count * grey)
 
     def append(self, image: Pixel) -> None:
-        with writing(Path(self.file.name), ROOM):
+        with writing(self.place, ROOM):
             self.file.write(np.ascontiguousarray(image).data)

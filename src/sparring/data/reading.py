@@ -50,8 +50,8 @@ def read_source(source: Source, target: Target, pixels: Pixels) -> Found:
         fitting.note(before)
         labels.append(label)
         if len(fitting.sizes) == 1 or target.size is not None:
-            pixels.add(_channels_first(image, source.channels))
-    _check_broken(source, broken, sum(fitting.sizes.values()))
+            pixels.add(channels_first(image, source.channels))
+    check_broken(source.name, broken, sum(fitting.sizes.values()))
     if len(fitting.sizes) > 1 and target.size is None:
         raise UserError(
             f"the images in {source.name} have {len(fitting.sizes)} sizes: {fitting.most_common()}; add --size 64 to "
@@ -63,28 +63,30 @@ def read_source(source: Source, target: Target, pixels: Pixels) -> Found:
 
 def all_grey(source: Source) -> bool:
     """Is every image of a source grey? Told from their heads; broken ones do not count."""
-    return all(_looks_grey(item.content) for item in source.items())
+    return all(looks_grey(item.content) for item in source.items())
 
 
-def _looks_grey(content: Content | Exception) -> bool:
+def looks_grey(content: Content | Exception) -> bool:
+    """Is an image grey by its head, or broken?"""
     try:
         return isinstance(content, Exception) or look(content)[1]
     except NotDecodedError:
         return True
 
 
-def _check_broken(source: Source, broken: list[str], read: int) -> None:
+def check_broken(name: str, broken: list[str], read: int, what: str = "images") -> None:
+    """Raise UserError if there were none, or too many of them could not be read."""
     total = len(broken) + read
     if not total:
-        raise UserError(f"{source.name} holds no images")
+        raise UserError(f"{name} holds no {what}")
     if len(broken) > MOST_BROKEN * total:
         raise UserError(
-            f"{len(broken)} of {total} images in {source.name} cannot be read ({broken[0].removeprefix('left out ')}, "
+            f"{len(broken)} of {total} {what} in {name} cannot be read ({broken[0].removeprefix('left out ')}, "
             f"...); mend or remove them"
         )
 
 
-def _channels_first(image: Image.Image, channels: int) -> Pixel:
+def channels_first(image: Image.Image, channels: int) -> Pixel:
     """[C, H, W], of as many channels as wanted, if that is not 0."""
     mode = {0: image.mode, 1: "L", 3: "RGB"}[channels]
     pixels = np.asarray(image if image.mode == mode else image.convert(mode), np.uint8)

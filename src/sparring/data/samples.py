@@ -38,9 +38,9 @@ class Form:
 
     Images are uint8 [C, H, W] and become [-1, 1]. Points [D] become (x - centre) / scale; `low` and `high` frame them.
     Maps (`map`) are uint8 [1, H, W] of ids of `classes`, and become one-hot; an id beyond them stands for no class.
-    `counts` are how many samples each class has (none where there are no labels, or a run was made before they were
-    kept); forms that differ in it alone are equal, for it does not tell what a sample looks like. `source` is the form
-    of the images that these are made from, where there are such.
+    `counts` are how many samples (of maps, pixels) each class has (none where there are no labels, or a run was made
+    before they were kept); forms that differ in it alone are equal, for it does not tell what a sample looks like.
+    `source` is the form of the images that these are made from, where there are such.
     """
 
     shape: tuple[int, ...]
@@ -137,7 +137,7 @@ class Data:
         if self.labels is not None:
             state.update(self.labels.contiguous().numpy().data)
         if self.whole is not None:
-            for image in self.whole.images():
+            for image in self.whole.in_order():
                 state.update(str(tuple(image.shape)).encode())
                 state.update(image.contiguous().numpy().data)
         if self.source is not None:
@@ -150,7 +150,9 @@ class Data:
         Pairs stay together. Of two sets it is a part of this one; the other stays as it is.
         """
         labels = None if self.labels is None else self.labels[indices]
-        form = replace(self.form, counts=count_classes(labels, self.form.classes))
+        form = self.form
+        if not form.map:
+            form = replace(form, counts=count_classes(labels, form.classes))
         whole = None if self.whole is None else self.whole.part(indices)
         source = self.source.part(indices, split) if self.source is not None and self.paired else self.source
         split = split or self.split
@@ -167,7 +169,7 @@ class Data:
 
     def image(self, index: int) -> Tensor:
         """One image or map as it is stored, uncut: uint8 [C, H, W]."""
-        return self.take(torch.tensor([index]))[0] if self.whole is None else self.whole.image(index).clone()
+        return self.take(torch.tensor([index]))[0] if self.whole is None else self.whole.images[index].clone()
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The samples at `indices` as `real` (and `label`, and `source`); always the same ones."""
