@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,19 @@ class Seen:
         return len(self.features)
 
 
+@runtime_checkable
+class ShowsMaps(Protocol):
+    """A network that shows what its layers see, place by place."""
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Images [n, C, H, W] in [-1, 1], looked at in their own size -> maps [n, c, h, w] of several layers, the first
+        layer first; differentiable.
+
+        Raises:
+            UserError: images are too small.
+        """
+
+
 @dataclass(frozen=True)
 class Prepared:
     """An extractor with its weights.
@@ -64,6 +78,22 @@ class Prepared:
     rounds: bool = False
     about: str = ""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((t.device for t in [*self.network.parameters(), *self.network.buffers()]), torch.device("cpu"))
+
+    @property
+    def maps(self) -> Callable[[Tensor], list[Tensor]]:
+        """The network's `ShowsMaps.maps`.
+
+        Raises:
+            UserError: it shows none.
+        """
+        if not isinstance(self.network, ShowsMaps):
+            raise UserError(f"{self.name} shows no maps; take Random() or Inception()")
+        return self.network.maps
+
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Seen:
         """Look at samples: uint8 images, float images in [-1, 1], or points. Chunked, so that memory stays bounded.
@@ -71,7 +101,7 @@ class Prepared:
         Raises:
             UserError: a feature is NaN or infinite.
         """
-        device = next((t.device for t in [*self.network.parameters(), *self.network.buffers()]), torch.device("cpu"))
+        device = self.device
         parts = []
         for chunk in samples.split(CHUNK):
             images = chunk.to(device)

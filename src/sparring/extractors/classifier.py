@@ -94,6 +94,18 @@ class ClassifierNetwork(nn.Module):
         features = self.features(self.shrink(images))
         return features, self.head(self.dropout(features))
 
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Of the four convolutions, after their rectifiers."""
+        found = []
+        x = images
+        for layer in self.features:
+            if isinstance(layer, nn.Flatten):
+                break
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                found.append(x)
+        return found
+
 
 class _Channelwise(nn.Module):
     """Images whose channels are images: features side by side, and logits of all combinations of classes."""

@@ -22,6 +22,7 @@ URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{F
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 SIZE = 299
+SMALLEST = 43  # sides of images of which the 17x17 layers still see a pixel
 CLASSES = 1008
 UNUSED = "num_batches_tracked"  # counters of batch normalisation: some files have them, nothing here reads them
 
@@ -147,14 +148,31 @@ class InceptionNetwork(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         x = (resize_tensorflow(to_levels(images), SIZE) - 128) / 128
-        x = _chain(x, self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3)
-        x = F.max_pool2d(x, 3, stride=2)
-        x = _chain(x, self.Conv2d_3b_1x1, self.Conv2d_4a_3x3)
-        x = F.max_pool2d(x, 3, stride=2)
-        x = _chain(x, self.Mixed_5b, self.Mixed_5c, self.Mixed_5d)  # 35x35
-        x = _chain(x, self.Mixed_6a, self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e)  # 17x17
+        x = self._layers(x)[-1]
         x = _chain(x, self.Mixed_7a, self.Mixed_7b, self.Mixed_7c)  # 8x8
         return x.mean((2, 3))
+
+    def _layers(self, x: Tensor) -> list[Tensor]:
+        """What the convolutions before the last 8x8 ones see, where the size changes; sizes are those of 299x299."""
+        found = [_chain(x, self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3)]  # 147x147
+        x = F.max_pool2d(found[-1], 3, stride=2)
+        found.append(_chain(x, self.Conv2d_3b_1x1, self.Conv2d_4a_3x3))  # 71x71
+        x = F.max_pool2d(found[-1], 3, stride=2)
+        found.append(_chain(x, self.Mixed_5b, self.Mixed_5c, self.Mixed_5d))  # 35x35
+        x = found[-1]
+        found.append(_chain(x, self.Mixed_6a, self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e))  # 17x17
+        return found
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Of four layers (64, 192, 288, 768 channels); images are neither rounded nor resized, at least 43x43."""
+        height, width = images.shape[2:]
+        if min(height, width) < SMALLEST:
+            raise UserError(
+                f"Inception() shows no maps of images of {width}x{height}, each side must have at least {SMALLEST} "
+                "pixels; take Random()"
+            )
+        levels = images.float().add(1).mul(127.5)
+        return self._layers((levels.expand(-1, 3, -1, -1) - 128) / 128)
 
 
 def _chain(x: Tensor, *layers: nn.Module) -> Tensor:

@@ -88,7 +88,14 @@ class _RandomNetwork(nn.Module):
             parameter.data = torch.randn(parameter.shape, generator=rng) * (2 / fan) ** 0.5 * (parameter.dim() > 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
-        x = self.shrink(images)
+        last = self.maps(self.shrink(images))[-1]
+        return self.projection(F.adaptive_avg_pool2d(last, 2).flatten(1)), None
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Of all four layers."""
+        found = []
+        x = images
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)
-        return self.projection(F.adaptive_avg_pool2d(x, 2).flatten(1)), None
+            found.append(x)
+        return found

@@ -1,5 +1,6 @@
 """Metrics: an extractor that turns samples into features, and a pure function of two sets of features."""
 
+from sparring.metrics.colour import colour_distance, luminance
 from sparring.metrics.convergence import CriticGap, DualityGap, critic_gap, duality_gap, game_value
 from sparring.metrics.distribution import (
     Estimate,
@@ -24,7 +25,8 @@ from sparring.metrics.neighbours import (
     precision_recall,
     usual_distances,
 )
-from sparring.metrics.paired import l1, mean_iou, perceptual, psnr, ssim
+from sparring.metrics.paired import cut_border, l1, maps_distance, perceptual, perceptual_maps, psnr, ssim
+from sparring.metrics.segmentation import accuracy_of, class_iou, confusion, iou_of, mean_iou, pixel_accuracy
 from sparring.metrics.smoothness import path_length, slerp
 
 __all__ = [
@@ -36,12 +38,17 @@ __all__ = [
     "Memorising",
     "ModeCount",
     "Support",
+    "accuracy_of",
     "agreement",
     "birthday",
     "class_frechet",
+    "class_iou",
     "class_modes",
+    "colour_distance",
+    "confusion",
     "count_modes",
     "critic_gap",
+    "cut_border",
     "density_coverage",
     "different_bins",
     "duality_gap",
@@ -49,14 +56,19 @@ __all__ = [
     "frechet_infinity",
     "game_value",
     "inception_score",
+    "iou_of",
     "kernel_distance",
     "l1",
+    "luminance",
+    "maps_distance",
     "mean_iou",
     "memorising",
     "mmd",
     "nearest",
     "path_length",
     "perceptual",
+    "perceptual_maps",
+    "pixel_accuracy",
     "precision_recall",
     "psnr",
     "slerp",

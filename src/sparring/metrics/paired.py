@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.errors import UserError
+from sparring.data.samples import bytes_to_input
+from sparring.errors import UserError, check_number
 from sparring.extractors.base import Prepared
 
 
@@ -18,32 +21,54 @@ def _check(x: Tensor, y: Tensor) -> None:
         )
 
 
+def cut_border(images: Tensor, border: int) -> Tensor:
+    """Images [..., H, W] without `border` pixels on each side.
+
+    Papers on super-resolution leave out as many as the scale, for nothing is known of what lies beyond.
+
+    Raises:
+        UserError: nothing would be left.
+    """
+    check_number("cut_border", "border", border, low=0, whole=True)
+    height, width = images.shape[-2:]
+    if min(height, width) <= 2 * border:
+        most = (min(height, width) - 1) // 2
+        raise UserError(f"border={border} leaves nothing of images of {width}x{height}; take at most {most}")
+    return images[..., border : height - border, border : width - border]
+
+
 def l1(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute difference of each pair [n], in the images' unit."""
     _check(x, y)
     return (x.float() - y.float()).abs().flatten(1).mean(1)
 
 
-def psnr(x: Tensor, y: Tensor, span: float = 2.0) -> Tensor:
+def psnr(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
     """Peak signal-to-noise ratio of each pair [n], in dB: 10 log10(span^2 / mean squared error); equal ones: infinity.
 
     Args:
         x, y: images.
-        span: the width of the range of values: 2 for [-1, 1], 255 for bytes.
+        span: the width of the range of values: 2 for [-1, 1], 255 for bytes and `luminance`.
+        border: pixels on each side that are left out.
     """
     _check(x, y)
+    x, y = (cut_border(images, border) for images in (x, y))
     return 10 * (span**2 / (x.float() - y.float()).square().flatten(1).mean(1)).log10()
 
 
-def ssim(x: Tensor, y: Tensor, span: float = 2.0) -> Tensor:
+def ssim(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
     """Structural similarity of each pair [n], at most 1, averaged over channels and all places where the window fits.
 
     A Gaussian window of 11x11 with deviation 1.5, k1 = 0.01, k2 = 0.03, as in the source: Wang et al. 2004, section 3.
 
+    Args:
+        x, y, span, border: as of `psnr`.
+
     Raises:
-        UserError: an image is smaller than the window.
+        UserError: what is left of an image is smaller than the window.
     """
     _check(x, y)
+    x, y = (cut_border(images, border) for images in (x, y))
     if min(x.shape[2:]) < 11:
         raise UserError(f"images of {x.shape[2]}x{x.shape[3]} are smaller than the window of SSIM, 11x11")
     axis = torch.exp(-torch.arange(-5, 6, dtype=torch.float64).square() / (2 * 1.5**2))
@@ -63,29 +88,38 @@ def ssim(x: Tensor, y: Tensor, span: float = 2.0) -> Tensor:
     return values.view(len(x), -1).mean(1).float()
 
 
-def mean_iou(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = None) -> float:
-    """Mean over the classes that occur of intersection over union, counted over all pixels together, in [0, 1].
+def maps_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """How far maps of features [n, C, H, W], a list of them by layer, are from others [n], in [0, 4]; differentiable.
 
-    Args:
-        found, wanted: int64 of equal shape, classes of pixels.
-        classes: how many there are.
-        ignore: pixels of this wanted class are left out.
-
-    Source: Everingham et al. 2010, section 4.2.
+    Mean over layers of the mean over places of the squared distance of the channels' vectors, each scaled to length 1.
+    Source: Zhang et al. 2018 (LPIPS), equation 1, without the learned weights, and with a mean over layers, not a sum.
     """
-    if found.shape != wanted.shape:
-        raise UserError(f"segmentations of shape {list(found.shape)} and {list(wanted.shape)} cannot be compared")
-    kept = torch.ones_like(wanted, dtype=torch.bool) if ignore is None else wanted != ignore
-    if not kept.any():
-        raise UserError("no pixel is left to compare; all are of the class to ignore")
-    for pixels in (found[kept], wanted[kept]):
-        if not 0 <= int(pixels.min()) <= int(pixels.max()) < classes:
-            raise UserError(f"a segmentation holds classes {int(pixels.min())} to {int(pixels.max())}, of {classes}")
-    pairs = torch.bincount(wanted[kept] * classes + found[kept], minlength=classes**2).view(classes, classes).double()
-    both = pairs.diagonal()
-    either = pairs.sum(0) + pairs.sum(1) - both
-    there = either > 0
-    return (both[there] / either[there]).mean().item()
+    if len(found) != len(wanted) or any(x.shape != y.shape for x, y in zip(found, wanted)):
+        shapes = [[list(layer.shape) for layer in maps] for maps in (found, wanted)]
+        raise UserError(f"maps of shapes {shapes[0]} and {shapes[1]} cannot be compared; take images of equal shape")
+    layers = [(_unit(x) - _unit(y)).square().sum(1).flatten(1).mean(1) for x, y in zip(found, wanted)]
+    return torch.stack(layers).mean(0)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    """Channels' vectors scaled to length 1; within the root, what keeps the gradient of a vector of zeros finite."""
+    maps = maps.float()
+    return maps * (maps.square().sum(1, keepdim=True) + 1e-10).rsqrt()
+
+
+def perceptual_maps(x: Tensor, y: Tensor, extractor: Prepared) -> Tensor:
+    """`maps_distance` of each pair's maps in an extractor's network [n], at the images' own size; differentiable.
+
+    Images are float in [-1, 1], or uint8.
+
+    Raises:
+        UserError: the extractor shows no maps, or none of images so small.
+    """
+    _check(x, y)
+    maps = extractor.maps
+    images = (bytes_to_input(pair) if pair.dtype == torch.uint8 else pair for pair in (x, y))
+    found, wanted = (maps(pair.to(extractor.device)) for pair in images)
+    return maps_distance(found, wanted)
 
 
 def perceptual(x: Tensor, y: Tensor, extractor: Prepared) -> Tensor:
