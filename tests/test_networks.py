@@ -10,7 +10,8 @@ from torch import nn
 
 from sparring import networks
 from sparring.errors import UserError
-from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
+from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator, PatchDiscriminator
+from sparring.networks.images import ImageGenerator
 from sparring.networks.layers import halvings
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32), (3, 50, 37), (1, 9, 31)]
@@ -22,11 +23,13 @@ def small(kind: Any) -> dict[str, Any]:
     return {"hidden": (12, 12)} if kind in (MLPGenerator, MLPDiscriminator) else {"width": 4}
 
 
-RESIDUAL = {"ResNetGenerator", "ResNetDiscriminator", "R3GANGenerator", "R3GANDiscriminator"}  # in a file of their own
+# in files of their own
+RESIDUAL = {"ResNetGenerator", "ResNetDiscriminator", "R3GANGenerator", "R3GANDiscriminator"}
+IMAGES = {n for n in networks.__all__ if issubclass(getattr(networks, n), (ImageGenerator, PatchDiscriminator))}
 
 
 def test_all_networks_are_covered() -> None:
-    assert {kind.__name__ for kind in GENERATORS + DISCRIMINATORS} | RESIDUAL == set(networks.__all__)
+    assert {kind.__name__ for kind in GENERATORS + DISCRIMINATORS} | RESIDUAL | IMAGES == set(networks.__all__)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -25,17 +25,24 @@ class Judgement:
         features: the last hidden layer [n, F], where the critic shows it.
         classes: logits of the samples' classes [n, K], where the critic tells them (AC-GAN).
         codes: parameters of the codes that the samples were made of [n, Q], where the critic finds them (InfoGAN).
+        layers: the hidden layers [n, ...], from the first to the last, where the critic shows them (feature matching).
     """
 
     logits: Tensor
     features: Tensor | None = None
     classes: Tensor | None = None
     codes: Tensor | None = None
+    layers: tuple[Tensor, ...] = ()
 
     def float(self) -> Judgement:
         """The same in fp32, or in fp64 where it was."""
-        parts = (self.logits, self.features, self.classes, self.codes)
-        return Judgement(*(p if p is None else p.to(torch.promote_types(p.dtype, torch.float32)) for p in parts))  # type: ignore[arg-type]
+        features, classes, codes = (p if p is None else exact(p) for p in (self.features, self.classes, self.codes))
+        return Judgement(exact(self.logits), features, classes, codes, tuple(exact(p) for p in self.layers))
+
+
+def exact(values: Tensor) -> Tensor:
+    """Values in fp32, or in fp64 where they were."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class Critic(nn.Module, ABC):

@@ -1,0 +1,87 @@
+"""Gated convolutions, for filling holes. Source: Yu et al. 2019, section 3.1 (the layer) and 3.2 (the network)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.errors import check_number
+from sparring.networks.images import ImageGenerator, Look, Shape, around, enlarged, halved, reach_of
+from sparring.networks.layers import Enlarge
+
+DILATIONS = (2, 4, 8, 16)
+GAIN = 2.5  # keeps the mean square of normal inputs: E[elu(2.5 z)^2] E[sigmoid(z)^2] = 1
+
+
+class GatedGenerator(ImageGenerator):
+    """An encoder to a quarter of the size, dilated convolutions, and a decoder, all of them gated.
+
+    A source is an image whose holes are zeros, and the mask of the holes (1: missing) as its last channel. The layers
+    are those of the paper's coarse network, which makes the whole image; it has no refinement network. Beyond the
+    paper, the encoder's maps of the full and half size are added to the decoder's.
+
+    Args:
+        source_shape, target_shape: (channels, height, width); height and width are equal.
+        width: channels of the largest maps; there are twice and four times as many further down (the authors' code:
+            48).
+        blocks: dilated convolutions in the middle, of dilation 2, 4, 8, 16, then 2 again.
+
+    Raises:
+        UserError: the shapes are not images of one size, or an option is out of range.
+    """
+
+    def __init__(self, source_shape: Shape, target_shape: Shape, *, width: int = 32, blocks: int = 4) -> None:
+        super().__init__(source_shape, target_shape)
+        check_number("GatedGenerator", "width", width, low=2, whole=True)
+        check_number("GatedGenerator", "blocks", blocks, low=0, whole=True)
+        self.stride = 4
+        self.dilations = [DILATIONS[i % len(DILATIONS)] for i in range(blocks)]
+        half, double, most = width // 2, 2 * width, 4 * width
+        self.at_full = gated(source_shape[0], width, kernel=5)
+        self.at_half = nn.Sequential(gated(width, double, stride=2), gated(double, double))
+        middle = [gated(double, most, stride=2), gated(most, most)]
+        middle += [gated(most, most, dilation=dilation) for dilation in self.dilations]
+        self.at_quarter = nn.Sequential(*middle, gated(most, most))
+        self.to_half = Gated(Enlarge(most, 2 * double))
+        self.to_full = nn.Sequential(gated(double, double), Gated(Enlarge(double, 2 * width)))
+        self.last = nn.Sequential(gated(width, half), nn.Conv2d(half, target_shape[0], 3, padding=1))
+        nn.init.zeros_(self.last[-1].bias)  # type: ignore[arg-type]
+
+    @property
+    def reach(self) -> int | None:
+        middle = 1 + sum(self.dilations) + 1
+        looks: list[Look] = [around(2), halved(3), around(1), halved(3), around(middle)]
+        looks += [enlarged(), around(1), enlarged(), around(2)]
+        return reach_of(looks, self.scale, self.stride)
+
+    def translate(self, source: Tensor) -> Tensor:
+        full = self.at_full(source)
+        half = self.at_half(full)
+        return self.last(full + self.to_full(half + self.to_half(self.at_quarter(half))))  # type: ignore[no-any-return]
+
+
+class Gated(nn.Module):
+    """elu(features) * sigmoid(gates), both from one convolution with twice the channels. Source: equation 4."""
+
+    def __init__(self, convolution: nn.Conv2d | Enlarge) -> None:
+        super().__init__()
+        self.convolution = convolution
+        plain = convolution.convolution if isinstance(convolution, Enlarge) else convolution
+        inputs = math.prod(plain.weight.shape[1:])
+        features, gates = plain.weight.detach().chunk(2)
+        nn.init.normal_(features, std=GAIN * inputs**-0.5)
+        nn.init.normal_(gates, std=inputs**-0.5)
+        nn.init.zeros_(plain.bias)  # type: ignore[arg-type]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        features, gates = self.convolution(maps).chunk(2, 1)
+        return F.elu(features) * torch.sigmoid(gates)
+
+
+def gated(before: int, after: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> Gated:
+    """A gated convolution that keeps the size, or halves it."""
+    padding = dilation * (kernel // 2)
+    return Gated(nn.Conv2d(before, 2 * after, kernel, stride, padding, dilation))

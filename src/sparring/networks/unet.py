@@ -1,0 +1,88 @@
+"""The U-Net of pix2pix. Source: Isola et al. 2017, appendix 6.1.1."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import check_choice, check_number
+from sparring.networks.images import ImageGenerator, Look, Shape, enlarged, halved, reach_of
+from sparring.networks.layers import NORMS, Enlarge, image_norm, start_normal
+
+DEEPEST = 8
+DROPPED = 3
+
+
+class UNetGenerator(ImageGenerator):
+    """Strided 4x4 convolutions down, enlargements up, and each level's maps beside those that come back to it.
+
+    Channels are `width`, twice, four and eight times that, and no more further down. Maps are enlarged by copying
+    pixels before a 3x3 convolution, not by the paper's transposed convolutions, which leave checkerboards; the work is
+    the same. As in the authors' code, the outermost and innermost levels are not normalised. Images of any size are
+    filled up to a multiple of 2**depth, and the result is cut.
+
+    Args:
+        source_shape, target_shape: (channels, height, width); height and width are equal.
+        width: channels of the outermost level.
+        depth: how many times maps are halved, at most 8; 0: down to about 4 pixels at the size of training (the
+            paper: 8, from 256 to 1).
+        norm: "instance", "batch" (the paper's) or "none".
+        dropout: share of the channels' values that are dropped in training, in the three innermost levels on the way
+            up (the paper: 0.5).
+
+    Raises:
+        UserError: the shapes are not images of one size, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        source_shape: Shape,
+        target_shape: Shape,
+        *,
+        width: int = 64,
+        depth: int = 0,
+        norm: str = "instance",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(source_shape, target_shape)
+        check_number("UNetGenerator", "width", width, low=1, whole=True)
+        check_number("UNetGenerator", "depth", depth, low=0, high=DEEPEST, whole=True)
+        check_choice("UNetGenerator", "norm", norm, NORMS)
+        check_number("UNetGenerator", "dropout", dropout, low=0, high=1)
+        depth = depth or min(max(round(math.log2(min(source_shape[1:]) / 4)), 1), DEEPEST)
+        self.norm, self.depth, self.stride = norm, depth, 2**depth
+        channels = [min(width * 2**level, 8 * width) for level in range(depth)]
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, after in enumerate(channels):
+            plain = level in (0, depth - 1)
+            before = channels[level - 1] if level else source_shape[0]
+            convolution = nn.Conv2d(before, after, 4, 2, 1, bias=plain or norm == "none")
+            activation = [nn.LeakyReLU(0.2)] if level else []
+            self.down.append(nn.Sequential(*activation, convolution, image_norm("none" if plain else norm, after)))
+        for level in reversed(range(depth)):
+            before = channels[level] * (1 if level == depth - 1 else 2)
+            after = channels[level - 1] if level else target_shape[0]
+            layers = [nn.ReLU(), Enlarge(before, after, bias=level == 0 or norm == "none")]
+            if level:
+                layers.append(image_norm(norm, after))
+                layers += [nn.Dropout(dropout)] if dropout and depth - level <= DROPPED else []
+            self.up.append(nn.Sequential(*layers))
+        start_normal(self, norm)
+
+    @property
+    def reach(self) -> int | None:
+        if self.norm == "instance" and self.depth > 1:
+            return None
+        looks: list[Look] = [halved(4)] * self.depth + [enlarged()] * self.depth
+        return reach_of(looks, self.scale, self.stride)
+
+    def translate(self, source: Tensor) -> Tensor:
+        beside = [self.down[0](source)]
+        for layer in self.down[1:]:
+            beside.append(layer(beside[-1]))
+        maps = self.up[0](beside.pop())
+        for layer in self.up[1:]:
+            maps = layer(torch.cat([maps, beside.pop()], 1))
+        return maps  # type: ignore[no-any-return]
