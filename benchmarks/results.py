@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from benchmarks import images
+from benchmarks.images import IMAGE_CONTESTS, ImageContest
 from benchmarks.setting import describe_machine
 from sparring.completion import finished
 from sparring.data import Data, load_data, load_held_out
@@ -95,7 +97,7 @@ class Contest:
         return load_data(*where), load_held_out(*where)
 
 
-CONTESTS = {
+CONTESTS: dict[str, Contest | ImageContest] = {
     "mnist": Contest(
         "MNIST, two minutes",
         "The lecture's recipe, the two Wasserstein recipes (with their MLPs), the convolutional default, and the same "
@@ -208,6 +210,7 @@ CONTESTS = {
         {"minutes": 0.1},
         "frechet,kernel_distance,precision_recall,inception_score,memorising",
     ),
+    **IMAGE_CONTESTS,
 }
 
 
@@ -226,12 +229,19 @@ def main() -> None:
     seeds = 1 if chosen.quick else chosen.seeds
     runs = {name: train_all(CONTESTS[name], folder, seeds, chosen.quick, chosen.at_once) for name in names}
     docs = folder if chosen.quick else DOCS
-    sections = {name: section(name, CONTESTS[name], runs[name], folder, docs) for name in names}
+    sections = {name: part(name, CONTESTS[name], runs[name], folder, docs) for name in names}
     document = docs / "results.md"
     known = sections_of(document) | {CONTESTS[name].title: text for name, text in sections.items()}
     done = [known[contest.title] for contest in CONTESTS.values() if contest.title in known]
     document.write_text("\n".join([HEADING, *done]), encoding="utf-8")
     print(docs / "results.md")
+
+
+def part(name: str, contest: Contest | ImageContest, runs: list[Path], folder: Path, docs: Path) -> str:
+    """A contest's part of the document."""
+    if isinstance(contest, ImageContest):
+        return images.section(contest, runs, folder, setting(runs))
+    return section(name, contest, runs, folder, docs)
 
 
 def sections_of(document: Path) -> dict[str, str]:
@@ -242,7 +252,7 @@ def sections_of(document: Path) -> dict[str, str]:
     return {part.partition("\n")[0]: f"## {part}".rstrip() + "\n" for part in parts}
 
 
-def train_all(contest: Contest, folder: Path, seeds: int, quick: bool, at_once: int) -> list[Path]:
+def train_all(contest: Contest | ImageContest, folder: Path, seeds: int, quick: bool, at_once: int) -> list[Path]:
     """Train each recipe with each seed, as a user would; `at_once` of them side by side."""
     shorter = contest.quick if quick else {}
     threads = max(1, torch.get_num_threads() // at_once)

@@ -19,9 +19,10 @@ from sparring.augment.differentiable import change_colors, cut_out, translate
 from sparring.augment.geometry import random_affine, random_blits, resample, scaling, shifting, turning
 from sparring.components import make
 from sparring.errors import UserError
-from sparring.game import Game, Match, Moment, Player
+from sparring.game import Game, Moment, Player
 from sparring.latents import Normal
 from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
+from sparring.match import Match
 from sparring.memory import Remembers
 from sparring.networks import MLPDiscriminator, MLPGenerator
 from sparring.penalties import R1

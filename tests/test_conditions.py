@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from sparring.build import build_game
 from sparring.codes import Categorical, Continuous
 from sparring.data.samples import Form, image_data
 from sparring.errors import UserError
-from sparring.game import Game, Match, Moment, packed, unpacked
+from sparring.game import Game, Moment
 from sparring.latents import Normal
+from sparring.match import Match, packed, unpacked
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from sparring.networks.critic import CONDITIONS, Critic, with_label
 from sparring.networks.layers import ConditionalBatchNorm, MinibatchDeviation
@@ -225,9 +227,14 @@ def test_the_critic_learns_of_labels_that_do_not_fit() -> None:
 
 def test_codes_stand_behind_the_latents_and_are_told_apart() -> None:
     task = Generate(latent=Normal(3), codes=(Continuous(1), Categorical(4))).for_data(FORM)
-    (size, shape), _ = task.generator_context()
-    assert (size, shape) == (3 + 1 + 4, (1, 8, 8))
-    assert task.discriminator_context() == (((1, 8, 8),), {"classes": 0, "codes": 5})
+    asked: list[tuple[object, ...]] = []
+
+    def make(context: tuple[object, ...], given: Mapping[str, object]) -> nn.Module:
+        asked.append((context, given))
+        return nn.Identity()
+
+    task.build_generator(make), task.build_discriminator(make)
+    assert asked == [((3 + 1 + 4, (1, 8, 8)), {"classes": 0}), (((1, 8, 8),), {"classes": 0, "codes": 5})]
     inputs, columns = task.gallery(torch.Generator().manual_seed(0))
     assert columns == 8
     assert inputs["code"].shape == (32, 5)

@@ -12,7 +12,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring import augment, codes, ema, latents, losses, networks, optimizers, penalties, schedules, tasks, turns
+from sparring import (
+    augment,
+    codes,
+    degrade,
+    ema,
+    extractors,
+    latents,
+    losses,
+    networks,
+    optimizers,
+    penalties,
+    schedules,
+    tasks,
+    turns,
+)
 from sparring.augment import InstanceNoise
 from sparring.build import build_game, build_turns
 from sparring.components import make
@@ -20,12 +34,14 @@ from sparring.data.samples import Form
 from sparring.game import SIDES, Game, Moment
 from sparring.losses import equilibrium
 from sparring.memory import Remembers
+from sparring.networks import PatchDiscriminator
 from sparring.networks.critic import Critic
+from sparring.networks.images import ImageGenerator
 from sparring.penalties.base import Constraint, Penalty, Side, Term
 from sparring.recipe import Recipe
 from sparring.schedules import at
 
-HOMES = (augment, codes, ema, latents, losses, optimizers, penalties, schedules, tasks, turns)
+HOMES = (augment, codes, degrade, ema, latents, losses, optimizers, penalties, schedules, tasks, turns)
 COMPONENTS = [(home, name) for home in HOMES for name in home.__all__]
 FORM = Form((1, 16, 16), ("a", "b"), counts=(3, 1))
 RECIPE = Recipe(
@@ -41,6 +57,7 @@ NEEDS: dict[str, dict[str, str]] = {
         "task": "Generate(latent=Normal(5), classes=True)",
         "discriminator": "DCGANDiscriminator(width=4, condition='classifier')",
     },
+    "PairedFeatureMatching": {"discriminator": "PatchDiscriminator(width=4)"},
     "MutualInformation": {"task": "Generate(latent=Normal(5), codes=(Categorical(3), Continuous(2)))"},
 }
 
@@ -66,7 +83,7 @@ def flat(network: nn.Module) -> Tensor:
 @pytest.mark.parametrize(("home", "name"), COMPONENTS, ids=lambda x: x if isinstance(x, str) else "")
 def test_default_text_and_documentation(home: ModuleType, name: str) -> None:
     component = make(name, home)
-    assert make(repr(component), home, *HOMES) == component, "its repr is its configuration text"
+    assert make(repr(component), home, *HOMES, extractors) == component, "its repr is its configuration text"
     assert hash(repr(copy.deepcopy(component))) == hash(repr(component))
     for field in dataclasses.fields(component):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -194,46 +211,64 @@ def test_turn_rules_move_both_players(name: str) -> None:
     assert all(p.grad is None or not p.requires_grad for side in SIDES for p in game.player(side).network.parameters())
 
 
-def build(name: str, classes: int = 0, latent: int = 5, **options: Any) -> nn.Module:
+TRANSLATORS = names(networks, ImageGenerator)
+
+
+def build(name: str, told: int = 0, latent: int = 5) -> nn.Module:
+    """A small network that is told `told` classes, or of a patch critic channels of the source."""
     torch.manual_seed(0)
-    if name.endswith("Generator"):
-        given: dict[str, object] = {"classes": classes}
-        context: tuple[object, ...] = (latent, FORM.shape)
+    given: dict[str, object] = {"classes": told}
+    context: tuple[object, ...] = (FORM.shape,)
+    if name in TRANSLATORS:
+        context = ((4, *FORM.shape[1:]), FORM.shape)
+    elif name.endswith("Generator"):
+        context = (latent, FORM.shape)
+    elif issubclass(getattr(networks, name), PatchDiscriminator):
+        given = {"source_channels": told}
     else:
-        given, context = {"classes": classes, "codes": 2 if classes else 0}, (FORM.shape,)
+        given["codes"] = 2 if told else 0
     small = "hidden=(12,)" if name.startswith("MLP") else "width=8"
     return make(f"{name}({small})", networks, context=context, given=given)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("classes", [0, 3])
-@pytest.mark.parametrize("name", networks.__all__)
-def test_networks(name: str, classes: int) -> None:
-    network, twin = build(name, classes), build(name, classes)
-    label = torch.arange(6) % 3 if classes else None
+def inputs_of(name: str, told: int) -> list[Tensor]:
+    """Six inputs, with what the network is told beside them."""
+    if name in TRANSLATORS:
+        return [torch.randn(6, 4, *FORM.shape[1:])]
+    inputs = torch.randn(6, 5) if name.endswith("Generator") else torch.randn(6, *FORM.shape)
+    if not told:
+        return [inputs]
+    patches = issubclass(getattr(networks, name), PatchDiscriminator)
+    return [inputs, torch.randn(6, told, *FORM.shape[1:]) if patches else torch.arange(6) % told]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [(n, told) for n in networks.__all__ for told in (0, 3) if not told or n not in TRANSLATORS]
+)
+def test_networks(name: str, told: int) -> None:
+    network: Any = build(name, told)
+    twin = build(name, told)
     torch.manual_seed(1)
-    if name.endswith("Generator"):
-        inputs = torch.randn(6, 5)
-        made = network(inputs, label) if classes else network(inputs)
-        assert made.shape == (6, *FORM.shape)
+    inputs = inputs_of(name, told)
+    if not name.endswith("Discriminator"):
+        assert network(*inputs).shape == (6, *FORM.shape)
     else:
-        inputs = torch.randn(6, *FORM.shape)
-        assert isinstance(network, Critic)
-        said = network.judge(inputs, label)
-        assert said.logits.shape == (6,)
-        assert torch.equal(network.eval()(inputs, label), network(inputs, label)), "judging is repeatable"
+        assert isinstance(network, (Critic, PatchDiscriminator))
+        logits = network.judge(*inputs).logits
+        assert logits.shape == (6,) if isinstance(network, Critic) else logits[:, 0].shape == (6,)
+        assert torch.equal(network.eval()(*inputs), network(*inputs)), "judging is repeatable"
         network.train()
     with torch.no_grad():  # what begins at zero, such as residual branches, would hide what lies before it
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    if name.endswith("Generator"):
-        (network(inputs, label) if classes else network(inputs)).square().sum().backward()
+    if not name.endswith("Discriminator"):
+        network(*inputs).square().sum().backward()
     else:
-        said = network.judge(inputs, label)  # type: ignore[operator]
+        said = network.judge(*inputs)  # type: ignore[operator]
         sum(p.square().sum() for p in (said.logits, said.codes) if p is not None).backward()  # type: ignore[union-attr]
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
     twin.load_state_dict(network.state_dict())
-    other = [m.eval()(inputs, label) if classes else m.eval()(inputs) for m in (network, twin)]
-    assert torch.equal(*other)
+    assert torch.equal(*(m.eval()(*inputs) for m in (network, twin)))
 
 
 @pytest.mark.parametrize("name", [n for n in networks.__all__ if n.endswith("Discriminator")])

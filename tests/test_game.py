@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from sparring.augment import InstanceNoise
+from sparring.data.samples import Form
 from sparring.errors import NotFiniteError, UserError
-from sparring.game import Game, Match, Moment, Player
+from sparring.game import Game, Moment, Player
 from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
+from sparring.match import Match
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from sparring.penalties import R1, R2, GradientPenalty, WeightClip
 from sparring.schedules import Linear
 from sparring.tasks import Generate
+from sparring.tasks.base import Make, Task
 from sparring.turns import Alternating, Simultaneous, Unrolled
 
 SHAPE = (1, 8, 8)
@@ -175,7 +178,7 @@ class Scalar(nn.Module):
 
 
 @dataclass(frozen=True)
-class Bilinear:
+class Bilinear(Task):
     """f(theta, w) = theta * w: the generator makes theta, the critic says w * theta; its real samples are 0."""
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -190,14 +193,19 @@ class Bilinear:
 
         return {"f": Match(critic, torch.zeros(1, dtype=torch.float64), made["fake"])}
 
-    def extra_terms(self, batch: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {}
+    def for_data(self, form: Form) -> Bilinear:
+        return self
+
+    def build_generator(self, make: Make) -> nn.Module:
+        return Scalar(1.0)
+
+    build_discriminator = build_generator
 
 
 def bilinear_game(theta: float, w: float, optimizer: Any) -> Game:
     generator, discriminator = Scalar(theta), Scalar(w)
     return Game(
-        task=Bilinear(),  # type: ignore[arg-type]
+        task=Bilinear(),
         loss=Wasserstein(),
         generator=Player(generator, torch.optim.SGD(generator.parameters(), 1.0)),
         discriminator=Player(discriminator, optimizer(discriminator.parameters())),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.augment import InstanceNoise
-from sparring.game import Match
+from sparring.match import Match
 from sparring.penalties import R1, R2, GradientPenalty, WeightClip
 from sparring.penalties.base import Penalty
 from sparring.penalties.slopes import differentiable

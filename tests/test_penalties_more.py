@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sparring.codes import Categorical, Continuous
 from sparring.errors import UserError
-from sparring.game import Match
 from sparring.losses import Hinge
+from sparring.match import Match
 from sparring.networks.critic import Judgement
 from sparring.penalties import (
     AuxiliaryClassifier,

@@ -28,6 +28,10 @@ FORMS = {
     "small-mnist": Form((1, 28, 28), DIGITS),
     "stacked-mnist": Form((3, 28, 28)),
     "cifar10": Form((3, 32, 32)),
+    "digit-edges": Form((1, 16, 16), source=Form((1, 16, 16))),
+    "digit-inverts": Form((1, 16, 16), source=Form((1, 16, 16))),
+    "digit-maps": Form((1, 16, 16), ("paper", "ink"), map=True, source=Form((1, 16, 16))),
+    "photos": Form((3, 64, 64)),
 }
 POINTS = Form((2,), centre=(0.0, 0.0), low=(-1.0, -1.0), high=(1.0, 1.0))
 
@@ -48,8 +52,11 @@ def test_named_recipes_build_their_components(name: str) -> None:
     game = build_game(recipe, form, torch.device("cpu"))
     build_turns(recipe, False)
     build_ema(recipe, False)
-    fake = game.task.generate(game.generator.network, game.task.draw(2))["fake"]
-    assert fake.shape[1:] == form.shape
+    inputs = {"real": torch.zeros(2, *form.input_shape), **game.task.draw(2)}
+    if form.source is not None:
+        inputs["source"] = torch.zeros(2, *form.source.input_shape)
+    fake = game.task.generate(game.generator.network, game.task.prepare(inputs))["fake"]
+    assert fake.shape[1:] == form.input_shape
 
 
 def test_the_default_recipe_is_there() -> None:

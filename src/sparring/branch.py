@@ -1,14 +1,43 @@
-"""A run that goes on from where another one stood, with another recipe."""
+"""A run that goes on from where another one stood, with another recipe, or begins with its weights."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from sparring.errors import writing
+from sparring import checkpoint
+from sparring.checkpoint import under
+from sparring.errors import UserError, writing
 from sparring.recipe import Recipe
 from sparring.run import Run
-from sparring.state import State
+from sparring.state import State, find_checkpoint
+
+
+def begin_with(state: State, start: str) -> None:
+    """Let networks begin with the weights that another run ended with (a generator's average, where there is one).
+
+    The other run's discriminator is taken if it has the same layers; it may have been trained against nothing.
+
+    Args:
+        state: before its first step.
+        start: the other run's folder; empty: leave it as it is.
+
+    Raises:
+        UserError: there is no such run, or its generator has other layers.
+    """
+    if not start:
+        return
+    other = Run.open(Path(start))
+    tensors = checkpoint.load(other.checkpoints, find_checkpoint(other))
+    found = {"generator": under("average", tensors) or under("generator", tensors)}
+    discriminator = under("discriminator", tensors)
+    shapes = {name: tensor.shape for name, tensor in state.game.discriminator.network.state_dict().items()}
+    if {name: tensor.shape for name, tensor in discriminator.items()} == shapes:
+        found["discriminator"] = discriminator
+    try:
+        state.take_over({f"{part}/{name}": tensor for part, named in found.items() for name, tensor in named.items()})
+    except UserError as error:
+        raise UserError(f"start={start!r}: the run has another generator ({error})") from error
 
 
 def branch(run: Run, out: Path, recipe: Recipe, state: State) -> Run:

@@ -2,42 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
-from sparring import augment, codes, ema, latents, losses, networks, optimizers, penalties, schedules, tasks, turns
+from sparring import (
+    augment,
+    codes,
+    degrade,
+    ema,
+    extractors,
+    latents,
+    losses,
+    networks,
+    optimizers,
+    penalties,
+    schedules,
+    tasks,
+    turns,
+)
 from sparring.components import make, make_all
+from sparring.data import Data, load_data, load_held_out
+from sparring.data.layout import Layout
 from sparring.data.samples import Form
 from sparring.device import autocast, find_precision
 from sparring.errors import UserError
-from sparring.game import Game, Player, Task, TurnRule
+from sparring.game import Game, Player, TurnRule
 from sparring.losses import Loss
 from sparring.penalties.base import Constraint, Term
 from sparring.recipe import Recipe
-from sparring.schedules import check_scheduled
+from sparring.schedules import Scheduled, check_scheduled
 from sparring.seeds import derive_seed
+from sparring.tasks.base import Make, Task
 
 
 def build_task(recipe: Recipe, form: Form, trust: bool) -> Task:
     """What the generator is given and judged by, for data of this form."""
-    task = make(recipe.task, tasks, latents, codes, schedules, trust=trust)
+    task = make(recipe.task, tasks, latents, codes, degrade, schedules, trust=trust)
     return task.for_data(form)  # type: ignore[no-any-return]
+
+
+def training_data(recipe: Recipe, trust: bool) -> Data:
+    """What a recipe trains on, in the layout that its task is for."""
+    return load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit, _layout(recipe, trust))
+
+
+def held_out_data(recipe: Recipe, trust: bool) -> Data | None:
+    """Samples of the same distribution that it does not train on, or None."""
+    return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _layout(recipe, trust))
+
+
+def _layout(recipe: Recipe, trust: bool) -> Layout:
+    task: Task = make(recipe.task, tasks, latents, codes, degrade, schedules, trust=trust)
+    return task.layout
 
 
 def build_generator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
     """The generator with its random start, which the recipe's seed decides."""
     torch.manual_seed(derive_seed(recipe.seed, "generator"))
-    context, given = build_task(recipe, form, trust).generator_context()
-    network = make(recipe.generator, networks, trust=trust, context=context, given=given)
+    network: Any = build_task(recipe, form, trust).build_generator(_maker(recipe.generator, trust))
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
 def build_discriminator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
     """The discriminator with its random start."""
     torch.manual_seed(derive_seed(recipe.seed, "discriminator"))
-    context, given = build_task(recipe, form, trust).discriminator_context()
-    network = make(recipe.discriminator, networks, trust=trust, context=context, given=given)
+    network: Any = build_task(recipe, form, trust).build_discriminator(_maker(recipe.discriminator, trust))
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
+
+
+def _maker(text: str, trust: bool) -> Make:
+    def make_network(context: tuple[object, ...], given: Mapping[str, object]) -> nn.Module:
+        network: nn.Module = make(text, networks, trust=trust, context=context, given=given)
+        return network
+
+    return make_network
 
 
 def build_loss(recipe: Recipe, trust: bool) -> Loss:
@@ -52,12 +93,12 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
     Raises:
         UserError: a component's text is wrong, or it does not fit the data.
     """
-    extras = make_all(recipe.penalties, penalties, schedules, augment, trust=trust)
+    extras = make_all(recipe.penalties, penalties, schedules, augment, extractors, trust=trust)
     strange = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
     if strange:
         raise UserError(f"penalties: {strange[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
-    learning_rate = make(recipe.learning_rate, schedules, trust=trust)
-    check_scheduled("recipe", "learning_rate", learning_rate, low=0)
+    learning_rate = build_schedule(recipe, "learning_rate", trust)
+    adversarial = build_schedule(recipe, "adversarial", trust)
     generator = build_generator(recipe, form, trust).to(device)
     discriminator = build_discriminator(recipe, form, trust).to(device)
     optimizer = make(recipe.generator_optimizer, optimizers, schedules, trust=trust)
@@ -70,10 +111,22 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
         penalties=[e for e in extras if isinstance(e, Term)],
         constraints=[e for e in extras if isinstance(e, Constraint)],
         augment=make(recipe.augment, augment, schedules, trust=trust) if recipe.augment.strip() else None,
+        adversarial=adversarial,
         learning_rate=learning_rate,
         clip_gradients=recipe.clip_gradients,
         autocast=autocast(find_precision(recipe.precision, device), device),
     )
+
+
+def build_schedule(recipe: Recipe, name: str, trust: bool) -> Scheduled:
+    """A field of the recipe that is a schedule, or a number, which holds always; at least 0."""
+    text = getattr(recipe, name).strip()
+    try:
+        found: Scheduled = float(text)
+    except ValueError:
+        found = make(text, schedules, trust=trust)
+    check_scheduled("recipe", name, found, low=0)
+    return found
 
 
 def build_turns(recipe: Recipe, trust: bool) -> TurnRule:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sparring.errors import NotFiniteError
 
 if TYPE_CHECKING:
-    from sparring.game import Batch, Game, Moment, Outcome
+    from sparring.game import Game, Moment, Outcome
+    from sparring.match import Batch
     from sparring.penalties.base import Side
 
 

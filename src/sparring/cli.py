@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from sparring import __version__
+from sparring.commands import apply
 from sparring.errors import NotFiniteError, UserError, did_you_mean
 from sparring.recipe import DEFAULT, DEVICES, Recipe, field_names, load_recipe, recipe_names
 from sparring.sizes import FITS
@@ -39,11 +40,27 @@ METRICS = (  # the names in sparring.evaluation.MEASURES, which need torch
     "duality_gap",
 )
 
+LIKENESS = (  # the names in sparring.evaluation.likeness.LIKENESS
+    "psnr",
+    "ssim",
+    "l1",
+    "psnr_hole",
+    "perceptual",
+    "frechet",
+    "kernel_distance",
+    "colours",
+    "mean_iou",
+    "pixel_accuracy",
+    "taken_for_target",
+    "edges",
+    "cycle_l1",
+)
+
 AFTER_TRAINING = """\
-Pictures: {run}/samples (the same latents through time), {run}/curves.png; all in words: {run}/summary.md
+Pictures: {run}/samples (the same inputs through time), {run}/curves.png; all in words: {run}/summary.md
 Numbers: D and G are the two losses, each beside its value at equilibrium; near it, with an accuracy of the
 discriminator somewhat above 50 %, the two are well matched. Accuracy near 100 % for long means that D has won.
-Next: sparring sample {run} --count 100 --out more.png     more of its samples
+Next: {use}     what it is for
       sparring evaluate {run}     how good it is; sparring compare {run} ANOTHER
       sparring resume {run} --steps {more}     train it further
       sparring recipes     what else there is to train"""
@@ -91,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_resume(commands)
     _add_sample(commands)
+    _add_apply(commands)
     _add_evaluate(commands)
     _add_compare(commands)
     _add_sweep(commands)
@@ -151,16 +169,25 @@ def _add_sample(commands: Any) -> None:
     _add_trust(parser)
 
 
+def _add_apply(commands: Any) -> None:
+    parser = _add(commands, "apply", apply.run, apply.ABOUT)
+    apply.add_arguments(parser)
+    _add_trust(parser)
+
+
 def _add_evaluate(commands: Any) -> None:
     parser = _add(commands, "evaluate", _evaluate, "score a run, or images made by anyone's software")
     parser.add_argument("run", type=Path, nargs="*", help="run directories")
     parser.add_argument("--images", help="score these instead: a folder, an archive, an .npz, a .csv of points ...")
     parser.add_argument("--against", help="what --images are compared with: a set's name, a folder, an .npz ...")
+    about = "score runs that turn images into others on these, instead of the set's own test images"
+    parser.add_argument("--on", default="", metavar="DATA", help=about)
     _add_size(parser)
     parser.add_argument("--picture", type=Path, help="for --images: where nearest training samples are shown (.png)")
     parser.add_argument("--checkpoint", default="best", help="best, last, all or a step; default: best")
     _add_scoring(parser)
-    parser.epilog = f"metrics: {', '.join(METRICS)}; see docs/metrics.md"
+    about = f"metrics: {', '.join(METRICS)}; of runs that turn images into others: {', '.join(LIKENESS)}"
+    parser.epilog = f"{about}; see docs/metrics.md"
     parser.add_argument("--json", action="store_true", help="print JSON, values with their protocol")
     _add_trust(parser)
 
@@ -230,7 +257,8 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     about = "Classifier(), Inception(), DINOv2(), CLIP(), Pixels(), Random(); default: auto, by the data"
     parser.add_argument("--extractor", default="auto", help=about)
     parser.add_argument("--count", type=int, default=10_000, help="samples, and most reference samples; default: 10000")
-    parser.add_argument("--split", default="train", choices=("train", "test"), help="the reference; default: train")
+    about = "the reference; default: train, and the test images for runs that turn images into others"
+    parser.add_argument("--split", default="auto", choices=("auto", "train", "test"), help=about)
     parser.add_argument("--seed", type=int, default=0, help="of the scored samples and the choice of the reference")
     parser.add_argument("--raw", action="store_true", help="the generator's own weights, not their average")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="what to score on")
@@ -239,7 +267,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
 def _add_size(parser: argparse.ArgumentParser) -> None:
     about = "bring images to this size: 64 (square) or 96x64 (width x height); default: as they are"
     parser.add_argument("--size", default="", help=about)
-    about = "how: crop (cover, cut the middle), pad (fit inside, black borders) or stretch; default: crop"
+    about = "how: crop (cover, cut the middle), pad (black borders), stretch, or patch; default: crop"
     parser.add_argument("--fit", default="crop", choices=FITS, help=about)
 
 
@@ -253,16 +281,18 @@ def _train(chosen: argparse.Namespace) -> int:
     load_recipe(chosen.recipe).replace(**changes)  # a mistake here is told before torch is loaded
     from sparring.training import train
 
-    return _run_training(lambda: train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes))
+    return _run_training(chosen, lambda: train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes))
 
 
 def _resume(chosen: argparse.Namespace) -> int:
     from sparring.training import resume
 
-    return _run_training(lambda: resume(chosen.run, steps=chosen.steps, minutes=chosen.minutes, trust=chosen.trust))
+    budget = {"steps": chosen.steps, "minutes": chosen.minutes}
+    return _run_training(chosen, lambda: resume(chosen.run, trust=chosen.trust, **budget))
 
 
-def _run_training(work: Any) -> int:
+def _run_training(chosen: argparse.Namespace, work: Any) -> int:
+    from sparring.build import build_task
     from sparring.run import Run
     from sparring.training import Interrupted
 
@@ -271,8 +301,9 @@ def _run_training(work: Any) -> int:
     except Interrupted as error:
         print(f"sparring: {error}", file=sys.stderr)
         return INTERRUPTED
-    rows = Run.open(path).rows()
-    print(AFTER_TRAINING.format(run=path, more=2 * rows[-1]["step"]))
+    run = Run.open(path)
+    task = build_task(run.read_recipe(), run.read_data()[1], chosen.trust)
+    print(AFTER_TRAINING.format(run=path, use=task.use.format(run=path), more=2 * run.rows()[-1]["step"]))
     return DONE
 
 
@@ -318,7 +349,7 @@ def _scores(chosen: argparse.Namespace) -> Iterator[Any]:
     if chosen.images:
         words = {"against": chosen.against, "size": chosen.size, "fit": chosen.fit, "picture": chosen.picture}
         yield evaluate_images(chosen.images, **words, **_scoring(chosen))
-    for evaluator in [RunEvaluator(path, Options(**_scoring(chosen))) for path in chosen.run]:
+    for evaluator in [RunEvaluator(path, Options(**_scoring(chosen)), on=chosen.on) for path in chosen.run]:
         for manifest in evaluator.find(chosen.checkpoint):
             yield evaluator(manifest)
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -14,105 +13,20 @@ from torch import Tensor, nn
 
 from sparring.augment import Augment
 from sparring.checks import check_terms
-from sparring.codes import Code
-from sparring.data.samples import Form
 from sparring.errors import NotFiniteError
 from sparring.losses import Loss
+from sparring.match import Batch, Critic, Images, Match, Terms, packed, unpacked
+from sparring.match import Moment as Moment
 from sparring.memory import Remembers
 from sparring.networks.critic import Judgement
 from sparring.optimizers import set_betas
 from sparring.penalties.base import Constraint, Penalty, Side, Term, WeightPenalty
 from sparring.penalties.slopes import differentiable
 from sparring.schedules import Scheduled, at, value_at
+from sparring.tasks.base import Task
 
-Batch = Mapping[str, Tensor]
-Images = Mapping[str, Tensor]
-Terms = dict[str, Tensor]
-Critic = Callable[[Tensor, "Tensor | None"], "Tensor | Judgement"]
-Context = tuple[tuple[object, ...], dict[str, object]]
 SIDES: tuple[Side, ...] = ("discriminator", "generator")
 NextBatches = Callable[[], Sequence[Batch]]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a run stands: `step` counts from 0; `progress` is the share of the budget spent, in [0, 1]."""
-
-    step: int = 0
-    progress: float = 0.0
-
-
-@dataclass
-class Match:
-    """Real against fake before one critic. Judgements are made on first use, so penalties reuse them.
-
-    Attributes:
-        critic: (samples, condition) -> logits, or a Judgement where the critic says more.
-        real, fake: what is set against each other.
-        real_condition, fake_condition: what the critic is told beside (a label, a source image), or None.
-        codes, code: what the fakes were made of (InfoGAN): the kinds of codes, and their values [n, widths].
-        pack: how many samples stand side by side as channels of one of `real` and `fake`.
-        progress: the share of the run's budget that is spent, for what changes in its course.
-    """
-
-    critic: Critic
-    real: Tensor
-    fake: Tensor
-    real_condition: Tensor | None = None
-    fake_condition: Tensor | None = None
-    codes: tuple[Code, ...] = ()
-    code: Tensor | None = None
-    pack: int = 1
-    progress: float = 0.0
-
-    def judge(self, samples: Tensor, condition: Tensor | None) -> Judgement:
-        """What the critic says of samples."""
-        found = self.critic(samples, condition)
-        return found if isinstance(found, Judgement) else Judgement(found)
-
-    @cached_property
-    def real_judgement(self) -> Judgement:
-        return self.judge(self.real, self.real_condition)
-
-    @cached_property
-    def fake_judgement(self) -> Judgement:
-        return self.judge(self.fake, self.fake_condition)
-
-    @property
-    def real_logits(self) -> Tensor:
-        return self.real_judgement.logits
-
-    @property
-    def fake_logits(self) -> Tensor:
-        return self.fake_judgement.logits
-
-
-class Task(Protocol):
-    """What the generator is given, and what its output is set against. Never touches autograd flags or optimisers."""
-
-    def for_data(self, form: Form) -> Task:
-        """The same task for data of this form; what follows asks that one."""
-
-    def generator_context(self) -> Context:
-        """The leading and the named arguments that a generator is built with."""
-
-    def discriminator_context(self) -> Context:
-        """The leading and the named arguments that a discriminator is built with."""
-
-    def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
-        """The random inputs of `count` samples (such as latents), on the CPU."""
-
-    def gallery(self, generator: torch.Generator) -> tuple[Batch, int]:
-        """The inputs of the run's pictures, row by row, on the CPU, and the number of columns."""
-
-    def generate(self, network: nn.Module, batch: Batch) -> Images:
-        """Run the generator on a batch that holds what `draw` gave."""
-
-    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        """Set what the generator made against the batch, before the discriminator `network`."""
-
-    def extra_terms(self, batch: Batch, made: Images) -> Terms:
-        """Scalars that the generator minimises besides (L1, cycle consistency); often none."""
 
 
 @dataclass
@@ -145,11 +59,13 @@ class Outcome:
 
 @dataclass
 class Turn:
-    """One turn that was taken: terms averaged over micro-batches, the gradient's norm, and each batch's outcome."""
+    """One turn that was taken: terms averaged over micro-batches, the gradient's norm, each batch's outcome, and the
+    weight that the adversarial term had among the terms."""
 
     terms: dict[str, float]
     gradient_norm: float
     outcomes: list[Outcome]
+    weight: float = 1.0
 
     @property
     def loss(self) -> float:
@@ -163,6 +79,8 @@ class Turn:
     def logits(self) -> tuple[Tensor, Tensor]:
         """The logits of all real and all generated samples, flat and detached."""
         matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
+        if not matches:
+            return torch.empty(0), torch.empty(0)
         real = torch.cat([match.real_logits.detach().flatten() for match in matches])
         return real, torch.cat([match.fake_logits.detach().flatten() for match in matches])
 
@@ -178,7 +96,11 @@ class TurnRule(Protocol):
 
 @dataclass
 class Game:
-    """Two players, what they play for and by which rules."""
+    """Two players, what they play for and by which rules.
+
+    `adversarial` is the weight of the adversarial term in what the generator minimises beside the task's own terms.
+    While it is 0, the discriminator takes no turn.
+    """
 
     task: Task
     loss: Loss
@@ -187,6 +109,7 @@ class Game:
     penalties: Sequence[Term] = ()
     constraints: Sequence[Constraint] = ()
     augment: Augment | None = None
+    adversarial: Scheduled = 1.0
     learning_rate: Scheduled = 1.0
     clip_gradients: float = 0.0
     autocast: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
@@ -194,18 +117,28 @@ class Game:
     @property
     def remembering(self) -> dict[str, Remembers]:
         """The components with a memory, by names that stay the same for a recipe."""
-        parts: list[object] = [self.augment, *self.penalties]
+        parts: list[object] = [self.augment, *self.penalties, self.task.remembers]
         return {f"{i}-{type(part).__name__}": part for i, part in enumerate(parts) if isinstance(part, Remembers)}
+
+    def plays(self, moment: Moment) -> bool:
+        """Is there an adversarial term now?"""
+        return self.weight(moment) > 0
+
+    def weight(self, moment: Moment) -> float:
+        """The weight of the adversarial term in what the generator minimises now."""
+        return value_at(self.adversarial, moment.progress)
 
     def player(self, side: Side) -> Player:
         return self.generator if side == "generator" else self.discriminator
 
     def discriminator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
         """What the discriminator minimises on one batch; `made` reuses images that the generator made already."""
+        if not self.plays(moment):
+            return Outcome({}, {}, {})
         with self._precision(moment, "discriminator"):
             if made is None:
                 with torch.no_grad():
-                    made = self.task.generate(self.generator.network, batch)
+                    made = self.task.shown(self.task.generate(self.generator.network, batch))
             matches = self.matches(batch, made, moment, "discriminator")
             return Outcome(self._discriminator_terms(matches, moment), made, matches)
 
@@ -279,10 +212,11 @@ class Game:
         return terms | self._penalise("discriminator", matches, moment)
 
     def _generator_terms(self, batch: Batch, made: Images, matches: Mapping[str, Match], moment: Moment) -> Terms:
-        loss, terms = at(self.loss, moment.progress), dict(self.task.extra_terms(batch, made))
-        for name, match in matches.items():
+        loss, weight = at(self.loss, moment.progress), self.weight(moment)
+        terms = dict(self.task.extra_terms(self.generator.network, batch, made))
+        for name, match in matches.items() if weight else ():
             real = match.real_logits if loss.relative else None
-            terms[name] = loss.generator(real, match.fake_logits).mean()
+            terms[name] = weight * loss.generator(real, match.fake_logits).mean()
         return terms | self._penalise("generator", matches, moment)
 
     def _precision(self, moment: Moment, *sides: Side) -> AbstractContextManager[Any]:
@@ -308,6 +242,8 @@ class Game:
     ) -> None:
         """Add the gradient of one of `parts` micro-batches, after a check."""
         check_terms(self, side, batch, outcome, moment)
+        if not outcome.terms:
+            return  # no adversary now
         total = torch.stack(list(outcome.terms.values())).sum() / parts
         total.backward(inputs=list(self.player(side).network.parameters()), retain_graph=retain_graph)
 
@@ -322,10 +258,10 @@ class Game:
         if self.clip_gradients:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_gradients, norm)
         terms = {k: sum(o.terms[k].item() for o in outcomes) / len(outcomes) for k in outcomes[0].terms}
-        turn = Turn(terms, norm.item(), outcomes)
-        if side == "discriminator":
+        turn = Turn(terms, norm.item(), outcomes, self.weight(moment) if side == "generator" else 1.0)
+        if side == "discriminator" and self.plays(moment):
             for component in self.remembering.values():
-                component.observe(*turn.logits(), self.loss, turn.samples)
+                component.observe(*turn.logits(), self.loss, turn.samples, [outcome.made for outcome in outcomes])
         return turn
 
     def _prepared(self, match: Match, moment: Moment) -> Critic:
@@ -333,7 +269,10 @@ class Game:
         critic, pack = match.critic, match.pack
 
         def prepared(images: Tensor, condition: Tensor | None) -> Judgement:
-            if self.augment is not None:
+            if self.augment is not None and condition is not None and condition.dim() > 2:  # an image: both alike
+                both = self.augment(torch.cat([images, condition], 1), moment.progress)
+                images, condition = both[:, : images.shape[1]], both[:, images.shape[1] :]
+            elif self.augment is not None:
                 images = packed(self.augment(unpacked(images, pack), moment.progress), pack)
             found = critic(images, condition)
             return (found if isinstance(found, Judgement) else Judgement(found)).float()
@@ -351,6 +290,8 @@ class Game:
         terms: Terms = {}
         for penalty in self._due(moment, side):
             weight = value_at(penalty.weight, moment.progress) * penalty.every
+            if not weight:
+                continue
             if isinstance(penalty, WeightPenalty):
                 values = {type(penalty).__name__: penalty(self.player(side).network)}
             else:
@@ -359,20 +300,6 @@ class Game:
             for key, value in values.items():
                 terms[key] = terms[key] + weight * value if key in terms else weight * value
         return terms
-
-
-def packed(samples: Tensor, pack: int) -> Tensor:
-    """[n, C, ...] -> [n // pack, pack * C, ...]: consecutive samples side by side as channels; a rest is left out."""
-    if pack == 1:
-        return samples
-    whole = len(samples) // pack * pack
-    groups: Tensor = samples[:whole].unflatten(0, (-1, pack))
-    return groups.flatten(1, 2)
-
-
-def unpacked(samples: Tensor, pack: int) -> Tensor:
-    """The inverse of `packed`."""
-    return samples if pack == 1 else samples.unflatten(1, (pack, -1)).flatten(0, 1)
 
 
 @contextmanager

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from sparring import checkpoint
+from sparring.applying import apply_image
+from sparring.applying.arrays import Picture, as_content
 from sparring.build import build_generator, build_task
 from sparring.checkpoint import restore_network, under
 from sparring.data.samples import Form
 from sparring.device import find_device
 from sparring.errors import UserError, check_number, did_you_mean
-from sparring.game import Task
 from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.sampling import draw_made, make_samples
 from sparring.state import find_checkpoint
+from sparring.tasks.base import Task, Translating
+from sparring.translator import Translator
 
 
 class TrainedGenerator:
@@ -43,6 +48,8 @@ class TrainedGenerator:
             UserError: no such class, or the run has none.
         """
         check_number("sample", "count", n, low=1, whole=True)
+        if isinstance(self.task, Translating):
+            raise UserError("the run turns images into others, it draws none: use sparring apply RUN --input IMAGE")
         labels = None if label is None else torch.full((n,), self.class_of(label))
         return self.form.to_units(draw_made(self.task, self.network, n, seed, labels)["fake"])
 
@@ -66,6 +73,59 @@ class TrainedGenerator:
     def stored(self, samples: Tensor) -> Tensor:
         """Samples in the data's units as the data stores them."""
         return samples if self.form.is_points else self.form.to_stored(samples)
+
+    def apply(self, image: Picture, mask: Picture | None = None, tile: int = 0) -> Image.Image:
+        """Apply it to an image of any size: the result as an image, of class ids (mode L) if the run makes such.
+
+        Args:
+            image: a path, an image of PIL, or uint8 [H, W], [H, W, C] or [C, H, W] of 1, 3 or (with opacity) 4
+                channels.
+            mask: the same, as large as the image, or booleans: white (above 127) where it is to be filled.
+            tile: do images of more than tile*tile pixels in tiles, to spare memory; 0: as the network needs it.
+
+        Raises:
+            UserError: the run makes samples from noise, the image cannot be read, or the mask is missing, not wanted
+                or of another size.
+        """
+        contents = as_content("image", image), None if mask is None else as_content("mask", mask)
+        names = tuple(
+            str(given) if isinstance(given, (str, Path)) else f"the {name}"
+            for name, given in (("image", image), ("mask", mask))
+        )
+        return apply_image(self.translator, *contents, tile, self.device, (names[0], names[1])).image
+
+    def blended(self, other: TrainedGenerator, share: float) -> TrainedGenerator:
+        """A generator between this one and another of the same layers: their weights' mean, of which the other's have
+        this share in [0, 1]. It makes sense where one was trained from the other (`--start`), as for super-resolution
+        between sharp and faithful. Source: Wang et al. 2018 (ESRGAN), section 3.4.
+
+        Raises:
+            UserError: the layers differ.
+        """
+        check_number("blended", "share", share, low=0, high=1)
+        ours, theirs = self.network.state_dict(), other.network.state_dict()
+        if {n: t.shape for n, t in ours.items()} != {n: t.shape for n, t in theirs.items()}:
+            raise UserError("the two runs' generators have other layers; blend runs of the same recipe")
+        network = copy.deepcopy(self.network)
+        mixed = {n: torch.lerp(t, theirs[n].to(t), share) if t.is_floating_point() else t for n, t in ours.items()}
+        network.load_state_dict(mixed)
+        return TrainedGenerator(network, self.task, self.recipe, self.form, self.step)
+
+    @property
+    def translator(self) -> Translator:
+        """How it is applied to one image.
+
+        Raises:
+            UserError: it makes samples from noise.
+        """
+        if not isinstance(self.task, Translating):
+            raise UserError("the run makes samples from noise, not from images: use sparring sample RUN")
+        return self.task.translator(self.network)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 if TYPE_CHECKING:
     from sparring.losses import Loss
+    from sparring.match import Images
 
 
 class Remembers(ABC):
@@ -21,9 +23,16 @@ class Remembers(ABC):
     memory: dict[str, Tensor]
 
     @abstractmethod
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int) -> None:
-        """Take note of the discriminator's logits in the turn that it took: detached, of all micro-batches. They were
-        of this many real samples, each of which may have several logits, or share one with others of its pack."""
+    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
+        """Take note of the turn that the discriminator took.
+
+        Args:
+            real, fake: its logits, detached, of all micro-batches.
+            loss: what it minimised.
+            samples: how many real samples it saw, each of which may have several logits, or share one with others of
+                its pack.
+            made: what it was shown of the generator's, one entry a micro-batch.
+        """
 
     def readings(self) -> dict[str, float]:
         """What the log shows of it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -33,6 +35,16 @@ def grid(images: Tensor, columns: int = 0, least: int = 640) -> Image.Image:
         sheet[y : y + height, x : x + width] = array
     zoom = max(1, round(least / sheet.shape[1]))
     return Image.fromarray(sheet.repeat(zoom, 0).repeat(zoom, 1))
+
+
+def sheet(rows: Sequence[Tensor], least: int = 640) -> Image.Image:
+    """Rows of uint8 images [n, 1 or 3, H, W]; smaller ones are enlarged by whole pixels to the size of the largest."""
+    height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
+    alike = []
+    for row in rows:
+        coloured = row.expand(-1, 3, -1, -1)
+        alike.append(F.interpolate(coloured.float(), (height, width), mode="nearest-exact").to(torch.uint8))
+    return grid(torch.cat(alike), columns=len(rows[0]), least=least)
 
 
 def scatter(points: Tensor, form: Form, reference: Tensor | None = None, side: int = 640) -> Image.Image:

@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 from sparring.recipe import Recipe
 
 SECONDS_BETWEEN_LINES = 10.0
+OWN = "term/generator/"  # what the generator minimises besides
 
 
 class Progress:
@@ -68,12 +69,12 @@ class Progress:
         rate = (step - self.last[0]) * self.recipe.batch_size / max(seconds - self.last[1], 1e-9)
         self.last = (step, seconds)
         left = seconds / share - seconds
-        return (
-            f"step {step:,} | {rate:,.0f} images/s | {int(left) // 60}:{int(left) % 60:02d} left | "
-            f"D {row['loss/discriminator']:.2f} ({self.lines[0]:.2f}) | "
-            f"G {row['loss/generator']:.2f} ({self.lines[1]:.2f}) | accuracy {row['accuracy']:.0%}"
-            + (f" | doctor: {self.doctor}" if self.doctor else "")
-        )
+        said = [f"step {step:,}", f"{rate:,.0f} images/s", f"{int(left) // 60}:{int(left) % 60:02d} left"]
+        if "accuracy" in row:
+            said += [f"D {row['loss/discriminator']:.2f} ({self.lines[0]:.2f})"]
+            said += [f"G {row['loss/generator']:.2f} ({self.lines[1]:.2f})", f"accuracy {row['accuracy']:.0%}"]
+        said += [f"{name.removeprefix(OWN)} {value:.3g}" for name, value in row.items() if name.startswith(OWN)]
+        return " | ".join(said) + (f" | doctor: {self.doctor}" if self.doctor else "")
 
 
 def budget(recipe: Recipe) -> str:

@@ -15,16 +15,21 @@ from sparring.losses import Loss
 def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
     """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy.
 
-    `loss/...` is the adversarial term alone, which has a line of equilibrium; `term/...` lists the other terms.
+    `loss/...` is the adversarial term alone, before its weight, which has a line of equilibrium; `term/...` lists the
+    other terms. Where there is no adversary now, what is about it is left out.
     """
     row: dict[str, float] = {}
     for side, turn in turns.items():
         matches = turn.outcomes[0].matches
-        row[f"loss/{side}"] = sum(turn.terms[name] for name in matches) / len(matches)
+        losses = [turn.terms[name] for name in matches if name in turn.terms]
+        if losses:
+            row[f"loss/{side}"] = sum(losses) / len(losses) / turn.weight
         row |= {f"term/{side}/{n}": value for n, value in turn.terms.items() if n not in matches}
         row[f"gradient/{side}"] = turn.gradient_norm
         row[f"learning_rate/{side}"] = game.player(side).optimizer.param_groups[0]["lr"]
     real, fake = turns["discriminator"].logits()
+    if not len(real):
+        return row
     row |= {"logit/real": real.mean().item(), "logit/fake": fake.mean().item()}
     row["accuracy"] = accuracy(game.loss, real, fake)
     for component in game.remembering.values():

@@ -41,12 +41,16 @@ class Recipe:
     about: str = _field("", "one line: what the recipe is for, and what it was seen to give")
     data: str = _field("digits", "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, .npz or .csv")
     size: str = _field("", 'the size images are brought to: "64", or "96x64" (width x height); empty: as they are')
-    fit: str = _field("crop", "how: crop (cover, cut the middle), pad (fit inside, black borders) or stretch")
+    fit: str = _field("crop", "how: crop (cover, cut the middle), pad, stretch, or patch: parts cut anew at each step")
     held_out: float = _field(0.0, "the share of the samples kept away from training, to compare with", high=0.99)
     task: str = _field("Generate(latent=Normal(100))", "what the generator is given and judged by")
     generator: str = _field("DCGANGenerator()", "the generator network")
     discriminator: str = _field("DCGANDiscriminator()", "the discriminator network")
+    start: str = _field("", "a run of the same networks whose weights this one begins with; empty: random weights")
     loss: str = _field("NonSaturating()", "the adversarial loss")
+    adversarial: str = _field(
+        "1", "its weight beside the task's own terms (L1 ...): a number or a schedule; 0: no adversary"
+    )
     penalties: str = _field("", 'penalties and constraints, separated by commas: "R1(weight=5, every=16)"')
     augment: str = _field("auto", 'what D sees samples through, "ADA()"; auto: that, if images are few; empty: nothing')
     mirror: bool = _field(False, "mirror half of the images, at random: for data where left and right mean nothing")

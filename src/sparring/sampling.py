@@ -5,24 +5,41 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparring.game import Batch, Images, Task
+from sparring.match import Batch, Images
 from sparring.seeds import derive_seed
+from sparring.tasks.base import Task
 
 CHUNK = 256  # part of what a seed means: each chunk has latents of its own seed
 
 
-@torch.no_grad()
+PIXELS = 1 << 19  # of images that are turned into others, at once
+
+
 def make_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
     """What the network makes of inputs on the CPU, [n, ...] on the CPU; it is in evaluation mode meanwhile."""
+    return make_images(task, network, inputs)["fake"]
+
+
+@torch.no_grad()
+def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
+    """All that the network makes of inputs, by name."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     parts = []
-    for start in range(0, len(next(iter(inputs.values()))), CHUNK):
-        batch = {name: tensor[start : start + CHUNK].to(device) for name, tensor in inputs.items()}
-        parts.append(task.generate(network, batch)["fake"].cpu())
+    chunk = chunk_of(inputs)
+    for start in range(0, len(next(iter(inputs.values()))), chunk):
+        batch = {name: tensor[start : start + chunk].to(device) for name, tensor in inputs.items()}
+        parts.append({name: tensor.cpu() for name, tensor in task.generate(network, batch).items()})
     network.train(was_training)
-    return torch.cat(parts)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def chunk_of(inputs: Batch) -> int:
+    """How many of the inputs go through a network at once: fewer where they are images."""
+    if "real" not in inputs:
+        return CHUNK
+    return max(1, min(CHUNK, PIXELS // max(1, inputs["real"][0, :1].numel())))
 
 
 def draw_made(task: Task, network: nn.Module, count: int, seed: int, labels: Tensor | None = None) -> Images:

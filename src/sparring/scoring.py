@@ -6,14 +6,17 @@ import copy
 import math
 from dataclasses import replace
 
+from sparring.build import build_task, held_out_data
 from sparring.data import Data
 from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, recipe_reference, score_generator
 from sparring.evaluation.measures import better, deciding_value
+from sparring.evaluation.translated import make_tests, score_translations
 from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe
 from sparring.run import Row, Run
 from sparring.state import State
+from sparring.tasks.base import Translating
 
 
 class Scorer:
@@ -35,9 +38,13 @@ class Scorer:
         self.recipe = recipe
         count = recipe.evaluate_count
         self.options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device, trust=trust)
-        self.reference = recipe_reference(recipe, data, self.options, "this run")
         self.deciding = deciding_value(recipe.metrics)
-        self.reference.real  # noqa: B018  what is looked at once does not count as the cost of the first evaluation
+        self.data = data
+        if isinstance(build_task(recipe, data.form, trust), Translating):
+            self.tests = make_tests(data, held_out_data(recipe, trust), self.options)
+        else:
+            self.reference = recipe_reference(recipe, data, self.options, "this run")
+            self.reference.real  # noqa: B018  what is looked at once is no cost of the first evaluation
         self.skipped = 0
 
     def begin(self, run: Run) -> None:
@@ -65,15 +72,12 @@ class Scorer:
             UserError: a metric that was named cannot be computed of these samples.
         """
         game, network = state.game, copy.deepcopy(state.sampling_network).eval()
-        generator = TrainedGenerator(network, game.task, self.recipe, self.reference.train.form, state.step)
-        scores, _ = score_generator(
-            generator,
-            self.reference,
-            self.options,
-            str(self.run.path),
-            lambda: copy.deepcopy(game),
-            ema=state.average is not None,
-        )
+        generator = TrainedGenerator(network, game.task, self.recipe, self.data.form, state.step)
+        name, ema = str(self.run.path), state.average is not None
+        if isinstance(game.task, Translating):
+            scores, _ = score_translations(generator, self.tests, name, ema)
+        else:
+            scores, _ = score_generator(generator, self.reference, self.options, name, lambda: copy.deepcopy(game), ema)
         if self.deciding not in scores.values:
             raise UserError(f"{self.deciding}, which decides, could not be measured: {'; '.join(scores.notes)}")
         scores = replace(scores, seconds=state.seconds)

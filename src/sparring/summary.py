@@ -9,6 +9,7 @@ from sparring.errors import writing
 from sparring.losses import Loss, equilibrium
 from sparring.progress import budget
 from sparring.run import Row, Run
+from sparring.tasks.base import Task
 
 MEANING = """\
 - A loss by itself says nothing about the pictures. Both losses near their line of equilibrium, and an accuracy of D
@@ -18,7 +19,7 @@ MEANING = """\
 """
 
 
-def write_summary(run: Run, data: Data, loss: Loss, step: int, seconds: float) -> None:
+def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, seconds: float) -> None:
     """Write `summary.md` and `curves.png` into the run directory, as it stands after a step."""
     recipe = run.read_recipe()
     rows = run.rows()
@@ -49,7 +50,7 @@ Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) 
 {table}
 
 {MEANING}{doctors_section(run, history)}
-Next: `sparring sample {run.path} --count 64 --out more.png`, `sparring resume {run.path} --steps {2 * step}`.
+Next: `{task.use.format(run=run.path)}`, `sparring resume {run.path} --steps {2 * step}`.
 """
     run.write("summary.md", text)
 
@@ -81,12 +82,13 @@ def draw_curves(run: Run, rows: Sequence[Row], lines: tuple[float, float]) -> No
     steps = [row["step"] for row in rows]
     figure = Figure(figsize=(8, 9), layout="constrained")
     losses, accuracy, gradients = figure.subplots(3, 1, sharex=True)
+    nothing = float("nan")  # while there is no adversary
     for side, colour, line in (("discriminator", "tab:blue", lines[0]), ("generator", "tab:orange", lines[1])):
-        losses.plot(steps, [row[f"loss/{side}"] for row in rows], color=colour, lw=1, label=side)
+        losses.plot(steps, [row.get(f"loss/{side}", nothing) for row in rows], color=colour, lw=1, label=side)
         losses.axhline(line, color=colour, ls="--", lw=1, label=f"equilibrium {line:.3g}")
         gradients.plot(steps, [row[f"gradient/{side}"] for row in rows], color=colour, lw=1, label=side)
     losses.set_ylabel("adversarial loss")
-    accuracy.plot(steps, [row["accuracy"] for row in rows], color="tab:green", lw=1)
+    accuracy.plot(steps, [row.get("accuracy", nothing) for row in rows], color="tab:green", lw=1)
     accuracy.axhline(0.5, color="grey", ls="--", lw=1)
     accuracy.set(ylabel="D's accuracy", ylim=(0, 1))
     gradients.set(ylabel="norm of the gradient", xlabel="step", yscale="log")

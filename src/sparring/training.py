@@ -14,22 +14,23 @@ import torch
 
 from sparring import checkpoint
 from sparring.augment import chosen_augment
-from sparring.build import build_ema, build_game, build_turns
-from sparring.data import Data, Sampler, load_data
+from sparring.branch import begin_with
+from sparring.build import build_ema, build_game, build_turns, training_data
+from sparring.data import Data, Sampler
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
-from sparring.game import Batch, Game, Match, Moment, Turn, kept_buffers
+from sparring.gallery import Gallery
+from sparring.game import Game, Moment, Turn, kept_buffers
 from sparring.interrupts import Interrupted as Interrupted
 from sparring.interrupts import interruptible
 from sparring.losses import equilibrium
+from sparring.match import Batch, Match
 from sparring.penalties import AuxiliaryClassifier, MutualInformation
 from sparring.penalties.base import Penalty, Side, Term
-from sparring.pictures import picture, save_image
 from sparring.progress import Progress
 from sparring.readings import read_turns
 from sparring.recipe import DEFAULT, Recipe, load_recipe
 from sparring.run import Row, Run
-from sparring.sampling import draw_gallery, draw_samples
 from sparring.seeds import derive_seed
 from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from sparring.doctor.watch import Watch
     from sparring.scoring import Scorer
 
-POINTS_SHOWN = 2000
 BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the doctor changed its recipe
 
 
@@ -69,14 +69,15 @@ def train(
     chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
     device = find_device(chosen.device)
     prepare(device)
-    data = load_data(chosen.data, chosen.size, chosen.held_out, chosen.fit)
+    data = training_data(chosen, trust)
     chosen = settled(chosen, data, device)
     state = start_state(chosen, data, device, trust)
-    scorer, watch = make_scorer(chosen, data, trust), start_watch(chosen, data, state)
+    begin_with(state, chosen.start)
+    scorer, watch = make_scorer(chosen, data, trust), start_watch(chosen, data, state, trust)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
-        _go_on(Session(run, chosen, data, state, scorer, watch, trust, until))
+        _go_on(Session(run, chosen, data, state, Gallery(run, chosen, data, trust), scorer, watch, trust, until))
     return run.path
 
 
@@ -103,7 +104,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
         prepare(device)
-        data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+        data = training_data(recipe, trust)
         digest, _ = run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")
@@ -125,8 +126,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
-        scorer, watch = make_scorer(recipe, data, trust), start_watch(recipe, data, state)
-        _go_on(Session(run, recipe, data, state, scorer, watch, trust, until))
+        scorer, watch = make_scorer(recipe, data, trust), start_watch(recipe, data, state, trust)
+        _go_on(Session(run, recipe, data, state, Gallery(run, recipe, data, trust), scorer, watch, trust, until))
     return run.path
 
 
@@ -150,7 +151,7 @@ def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -
 
 def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
     """Raise UserError unless players, data, augmentation and penalties fit together, on a batch of `count` samples."""
-    drawn = {**data.batch(torch.arange(count) % len(data)), **game.task.draw(count)}
+    drawn = game.task.prepare({**data.batch(torch.arange(count) % len(data)), **game.task.draw(count)})
     batch = {name: tensor.to(device) for name, tensor in drawn.items()}
     with torch.no_grad(), kept_buffers(game.generator.network, game.discriminator.network):
         made = game.task.generate(game.generator.network, batch)
@@ -189,6 +190,7 @@ class Session:
 
     Attributes:
         run, recipe, data, state: the run, and where it stands.
+        gallery: takes its pictures.
         scorer, watch: what evaluates it and what looks at it as it trains, or None.
         trust: may component texts import the user's own code?
         until: the share of the budget to stop at.
@@ -198,6 +200,7 @@ class Session:
     recipe: Recipe
     data: Data
     state: State
+    gallery: Gallery
     scorer: Scorer | None
     watch: Watch | None
     trust: bool
@@ -207,6 +210,11 @@ class Session:
     def share(self) -> float:
         """The share of the budget that is spent."""
         return progress_of(self.recipe, self.state)
+
+    def summarize(self) -> None:
+        """Write the run's summary as it stands."""
+        state = self.state
+        write_summary(self.run, self.data, state.game.loss, state.game.task, state.step, state.seconds)
 
 
 def _go_on(session: Session) -> None:
@@ -229,13 +237,13 @@ def _go_on(session: Session) -> None:
                     break
     except NotFiniteError as error:
         run.append(session.state.row(event="not finite", what=str(error)))
-        write_summary(run, session.data, session.state.game.loss, session.state.step, session.state.seconds)
+        session.summarize()
         last = find_checkpoint(run)
         raise NotFiniteError(
             f"{error}. The last good checkpoint is step {last.step} of {run.path}; train again with a lower learning "
             "rate, with R1, or with --clip-gradients 1"
         ) from error
-    write_summary(run, session.data, session.state.game.loss, session.state.step, session.state.seconds)
+    session.summarize()
     if session.share < session.until and not reason:
         raise Interrupted(f"stopped at step {session.state.step}; to go on: sparring resume {run.path}")
 
@@ -249,13 +257,13 @@ def make_scorer(recipe: Recipe, data: Data, trust: bool) -> Scorer | None:
     return Scorer(recipe, data, trust)
 
 
-def start_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
+def start_watch(recipe: Recipe, data: Data, state: State, trust: bool) -> Watch | None:
     """What looks for illnesses while the run trains, if the recipe wants it. What it prepares is not training time."""
-    if recipe.doctor == "off":
+    if recipe.doctor == "off" or not any(state.game.plays(Moment(progress=share)) for share in (0.0, 1.0)):
         return None
     from sparring.doctor.watch import make_watch
 
-    return make_watch(recipe, data, state)
+    return make_watch(recipe, data, state, trust)
 
 
 def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
@@ -294,7 +302,7 @@ def _loop(session: Session, stop: threading.Event, progress: Progress) -> str:
     start = time.perf_counter() - state.seconds
     saved_at, pictured = state.seconds, int(session.share * recipe.pictures)
     if state.step == 0:
-        take_picture(run, data, state)
+        session.gallery.take(state)
     share, stopping, treating, reason = session.share, False, False, ""
     while share < until and not stopping and not treating and not reason:
         turns = take_step(share)
@@ -314,7 +322,7 @@ def _loop(session: Session, stop: threading.Event, progress: Progress) -> str:
                 log_row(run, progress, state, turns, share)
         if int(share * recipe.pictures) > pictured or stopping or reason:
             pictured = int(share * recipe.pictures)
-            take_picture(run, data, state)
+            session.gallery.take(state)
     return reason
 
 
@@ -344,7 +352,7 @@ def save_scored(session: Session, progress: Progress, evaluating: bool, last: bo
             progress.note(f"Stopped at step {state.step:,}: {reason}")
         return reason
     scores = score_samples(state, session.data, recipe.seed)
-    state.save(run, scores["sliced_wasserstein"] if scorer is None else None, recipe.keep)
+    state.save(run, scores.get("sliced_wasserstein") if scorer is None else None, recipe.keep)
     run.append(state.row(event="checkpoint", **scores))
     return ""
 
@@ -370,13 +378,11 @@ class Stepper:
 
     def next_batches(self) -> list[Batch]:
         """The next real samples in the sampler's order, with fresh latents."""
-        count = self.recipe.batch_size
-        batch = {**self.data.batch(self.sampler.take(self.state.position, count)), **self.state.game.task.draw(count)}
+        count, task = self.recipe.batch_size, self.state.game.task
+        drawn = task.draw(count)
+        samples = self.data.varied(self.sampler.take(self.state.position, count), self.recipe.mirror)
         self.state.position += count
-        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
-        if self.recipe.mirror:
-            turned = torch.rand(count) < 0.5
-            batch["real"] = torch.where(turned.view(-1, 1, 1, 1).to(self.device), batch["real"].flip(-1), batch["real"])
+        batch = {name: tensor.to(self.device) for name, tensor in task.prepare({**samples, **drawn}).items()}
         part = count // self.recipe.micro_batches
         return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]
 
@@ -391,17 +397,6 @@ def share_spent(recipe: Recipe, step: int, seconds: float) -> float:
     steps = step / recipe.steps if recipe.steps else 0.0
     minutes = seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
     return min(max(steps, minutes), 1.0)
-
-
-def take_picture(run: Run, data: Data, state: State) -> None:
-    """Add the picture of the fixed latents to the run: for classes or codes, a row each."""
-    task, network, columns = state.game.task, state.sampling_network, 0
-    if data.form.is_points:
-        made = draw_samples(task, network, POINTS_SHOWN, seed=0)
-    else:
-        made, columns = draw_gallery(task, network, seed=0)
-    path = run.samples / f"step-{state.step:09d}.png"
-    save_image(picture(data.form.to_stored(made), data.form, data.samples, columns), path, run.mend)
 
 
 def new_folder(name: str) -> Path:

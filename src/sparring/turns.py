@@ -14,7 +14,8 @@ from torch.func import functional_call
 from sparring.errors import UserError, check_number
 
 if TYPE_CHECKING:
-    from sparring.game import Batch, Game, Moment, NextBatches, Outcome, Turn
+    from sparring.game import Game, Moment, NextBatches, Outcome, Turn
+    from sparring.match import Batch
     from sparring.penalties.base import Side
 
 __all__ = ["Alternating", "Simultaneous", "Unrolled"]
@@ -49,6 +50,10 @@ class Simultaneous:
     """
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+        if game.task.remembers is not None:
+            raise UserError(
+                "Simultaneous shows D what G makes now, not images of before; take history=0 or Alternating()"
+            )
         turns = game.accumulate_both(next_batches(), moment)
         for side in turns:
             game.update(side, moment)

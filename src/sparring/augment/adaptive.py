@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from sparring.augment.geometry import random_affine, random_blits, resample
 from sparring.errors import check_number
 from sparring.losses import Loss
 from sparring.memory import Remembers
+
+if TYPE_CHECKING:
+    from sparring.match import Images
 
 FEW_SAMPLES = 5_000
 SMALLEST_CHOSEN = 16
@@ -93,7 +97,7 @@ class ADA(Remembers):
             images = resample(images, maps)
         return recolor(images, random_colors(count, chance, channels)) if self.color else images
 
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int) -> None:
+    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         seen = {name: tensor.item() for name, tensor in self.memory.items()}
         signs, logits = signs_of(real, fake, loss.undecided)
         seen["signs"] += signs

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from sparring.errors import UserError
-from sparring.game import Batch, Game
+from sparring.game import Game
+from sparring.match import Batch
 
 HUGE = 1e4  # what layers are made to give, so that an activation behind them saturates
 NEAR = 1e-3  # of a bound, within which an output sits on it

@@ -74,13 +74,16 @@ def measured(
         loss: what the players minimise, as it stands now; None leaves out `signal`.
         tensors: on the CPU, in float32. `made`: seen samples [n, d] of always the same latents; `fake` and `real`:
             their logits and those of training samples; perhaps `held_out`: those of samples that no training saw;
-            perhaps `other class`, `other latent` (seen samples) and `wrong` (logits), see `effects`.
+            perhaps `other class`, `other latent` (seen samples) and `wrong` (logits), see `effects`; of tasks that turn
+            images into others `truth` (seen samples) or, without pairs, `turned`, see `source_effects`.
         generator, discriminator: whose weights are summed up.
     """
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         return {"finite": 0.0}
     found = {"finite": 1.0} | judged(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
     found |= effects(tensors, yardstick.usual["spread"]) | yardstick.measure(tensors["made"])
+    if "truth" in tensors:
+        del found["copies"]  # what is made of a training source is to be like its target
     norms = {"generator": weights_norm(generator), "discriminator": weights_norm(discriminator)}
     return found | {f"weights/{side}": norm for side, norm in norms.items()}
 
@@ -88,8 +91,21 @@ def measured(
 def effects(tensors: Mapping[str, Tensor], usual: float) -> Numbers:
     """How much samples change with the class at the same latent, and with the latent at the same class, as shares of
     the distance of real samples (`usual`); how much D minds a wrong class. Nothing without classes."""
+    if "truth" in tensors or "turned" in tensors:
+        return source_effects(tensors, usual)
     if "wrong" not in tensors:
         return {}
     changed = {n: (tensors[f"other {n}"] - tensors["made"]).norm(dim=1).mean() for n in ("class", "latent")}
     minds = (tensors["real"] - tensors["wrong"]).mean() / tensors["real"].std().clamp_min(1e-12)
     return {f"effect/{n}": float(value) / usual for n, value in changed.items()} | {"effect/critic": float(minds)}
+
+
+def source_effects(tensors: Mapping[str, Tensor], usual: float) -> dict[str, float]:
+    """Of tasks that turn images into others: how much what is made changes with the source, as a share of the distance
+    of real samples; and how near it lies to what it should be, beside what other sources should become."""
+    made = tensors["made"]
+    found = {"effect/source": float((made - made.roll(1, 0)).norm(dim=1).mean()) / usual}
+    if "truth" in tensors:
+        own, others = ((made - real).norm(dim=1).mean() for real in (tensors["truth"], tensors["truth"].roll(1, 0)))
+        found["effect/truth"] = float(own / others.clamp_min(1e-12))
+    return found

@@ -16,11 +16,15 @@ from sparring.doctor import leaks, numbers
 from sparring.doctor.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
 from sparring.doctor.verdicts import SURE
 from sparring.doctor.yardstick import Numbers, Yardstick
-from sparring.game import Batch, Game, Images, Match, Moment
+from sparring.game import Game, Moment
+from sparring.match import Batch, Images, Match
 from sparring.metrics.convergence import ranking
 from sparring.run import Row
 from sparring.schedules import at
 from sparring.seeds import derive_seed
+from sparring.tasks.base import Translating
+
+IMAGES = 64  # in a look at a task that turns images into others, whose networks are slow
 
 
 class Prober:
@@ -36,12 +40,15 @@ class Prober:
 
     def __init__(self, game: Game, data: Data, held_out: Data | None, seed: int, part: int) -> None:
         self.game, self.part, self.classes = game, part, max(2, len(data.form.classes))
+        self.paired = data.paired  # of tasks that turn images into others
         self.device = next(game.generator.network.parameters()).device
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive_seed(seed, "look")))
         held_out = None if held_out is None or not fits(held_out, data) else held_out
-        count = min(COUNT, len(data) // 2, COUNT if held_out is None else len(held_out))
-        self.train = data.batch(order[:count])
-        self.held_out = None if held_out is None else _chosen(held_out, data, count)
+        most = IMAGES if isinstance(game.task, Translating) else COUNT
+        count = min(most, len(data) // 2, COUNT if held_out is None else len(held_out))
+        rng = torch.Generator().manual_seed(derive_seed(seed, "look inputs"))
+        self.train = game.task.prepare(data.batch(order[:count]), rng)
+        self.held_out = None if held_out is None else game.task.prepare(_chosen(held_out, data, count), rng)
         other = data.batch(order[count : 2 * count]) if self.held_out is None else self.held_out
         parts = order[: max(KNOWN, 2 * count)].split(64)
         known = torch.cat([numbers.seen(data.form.to_input(data.take(chosen))) for chosen in parts])
@@ -83,8 +90,10 @@ class Prober:
         task, generator = self.game.task, self.game.generator.network
         inputs, reals = self._cut(self.inputs, start), self._cut(self.train, start)
         with self.game.autocast():
-            made = task.generate(generator, inputs)
+            made = task.generate(generator, {**reals, **inputs})
             match = self._match({**reals, **inputs}, made, moment)
+            if isinstance(task, Translating):
+                return self._translated(reals, made, match, moment, start)
             found = {"made": numbers.seen(made["fake"]), "real": match.real_logits, "fake": match.fake_logits}
             if self.held_out is not None:
                 held = self._match({**self._cut(self.held_out, start), **inputs}, made, moment)
@@ -96,6 +105,19 @@ class Prober:
                 found["other class"] = numbers.seen(task.generate(generator, others)["fake"])
                 found["other latent"] = numbers.seen(task.generate(generator, turned)["fake"])
                 found["wrong"] = match.judge(match.real, (reals["label"] + 1) % self.classes).logits
+        return {name: tensor.float().cpu() for name, tensor in found.items()}
+
+    def _translated(self, reals: Batch, made: Images, match: Match, moment: Moment, start: int) -> dict[str, Tensor]:
+        """The same of a task that turns images into others; `truth` are what these belong to, where that is known."""
+        found = {"made": numbers.seen(made["fake"]), "real": match.real_logits, "fake": match.fake_logits}
+        if self.paired:
+            found["truth"] = numbers.seen(reals["real"])
+        else:
+            found["turned"] = found["made"]
+        if self.held_out is not None:
+            held = self._cut(self.held_out, start)
+            unseen = self.game.task.generate(self.game.generator.network, held)
+            found["held_out"] = self._match(held, unseen, moment).real_logits
         return {name: tensor.float().cpu() for name, tensor in found.items()}
 
     def _leaks(self, tensors: Mapping[str, Tensor], moment: Moment) -> Numbers:
@@ -111,9 +133,9 @@ class Prober:
         """D's logits of a part of the fakes after each repair."""
         inputs, reals = self._cut(self.inputs, start), self._cut(self.train, start)
         with self.game.autocast():
-            fake = self.game.task.generate(self.game.generator.network, inputs)["fake"]
+            made = self.game.task.generate(self.game.generator.network, {**reals, **inputs})
             judged = {
-                name: self._match({**reals, **inputs}, {"fake": repair(fake)}, moment).fake_logits
+                name: self._match({**reals, **inputs}, {**made, "fake": repair(made["fake"])}, moment).fake_logits
                 for name, repair in self.repairs.items()
             }
         return {name: logits.float().cpu() for name, logits in judged.items()}
@@ -122,8 +144,8 @@ class Prober:
         return {name: tensor[start : start + self.part].to(self.device) for name, tensor in batch.items()}
 
     def _match(self, batch: Batch, made: Images, moment: Moment) -> Match:
-        (match,) = self.game.matches(batch, made, moment).values()
-        return match
+        """The match that it looks at: of several, the first."""
+        return next(iter(self.game.matches(batch, made, moment).values()))
 
 
 def fits(held_out: Data, data: Data) -> bool:
@@ -135,5 +157,5 @@ def fits(held_out: Data, data: Data) -> bool:
 def _chosen(held_out: Data, data: Data, count: int) -> Batch:
     """Held-out samples as the networks see them: in the form of the training samples."""
     order = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))[:count]
-    labels = {} if held_out.labels is None else {"label": held_out.labels[order]}
-    return {"real": data.form.to_input(held_out.take(order)), **labels}
+    found = held_out.batch(order)
+    return {**found, "real": data.form.to_input(held_out.take(order))}

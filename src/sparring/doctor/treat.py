@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.build import build_loss
+from sparring.build import build_loss, build_task, training_data
 from sparring.checkpoint import write_atomically
-from sparring.data import load_data
 from sparring.doctor.candidates import illnesses
 from sparring.doctor.course import Course, ended, make_plan, read_json, shown, where, write_json
 from sparring.doctor.trials import Bench, Judge, Trial, check_watched
@@ -146,8 +145,9 @@ def _concluded(course: Course, path: Path, trust: bool) -> Treatment:
 def _summarize(run: Run, trust: bool) -> None:
     """Write the summary again: its commands name the folder that the run is in now."""
     recipe, manifest = run.read_recipe(), find_checkpoint(run)
-    data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
-    write_summary(run, data, build_loss(recipe, trust), manifest.step, manifest.seconds)
+    data = training_data(recipe, trust)
+    task = build_task(recipe, data.form, trust)
+    write_summary(run, data, build_loss(recipe, trust), task, manifest.step, manifest.seconds)
 
 
 def check_free(folder: Path, sick: Path) -> None:

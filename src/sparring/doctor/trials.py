@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from sparring import checkpoint
-from sparring.branch import branch
+from sparring.branch import begin_with, branch
+from sparring.build import held_out_data, training_data
 from sparring.completion import clear_unsaved, finish
-from sparring.data import load_data, load_held_out
 from sparring.device import find_device, prepare
 from sparring.doctor.candidates import Candidate
 from sparring.doctor.report import is_illness
@@ -99,9 +99,10 @@ class Bench:
             return ""
         recipe, device = self.recipe.replace(**candidate.changes), find_device(self.recipe.device)
         prepare(device)
-        data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+        data = training_data(recipe, self.trust)
         try:
             state: State = start_state(recipe, data, device, self.trust)
+            begin_with(state, recipe.start)
         except UserError as error:
             return str(error)
         if candidate.start:
@@ -164,8 +165,8 @@ class Judge:
     """
 
     def __init__(self, recipe: Recipe, seed: int, trust: bool) -> None:
-        data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
-        held_out = load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+        data = training_data(recipe, trust)
+        held_out = held_out_data(recipe, trust)
         points = data.form.is_points and data.form.shape[0] <= 8
         metrics = "wasserstein" if points else "sliced_wasserstein" if data.form.is_points else "frechet"
         split = "train" if held_out is None else "test"

@@ -188,6 +188,8 @@ BEATEN = Limit("fresh lead", "below 0.2", "by how much a critic solved for anew 
 RATIO = Limit("gradient/ratio", "-1 to 1", "logarithm of G's gradient's norm over D's", low=-2.0)
 NO_CLASS = Limit("effect/class share", "0.7 or more", "change by the class beside change by the latent", low=0.3)
 DEAF_TO_CLASS = Limit(NO_CLASS.name, NO_CLASS.normal, NO_CLASS.means, low=0.12)  # healthy ones soon are beyond that
+NO_SOURCE = Limit("effect/source", "0.7 or more", "change by the source, as a share of the distance of reals", low=0.1)
+STRANGER = Limit("effect/truth", "0.9 or less", "distance to its own true image, beside that to another's", high=0.97)
 NO_LATENT = Limit("effect/latent", "0.5 or more", "change by the latent, as a share of the distance of reals", low=0.1)
 
 PERFECT = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=SURE)
@@ -253,6 +255,21 @@ RULES = (
         all_of=(BEATEN,),
         any_of=(RATIO, *LACKING),
         causes=("mode-collapse", "non-convergence"),
+    ),
+    Rule(
+        "ignored-condition",
+        "The source changes nothing in what is made of it: G makes one and the same image, and D does not punish that "
+        "it does not belong to the source.",
+        any_of=(NO_SOURCE,),
+        waits=True,
+        causes=("mode-collapse",),
+    ),
+    Rule(
+        "ignored-condition",
+        "What is made of a source is no nearer to its true image than to another's: G goes by something else than the "
+        "source.",
+        any_of=(STRANGER,),
+        waits=True,
     ),
     Rule(
         "mode-collapse",
@@ -360,7 +377,7 @@ class Timeline:
 
 def _consequences(found: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts, with what follows from an earlier one marked; one verdict an illness."""
-    causes = {rule.illness: rule.causes for rule in RULES}
+    causes = {illness: {c for rule in RULES if rule.illness == illness for c in rule.causes} for illness in ILLNESSES}
     kept: dict[str, Verdict] = {}
     for verdict in found:
         cause = next((v.illness for v in kept.values() if verdict.illness in causes[v.illness]), "")

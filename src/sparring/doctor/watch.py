@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from sparring.data import Data, load_held_out
+from sparring.build import held_out_data
+from sparring.data import Data
 from sparring.doctor.leaks import beyond_reach
 from sparring.doctor.looks import FEWEST, MOST
 from sparring.doctor.probes import Prober
@@ -16,6 +17,7 @@ from sparring.game import Moment
 from sparring.recipe import Recipe
 from sparring.run import Row, Run
 from sparring.state import State
+from sparring.tasks.base import Translating
 
 APART = 200  # steps between two looks of a doctor that treats: about as many as twenty looks cost
 LEAST = 25  # such looks over a whole run, however short
@@ -28,17 +30,18 @@ class Watch:
         says: the verdicts of the last look, in a few words; "" before the first.
     """
 
-    def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
+    def __init__(self, recipe: Recipe, data: Data, state: State, trust: bool) -> None:
         """Find what to compare with; training samples stand in for held-out ones that cannot be had."""
         try:
-            held_out = load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+            held_out = held_out_data(recipe, trust)
         except UserError as error:
             print(f"Note: the doctor goes without held-out samples: {error}", file=sys.stderr)
             held_out = None
         part = recipe.batch_size // recipe.micro_batches
         self.recipe, self.form = recipe, data.form
         self.prober = Prober(state.game, data, held_out, recipe.seed, part)
-        self.leak = beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
+        images = isinstance(state.game.task, Translating)  # what it makes spans the range of images
+        self.leak = None if images else beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
         self.told: tuple[str, ...] = ()
         self.says = ""
 
@@ -73,7 +76,7 @@ class Watch:
         Returns: is the run to be treated now?
         """
         self.history.append(row)
-        if not self.due(row, state):
+        if "accuracy" not in row or not self.due(row, state):  # without an adversary there is nothing to look at
             return False
         numbers = self.prober.look(Moment(state.step, row["progress"]))
         seen = state.row(event="look", progress=row["progress"], **numbers)
@@ -109,9 +112,9 @@ class Watch:
         return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
 
 
-def make_watch(recipe: Recipe, data: Data, state: State) -> Watch | None:
+def make_watch(recipe: Recipe, data: Data, state: State, trust: bool = False) -> Watch | None:
     """What looks while the run trains, if there are samples enough to compare with."""
     if len(data) < 2 * FEWEST:
         print(f"Note: the doctor does not watch: it compares with {2 * FEWEST} samples at least", file=sys.stderr)
         return None
-    return Watch(recipe, data, state)
+    return Watch(recipe, data, state, trust)

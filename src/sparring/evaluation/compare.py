@@ -16,6 +16,7 @@ from sparring.evaluation.measures import better
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
 from sparring.evaluation.subject import Reference
+from sparring.evaluation.translated import Tests
 from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.state import find_checkpoint
@@ -135,12 +136,12 @@ def compare(
     evaluators = [RunEvaluator(path, chosen, reference) for path in paths]
     manifests = [find_checkpoint(evaluator.run, checkpoint) for evaluator in evaluators]
     names = short_names(paths)
-    references: dict[str, Reference] = {}
+    references: dict[str, Reference | Tests] = {}
     entries = []
     for evaluator, manifest in zip(evaluators, manifests):
         digest, _ = evaluator.run.read_data()
         evaluator.given = references.get(digest, reference)  # runs on the same data share what is known of them
-        references[digest] = evaluator.reference
+        references[digest] = evaluator.compared
         scores = evaluator.known(manifest) or evaluator(manifest)
         entries.append(Entry(evaluator.run, evaluator.recipe, scores, names[evaluator.run.path]))
     return arrange(entries)

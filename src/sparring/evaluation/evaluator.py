@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sparring import __version__
-from sparring.build import build_task
+from sparring.build import build_task, held_out_data, training_data
 from sparring.checkpoint import Manifest, manifests, stem
 from sparring.checkpoint import load as load_tensors
 from sparring.data import Data, load_data, load_held_out
 from sparring.device import find_device, prepare
-from sparring.errors import UserError, check_choice, check_number
+from sparring.errors import UserError
 from sparring.evaluation.measures import MEASURES, find_measures
+from sparring.evaluation.options import Options as Options
 from sparring.evaluation.protocol import Protocol, Scores, differences
 from sparring.evaluation.subject import Reference, Subject, Value, prepare_extractor, shuffled
+from sparring.evaluation.translated import Tests, make_tests, score_translations
 from sparring.game import Game
 from sparring.generator import TrainedGenerator, load
 from sparring.metrics import Estimate
@@ -32,58 +34,25 @@ from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.seeds import derive_seed
 from sparring.state import find_checkpoint
+from sparring.tasks.base import Translating
 
 FEW = 5  # samples for each feature, below which a covariance says little
 COPIES_SHOWED = 24
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to score.
-
-    Attributes:
-        metrics: names with commas; see `sparring.evaluation.MEASURES`.
-        extractor: a component's text, or `auto`.
-        count: samples, and at most as many reference samples.
-        split: the reference: "train" or "test".
-        seed: of samples and reference.
-        raw: take the generator's own weights, not their average.
-        device, trust: as in `sparring.load`.
-    """
-
-    metrics: str = "usual"
-    extractor: str = "auto"
-    count: int = 10_000
-    split: str = "train"
-    seed: int = 0
-    raw: bool = False
-    device: str = "auto"
-    trust: bool = False
-
-    def __post_init__(self) -> None:
-        find_measures(self.metrics)
-        check_choice("evaluate", "split", self.split, ("train", "test"))
-        check_number("evaluate", "count", self.count, low=2, whole=True)
-        check_number("evaluate", "seed", self.seed, low=0, whole=True)
-
-    @property
-    def named(self) -> list[str]:
-        """The metrics that were named one by one, so that they must be computed."""
-        return [name.strip() for name in self.metrics.split(",")]
-
-
-def evaluate(run: str | Path, *, checkpoint: str = "best", **options: Any) -> Scores:
+def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", **options: Any) -> Scores:
     """Score one checkpoint of a run; the scores are also added to the run's `scores.jsonl`.
 
     Args:
         run: the run directory.
         checkpoint: best, last or a step.
+        on: for a run that turns images into others: other test images than the run's own, as in `load_data`.
         options: fields of `Options`, such as `metrics="frechet,precision_recall"`.
 
     Raises:
         UserError: no such run, checkpoint or metric, or data that are gone.
     """
-    evaluator = RunEvaluator(Path(run), Options(**options))
+    evaluator = RunEvaluator(Path(run), Options(**options), on=on)
     return evaluator(find_checkpoint(evaluator.run, checkpoint))
 
 
@@ -127,25 +96,53 @@ def evaluate_images(
 class RunEvaluator:
     """Scores checkpoints of one run; the reference is looked at once."""
 
-    def __init__(self, path: Path, options: Options, reference: Reference | None = None) -> None:
-        self.run, self.options = Run.open(path), options
+    def __init__(self, path: Path, options: Options, reference: Reference | None = None, on: str = "") -> None:
+        """Args: reference: what is compared with, if it is at hand; on: other test images than the run's own."""
+        self.run, self.options, self.on = Run.open(path), options, on
         self.recipe = self.run.read_recipe()
-        self.given = reference
+        self.given: Reference | Tests | None = reference
+        if on and not self.translates:
+            raise UserError(f"{path} makes samples from noise; --on is for runs that turn images into others")
+
+    @cached_property
+    def translates(self) -> bool:
+        """Does the run turn images into others?"""
+        return isinstance(build_task(self.recipe, self.run.read_data()[1], self.options.trust), Translating)
+
+    @property
+    def compared(self) -> Reference | Tests:
+        """What the run is scored against: `tests` or `reference`."""
+        return self.tests if self.translates else self.reference
+
+    @cached_property
+    def tests(self) -> Tests:
+        """The images that a run which turns images into others is scored on."""
+        if isinstance(self.given, Tests):
+            return self.given
+        if self.on:
+            images = training_data(self.recipe.replace(data=self.on, held_out=0.0), self.options.trust)
+            return make_tests(self.train, replace(images, split="test"), self.options)
+        return make_tests(self.train, held_out_data(self.recipe, self.options.trust), self.options)
 
     @cached_property
     def reference(self) -> Reference:
         """What the run's samples are compared with."""
-        if self.given is not None:
+        if isinstance(self.given, Reference):
             return self.given
+        return recipe_reference(self.recipe, self.train, self.options, str(self.run.path))
+
+    @cached_property
+    def train(self) -> Data:
+        """What the run was trained on."""
         recipe = self.recipe
         try:
-            data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+            data = training_data(recipe, self.options.trust)
         except UserError as error:
             raise UserError(f"the data of {self.run.path} are needed to score it: {error}") from error
         digest, _ = self.run.read_data()
         if data.digest != digest:
             raise UserError(f"data {recipe.data!r} is not what {self.run.path} was trained on; put it back")
-        return recipe_reference(recipe, data, self.options, str(self.run.path))
+        return data
 
     def __call__(self, manifest: Manifest) -> Scores:
         """Score a checkpoint, write the scores down, and the picture of near copies if these were looked for."""
@@ -153,7 +150,7 @@ class RunEvaluator:
         self.write_down(scores, subject)
         return scores
 
-    def measure(self, manifest: Manifest) -> tuple[Scores, Subject]:
+    def measure(self, manifest: Manifest) -> tuple[Scores, Subject | None]:
         """Score a checkpoint; nothing is written."""
         options = self.options
         generator = load(
@@ -164,16 +161,19 @@ class RunEvaluator:
             raw=options.raw,
         )
         ema = bool(self.recipe.ema.strip()) and not options.raw
+        if self.translates:
+            scores, _ = score_translations(generator, self.tests, str(self.run.path), ema)
+            return replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256), None
         scores, subject = score_generator(
             generator, self.reference, options, str(self.run.path), lambda: self.build_game(manifest), ema
         )
         return replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256), subject
 
-    def write_down(self, scores: Scores, subject: Subject) -> None:
+    def write_down(self, scores: Scores, subject: Subject | None) -> None:
         """Keep the scores and the picture of near copies in the run; a run that cannot be written is still scored."""
         try:
             self.run.append_scores(scores.to_json())
-            if "memorised" in scores.values and not self.reference.train.form.is_points:
+            if subject is not None and "memorised" in scores.values and not self.reference.train.form.is_points:
                 path = self.run.path / "nearest" / f"{stem(scores.step or 0)}.png"
                 save_image(copies_picture(subject), path, self.run.mend)
         except UserError as error:
@@ -195,6 +195,8 @@ class RunEvaluator:
 
     def known(self, manifest: Manifest) -> Scores | None:
         """Scores of the checkpoint that were measured before with these options, or None."""
+        if self.translates:
+            return None  # which measures can be computed, only the images tell
         wanted, protocol = find_measures(self.options.metrics), self.protocol
         for scores in reversed(read_scores(self.run)):
             same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
@@ -220,7 +222,7 @@ def make_reference(data: Data, held_out: Data | None, options: Options) -> Refer
     device = find_device(options.device)
     prepare(device)  # the same settings as in training, so that the same samples get the same scores
     extractor = prepare_extractor(options.extractor, data, device, options.trust)
-    return Reference(data, held_out, options.split, options.count, extractor, options.seed)
+    return Reference(data, held_out, options.reference, options.count, extractor, options.seed)
 
 
 def recipe_reference(recipe: Recipe, data: Data, options: Options, name: str) -> Reference:
@@ -235,7 +237,7 @@ def recipe_reference(recipe: Recipe, data: Data, options: Options, name: str) ->
     Raises:
         UserError: as `make_reference`, and if a metric that was named cannot be computed of such runs.
     """
-    reference = make_reference(data, load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit), options)
+    reference = make_reference(data, held_out_data(recipe, options.trust), options)
     generator = TrainedGenerator(nn.Identity(), build_task(recipe, data.form, options.trust), recipe, data.form, 0)
     labels = None if "fake_label" not in generator.task.draw(1) else torch.zeros(0, dtype=torch.int64)
     check_measures(Subject(reference, data.samples[:0], labels, generator, _no_game), name, options)
@@ -277,7 +279,7 @@ def make_protocol(reference: Reference, count: int, options: Options) -> Protoco
     return Protocol(
         data=reference.train.name,
         data_digest=reference.digest,
-        split=options.split,
+        split=options.reference,
         reference=len(reference.data),
         count=count,
         extractor=reference.extractor.name,

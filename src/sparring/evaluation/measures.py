@@ -9,6 +9,7 @@ import torch
 
 from sparring import metrics
 from sparring.errors import UserError, did_you_mean
+from sparring.evaluation.likeness import BASELINE, LIKENESS
 from sparring.evaluation.play import measure_critic_gap, measure_duality_gap, measure_path_length
 from sparring.evaluation.subject import Subject, Value
 from sparring.metrics.distribution import MOST_TRANSPORTED
@@ -219,12 +220,10 @@ def find_measures(text: str) -> list[str]:
     Raises:
         UserError: an unknown name.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError("no metric is named; write such as --metrics frechet,precision_recall, or leave it out")
-    for name in names:
-        if name not in MEASURES and name not in ("usual", "all"):
-            raise UserError(f"unknown metric {name!r}: {did_you_mean(name, [*MEASURES, 'usual', 'all'])}")
+    names = check_names(text)
+    strange = [name for name in names if name not in MEASURES and name not in ("usual", "all")]
+    if strange:
+        raise UserError(f"{strange[0]} is for runs that turn images into others, not for generated samples")
     found: list[str] = []
     for name in names:
         every = [n for n, m in MEASURES.items() if name == "all" or m.usual]
@@ -232,11 +231,32 @@ def find_measures(text: str) -> list[str]:
     return found
 
 
+def check_names(text: str) -> list[str]:
+    """The names in a list of metrics with commas between them.
+
+    Raises:
+        UserError: there are none, or one is unknown.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("no metric is named; write such as --metrics frechet,precision_recall, or leave it out")
+    known = [*MEASURES, *(name for name in LIKENESS if name not in MEASURES), "usual", "all"]
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown metric {name!r}: {did_you_mean(name, known)}")
+    return names
+
+
 def deciding_value(text: str) -> str:
     """The value that decides what is best where these metrics are named: the first one of the first metric."""
+    first = check_names(text)[0]
+    if first in LIKENESS and first not in MEASURES:
+        return next(iter(LIKENESS[first].better))
     return next(iter(MEASURES[find_measures(text)[0]].better))
 
 
 def better(value: str) -> int:
     """-1 if low values of that name are better, 1 if high ones are, 0 if it is told only."""
-    return next((m.better[value] for m in MEASURES.values() if value in m.better), 0)
+    name = value.removesuffix(BASELINE)
+    known = [*(m.better for m in MEASURES.values()), *(m.better for m in LIKENESS.values())]
+    return next((ways[name] for ways in known if name in ways), 0)

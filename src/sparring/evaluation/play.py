@@ -10,8 +10,8 @@ from torch import Tensor
 from sparring import metrics
 from sparring.data import Data
 from sparring.evaluation.subject import Subject, Value
-from sparring.game import Batch
 from sparring.latents import Uniform
+from sparring.match import Batch
 from sparring.metrics import Estimate
 from sparring.penalties.base import by_sample
 from sparring.seeds import derive_seed

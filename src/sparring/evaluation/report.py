@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sparring.evaluation.likeness import BASELINE
 from sparring.evaluation.measures import better
 from sparring.evaluation.protocol import Scores, differences
 
@@ -44,7 +45,8 @@ def with_error(value: float, error: float | None) -> str:
 def lines(scores: Scores) -> list[str]:
     """Scores for a reader: a line each, the notes, and the protocol."""
     many = sum("/" in name for name in scores.values) > MOST_CLASSES
-    shown = {n: v for n, v in scores.values.items() if n not in BESIDE and not (many and "/" in n)}
+    hidden = [n for n in scores.values if n in BESIDE or n.endswith(BASELINE) or (many and "/" in n)]
+    shown = {n: v for n, v in scores.values.items() if n not in hidden}
     width = max((len(name) for name in shown), default=0)
     found = []
     for name, value in shown.items():
@@ -54,6 +56,8 @@ def lines(scores: Scores) -> list[str]:
             for n, (of, text) in BESIDE.items()
             if of == name and n in scores.values
         ]
+        if name + BASELINE in scores.values:
+            beside.append(f"the baseline: {number(scores.values[name + BASELINE])}")
         told = ", ".join([*beside, *([ARROWS[better(name)]] if better(name) else [])])
         found.append(
             f"  {name:{width}}  {with_error(value, scores.errors.get(name)):>20}" + (f"   ({told})" if told else "")

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-from sparring.data import load_data
+from sparring.build import training_data
 from sparring.errors import UserError, check_number, did_you_mean, writing
 from sparring.evaluation.compare import Comparison, compare
 from sparring.evaluation.evaluator import Options, recipe_reference
@@ -134,7 +134,7 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> None:
     for path, recipe in plans.items():
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
-            data = load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit)
+            data = training_data(recipe, options.trust)
             start_state(settled(recipe, data, device), data, device, options.trust)
             recipe_reference(recipe, data, options, path.name)
 

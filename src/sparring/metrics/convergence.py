@@ -6,14 +6,18 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sparring.errors import NotFiniteError
-from sparring.game import Batch, Game, Moment
+from sparring.match import Batch, Moment
 from sparring.metrics.distribution import Estimate
 from sparring.penalties.base import Side
+
+if TYPE_CHECKING:
+    from sparring.game import Game
 
 
 @dataclass(frozen=True)

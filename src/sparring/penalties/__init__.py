@@ -5,6 +5,7 @@ its weight (Karras et al. 2020, section 3.1).
 """
 
 from sparring.penalties.classes import AuxiliaryClassifier, MutualInformation
+from sparring.penalties.pairs import PairedFeatureMatching, Perceptual
 from sparring.penalties.slopes import R1, R2, Dragan, GradientPenalty
 from sparring.penalties.verdicts import Consistency, FeatureMatching, LeCam
 from sparring.penalties.weights import Orthogonal, WeightClip
@@ -20,5 +21,7 @@ __all__ = [
     "LeCam",
     "MutualInformation",
     "Orthogonal",
+    "PairedFeatureMatching",
+    "Perceptual",
     "WeightClip",
 ]

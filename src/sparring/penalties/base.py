@@ -12,7 +12,7 @@ from sparring.errors import check_choice, check_number
 from sparring.schedules import Scheduled, check_scheduled
 
 if TYPE_CHECKING:
-    from sparring.game import Match
+    from sparring.match import Match
 
 Side = Literal["discriminator", "generator"]
 

@@ -14,7 +14,7 @@ from sparring.penalties.base import Penalty, Side
 from sparring.schedules import Scheduled
 
 if TYPE_CHECKING:
-    from sparring.game import Match
+    from sparring.match import Match
     from sparring.networks.critic import Judgement
 
 

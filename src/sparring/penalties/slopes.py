@@ -13,7 +13,7 @@ from sparring.errors import check_number
 from sparring.penalties.base import Penalty, Side
 
 if TYPE_CHECKING:
-    from sparring.game import Match
+    from sparring.match import Match
 
 
 def differentiable(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,8 +16,8 @@ from sparring.penalties.base import Penalty, Side, by_sample
 from sparring.schedules import Scheduled
 
 if TYPE_CHECKING:
-    from sparring.game import Match
     from sparring.losses import Loss
+    from sparring.match import Images, Match
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class LeCam(Remembers, Penalty):
         begun = float(self.memory["turns"] > 0)
         return begun * ((real - self.memory["fake"].item()).square() + (fake - self.memory["real"].item()).square())
 
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int) -> None:
+    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         decay = self.decay if self.memory["turns"] else 0.0
         for name, logits in (("real", real), ("fake", fake)):
             self.memory[name].mul_(decay).add_((1 - decay) * logits.mean().cpu())
@@ -74,7 +75,7 @@ class Consistency(Penalty):
         return value
 
     def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Tensor | None) -> Tensor:
-        from sparring.game import packed, unpacked
+        from sparring.match import packed, unpacked
 
         changed = packed(self.augment(unpacked(samples.detach(), match.pack), match.progress), match.pack)
         return by_sample((logits - match.judge(changed, condition).logits).square())

@@ -1,5 +1,10 @@
 """Tasks: what the generator is given, and what its output is set against."""
 
+from sparring.tasks.contrast import Contrast
+from sparring.tasks.cycle import Cycle
 from sparring.tasks.generate import Generate
+from sparring.tasks.restore import Restore
+from sparring.tasks.segment import Segment
+from sparring.tasks.translate import Translate
 
-__all__ = ["Generate"]
+__all__ = ["Contrast", "Cycle", "Generate", "Restore", "Segment", "Translate"]

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from sparring.codes import Categorical, Code
 from sparring.data.samples import Form
 from sparring.errors import UserError, check_number
-from sparring.game import Batch, Context, Images, Match, Terms, packed
 from sparring.latents import Latent, Normal
-from sparring.networks.critic import Critic
+from sparring.match import Batch, Images, Match, packed
+from sparring.tasks.base import Make, Task
+from sparring.tasks.pieces import critics
 
 ROWS, COLUMNS = 10, 8
 
 
 @dataclass(frozen=True)
-class Generate:
+class Generate(Task):
     """The generator turns latent vectors into samples like the data's. Source: Goodfellow et al. 2014.
 
     Batches hold `real` [n, C, H, W] in [-1, 1] (or points [n, D]) and `latent` [n, latent.size]; with classes also
@@ -64,14 +65,14 @@ class Generate:
         object.__setattr__(fitted, "form", form)
         return fitted
 
-    def generator_context(self) -> Context:
+    def build_generator(self, make: Make) -> nn.Module:
         size = self.latent.size + sum(code.width for code in self.codes)
-        return (size, self._form.shape), {"classes": self._class_count}
+        return make((size, self._form.shape), {"classes": self._class_count})
 
-    def discriminator_context(self) -> Context:
+    def build_discriminator(self, make: Make) -> nn.Module:
         channels, *rest = self._form.shape
         codes = sum(code.parameters for code in self.codes)
-        return ((self.pack * channels, *rest),), {"classes": self._class_count, "codes": codes}
+        return make(((self.pack * channels, *rest),), {"classes": self._class_count, "codes": codes})
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
         inputs = {"latent": self.latent(count, generator)}
@@ -101,17 +102,14 @@ class Generate:
         return {"fake": made.float()}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        critic = network.judge if isinstance(network, Critic) else network
         real, fake = packed(batch["real"], self.pack), packed(made["fake"], self.pack)
-        match = Match(critic, real, fake, pack=self.pack)
-        if self.classes:
-            match.real_condition, match.fake_condition = batch["label"], batch["fake_label"]
-        if self.codes:
-            match.codes, match.code = self.codes, batch["code"]
-        return {"adversarial": match}
-
-    def extra_terms(self, batch: Batch, made: Images) -> Terms:
-        return {}
+        found = {name: Match(critic, real, fake, pack=self.pack) for name, critic in critics(network).items()}
+        for match in found.values():
+            if self.classes:
+                match.real_condition, match.fake_condition = batch["label"], batch["fake_label"]
+            if self.codes:
+                match.codes, match.code = self.codes, batch["code"]
+        return found
 
     @property
     def _form(self) -> Form:

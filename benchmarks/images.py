@@ -1,0 +1,160 @@
+"""The part of the published comparison that is about turning images into others: runs beside their baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sparring.data.parquet import parquet_source
+from sparring.errors import UserError
+from sparring.evaluation.evaluator import RunEvaluator
+from sparring.evaluation.likeness import BASELINE
+from sparring.evaluation.measures import better
+from sparring.evaluation.options import Options
+from sparring.evaluation.protocol import Scores
+from sparring.evaluation.report import ARROWS, number, with_error
+from sparring.state import find_checkpoint
+
+CAMVID = "('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')"
+SHARED = "../shared/data"
+FACES = {"data": f"{SHARED}/faces_utk", "size": "", "fit": "crop"}
+SEGMENT = {"data": f"{SHARED}/camvid", "task": f"Segment(classes={CAMVID}, ignore=11)"}
+
+
+@dataclass(frozen=True)
+class ImageContest:
+    """Runs of one task, scored on test images beside the trivial baseline.
+
+    Attributes:
+        title, about: of the section.
+        recipes: what the run is called -> the recipe's name and the fields that are changed.
+        tests: what the test images are called -> a parquet file and the set in it, or ("", "") for the run's own.
+        metrics: as for `sparring evaluate`.
+        count: at most so many test images.
+        quick: changes that make all runs short, to try the command.
+    """
+
+    title: str
+    about: str
+    recipes: dict[str, tuple[str, dict[str, object]]]
+    tests: dict[str, tuple[str, str]] = field(default_factory=lambda: {"test": ("", "")})
+    metrics: str = "usual"
+    count: int = 500
+    quick: dict[str, object] = field(default_factory=lambda: {"minutes": 0.1})
+
+
+IMAGE_CONTESTS = {
+    "super-resolution": ImageContest(
+        "Super-resolution, four times",
+        "Trained on 200 photos of BSDS500. `sr-pixel` has the pixel term alone; `sr-gan` (the recipe) brings "
+        "in the perceptual and the relativistic adversarial term in its second half. PSNR and SSIM are of the "
+        "luminance, 4 pixels of the border cut; the perceptual distance is that of an extractor with other weights "
+        "than in training.",
+        {
+            "sr-pixel": (
+                "super-resolution",
+                {"data": f"{SHARED}/super_resolution", "adversarial": "0", "penalties": "", "minutes": 12.0},
+            ),
+            "sr-gan": ("super-resolution", {"data": f"{SHARED}/super_resolution", "minutes": 18.0}),
+        },
+        {
+            "Set5": (f"{SHARED}/super_resolution/test.parquet", "Set5"),
+            "Set14": (f"{SHARED}/super_resolution/test.parquet", "Set14"),
+            "BSD100": (f"{SHARED}/super_resolution/test_bsd100.parquet", ""),
+        },
+        metrics="psnr,ssim,perceptual",
+    ),
+    "inpainting": ImageContest(
+        "Inpainting, 24x24 in the middle of faces",
+        "Faces of 64x64; `psnr hole` is of the pixels that were missing, the Frechet distance of the holes alone.",
+        {"inpaint": ("inpaint", {**FACES, "task": "Restore(degrade=Mask('centre', size=24))", "minutes": 15.0})},
+    ),
+    "colourising": ImageContest(
+        "Colourising faces",
+        "Faces of 64x64 from their luminance; `colours` is the distance of the histograms of a* and b* (CIELAB).",
+        {
+            "colour": (
+                "restore",
+                {
+                    **FACES,
+                    "task": "Restore(degrade=Grey(), residual=True)",
+                    "adversarial": "Linear(0, 0.02, begin=0.2, finish=0.3)",
+                    "minutes": 8.0,
+                },
+            )
+        },
+    ),
+    "segmentation": ImageContest(
+        "Segmentation of street scenes",
+        "CamVid at 240x180, 11 classes. `seg-plain` is the same network without the adversarial term.",
+        {"seg-gan": ("segment", SEGMENT), "seg-plain": ("segment", {**SEGMENT, "adversarial": "0", "minutes": 18.0})},
+    ),
+    "edges": ImageContest(
+        "From edges to shoes and handbags",
+        "128x128, 2,000 pairs. `edges-l1` is the same network without the adversarial term.",
+        {
+            "edges-gan": ("pix2pix", {"data": f"{SHARED}/edges2shoes_handbags"}),
+            "edges-l1": ("pix2pix", {"data": f"{SHARED}/edges2shoes_handbags", "adversarial": "0", "minutes": 12.0}),
+        },
+    ),
+    "unpaired": ImageContest(
+        "Photographed faces to drawn ones, without pairs",
+        "64x64, 736 and 762 images. `taken for target` is the share that a classifier of both training sets takes for "
+        "drawn; `edges` is the correlation of edges with the source's.",
+        {"cycle": ("cyclegan", {"data": f"{SHARED}/face2genshin_unpaired", "size": "64"})},
+    ),
+}
+
+
+def section(contest: ImageContest, runs: list[Path], folder: Path, setting: str) -> str:
+    """A contest's part of the document; pictures stay beside the runs, for the images are not ours to publish."""
+    parts = [f"## {contest.title}\n", f"{contest.about} {setting}\n"]
+    for name, (file, which) in contest.tests.items():
+        on = "" if not file else str(extracted(Path(file), which, folder / "tests" / name))
+        scores = [scored(run, on, contest) for run in runs]
+        parts += [*([f"On {name}:\n"] if on else []), *table(scores), "", told(scores[0], name), ""]
+    return "\n".join(parts)
+
+
+def scored(run: Path, on: str, contest: ImageContest) -> Scores:
+    """One run on one set of test images."""
+    options = Options(contest.metrics, count=contest.count)
+    evaluator = RunEvaluator(run, options, on=on)
+    return evaluator(find_checkpoint(evaluator.run, "last"))
+
+
+def table(scores: list[Scores]) -> list[str]:
+    """A row for each run, and one for the baseline."""
+    names = [name for name in scores[0].values if not name.endswith(BASELINE)]
+    heads = [f"{name.replace('_', ' ')} ({ARROWS[better(name)].split(' ')[0]})" for name in names]
+    rows = [f"| run | step | {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(names) + 1)]
+    for each in scores:
+        values = [with_error(each.values[n], each.errors.get(n)) if n in each.values else "-" for n in names]
+        rows.append(f"| {Path(each.subject).name} | {number(each.step or 0)} | {' | '.join(values)} |")
+    first = scores[0].values
+    values = [number(first[n + BASELINE]) if n + BASELINE in first else "-" for n in names]
+    return [*rows, f"| {scores[0].notes[0].removeprefix('the baseline: ')} | - | {' | '.join(values)} |"]
+
+
+def told(scores: Scores, name: str) -> str:
+    """The notes and the protocol."""
+    return " ".join([*(f"{note}." for note in scores.notes[1:]), f"Protocol: {scores.protocol.describe()}."])
+
+
+def extracted(file: Path, which: str, folder: Path) -> Path:
+    """A folder with the images of a parquet file whose column `set` says `which`; all of them where that is empty.
+
+    Raises:
+        UserError: there are none.
+    """
+    from pyarrow import parquet
+
+    sets = parquet.read_table(file, columns=["set"]).column(0).to_pylist()
+    chosen = [item for item, one in zip(parquet_source([file], str(file)).items(), sets) if which in ("", one)]
+    if not chosen:
+        raise UserError(f"{file} holds no images of {which}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, item in enumerate(chosen):
+        assert isinstance(item.content, bytes)
+        (folder / f"{i:03d}.{'png' if item.content[:4] == b'%cPNG' % 0x89 else 'jpg'}").write_bytes(item.content)
+    return folder

@@ -1,0 +1,112 @@
+"""Test images, what a run makes of them, what they should become, and what the trivial way makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparring.applying import apply_tensor
+from sparring.data import Data, Form
+from sparring.generator import TrainedGenerator
+from sparring.match import Batch
+from sparring.seeds import derive_seed
+from sparring.tasks.base import Translating
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test image, as the data stores such: uint8 [C, H, W], or ids of classes [1, H, W].
+
+    Attributes:
+        source: what is turned into something else.
+        made: what the run makes of it.
+        truth: what it should be, where that is known.
+        baseline: what the trivial way makes of it.
+        mask: where pixels were missing, bool [1, H, W].
+        returned: what the way back makes of `made`.
+    """
+
+    source: Tensor
+    made: Tensor
+    truth: Tensor | None
+    baseline: Tensor
+    mask: Tensor | None = None
+    returned: Tensor | None = None
+
+
+def make_examples(generator: TrainedGenerator, tests: Data, train: Data, count: int, seed: int) -> list[Example]:
+    """At most `count` test images, spread over all of them, each whole, whatever its size.
+
+    Args:
+        generator: what turns them into others.
+        tests: the images: of pairs, of two sets, or those that the task degrades.
+        train: what the run was trained on, which the trivial way may look at.
+        count: how many.
+        seed: for what is random in degrading them.
+    """
+    task, network = generator.task, generator.network
+    assert isinstance(task, Translating)
+    sources = tests if tests.source is None else tests.source
+    total = len(sources)
+    translator, trivial, found = task.translator(network), task.baseline(train), []
+    device = next(network.parameters()).device
+    for index in (torch.arange(min(count, total)) * total // min(count, total)).tolist():
+        batch = task.prepare(whole(tests, index), torch.Generator().manual_seed(derive_seed(seed, "example", index)))
+        source, mask = batch["source"].to(device), batch.get("mask")
+        mask = None if mask is None else mask.to(device)
+        made = apply_tensor(translator, source, mask)
+        back = task.returned(network, made)
+        target = translator.target
+        found.append(
+            Example(
+                _stored(translator.source, source),
+                _stored(target, made),
+                _stored(target, batch["real"]) if tests.source is None or tests.paired else None,
+                _stored(target, trivial(batch)),
+                None if mask is None else mask[0].cpu() > 0,
+                None if back is None else _stored(translator.source, back),
+            )
+        )
+    return found
+
+
+def whole(data: Data, index: int) -> Batch:
+    """A batch of one uncut image: `source` and what belongs to it as `real`, or `real` alone."""
+    if data.source is None:
+        return {"real": data.form.to_input(data.image(index)[None])}
+    real = data.image(index if data.paired else index % len(data))
+    return {
+        "real": data.form.to_input(real[None]),
+        "source": data.source.form.to_input(data.source.image(index)[None]),
+    }
+
+
+def patches(images: Sequence[Tensor], side: int) -> Tensor:
+    """Square pieces [n, C, side, side] of images that do not overlap, row by row; images of that size or smaller in
+    both directions stay whole, if all are of one size."""
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) == 1 and max(images[0].shape[1:]) <= side:
+        return torch.stack(list(images))
+    cut = [image.unfold(1, side, side).unfold(2, side, side) for image in images if min(image.shape[1:]) >= side]
+    return torch.cat([part.permute(1, 2, 0, 3, 4).flatten(0, 1) for part in cut])
+
+
+def holes(examples: Sequence[Example], images: Sequence[Tensor]) -> list[Tensor]:
+    """The part of each image that frames what was missing, in a square."""
+    found = []
+    for example, image in zip(examples, images):
+        assert example.mask is not None
+        rows, columns = (example.mask[0].any(axis).nonzero().flatten() for axis in (1, 0))
+        found.append(image[:, int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1])
+    return found
+
+
+def _stored(form: Form, image: Tensor) -> Tensor:
+    """One image as networks see it -> as the data stores it; pixels of a map that are of no class get the id 255."""
+    stored = form.to_stored(image.cpu())[0]
+    if form.map:
+        stored = torch.where(image[0].cpu().sum(0, keepdim=True) > 0, stored, torch.tensor(255, dtype=torch.uint8))
+    return stored

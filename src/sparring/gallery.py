@@ -1,0 +1,69 @@
+"""The pictures of a run: what its generator makes of the same inputs through time."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sparring.build import held_out_data
+from sparring.data import Data, Form
+from sparring.errors import UserError
+from sparring.match import Batch
+from sparring.pictures import picture, save_image, sheet
+from sparring.recipe import Recipe
+from sparring.run import Run
+from sparring.sampling import draw_gallery, draw_samples, make_images
+from sparring.seeds import derive_seed
+from sparring.tasks.base import Translating
+
+if TYPE_CHECKING:
+    from sparring.state import State
+
+POINTS_SHOWN = 2000
+IMAGES_SHOWN = 8  # of those that are turned into others
+
+
+class Gallery:
+    """Takes the pictures of one run: of the same latents, or of the same images, unseen in training where there are
+    such."""
+
+    def __init__(self, run: Run, recipe: Recipe, data: Data, trust: bool) -> None:
+        self.run, self.recipe, self.data, self.trust = run, recipe, data, trust
+
+    def take(self, state: State) -> None:
+        """Add the picture of now to the run."""
+        task, network, form = state.game.task, state.sampling_network, self.data.form
+        if isinstance(task, Translating):
+            inputs = task.prepare(self.images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
+            image = sheet([shown(row, form) for row in task.show(inputs, make_images(task, network, inputs))])
+        elif form.is_points:
+            image = picture(form.to_stored(draw_samples(task, network, POINTS_SHOWN, seed=0)), form, self.data.samples)
+        else:
+            made, columns = draw_gallery(task, network, seed=0)
+            image = picture(form.to_stored(made), form, self.data.samples, columns)
+        save_image(image, self.run.samples / f"step-{state.step:09d}.png", self.run.mend)
+
+    @cached_property
+    def images(self) -> Batch:
+        """Images that the training does not see, spread over all of them; training images where there are no others."""
+        try:
+            held_out = held_out_data(self.recipe, self.trust)
+        except UserError as error:
+            print(f"Note: the pictures are of training images: {error}", file=sys.stderr)
+            held_out = None
+        data = self.data if held_out is None else held_out
+        count = min(IMAGES_SHOWN, len(data))
+        return data.batch(torch.arange(count) * len(data) // count)
+
+
+def shown(images: Tensor, form: Form) -> Tensor:
+    """Images as networks see them -> uint8 [n, 1 or 3, H, W]; more channels than three are scores of classes."""
+    if images.shape[1] in (1, 3):
+        return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    maps = form if form.map else form.source
+    assert maps is not None
+    return maps.to_picture(maps.to_stored(images))

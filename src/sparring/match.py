@@ -1,0 +1,84 @@
+"""Real against fake before one critic: what tasks make, and what losses and penalties read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from sparring.codes import Code
+from sparring.networks.critic import Judgement
+
+Batch = Mapping[str, Tensor]
+Images = Mapping[str, Tensor]
+Terms = dict[str, Tensor]
+Critic = Callable[[Tensor, "Tensor | None"], "Tensor | Judgement"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands: `step` counts from 0; `progress` is the share of the budget spent, in [0, 1]."""
+
+    step: int = 0
+    progress: float = 0.0
+
+
+@dataclass
+class Match:
+    """Real against fake before one critic. Judgements are made on first use, so penalties reuse them.
+
+    Attributes:
+        critic: (samples, condition) -> logits, or a Judgement where the critic says more.
+        real, fake: what is set against each other.
+        real_condition, fake_condition: what the critic is told beside (a label, a source image), or None.
+        codes, code: what the fakes were made of (InfoGAN): the kinds of codes, and their values [n, widths].
+        pack: how many samples stand side by side as channels of one of `real` and `fake`.
+        progress: the share of the run's budget that is spent, for what changes in its course.
+    """
+
+    critic: Critic
+    real: Tensor
+    fake: Tensor
+    real_condition: Tensor | None = None
+    fake_condition: Tensor | None = None
+    codes: tuple[Code, ...] = ()
+    code: Tensor | None = None
+    pack: int = 1
+    progress: float = 0.0
+
+    def judge(self, samples: Tensor, condition: Tensor | None) -> Judgement:
+        """What the critic says of samples."""
+        found = self.critic(samples, condition)
+        return found if isinstance(found, Judgement) else Judgement(found)
+
+    @cached_property
+    def real_judgement(self) -> Judgement:
+        return self.judge(self.real, self.real_condition)
+
+    @cached_property
+    def fake_judgement(self) -> Judgement:
+        return self.judge(self.fake, self.fake_condition)
+
+    @property
+    def real_logits(self) -> Tensor:
+        return self.real_judgement.logits
+
+    @property
+    def fake_logits(self) -> Tensor:
+        return self.fake_judgement.logits
+
+
+def packed(samples: Tensor, pack: int) -> Tensor:
+    """[n, C, ...] -> [n // pack, pack * C, ...]: consecutive samples side by side as channels; a rest is left out."""
+    if pack == 1:
+        return samples
+    whole = len(samples) // pack * pack
+    groups: Tensor = samples[:whole].unflatten(0, (-1, pack))
+    return groups.flatten(1, 2)
+
+
+def unpacked(samples: Tensor, pack: int) -> Tensor:
+    """The inverse of `packed`."""
+    return samples if pack == 1 else samples.unflatten(1, (pack, -1)).flatten(0, 1)

@@ -1,0 +1,115 @@
+"""What a task is: what the generator is given, and what its output is set against."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sparring.data.layout import Layout, Single
+from sparring.data.samples import Data, Form
+from sparring.match import Batch, Images, Match, Terms
+from sparring.memory import Remembers
+from sparring.translator import Translator
+
+# the recipe's network text, built with leading and named arguments
+Make: TypeAlias = "Callable[[tuple[object, ...], Mapping[str, object]], nn.Module]"
+
+
+class Task(ABC):
+    """A task never touches autograd flags or optimisers. A sub-class says what is abstract here, and what it needs of
+    the rest."""
+
+    use: ClassVar[str] = "sparring sample {run} --count 64 --out more.png"
+    """The command that uses a run of it."""
+
+    @property
+    def layout(self) -> Layout:
+        """Which data it is for: single samples, pairs, or two sets."""
+        return Single()
+
+    @abstractmethod
+    def for_data(self, form: Form) -> Task:
+        """The same task for data of this form; what follows asks that one."""
+
+    @abstractmethod
+    def build_generator(self, make: Make) -> nn.Module:
+        """The generator, of one or several of the recipe's networks."""
+
+    @abstractmethod
+    def build_discriminator(self, make: Make) -> nn.Module:
+        """The discriminator, of one or several of the recipe's networks."""
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
+        """The random inputs of `count` samples (such as latents), on the CPU."""
+        return {}
+
+    def gallery(self, generator: torch.Generator) -> tuple[Batch, int]:
+        """The inputs of the run's pictures, row by row, on the CPU, and the number of columns."""
+        return self.draw(64, generator), 8
+
+    def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """The batch with what follows from its samples (such as their degraded copies), on the CPU."""
+        return batch
+
+    @abstractmethod
+    def generate(self, network: nn.Module, batch: Batch) -> Images:
+        """Run the generator on a batch that was prepared and holds what `draw` gave; `fake` is what it is for."""
+
+    def shown(self, made: Images) -> Images:
+        """What the discriminator is shown in its turn of what was made just now."""
+        return made
+
+    @abstractmethod
+    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
+        """Set what the generator made against the batch, before the discriminator `network`."""
+
+    def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
+        """Scalars that the generator `network` minimises besides (L1, cycle consistency)."""
+        return {}
+
+    @property
+    def remembers(self) -> Remembers | None:
+        """The part of it that has a memory, if one has."""
+        return None
+
+
+class Translating(Task):
+    """A task whose generator turns one image into another."""
+
+    use: ClassVar[str] = "sparring apply {run} --input IMAGE --out FOLDER"
+
+    @abstractmethod
+    def translator(self, network: nn.Module) -> Translator:
+        """How the trained generator is applied to an image."""
+
+    @property
+    @abstractmethod
+    def scores(self) -> tuple[str, ...]:
+        """The names of its usual scores in `sparring.evaluation.likeness.LIKENESS`, the one that decides first."""
+
+    @abstractmethod
+    def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
+        """The trivial way, such as interpolation: what it makes of a batch, as `generate` makes it, on the CPU. It may
+        have looked at the training data."""
+
+    @property
+    @abstractmethod
+    def trivial(self) -> str:
+        """The name of that way."""
+
+    def compared(self, images: Tensor) -> Tensor:
+        """What PSNR and SSIM look at of images, uint8 [n, C, H, W]: levels from 0 to 255."""
+        return images.float()
+
+    def returned(self, network: nn.Module, made: Tensor) -> Tensor | None:
+        """What the way back makes of what was made, if there is one."""
+        return None
+
+    @abstractmethod
+    def show(self, batch: Batch, made: Images) -> list[Tensor]:
+        """Rows of pictures, each float [n, C, H, W] in [-1, 1] or one-hot maps: what went in, what came out, and what
+        it should be."""

@@ -1,0 +1,158 @@
+"""Between two kinds of images without pairs, one way only: CUT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.data.layout import Layout, Sets
+from sparring.data.samples import Data, Form
+from sparring.errors import UserError, check_number
+from sparring.match import Batch, Images, Match, Terms
+from sparring.networks.translator import ResNetTranslator
+from sparring.tasks.base import Make, Translating
+from sparring.tasks.pieces import fitted, image_shape, matched, sight
+from sparring.translator import Translator
+
+WIDTH = 256
+
+
+@dataclass(frozen=True)
+class Contrast(Translating):
+    """One generator from A to B, whose output must keep what is where: the features of each patch of it are nearer to
+    those of the same patch of the source than to those of others. Source: Park et al. 2020 (CUT), equations 2 to 5.
+
+    Batches hold `source` [n, C, H, W] of A and `real` [n, C, H, W] of B in [-1, 1].
+
+    Args:
+        a, b: the names of the two sets.
+        contrast: the weight of the patchwise contrastive term on sources.
+        identity: its weight on images of B, which the generator should leave as they are.
+        patches: how many patches of an image are compared.
+        temperature: divides the similarities.
+    """
+
+    a: str = "A"
+    b: str = "B"
+    contrast: float = 1.0
+    identity: float = 1.0
+    patches: int = 256
+    temperature: float = 0.07
+    form: Form | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("contrast", "identity"):
+            check_number("Contrast", name, getattr(self, name), low=0)
+        check_number("Contrast", "patches", self.patches, low=2, whole=True)
+        check_number("Contrast", "temperature", self.temperature, low=0, open_low=True)
+
+    @property
+    def layout(self) -> Layout:
+        return Sets(self.a, self.b)
+
+    def for_data(self, form: Form) -> Contrast:
+        return fitted(replace(self), form=form)
+
+    def build_generator(self, make: Make) -> nn.Module:
+        source, target = image_shape("Contrast", None if self.form is None else self.form.source), self._target
+        if source[0] != target[0]:
+            raise UserError(
+                f"Contrast compares what is made with its source, which has {source[0]} channels, not {target[0]}; "
+                "make both sets grey, or both RGB"
+            )
+        return Contrasted(make((source, target), {}))
+
+    def build_discriminator(self, make: Make) -> nn.Module:
+        return make((self._target,), {})
+
+    def generate(self, network: nn.Module, batch: Batch) -> Images:
+        return {"fake": network(batch["source"]).float().tanh()}
+
+    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
+        return matched(network, batch["real"], made["fake"])
+
+    def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
+        assert isinstance(network, Contrasted)
+        terms = {}
+        if self.contrast:
+            terms["contrast"] = self.contrast * self._compared(network, batch["source"], made["fake"])
+        if self.identity:
+            same = network(batch["real"]).float().tanh()
+            terms["identity"] = self.identity * self._compared(network, batch["real"], same)
+        return terms
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        return ("frechet", "kernel_distance", "taken_for_target", "edges")
+
+    @property
+    def trivial(self) -> str:
+        return "no change"
+
+    def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
+        return lambda batch: batch["source"].expand(-1, batch["real"].shape[1], -1, -1)
+
+    def show(self, batch: Batch, made: Images) -> list[Tensor]:
+        return [batch["source"], made["fake"], batch["real"]]
+
+    def translator(self, network: nn.Module) -> Translator:
+        def run(source: Tensor, mask: Tensor | None) -> Tensor:
+            return self.generate(network, {"source": source})["fake"]
+
+        assert self.form is not None
+        assert self.form.source is not None
+        assert isinstance(network, Contrasted)
+        return Translator(run, self.form.source, self.form, **sight(network.generator))
+
+    @property
+    def _target(self) -> tuple[int, int, int]:
+        return image_shape("Contrast", self.form)
+
+    def _compared(self, network: Contrasted, source: Tensor, made: Tensor) -> Tensor:
+        """The contrastive term of what was made of sources, over all layers."""
+        generator = network.generator
+        found, wanted = (generator.encode(images, network.layers) for images in (made, source))
+        terms = []
+        for head, query, key in zip(network.heads, found, wanted):
+            places = torch.randperm(query[0, 0].numel())[: self.patches].to(query.device)
+            queries, keys = (head(maps.flatten(2)[:, :, places].mT) for maps in (query, key))
+            terms.append(patch_contrast(queries, keys.detach(), self.temperature))
+        return torch.stack(terms).mean()
+
+
+class Contrasted(nn.Module):
+    """A generator, and heads that turn features of its encoder into vectors that are compared."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(generator, ResNetTranslator):
+            raise UserError(
+                f"Contrast compares features of the generator's encoder, which {type(generator).__name__} does not "
+                "show; take generator ResNetTranslator()"
+            )
+        self.generator = generator
+        self.layers: Sequence[int] = generator.contrast_layers
+        channels = generator.encoder_channels(self.layers)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(c, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)) for c in channels
+        )
+
+    def forward(self, source: Tensor) -> Tensor:
+        made: Tensor = self.generator(source)
+        return made
+
+
+def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding, among the patches of its own image, the one in the same place.
+
+    Args:
+        queries, keys: vectors of P places [n, P, D]; they are scaled to length 1.
+        temperature: divides their inner products.
+    """
+    similar = F.normalize(queries.float(), dim=2) @ F.normalize(keys.float(), dim=2).mT / temperature
+    wanted = torch.arange(similar.shape[1], device=similar.device).expand(len(similar), -1)
+    return F.cross_entropy(similar.flatten(0, 1), wanted.flatten())

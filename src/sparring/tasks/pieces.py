@@ -1,0 +1,57 @@
+"""Pieces that several tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from sparring.data.samples import Form
+from sparring.errors import UserError
+from sparring.match import Critic, Match
+from sparring.networks.critic import Critic as CriticNetwork
+from sparring.networks.images import ImageGenerator
+from sparring.networks.patch import PatchDiscriminator
+
+Fitted = TypeVar("Fitted")
+
+
+def fitted(task: Fitted, **found: object) -> Fitted:
+    """Set what a frozen task found out about its data."""
+    for name, value in found.items():
+        object.__setattr__(task, name, value)
+    return task
+
+
+def critics(network: nn.Module) -> dict[str, Critic]:
+    """The judges of a discriminator, by name: one, or one a scale."""
+    if isinstance(network, PatchDiscriminator) and len(network.critics()) > 1:
+        return {f"adversarial/{i}": critic.judge for i, critic in enumerate(network.critics())}
+    return {"adversarial": network.judge if isinstance(network, (CriticNetwork, PatchDiscriminator)) else network}
+
+
+def matched(network: nn.Module, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Match]:
+    """A match before each judge of the discriminator; all are told the same condition of real and fake."""
+    return {
+        name: Match(critic, real, fake, real_condition=condition, fake_condition=condition)
+        for name, critic in critics(network).items()
+    }
+
+
+def sight(network: nn.Module) -> dict[str, Any]:
+    """What `Translator` wants to know of a generator, its `reach` and `stride`; the worst of one that does not tell."""
+    known = isinstance(network, ImageGenerator)
+    return {"reach": network.reach, "stride": network.stride} if known else {"reach": None}
+
+
+def image_shape(owner: str, form: Form | None) -> tuple[int, int, int]:
+    """The shape (C, H, W) in which networks see these images.
+
+    Raises:
+        UserError: they are no images.
+    """
+    shape: Sequence[int] = () if form is None else form.input_shape
+    if len(shape) != 3:
+        raise UserError(f"{owner} is for images; this data is of shape {list(shape)}")
+    return (shape[0], shape[1], shape[2])

@@ -1,0 +1,158 @@
+"""From a degraded image to the image: super-resolution, inpainting, denoising, deblurring, colourising."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from sparring.data.samples import Data, Form
+from sparring.degrade import Degradation, Downscale, Mask, chained, cropped, mask_of
+from sparring.errors import UserError, check_number
+from sparring.match import Batch, Images, Match, Terms
+from sparring.metrics.colour import luminance
+from sparring.metrics.paired import cut_border
+from sparring.tasks.base import Make, Translating
+from sparring.tasks.pieces import fitted, image_shape, matched, sight
+from sparring.translator import Translator
+
+
+@dataclass(frozen=True)
+class Restore(Translating):
+    """The generator undoes what `degrade` does to images; it sees a mask as one more channel.
+
+    Batches hold `real` [n, C, H, W] in [-1, 1], its degraded copy `source` and perhaps `mask` [n, 1, H, W], 1 where
+    pixels are missing. If nothing but a mask degrades the images, the known pixels are kept bit by bit.
+
+    Args:
+        degrade: what is undone, such as `Downscale(4)` (super-resolution: Ledig et al. 2017), `Mask("free-form")`
+            (inpainting: Pathak et al. 2016), `Grey()`, `Noise(25)`, `Blur(2)`, or several: `(Blur(2), Downscale(4))`.
+        pixel: the weight of the mean absolute difference, where there is a mask inside it alone.
+        residual: does the generator make what is added to the source, for sources of the image's size? EDSRGenerator
+            and RRDBGenerator do so by themselves.
+        conditional: does the discriminator see the source beside the image?
+    """
+
+    degrade: Degradation | tuple[Degradation, ...] = Downscale(4)
+    pixel: float = 1.0
+    residual: bool = False
+    conditional: bool = False
+    form: Form | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        chained(self.degrade)  # a mistake is told here
+        check_number("Restore", "pixel", self.pixel, low=0)
+
+    @cached_property
+    def chain(self) -> Degradation:
+        """All that degrades."""
+        return chained(self.degrade)
+
+    @property
+    def masks(self) -> bool:
+        """Does the generator see a mask?"""
+        return mask_of(self.chain) is not None
+
+    @property
+    def keeps(self) -> bool:
+        """Are known pixels kept as they are?"""
+        return isinstance(self.chain, Mask)
+
+    def for_data(self, form: Form) -> Restore:
+        shape = image_shape("Restore", form)
+        channels = self.chain.shape(shape)[0]
+        if self.residual and (self.chain.scale > 1 or channels not in (1, shape[0])):
+            raise UserError("Restore: residual=True adds to sources of the image's size; leave it out")
+        return fitted(replace(self), form=form)
+
+    def build_generator(self, make: Make) -> nn.Module:
+        shape = image_shape("Restore", self.form)
+        channels, *rest = self.chain.shape(shape)
+        return make(((channels + self.masks, *rest), shape), {})
+
+    def build_discriminator(self, make: Make) -> nn.Module:
+        shape = image_shape("Restore", self.form)
+        seen = self.chain.shape(shape)[0] + self.masks if self.conditional else 0
+        return make((shape,), {"source_channels": seen})
+
+    def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        degraded = self.chain(batch["real"], generator)
+        mask = {} if degraded.mask is None else {"mask": degraded.mask}
+        return {**batch, "real": cropped(batch["real"], self.chain.scale), "source": degraded.source, **mask}
+
+    def generate(self, network: nn.Module, batch: Batch) -> Images:
+        made: Tensor = network(self._seen(batch)).float()
+        if self.residual:
+            made = made + batch["source"]
+        return {"fake": torch.where(batch["mask"] > 0, made, batch["source"]) if self.keeps else made}
+
+    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
+        condition = self._seen(batch) if self.conditional else None
+        return matched(network, batch["real"], made["fake"], condition)
+
+    def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
+        if not self.pixel:
+            return {}
+        difference = (made["fake"] - batch["real"]).abs()
+        if not self.keeps:
+            return {"pixel": self.pixel * difference.mean()}
+        missing = batch["mask"].expand_as(difference)
+        return {"pixel": self.pixel * (difference * missing).sum() / missing.sum().clamp(min=1)}
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        if self.keeps:
+            return ("psnr_hole", "frechet", "perceptual")
+        if self.colours:
+            return ("frechet", "colours", "psnr", "perceptual")
+        return ("psnr", "ssim", "perceptual", "frechet")
+
+    @property
+    def colours(self) -> bool:
+        """Does it bring back colours?"""
+        shape = image_shape("Restore", self.form)
+        return self.chain.shape(shape)[0] < shape[0]
+
+    @property
+    def trivial(self) -> str:
+        if self.keeps:
+            return "biharmonic inpainting"
+        return "bicubic interpolation" if self.chain.scale > 1 else "the degraded image itself"
+
+    def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
+        from sparring.evaluation.baselines import biharmonic, interpolated
+
+        def fill(batch: Batch) -> Tensor:
+            return torch.stack([biharmonic(image, hole) for image, hole in zip(batch["source"], batch["mask"])])
+
+        def enlarge(batch: Batch) -> Tensor:
+            real = batch["real"]
+            return interpolated(batch["source"], (real.shape[2], real.shape[3])).expand(-1, real.shape[1], -1, -1)
+
+        return fill if self.keeps else enlarge
+
+    def compared(self, images: Tensor) -> Tensor:
+        """Of super-resolution the luminance without a border, as the field does it; else all of it."""
+        scale = self.chain.scale
+        return images.float() if scale == 1 else cut_border(luminance(images), scale)
+
+    def show(self, batch: Batch, made: Images) -> list[Tensor]:
+        return [batch["source"], made["fake"], batch["real"]]
+
+    def translator(self, network: nn.Module) -> Translator:
+        shape = image_shape("Restore", self.form)
+        source = self.chain.shape(shape)
+
+        def run(image: Tensor, mask: Tensor | None) -> Tensor:
+            batch = {"source": image} if mask is None else {"source": image * (1 - mask), "mask": mask}
+            return self.generate(network, batch)["fake"]
+
+        assert self.form is not None
+        scale = shape[1] // source[1]
+        return Translator(run, Form(source), self.form, scale, wants_mask=self.masks, **sight(network))
+
+    def _seen(self, batch: Batch) -> Tensor:
+        return torch.cat([batch["source"], batch["mask"]], 1) if self.masks else batch["source"]

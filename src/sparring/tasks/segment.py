@@ -1,0 +1,127 @@
+"""From an image to the class of each of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from sparring.data.layout import Layout, Pairs
+from sparring.data.samples import Data, Form
+from sparring.errors import UserError, check_number
+from sparring.match import Batch, Images, Match, Terms
+from sparring.tasks.base import Make, Translating
+from sparring.tasks.pieces import fitted, image_shape, matched, sight
+from sparring.translator import Translator
+
+
+@dataclass(frozen=True)
+class Segment(Translating):
+    """The generator tells the class of each pixel; the discriminator tells its maps from true ones, beside the image.
+
+    Batches hold `source` [n, C, H, W] in [-1, 1] and `real` [n, K, H, W], one-hot, 0 at pixels of no class, which play
+    no part. Source: Luc et al. 2016, equation 1.
+
+    Args:
+        classes: their names, in the order of their ids.
+        source, target: the names of the columns or folders of the images and the maps.
+        ignore: the id that stands for no class; 255 always does.
+        cross_entropy: the weight of that term, the mean over pixels.
+        balance: a pixel counts by the share of its class in training, to the power of minus this: 0 for all pixels
+            alike, 1 for all classes alike (Eigen and Fergus 2015, section 4.3).
+        conditional: does the discriminator see the image?
+    """
+
+    classes: tuple[str, ...] = ("0", "1")
+    source: str = "image"
+    target: str = "mask"
+    ignore: int | None = None
+    cross_entropy: float = 1.0
+    balance: float = 0.5
+    conditional: bool = True
+    form: Form | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.classes, tuple) or len(self.classes) < 2:
+            raise UserError(f"Segment: classes={self.classes!r}; name at least two, such as ('sky', 'ground')")
+        check_number("Segment", "cross_entropy", self.cross_entropy, low=0)
+        check_number("Segment", "balance", self.balance, low=0, high=1)
+
+    @property
+    def layout(self) -> Layout:
+        return Pairs(self.source, self.target, target_classes=self.classes, ignore=self.ignore)
+
+    def for_data(self, form: Form) -> Segment:
+        image_shape("Segment", form.source)
+        return fitted(replace(self), form=form)
+
+    def build_generator(self, make: Make) -> nn.Module:
+        return make((self._source_shape, image_shape("Segment", self.form)), {})
+
+    def build_discriminator(self, make: Make) -> nn.Module:
+        seen = self._source_shape[0] if self.conditional else 0
+        return make((image_shape("Segment", self.form),), {"source_channels": seen})
+
+    def generate(self, network: nn.Module, batch: Batch) -> Images:
+        scores = network(batch["source"]).float()
+        return {"fake": scores.softmax(1), "scores": scores}
+
+    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
+        known = batch["real"].sum(1, keepdim=True)  # where no class is known, both are 0
+        return matched(network, batch["real"], made["fake"] * known, batch["source"] if self.conditional else None)
+
+    def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
+        if not self.cross_entropy:
+            return {}
+        counted = batch["real"] * self.class_weights.to(batch["real"].device).view(1, -1, 1, 1)
+        told = -(made["scores"].log_softmax(1) * counted).sum()
+        return {"cross_entropy": self.cross_entropy * told / counted.sum().clamp(min=1e-6)}
+
+    @cached_property
+    def class_weights(self) -> Tensor:
+        """What a pixel of each class counts, [K]; a class that training lacks counts as the rarest one there."""
+        counts = torch.tensor(() if self.form is None else self.form.counts, dtype=torch.float32)
+        if not counts.sum():
+            return torch.ones(len(self.classes))
+        shares = counts / counts.sum()
+        return shares.clamp(min=float(shares[shares > 0].min())) ** -self.balance
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        return ("mean_iou", "pixel_accuracy")
+
+    @property
+    def trivial(self) -> str:
+        return "the most frequent class at each pixel"
+
+    def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
+        from sparring.evaluation.baselines import most_frequent_class
+
+        known: dict[tuple[int, int], Tensor] = {}
+
+        def usual(batch: Batch) -> Tensor:
+            size = (batch["real"].shape[2], batch["real"].shape[3])
+            if size not in known:
+                maps = (train.image(i) for i in range(len(train)))
+                known[size] = train.form.to_input(most_frequent_class(maps, len(self.classes), size)[None])
+            return known[size]
+
+        return usual
+
+    def show(self, batch: Batch, made: Images) -> list[Tensor]:
+        return [batch["source"], made["fake"], batch["real"]]
+
+    def translator(self, network: nn.Module) -> Translator:
+        def run(source: Tensor, mask: Tensor | None) -> Tensor:
+            return self.generate(network, {"source": source})["fake"]
+
+        assert self.form is not None
+        assert self.form.source is not None
+        return Translator(run, self.form.source, self.form, **sight(network))
+
+    @property
+    def _source_shape(self) -> tuple[int, int, int]:
+        return image_shape("Segment", None if self.form is None else self.form.source)

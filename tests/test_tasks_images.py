@@ -1,0 +1,330 @@
+"""Tasks that turn images into others: their terms by hand, who is changed by which turn, memory, and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import sparring
+from sparring.applying import apply_tensor
+from sparring.build import build_game
+from sparring.data.samples import Form
+from sparring.errors import UserError
+from sparring.game import Game, Moment
+from sparring.losses import LeastSquares, NonSaturating
+from sparring.recipe import Recipe, load_recipe
+from sparring.run import Run
+from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate
+from sparring.tasks.base import Translating
+from sparring.tasks.contrast import patch_contrast
+from sparring.tasks.history import ImageHistory
+from sparring.turns import Alternating, Simultaneous
+
+SMALL = {
+    "pix2pix": {"generator": "UNetGenerator(width=4)", "discriminator": "PatchDiscriminator(width=4)"},
+    "cyclegan": {
+        "generator": "ResNetTranslator(width=4, blocks=1)",
+        "discriminator": "PatchDiscriminator(width=4)",
+        "task": "Cycle(history=4)",
+    },
+    "cut": {"generator": "ResNetTranslator(width=4, blocks=1)", "discriminator": "PatchDiscriminator(width=4)"},
+    "super-resolution": {
+        "generator": "EDSRGenerator(width=4, blocks=1)",
+        "discriminator": "PatchDiscriminator(width=4)",
+        "size": "32",
+        "adversarial": "Linear(0, 0.01, begin=0.3, finish=0.4)",
+    },
+    "inpaint": {
+        "generator": "GatedGenerator(width=4)",
+        "discriminator": "PatchDiscriminator(width=4)",
+        "size": "32",
+    },
+    "restore": {
+        "generator": "EDSRGenerator(width=4, blocks=1)",
+        "discriminator": "PatchDiscriminator(width=4)",
+        "size": "32",
+    },
+    "segment": {"generator": "UNetGenerator(width=4)", "discriminator": "PatchDiscriminator(width=4)"},
+}
+QUICK: dict[str, Any] = {
+    "steps": 6,
+    "minutes": 0.0,
+    "batch_size": 2,
+    "log_every": 1,
+    "pictures": 2,
+    "precision": "fp32",
+}
+
+
+class Scale(nn.Module):
+    """x -> atanh(factor * x), so that the tanh which follows it gives factor * x."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.atanh(self.factor * images)
+
+
+def tiny(name: str, **changes: Any) -> Recipe:
+    return load_recipe(name).replace(**{**SMALL[name], **QUICK, **changes})
+
+
+def bits(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def images(count: int, *shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed)) * 1.6 - 0.8
+
+
+def test_cycle_and_identity_terms_by_hand() -> None:
+    form = Form((3, 8, 8), source=Form((3, 8, 8)))
+    task = Cycle(cycle=10, identity=5).for_data(form)
+    network = nn.ModuleDict({"there": Scale(0.5), "back": Scale(0.25)})
+    a, b = images(4, 3, 8, 8), images(4, 3, 8, 8, seed=1)
+    batch = {"source": a, "real": b}
+    made = task.generate(network, batch)
+    torch.testing.assert_close(made["fake"], 0.5 * a)
+    torch.testing.assert_close(made["back"], 0.25 * b)
+    found = {name: float(value) for name, value in task.extra_terms(network, batch, made).items()}
+    size_a, size_b = float(a.abs().mean()), float(b.abs().mean())
+    assert found == pytest.approx(
+        {
+            "cycle/there": 10 * (1 - 0.125) * size_a,
+            "cycle/back": 10 * (1 - 0.125) * size_b,
+            "identity/there": 5 * (1 - 0.5) * size_b,
+            "identity/back": 5 * (1 - 0.25) * size_a,
+        },
+        rel=1e-5,
+    )
+
+
+def test_patch_contrast_by_hand() -> None:
+    queries = torch.tensor([[[2.0, 0.0], [0.0, 3.0]]])  # of length 1: the unit vectors
+    keys = torch.tensor([[[1.0, 0.0], [1.0, 1.0]]])
+    root = 0.5**0.5
+    logits = torch.tensor([[1.0, root], [0.0, root]]) / 0.5
+    wanted = F.cross_entropy(logits, torch.tensor([0, 1]))
+    assert float(patch_contrast(queries, keys, 0.5)) == pytest.approx(float(wanted))
+
+
+def test_segmentation_counts_known_pixels_alone() -> None:
+    form = Form((1, 1, 4), ("a", "b"), map=True, source=Form((3, 1, 4)))
+    task = Segment(classes=("a", "b")).for_data(form)
+    real = form.to_input(torch.tensor([[[[0, 1, 1, 255]]]], dtype=torch.uint8))
+    scores = torch.tensor([[[[2.0, 0.0, 1.0, 9.0]], [[0.0, 0.0, 3.0, 0.0]]]])
+    batch = {"source": torch.zeros(1, 3, 1, 4), "real": real}
+    made = {"fake": scores.softmax(1), "scores": scores}
+    told = task.extra_terms(nn.Identity(), batch, made)["cross_entropy"]
+    wanted = F.cross_entropy(scores[0, :, 0, :3].T, torch.tensor([0, 1, 1]))
+    assert float(told) == pytest.approx(float(wanted))
+    match = task.matches(nn.Conv2d(2, 1, 1), batch, made)["adversarial"]
+    assert float(match.fake[..., 3].abs().sum()) == 0, "D is shown nothing where no class is known"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_turn_changes_its_player_alone(name: str, tmp_path: Path) -> None:
+    run = sparring.train(tiny(name, steps=1, doctor="off", adversarial="1"), out=tmp_path / "run")
+    recipe, (_, form) = Run.open(run).read_recipe(), Run.open(run).read_data()
+    game = build_game(recipe, form, torch.device("cpu"))
+    batch = batch_of(game, form)
+    networks = {"generator": game.generator.network, "discriminator": game.discriminator.network}
+    for side, other in (("generator", "discriminator"), ("discriminator", "generator")):
+        before = {name: bits(network) for name, network in networks.items()}
+        for _ in range(2):  # what begins at 0 keeps the rest from changing in the first turn
+            game.take_turn(side, [batch], Moment(progress=0.5))  # type: ignore[arg-type]
+        assert not changed(networks[other], before[other])
+        moved = changed(networks[side], before[side])
+        parts = {n.split(".")[0] for n, _ in networks[side].named_parameters()}
+        assert parts == {n.split(".")[0] for n in moved}, "each of the player's networks"
+        assert all(not p.requires_grad for network in networks.values() for p in network.parameters())
+
+
+def batch_of(game: Game, form: Form, count: int = 2) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    batch = {"real": images(count, *form.input_shape)}
+    if form.map:
+        batch["real"] = form.to_input(torch.randint(len(form.classes), (count, *form.shape), dtype=torch.uint8))
+    if form.source is not None:
+        batch["source"] = images(count, *form.source.input_shape, seed=1)
+    return dict(game.task.prepare(batch, generator))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_named_recipes_train_and_resume_to_the_bit(name: str, tmp_path: Path) -> None:
+    whole = sparring.train(tiny(name), out=tmp_path / "whole")
+    half = sparring.train(tiny(name), out=tmp_path / "half", until=0.5)
+    sparring.resume(half)
+    one, other = (sorted((run / "checkpoints").glob("*.safetensors"))[-1].read_bytes() for run in (whole, half))
+    assert one == other
+    assert (whole / "samples" / "step-000000006.png").exists()
+    assert "step-000000006.png" in (whole / "summary.md").read_text()
+
+
+def test_known_pixels_are_kept_to_the_bit() -> None:
+    form = Form((3, 16, 16))
+    task = sparring.build.make("Restore(degrade=Mask('random'))", sparring.tasks, sparring.degrade).for_data(form)
+    batch = task.prepare({"real": images(3, 3, 16, 16)}, torch.Generator().manual_seed(0))
+    made = task.generate(nn.Conv2d(4, 3, 1), batch)["fake"]
+    known = (batch["mask"] == 0).expand_as(made)
+    assert torch.equal(made[known], batch["real"][known])
+    assert not torch.isclose(made[~known], batch["real"][~known]).any()
+
+
+def test_a_discriminator_is_shown_images_of_before() -> None:
+    history, numbers = ImageHistory(3), count()
+    torch.manual_seed(0)
+
+    def turn() -> tuple[list[float], list[float]]:
+        fresh = torch.tensor([float(next(numbers)), float(next(numbers))]).view(2, 1, 1, 1)
+        shown = history.show({"fake": fresh}, ("fake",))
+        history.observe(torch.empty(0), torch.empty(0), LeastSquares(), 2, [shown])
+        return fresh.flatten().tolist(), shown["fake"].flatten().tolist()
+
+    assert turn() == ([0, 1], [0, 1])
+    assert turn() == ([2, 3], [2, 3]), "while there is room, what is new"
+    assert history.memory["fake"].flatten().tolist() == [0, 1, 2]
+    old = 0
+    for _ in range(200):
+        held = history.memory["fake"].flatten().tolist()
+        fresh, shown = turn()
+        now = history.memory["fake"].flatten().tolist()
+        assert len(now) == 3
+        for new, seen in zip(fresh, shown):
+            assert seen in (new, *held)
+            old += seen != new
+        assert set(now) <= {*held, *fresh}
+        assert all(new not in now for new, seen in zip(fresh, shown) if seen == new), (
+            "what is shown at once is not kept"
+        )
+    assert 160 < old < 240, "half of 400; four deviations are 40"
+
+
+def test_history_is_part_of_a_checkpoint_and_of_alternating_turns_alone(tmp_path: Path) -> None:
+    run = sparring.train(tiny("cyclegan"), out=tmp_path / "run")
+    from sparring import checkpoint
+    from sparring.state import find_checkpoint
+
+    saved = checkpoint.load(Run.open(run).checkpoints, find_checkpoint(Run.open(run)))
+    assert saved["memory/1-ImageHistory/fake"].shape[0] == 4
+    with pytest.raises(UserError, match="history=0"):
+        sparring.train(tiny("cyclegan", turns="Simultaneous()"), out=tmp_path / "other")
+
+
+def test_without_adversary_the_discriminator_rests(tmp_path: Path) -> None:
+    run = sparring.train(tiny("pix2pix", adversarial="0"), out=tmp_path / "run")
+    recipe, (_, form) = Run.open(run).read_recipe(), Run.open(run).read_data()
+    start = build_game(recipe, form, torch.device("cpu"))
+    from sparring import checkpoint
+    from sparring.checkpoint import under
+    from sparring.state import find_checkpoint
+
+    saved = checkpoint.load(Run.open(run).checkpoints, find_checkpoint(Run.open(run)))
+    assert not changed(start.discriminator.network, under("discriminator", saved))
+    assert changed(start.generator.network, under("generator", saved))
+    (row, *_) = Run.open(run).rows()
+    assert "accuracy" not in row
+    assert row["term/generator/l1"] > 0
+
+
+def test_the_weight_is_of_the_adversarial_term_and_the_log_shows_it_without(tmp_path: Path) -> None:
+    rows = {}
+    for weight in ("1", "0.25"):
+        run = sparring.train(tiny("pix2pix", adversarial=weight, steps=1), out=tmp_path / weight)
+        rows[weight] = Run.open(run).rows()[0]
+    assert rows["1"]["loss/generator"] == pytest.approx(rows["0.25"]["loss/generator"])
+    game = build_game(
+        tiny("pix2pix", adversarial="0.25"), Form((1, 16, 16), source=Form((1, 16, 16))), torch.device("cpu")
+    )
+    batch = batch_of(game, Form((1, 16, 16), source=Form((1, 16, 16))))
+    outcome = game.generator_outcome(batch, Moment())
+    match = outcome.matches["adversarial"]
+    wanted = 0.25 * NonSaturating().generator(None, match.fake_logits).mean()
+    torch.testing.assert_close(outcome.terms["adversarial"], wanted)
+
+
+def test_a_schedule_brings_the_adversary_in_later(tmp_path: Path) -> None:
+    rows = Run.open(sparring.train(tiny("super-resolution", steps=10), out=tmp_path / "run")).rows()
+    assert ["accuracy" in row for row in rows] == [row["progress"] > 0.45 for row in rows]
+
+
+def test_every_scale_of_a_critic_is_a_match() -> None:
+    recipe = tiny("pix2pix", discriminator="PatchDiscriminator(width=4, scales=2)", penalties="PairedFeatureMatching()")
+    form = Form((3, 64, 64), source=Form((1, 64, 64)))
+    game = build_game(recipe, form, torch.device("cpu"))
+    turns = Alternating()(game, lambda: [batch_of(game, form)], Moment())
+    assert {"adversarial/0", "adversarial/1", "l1"} < set(turns["generator"].terms)
+    assert any("PairedFeatureMatching" in name for name in turns["generator"].terms)
+
+
+def test_what_makes_images_from_images_draws_no_samples(tmp_path: Path) -> None:
+    run = sparring.train(tiny("pix2pix", steps=1), out=tmp_path / "run")
+    with pytest.raises(UserError, match="sparring apply"):
+        sparring.load(run).sample(3)
+
+
+def test_a_task_is_for_its_data() -> None:
+    with pytest.raises(UserError, match="images"):
+        Translate().for_data(Form((2,)))
+    with pytest.raises(UserError, match="name at least two"):
+        Segment(classes=("one",))
+    with pytest.raises(UserError, match="pixel=-1"):
+        Restore(pixel=-1)
+    with pytest.raises(UserError, match="ResNetTranslator"):
+        Contrast().for_data(Form((3, 32, 32), source=Form((3, 32, 32)))).build_generator(
+            lambda context, given: nn.Identity()
+        )
+    assert all(issubclass(kind, Translating) for kind in (Contrast, Cycle, Restore, Segment, Translate))
+    assert replace(Restore(), pixel=2.0) == Restore(pixel=2.0)
+    with pytest.raises(UserError, match="history"):
+        Simultaneous()(build_game(tiny("cyclegan"), CYCLE, torch.device("cpu")), lambda: [{}], Moment())
+
+
+CYCLE = Form((1, 16, 16), source=Form((1, 16, 16)))
+
+
+def test_a_run_begins_with_another_ones_weights_and_their_mean_is_a_generator(tmp_path: Path) -> None:
+    first = sparring.train(tiny("restore", adversarial="0", ema=""), out=tmp_path / "first")
+    second = sparring.train(tiny("restore", start=str(first), ema="", seed=1), out=tmp_path / "second")
+    one, begun, two = (
+        sparring.load(run, checkpoint_name=step) for run, step in ((first, "6"), (second, "0"), (second, "6"))
+    )
+    assert not changed(begun.network, bits(one.network))
+    mixed = one.blended(two, share=0.25).network.state_dict()
+    for name, tensor in one.network.state_dict().items():
+        torch.testing.assert_close(mixed[name], 0.75 * tensor + 0.25 * two.network.state_dict()[name])
+    with pytest.raises(UserError, match="share=2"):
+        one.blended(two, share=2)
+    with pytest.raises(UserError, match="another generator"):
+        sparring.train(tiny("restore", start=str(first), generator="UNetGenerator(width=5)"), out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "generator"),
+    [
+        ("super-resolution", "EDSRGenerator(width=4, blocks=1)"),
+        ("restore", "UNetGenerator(width=4, depth=3, norm='none')"),
+        ("inpaint", "GatedGenerator(width=4, blocks=1)"),
+    ],
+)
+def test_tiles_of_a_trained_network_are_the_whole(name: str, generator: str, tmp_path: Path) -> None:
+    trained = sparring.load(sparring.train(tiny(name, generator=generator), out=tmp_path / "run"))
+    translator = trained.translator
+    source = images(1, translator.source.shape[0], 150, 170)
+    mask = (torch.rand(1, 1, 150, 170) < 0.3).float() if translator.wants_mask else None
+    whole = apply_tensor(translator, source, mask, tile=1000)
+    torch.testing.assert_close(apply_tensor(translator, source, mask, tile=64), whole, rtol=0, atol=1e-5)
