@@ -195,13 +195,13 @@ def test_any_size(size: tuple[int, int]) -> None:
     assert applied(LARGER, image).size == (4 * size[1], 4 * size[0])
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
-def test_orientation(tmp_path: Path, format: str) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_orientation(tmp_path: Path, kind: str) -> None:
     image = Image.new("RGB", (24, 16), "white")
     image.paste("black", (0, 0, 8, 8))  # stored at the top left: upright, after a turn to the right, at the top right
     exif = Image.Exif()
     exif[0x0112] = 6
-    image.save(tmp_path / "image", format=format, exif=exif)
+    image.save(tmp_path / "image", format=kind, exif=exif)
     made = applied(SAME, tmp_path / "image")
     made.save(tmp_path / "made.png")
     with Image.open(tmp_path / "made.png") as read:
