@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from profiles import cmyk_profile, grey_profile, p3_profile
+from PIL import Image, ImageCms
+from profiles import cmyk_profile, grey_profile, linear_profile, p3_profile, srgb_profile
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -113,6 +113,17 @@ def test_tiles_with_a_known_reach_are_the_whole_image(
     translator = Translator(run, COLOUR, COLOUR, scale=4 if run is enlarge else 1, reach=reach)
     whole = run(source(*size), None)
     assert torch.allclose(apply_tensor(translator, source(*size), tile=tile), whole, rtol=0, atol=1e-6)
+
+
+def test_tiles_begin_at_multiples_of_the_stride() -> None:
+    def blocks(source: Tensor, mask: Tensor | None) -> Tensor:
+        height, width = source.shape[-2:]
+        padded = F.pad(source, (0, -width % 96, 0, -height % 96), mode="replicate")
+        return F.interpolate(F.avg_pool2d(padded, 96), scale_factor=96)[..., :height, :width]
+
+    translator = Translator(blocks, COLOUR, COLOUR, reach=96, stride=96)
+    whole = blocks(source(250, 401), None)
+    assert torch.allclose(apply_tensor(translator, source(250, 401), tile=50), whole, rtol=0, atol=1e-6)
 
 
 def test_a_reach_that_is_too_small_shows_in_tiles() -> None:
@@ -231,14 +242,12 @@ def p3_to_srgb(colour: Any) -> Any:
 
 
 def test_srgb_profiles_change_nothing(tmp_path: Path) -> None:
-    from PIL import ImageCms
-
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    image = photo(20, 30)
-    image.save(tmp_path / "a.png", icc_profile=profile)
-    assert np.array_equal(np.asarray(applied(SAME, tmp_path / "a.png")), np.asarray(image))
-    image.convert("L").save(tmp_path / "b.png", icc_profile=profile)
-    assert np.array_equal(np.asarray(applied(SAME_GREY, tmp_path / "b.png")), np.asarray(image.convert("L")))
+    image = photo(200, 300)
+    for profile in (ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), srgb_profile()):
+        image.save(tmp_path / "a.png", icc_profile=profile)
+        assert np.array_equal(np.asarray(applied(SAME, tmp_path / "a.png")), np.asarray(image))
+        image.convert("L").save(tmp_path / "b.png", icc_profile=profile)
+        assert np.array_equal(np.asarray(applied(SAME_GREY, tmp_path / "b.png")), np.asarray(image.convert("L")))
 
 
 def test_profiles_that_are_damaged_or_of_another_kind_are_left_out(tmp_path: Path) -> None:
@@ -248,9 +257,10 @@ def test_profiles_that_are_damaged_or_of_another_kind_are_left_out(tmp_path: Pat
         assert np.array_equal(np.asarray(applied(SAME, tmp_path / "a.png")), np.asarray(image))
 
 
-def test_grey_profile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", [grey_profile(1.0), linear_profile()])
+def test_grey_images_with_a_profile(tmp_path: Path, profile: bytes) -> None:
     """Linear light of 55 of 255 is level 128 in sRGB."""
-    Image.new("L", (5, 5), 55).save(tmp_path / "grey.png", icc_profile=grey_profile(1.0))
+    Image.new("L", (5, 5), 55).save(tmp_path / "grey.png", icc_profile=profile)
     made = applied(SAME_GREY, tmp_path / "grey.png")
     assert abs(int(np.asarray(made)[0, 0]) - 128) <= 1
 
@@ -325,11 +335,13 @@ def test_maps_of_classes_are_made(tmp_path: Path) -> None:
 def test_maps_of_classes_are_read(tmp_path: Path, mode: str) -> None:
     ids = Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8))
     if mode == "P":
-        ids.putpalette([9, 9, 9, 80, 0, 0, 7, 200, 0] + 253 * [1, 2, 3])  # 256 colours, so that 255 is one
+        ids.putpalette([9, 9, 9, 80, 0, 0, 7, 200, 0, *[1] * 759])
     ids.save(tmp_path / "ids.png")
     assert np.asarray(applied(PAINT, tmp_path / "ids.png")).tolist() == [[0, 128, 255, 128]]
     Image.fromarray(np.array([[0, 1, 7]], np.uint8)).save(tmp_path / "wrong.png")
-    with pytest.raises(UserError, match=r"class id 7 in .* is out of range: there are classes 0 to 2; give a"):
+    with pytest.raises(
+        UserError, match="class id 7 in the image is out of range: there are classes 0 to 2; give a map"
+    ):
         applied(PAINT, tmp_path / "wrong.png")
 
 
@@ -512,6 +524,9 @@ def test_mistakes(run: Any, tmp_path: Path, refused: Refused) -> None:
     assert "lies in the folder of the input" in refusal("in/a.png", "empty/../in")
     assert "must be a folder" in refusal("in/a.png", "made.png")
     assert "tile=-3" in refusal("in/a.png", "out", "--tile", -3)
+    photo(5, 5).save(tmp_path / "empty/a.png")
+    photo(5, 5).save(tmp_path / "empty/b.png")
+    assert "tile=-3" in refusal("empty", "out", "--tile", -3)
     assert "leave --mask out" in refusal("in/a.png", "out", "--mask", tmp_path / "in/a.png")
     (tmp_path / "broken.png").write_text("text")
     assert "broken.png cannot be read: not an image" in refusal("broken.png", "out")
@@ -519,6 +534,16 @@ def test_mistakes(run: Any, tmp_path: Path, refused: Refused) -> None:
     assert "cannot write" in refusal("in/a.png", "file")
     assert (tmp_path / "in/a.png").read_bytes() == before
     assert written(tmp_path / "in") == ["a.png"]
+
+
+def test_an_image_that_outgrows_the_device(run: Any, tmp_path: Path, refused: Refused) -> None:
+    def outgrow(source: Tensor, mask: Tensor | None) -> Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    run(Translator(outgrow, COLOUR, COLOUR, reach=0))
+    photo(5, 5).save(tmp_path / "a.png")
+    message = refused("apply", "RUN", "--input", tmp_path / "a.png", "--out", tmp_path / "out")
+    assert "choose a smaller --tile" in message
 
 
 def test_no_input_is_overwritten_by_another_name(run: Any, tmp_path: Path, refused: Refused) -> None:

@@ -18,8 +18,8 @@ def apply_tensor(translator: Translator, source: Tensor, mask: Tensor | None = N
     """What a translator makes of a source: float32 [1, C, h, w] as networks see it -> [1, C', scale*h, scale*w].
 
     An image of more than tile*tile pixels is done in tiles. Where the translator's `reach` is known, the result is that
-    of the whole image, but for the rounding of floats; this wants a network whose strides multiply to at most 64. Where
-    each pixel depends on all of the image, tiles overlap and fade into each other, and the result is another one.
+    of the whole image, but for the rounding of floats. Where each pixel depends on all of the image, tiles overlap and
+    fade into each other, and the result is another one.
 
     Args:
         mask: [1, 1, h, w], 1 where it is to be filled, if the translator wants one.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-GRID = 64  # tiles begin at multiples of it, so that strides of networks fall on the same pixels as in the whole image
+GRID = 64  # tiles begin at multiples of it, so that usual strides fall on the same pixels as in the whole image
 OVERLAP = 8  # tiles that are blended reach into each other by this part of their size, each
 
 Look = Callable[
@@ -32,7 +32,10 @@ def cut_and_join(
     look: Look, keep: Keep, size: tuple[int, int], tile: int, scale: int, reach: int, stride: int = 1
 ) -> Tensor:
     """Tiles of at most tile*tile pixels of their own, each looked at with `reach` pixels more on every side inside the
-    image, of which what was made is cut away; so the result is that of the whole image."""
+    image, of which what was made is cut away; so the result is that of the whole image.
+
+    They begin at multiples of the network's `stride`.
+    """
     height, width = size
     joined = torch.empty(0)
     grid = math.lcm(GRID, stride)
