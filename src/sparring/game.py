@@ -180,8 +180,8 @@ class Game:
                     matches = self.matches(batch, made, moment, *outcomes)
                     terms = self._generator_terms(batch, made, matches, moment)
                     outcomes["generator"].append(Outcome(terms, made, matches))
-                    terms = self._discriminator_terms(matches, moment)
-                    outcomes["discriminator"].append(Outcome(terms, made, matches))
+                    terms = self._discriminator_terms(matches, moment) if self.plays(moment) else {}
+                    outcomes["discriminator"].append(Outcome(terms, made, matches if terms else {}))
                 for side in outcomes:
                     again = side == "discriminator"  # the generator's backward pass still needs what they share
                     self._backward(side, batch, outcomes[side][-1], moment, len(batches), retain_graph=again)
