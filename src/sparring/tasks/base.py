@@ -109,7 +109,7 @@ class Translating(Task):
         """What the way back makes of what was made, if there is one."""
         return None
 
-    @abstractmethod
     def show(self, batch: Batch, made: Images) -> list[Tensor]:
         """Rows of pictures, each float [n, C, H, W] in [-1, 1] or one-hot maps: what went in, what came out, and what
         it should be."""
+        return [batch["source"], made["fake"], batch["real"]]

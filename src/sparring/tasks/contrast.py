@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.data.layout import Layout, Sets
-from sparring.data.samples import Data, Form
 from sparring.errors import UserError, check_number
 from sparring.match import Batch, Images, Match, Terms
 from sparring.networks.translator import ResNetTranslator
-from sparring.tasks.base import Make, Translating
-from sparring.tasks.pieces import fitted, image_shape, matched, sight
+from sparring.tasks.base import Make
+from sparring.tasks.pieces import image_of, matched
+from sparring.tasks.sourced import Unpaired
 from sparring.translator import Translator
 
 WIDTH = 256
 
 
 @dataclass(frozen=True)
-class Contrast(Translating):
+class Contrast(Unpaired):
     """One generator from A to B, whose output must keep what is where: the features of each patch of it are nearer to
     those of the same patch of the source than to those of others. Source: Park et al. 2020 (CUT), equations 2 to 5.
 
@@ -42,7 +41,6 @@ class Contrast(Translating):
     identity: float = 1.0
     patches: int = 256
     temperature: float = 0.07
-    form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("contrast", "identity"):
@@ -50,15 +48,8 @@ class Contrast(Translating):
         check_number("Contrast", "patches", self.patches, low=2, whole=True)
         check_number("Contrast", "temperature", self.temperature, low=0, open_low=True)
 
-    @property
-    def layout(self) -> Layout:
-        return Sets(self.a, self.b)
-
-    def for_data(self, form: Form) -> Contrast:
-        return fitted(replace(self), form=form)
-
     def build_generator(self, make: Make) -> nn.Module:
-        source, target = image_shape("Contrast", None if self.form is None else self.form.source), self._target
+        source, target = self.shapes
         if source[0] != target[0]:
             raise UserError(
                 f"Contrast compares what is made with its source, which has {source[0]} channels, not {target[0]}; "
@@ -67,10 +58,10 @@ class Contrast(Translating):
         return Contrasted(make((source, target), {}))
 
     def build_discriminator(self, make: Make) -> nn.Module:
-        return make((self._target,), {})
+        return make(self.shapes[1:], {})
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
-        return {"fake": network(batch["source"]).float().tanh()}
+        return {"fake": image_of(network, batch["source"])}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         return matched(network, batch["real"], made["fake"])
@@ -81,7 +72,7 @@ class Contrast(Translating):
         if self.contrast:
             terms["contrast"] = self.contrast * self._compared(network, batch["source"], made["fake"])
         if self.identity:
-            same = network(batch["real"]).float().tanh()
+            same = image_of(network, batch["real"])
             terms["identity"] = self.identity * self._compared(network, batch["real"], same)
         return terms
 
@@ -89,28 +80,9 @@ class Contrast(Translating):
     def scores(self) -> tuple[str, ...]:
         return ("frechet", "kernel_distance", "taken_for_target", "edges")
 
-    @property
-    def trivial(self) -> str:
-        return "no change"
-
-    def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
-        return lambda batch: batch["source"].expand(-1, batch["real"].shape[1], -1, -1)
-
-    def show(self, batch: Batch, made: Images) -> list[Tensor]:
-        return [batch["source"], made["fake"], batch["real"]]
-
     def translator(self, network: nn.Module) -> Translator:
-        def run(source: Tensor, mask: Tensor | None) -> Tensor:
-            return self.generate(network, {"source": source})["fake"]
-
-        assert self.form is not None
-        assert self.form.source is not None
         assert isinstance(network, Contrasted)
-        return Translator(run, self.form.source, self.form, **sight(network.generator))
-
-    @property
-    def _target(self) -> tuple[int, int, int]:
-        return image_shape("Contrast", self.form)
+        return super().translator(network.generator)
 
     def _compared(self, network: Contrasted, source: Tensor, made: Tensor) -> Tensor:
         """The contrastive term of what was made of sources, over all layers."""

@@ -13,7 +13,7 @@ from sparring.errors import UserError, check_number
 from sparring.latents import Latent, Normal
 from sparring.match import Batch, Images, Match, packed
 from sparring.tasks.base import Make, Task
-from sparring.tasks.pieces import critics
+from sparring.tasks.pieces import critics, fitted
 
 ROWS, COLUMNS = 10, 8
 
@@ -61,9 +61,7 @@ class Generate(Task):
                 f"Generate(classes=True) needs labelled data, this has {len(form.classes) or 'no'} class(es); use a "
                 "folder a class, or leave classes=True out"
             )
-        fitted = replace(self)
-        object.__setattr__(fitted, "form", form)
-        return fitted
+        return fitted(replace(self), form=form)
 
     def build_generator(self, make: Make) -> nn.Module:
         size = self.latent.size + sum(code.width for code in self.codes)

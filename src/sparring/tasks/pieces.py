@@ -39,6 +39,12 @@ def matched(network: nn.Module, real: Tensor, fake: Tensor, condition: Tensor | 
     }
 
 
+def image_of(network: nn.Module, source: Tensor) -> Tensor:
+    """The image in [-1, 1] that a generator of raw maps makes of a source."""
+    made: Tensor = network(source).float().tanh()
+    return made
+
+
 def sight(network: nn.Module) -> dict[str, Any]:
     """What `Translator` wants to know of a generator, its `reach` and `stride`; the worst of one that does not tell."""
     known = isinstance(network, ImageGenerator)

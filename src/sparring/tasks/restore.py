@@ -139,9 +139,6 @@ class Restore(Translating):
         scale = self.chain.scale
         return images.float() if scale == 1 else cut_border(luminance(images), scale)
 
-    def show(self, batch: Batch, made: Images) -> list[Tensor]:
-        return [batch["source"], made["fake"], batch["real"]]
-
     def translator(self, network: nn.Module) -> Translator:
         shape = image_shape("Restore", self.form)
         source = self.chain.shape(shape)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from sparring.data.layout import Layout, Pairs
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.errors import UserError, check_number
 from sparring.match import Batch, Images, Match, Terms
-from sparring.tasks.base import Make, Translating
-from sparring.tasks.pieces import fitted, image_shape, matched, sight
-from sparring.translator import Translator
+from sparring.tasks.pieces import matched
+from sparring.tasks.sourced import Paired
 
 
 @dataclass(frozen=True)
-class Segment(Translating):
+class Segment(Paired):
     """The generator tells the class of each pixel; the discriminator tells its maps from true ones, beside the image.
 
     Batches hold `source` [n, C, H, W] in [-1, 1] and `real` [n, K, H, W], one-hot, 0 at pixels of no class, which play
@@ -42,7 +41,6 @@ class Segment(Translating):
     cross_entropy: float = 1.0
     balance: float = 0.5
     conditional: bool = True
-    form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.classes, tuple) or len(self.classes) < 2:
@@ -54,24 +52,13 @@ class Segment(Translating):
     def layout(self) -> Layout:
         return Pairs(self.source, self.target, target_classes=self.classes, ignore=self.ignore)
 
-    def for_data(self, form: Form) -> Segment:
-        image_shape("Segment", form.source)
-        return fitted(replace(self), form=form)
-
-    def build_generator(self, make: Make) -> nn.Module:
-        return make((self._source_shape, image_shape("Segment", self.form)), {})
-
-    def build_discriminator(self, make: Make) -> nn.Module:
-        seen = self._source_shape[0] if self.conditional else 0
-        return make((image_shape("Segment", self.form),), {"source_channels": seen})
-
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         scores = network(batch["source"]).float()
         return {"fake": scores.softmax(1), "scores": scores}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         known = batch["real"].sum(1, keepdim=True)  # where no class is known, both are 0
-        return matched(network, batch["real"], made["fake"] * known, batch["source"] if self.conditional else None)
+        return matched(network, batch["real"], made["fake"] * known, self.condition(batch))
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         if not self.cross_entropy:
@@ -110,18 +97,3 @@ class Segment(Translating):
             return known[size]
 
         return usual
-
-    def show(self, batch: Batch, made: Images) -> list[Tensor]:
-        return [batch["source"], made["fake"], batch["real"]]
-
-    def translator(self, network: nn.Module) -> Translator:
-        def run(source: Tensor, mask: Tensor | None) -> Tensor:
-            return self.generate(network, {"source": source})["fake"]
-
-        assert self.form is not None
-        assert self.form.source is not None
-        return Translator(run, self.form.source, self.form, **sight(network))
-
-    @property
-    def _source_shape(self) -> tuple[int, int, int]:
-        return image_shape("Segment", None if self.form is None else self.form.source)

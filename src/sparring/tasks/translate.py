@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.data.layout import Layout, Pairs
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.errors import check_number
 from sparring.match import Batch, Images, Match, Terms
-from sparring.tasks.base import Make, Translating
-from sparring.tasks.pieces import fitted, image_shape, matched, sight
-from sparring.translator import Translator
+from sparring.tasks.pieces import image_of, matched
+from sparring.tasks.sourced import Paired
 
 
 @dataclass(frozen=True)
-class Translate(Translating):
+class Translate(Paired):
     """The generator turns the source of a pair into its target; the discriminator sees the source beside either.
 
     Batches hold `source` [n, C', H, W] and `real` [n, C, H, W] in [-1, 1]; a source of class ids is one-hot.
@@ -39,7 +38,6 @@ class Translate(Translating):
     ignore: int | None = None
     l1: float = 100.0
     conditional: bool = True
-    form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_number("Translate", "l1", self.l1, low=0)
@@ -48,23 +46,11 @@ class Translate(Translating):
     def layout(self) -> Layout:
         return Pairs(self.source, self.target, source_classes=self.source_classes, ignore=self.ignore)
 
-    def for_data(self, form: Form) -> Translate:
-        image_shape("Translate", form)
-        image_shape("Translate", form.source)
-        return fitted(replace(self), form=form)
-
-    def build_generator(self, make: Make) -> nn.Module:
-        return make((self._source_shape, image_shape("Translate", self.form)), {})
-
-    def build_discriminator(self, make: Make) -> nn.Module:
-        seen = self._source_shape[0] if self.conditional else 0
-        return make((image_shape("Translate", self.form),), {"source_channels": seen})
-
     def generate(self, network: nn.Module, batch: Batch) -> Images:
-        return {"fake": network(batch["source"]).float().tanh()}
+        return {"fake": image_of(network, batch["source"])}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        return matched(network, batch["real"], made["fake"], batch["source"] if self.conditional else None)
+        return matched(network, batch["real"], made["fake"], self.condition(batch))
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         return {"l1": self.l1 * (made["fake"] - batch["real"]).abs().mean()} if self.l1 else {}
@@ -80,22 +66,6 @@ class Translate(Translating):
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
         mean = mean_image(train)
         return lambda batch: F.interpolate(mean, batch["real"].shape[2:], mode="bilinear", align_corners=False)
-
-    def show(self, batch: Batch, made: Images) -> list[Tensor]:
-        return [batch["source"], made["fake"], batch["real"]]
-
-    def translator(self, network: nn.Module) -> Translator:
-        def run(source: Tensor, mask: Tensor | None) -> Tensor:
-            return self.generate(network, {"source": source})["fake"]
-
-        assert self.form is not None
-        assert self.form.source is not None
-        scale = self.form.shape[1] // self.form.source.shape[1]
-        return Translator(run, self.form.source, self.form, scale, **sight(network))
-
-    @property
-    def _source_shape(self) -> tuple[int, int, int]:
-        return image_shape("Translate", None if self.form is None else self.form.source)
 
 
 def mean_image(data: Data) -> Tensor:

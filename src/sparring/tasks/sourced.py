@@ -1,0 +1,94 @@
+"""What tasks share whose sources come with the data: pairs, or two sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from sparring.data.layout import Layout, Sets
+from sparring.data.samples import Data, Form
+from sparring.match import Batch
+from sparring.tasks.base import Make, Translating
+from sparring.tasks.pieces import fitted, image_shape, sight
+from sparring.translator import Translator
+
+Own = TypeVar("Own", bound="Sourced")
+
+
+@dataclass(frozen=True)
+class Sourced(Translating):
+    """A task for data whose `form` has a source."""
+
+    form: Form | None = field(default=None, init=False, repr=False, compare=False)
+
+    def for_data(self: Own, form: Form) -> Own:
+        return fitted(replace(self), form=form)
+
+    @property
+    def forms(self) -> tuple[Form, Form]:
+        """What sources and targets look like."""
+        assert self.form is not None, "for_data tells a task what it is for"
+        assert self.form.source is not None
+        return self.form.source, self.form
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """The shapes (C, H, W) in which networks see sources and targets.
+
+        Raises:
+            UserError: they are no images.
+        """
+        owner = type(self).__name__
+        target = image_shape(owner, self.form)
+        return image_shape(owner, None if self.form is None else self.form.source), target
+
+    def translator(self, network: nn.Module) -> Translator:
+        source, target = self.forms
+
+        def run(image: Tensor, mask: Tensor | None) -> Tensor:
+            return self.generate(network, {"source": image})["fake"]
+
+        return Translator(run, source, target, target.shape[1] // source.shape[1], **sight(network))
+
+
+class Paired(Sourced):
+    """A task for pairs. A sub-class has a field `conditional`: does the discriminator see the source?"""
+
+    conditional: bool
+
+    def for_data(self: Own, form: Form) -> Own:
+        task = super().for_data(form)
+        task.shapes  # noqa: B018  what are no images is told here
+        return task
+
+    def build_generator(self, make: Make) -> nn.Module:
+        return make(self.shapes, {})
+
+    def build_discriminator(self, make: Make) -> nn.Module:
+        source, target = self.shapes
+        return make((target,), {"source_channels": source[0] if self.conditional else 0})
+
+    def condition(self, batch: Batch) -> Tensor | None:
+        """What the discriminator is told beside an image."""
+        return batch["source"] if self.conditional else None
+
+
+class Unpaired(Sourced):
+    """A task for two sets, whose names a sub-class has as fields `a` and `b`."""
+
+    a: str
+    b: str
+
+    @property
+    def layout(self) -> Layout:
+        return Sets(self.a, self.b)
+
+    @property
+    def trivial(self) -> str:
+        return "no change"
+
+    def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
+        return lambda batch: batch["source"].expand(-1, batch["real"].shape[1], -1, -1)
