@@ -19,10 +19,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torch import Tensor
 
 from sparring import metrics
+from sparring.baselines import biharmonic, interpolated, most_frequent_class
 from sparring.data.samples import image_data
 from sparring.degrade import Downscale, Mask, cropped
 from sparring.errors import UserError
-from sparring.evaluation.baselines import biharmonic, interpolated, most_frequent_class
 from sparring.extractors import Pixels, Prepared, Random
 from sparring.extractors.classifier import ClassifierNetwork
 from sparring.extractors.inception import InceptionNetwork

@@ -25,7 +25,6 @@ from sparring import (
 )
 from sparring.components import make, make_all
 from sparring.data import Data, load_data, load_held_out
-from sparring.data.layout import Layout
 from sparring.data.samples import Form
 from sparring.device import autocast, find_precision
 from sparring.errors import UserError
@@ -40,23 +39,22 @@ from sparring.tasks.base import Make, Task
 
 def build_task(recipe: Recipe, form: Form, trust: bool) -> Task:
     """What the generator is given and judged by, for data of this form."""
-    task = make(recipe.task, tasks, latents, codes, degrade, schedules, trust=trust)
-    return task.for_data(form)  # type: ignore[no-any-return]
+    return _task(recipe, trust).for_data(form)
+
+
+def _task(recipe: Recipe, trust: bool) -> Task:
+    task: Task = make(recipe.task, tasks, latents, codes, degrade, schedules, trust=trust)
+    return task
 
 
 def training_data(recipe: Recipe, trust: bool) -> Data:
     """What a recipe trains on, in the layout that its task is for."""
-    return load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit, _layout(recipe, trust))
+    return load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout)
 
 
 def held_out_data(recipe: Recipe, trust: bool) -> Data | None:
     """Samples of the same distribution that it does not train on, or None."""
-    return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _layout(recipe, trust))
-
-
-def _layout(recipe: Recipe, trust: bool) -> Layout:
-    task: Task = make(recipe.task, tasks, latents, codes, degrade, schedules, trust=trust)
-    return task.layout
+    return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout)
 
 
 def build_generator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparring.augment import Augment, DiffAugment
 from sparring.errors import UserError, check_number
+from sparring.match import packed, unpacked
 from sparring.memory import Remembers
 from sparring.penalties.base import Penalty, Side, by_sample
 from sparring.schedules import Scheduled
@@ -75,8 +76,6 @@ class Consistency(Penalty):
         return value
 
     def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Tensor | None) -> Tensor:
-        from sparring.match import packed, unpacked
-
         changed = packed(self.augment(unpacked(samples.detach(), match.pack), match.progress), match.pack)
         return by_sample((logits - match.judge(changed, condition).logits).square())
 

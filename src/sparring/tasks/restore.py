@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from sparring.baselines import biharmonic, interpolated
 from sparring.data.samples import Data, Form
 from sparring.degrade import Degradation, Downscale, Mask, chained, cropped, mask_of
 from sparring.errors import UserError, check_number
@@ -123,8 +124,6 @@ class Restore(Translating):
         return "bicubic interpolation" if self.chain.scale > 1 else "the degraded image itself"
 
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
-        from sparring.evaluation.baselines import biharmonic, interpolated
-
         def fill(batch: Batch) -> Tensor:
             return torch.stack([biharmonic(image, hole) for image, hole in zip(batch["source"], batch["mask"])])
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from sparring.baselines import most_frequent_class
 from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
 from sparring.errors import UserError, check_number
@@ -85,8 +86,6 @@ class Segment(Paired):
         return "the most frequent class at each pixel"
 
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
-        from sparring.evaluation.baselines import most_frequent_class
-
         known: dict[tuple[int, int], Tensor] = {}
 
         def usual(batch: Batch) -> Tensor:
