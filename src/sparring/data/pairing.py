@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +15,7 @@ from sparring.data.fitting import Fitting, fit_alike
 from sparring.data.layout import Pairs, class_names
 from sparring.data.mapped import chunks, map_file, mapped_folder, memory_bound, nameless_file
 from sparring.data.maps import class_pixels, decode_map, map_remarks
-from sparring.data.pairs import PairSource
+from sparring.data.pairs import Pair, PairSource
 from sparring.data.pixels import InFile, InMemory, Pixels, TooLargeError
 from sparring.data.reading import channels_first, check_broken, looks_grey
 from sparring.data.samples import Data, Form
@@ -148,16 +148,23 @@ def _together(
     return replace(joined(name, source, target, paired=True), notes=notes, remarks=remarks)
 
 
-def _read(found: PairSource, sides: tuple[Side, Side], target: Target, sinks: list[InMemory] | list[InFile]) -> _Told:
-    told = _Told(Fitting(target, "pairs"))
+def _decoded(found: PairSource, sides: tuple[Side, Side], told: _Told) -> Iterator[tuple[Pair, list[Image.Image]]]:
+    """The pairs of which both members can be read, with these; the sizes, and what cannot be read, go into `told`."""
     for pair in found.items():
         try:
             images = [side.read(item) for side, item in zip(sides, pair)]
         except NotDecodedError as error:
             told.broken.append(f"left out {error}")
             continue
+        source, target = (image.size for image in images)
+        told.note(source, target)
+        yield pair, images
+
+
+def _read(found: PairSource, sides: tuple[Side, Side], target: Target, sinks: list[InMemory] | list[InFile]) -> _Told:
+    told = _Told(Fitting(target, "pairs"))
+    for pair, images in _decoded(found, sides, told):
         source, frame = (image.size for image in images)
-        told.note(source, frame)
         if target.size is not None:
             if abs(source[0] * frame[1] / (source[1] * frame[0]) - 1) > SHAPE:
                 told.bent.append(_unequal(pair.target.name, source, frame))
@@ -215,14 +222,8 @@ def _load_patches(found: PairSource, sides: tuple[Side, Side], target: Target) -
     patch = patch_of(target)
     keepers = [Keeper(memory_bound() // 2) for _ in sides]
     told, larger = _Told(Fitting(target, "pairs")), Counter[tuple[int, bool]]()
-    for pair in found.items():
-        try:
-            images = [side.read(item) for side, item in zip(sides, pair)]
-        except NotDecodedError as error:
-            told.broken.append(f"left out {error}")
-            continue
+    for pair, images in _decoded(found, sides, told):
         source, frame = (image.size for image in images)
-        told.note(source, frame)
         times = factor(source, frame)
         if not times:
             told.unequal.append(_unequal(pair.target.name, source, frame))

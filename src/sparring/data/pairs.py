@@ -169,21 +169,17 @@ def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path]
         usual = [name for pair in choices for name in pair if name not in (layout.source, layout.target)]
         choices = [(layout.source or name, layout.target or name) for name in usual]
     for names in choices:
-        for places in _places(folder, split):
-            source, target = (next((p for p in places(n) if _holds_images(p)), None) for n in names)
-            if source is not None and target is not None:
+        for place in _places(split):
+            source, target = (folder / place.format(name) for name in names)
+            if _holds_images(source) and _holds_images(target):
                 return source, target
     return None
 
 
-def _places(folder: Path, split: Split) -> list[Callable[[str], list[Path]]]:
+def _places(split: Split) -> list[str]:
     """Where a side of a split may lie, each way for itself: train/A, trainA, A/train, and A alone for training."""
-    ways: list[Callable[[str], list[Path]]] = []
-    for word in PARTS[split]:
-        ways.append(lambda n, w=word: [folder / w / n])  # type: ignore[misc]
-        ways.append(lambda n, w=word: [folder / f"{w}{n}"])  # type: ignore[misc]
-        ways.append(lambda n, w=word: [folder / n / w])  # type: ignore[misc]
-    return [*ways, lambda n: [folder / n]] if split == "train" else ways
+    ways = [way for word in PARTS[split] for way in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
+    return [*ways, "{}"] if split == "train" else ways
 
 
 def _holds_images(folder: Path) -> bool:

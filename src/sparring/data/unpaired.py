@@ -62,8 +62,9 @@ def _told(data: Data) -> list[tuple[str, str]]:
 
 def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[Source, Source] | None:
     for place in (folder, folder / "data"):
-        for way in _ways(place, split):
-            a, b = (next((p for p in way(side) if p.exists()), None) for side in (layout.a, layout.b))
+        for way in _ways(split):
+            ended = (_ended(place / way.format(side)) for side in (layout.a, layout.b))
+            a, b = (next((p for p in paths if p.exists()), None) for paths in ended)
             if a is not None and b is not None:
                 first, second = find(a), find(b)
                 if first is not None and second is not None:
@@ -71,14 +72,10 @@ def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[So
     return None
 
 
-def _ways(folder: Path, split: Split) -> Iterator[Callable[[str], list[Path]]]:
+def _ways(split: Split) -> list[str]:
     """Where a set of a split may lie: trainA, train/A, A/train and, for training, A alone; each with any ending."""
-    for word in PARTS[split]:
-        yield lambda side, word=word: _ended(folder / f"{word}{side}")  # type: ignore[misc]
-        yield lambda side, word=word: _ended(folder / word / side)  # type: ignore[misc]
-        yield lambda side, word=word: _ended(folder / side / word)  # type: ignore[misc]
-    if split == "train":
-        yield lambda side: _ended(folder / side)
+    ways = [way for word in PARTS[split] for way in (f"{word}{{}}", f"{word}/{{}}", f"{{}}/{word}")]
+    return [*ways, "{}"] if split == "train" else ways
 
 
 def _ended(path: Path) -> list[Path]:
