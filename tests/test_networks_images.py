@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from stirring import stirred
 from torch import Tensor, nn
 
 from sparring import networks
@@ -44,15 +45,6 @@ BUILT: list[tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
 ]
 IDS = [f"{kind.__name__}-{i}" for i, (kind, *_) in enumerate(BUILT)]
 every_generator = pytest.mark.parametrize(("kind", "source", "target", "options"), BUILT, ids=IDS)
-
-
-def stirred(network: nn.Module) -> Any:
-    """The network without the zeros that hide other weights' gradients at the start."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.1)
-    return network
 
 
 def test_all_image_generators_are_covered() -> None:

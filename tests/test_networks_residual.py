@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from stirring import stirred
 from torch import Tensor, nn
 
 from sparring import networks
@@ -36,15 +37,6 @@ OF_DISCRIMINATORS: list[tuple[Any, dict[str, Any]]] = [
     (ResNetDiscriminator, {"spectral_norm": False, "attention": 4}),
     (R3GANDiscriminator, {"blocks": 1, "group": 8}),
 ]
-
-
-def stirred(network: nn.Module) -> Any:
-    """The network without the zeros (gates, last layers of blocks) that hide other weights' gradients at the start."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.1)
-    return network
 
 
 def all_have_gradients(network: nn.Module) -> bool:

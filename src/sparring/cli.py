@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from sparring import __version__
-from sparring.commands import apply
+from sparring.commands import DONE, FAILED, INTERRUPTED, MISTAKE, add_trust, apply, clinic, doctor, treat
 from sparring.errors import NotFiniteError, UserError, did_you_mean
 from sparring.recipe import DEFAULT, DEVICES, Recipe, field_names, load_recipe, recipe_names
 from sparring.sizes import FITS
-
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 METRICS = (  # the names in sparring.evaluation.MEASURES, which need torch
     "frechet",
@@ -108,13 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_resume(commands)
     _add_sample(commands)
-    _add_apply(commands)
+    _add_apart(commands, "apply", apply)
     _add_evaluate(commands)
     _add_compare(commands)
     _add_sweep(commands)
-    _add_doctor(commands)
-    _add_clinic(commands)
-    _add_treat(commands)
+    for name, command in (("doctor", doctor), ("clinic", clinic), ("treat", treat)):
+        _add_apart(commands, name, command)
     recipes = _add(commands, "recipes", _recipes, "list the named recipes, or print one as TOML")
     recipes.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
     data = _add(commands, "data", _data, "look at data before training")
@@ -131,12 +128,17 @@ def _add(commands: Any, name: str, command: Any, about: str) -> argparse.Argumen
     return parser
 
 
+def _add_apart(commands: Any, name: str, command: Any) -> None:
+    """A command that has a file of its own."""
+    command.add_arguments(_add(commands, name, command.run, command.ABOUT))
+
+
 def _add_train(commands: Any) -> None:
     parser = _add(commands, "train", _train, "train a recipe")
     about = f"a named recipe ({', '.join(recipe_names())}) or a .toml file; default: {DEFAULT}"
     parser.add_argument("recipe", nargs="?", default=DEFAULT, help=about)
     parser.add_argument("--out", type=Path, help="the run directory to make (default: a new one below runs/)")
-    _add_trust(parser)
+    add_trust(parser)
     fields = parser.add_argument_group("fields of the recipe", "each takes the place of what the recipe says")
     hints = get_type_hints(Recipe)
     for field in dataclasses.fields(Recipe):
@@ -154,7 +156,7 @@ def _add_resume(commands: Any) -> None:
     parser.add_argument("run", type=Path, help="the run directory")
     parser.add_argument("--steps", type=int, default=0, help="a new budget, counted from the run's start")
     parser.add_argument("--minutes", type=float, default=0.0, help="the same in minutes")
-    _add_trust(parser)
+    add_trust(parser)
 
 
 def _add_sample(commands: Any) -> None:
@@ -166,13 +168,7 @@ def _add_sample(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, help="a .png (grid), a .npy (array), else a folder of PNGs")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--device", default="auto", choices=DEVICES)
-    _add_trust(parser)
-
-
-def _add_apply(commands: Any) -> None:
-    parser = _add(commands, "apply", apply.run, apply.ABOUT)
-    apply.add_arguments(parser)
-    _add_trust(parser)
+    add_trust(parser)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -189,7 +185,7 @@ def _add_evaluate(commands: Any) -> None:
     about = f"metrics: {', '.join(METRICS)}; of runs that turn images into others: {', '.join(LIKENESS)}"
     parser.epilog = f"{about}; see docs/metrics.md"
     parser.add_argument("--json", action="store_true", help="print JSON, values with their protocol")
-    _add_trust(parser)
+    add_trust(parser)
 
 
 def _add_compare(commands: Any) -> None:
@@ -200,7 +196,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("--checkpoint", default="best", help="best, last or a step; default: best")
     parser.add_argument("--out", type=Path, default=Path("comparison.html"), help="the page; default: comparison.html")
     _add_scoring(parser)
-    _add_trust(parser)
+    add_trust(parser)
 
 
 def _add_sweep(commands: Any) -> None:
@@ -211,44 +207,7 @@ def _add_sweep(commands: Any) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each: 0, 1, 2 ...")
     parser.add_argument("--out", type=Path, help="the folder of the sweep (default: runs/sweep-RECIPE); it can go on")
     _add_scoring(parser)
-    _add_trust(parser)
-
-
-def _add_doctor(commands: Any) -> None:
-    about = "say what ails a run, why, and what helps; exit status 1 if something does"
-    parser = _add(commands, "doctor", _doctor, about)
-    parser.add_argument("run", type=Path, nargs="?", help="the run directory; its log is all that is read")
-    about = (
-        "read this log of another program's training instead: a .csv or .jsonl with columns step, d_loss, g_loss ..."
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help=about)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_clinic(commands: Any) -> None:
-    about = "plant failures, run healthy controls, and count how often the doctor is right; it goes on where it was"
-    parser = _add(commands, "clinic", _clinic, about)
-    parser.add_argument("--quick", action="store_true", help="a few cases on points and digits, some minutes")
-    parser.add_argument("--seeds", type=int, help="how many seeds of each case; default: 3, with --quick 1")
-    parser.add_argument("--treat", action="store_true", help="treat the sick runs, too, and count how many become well")
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose names contain it, such as 'ring|weak'"
-    )
-    parser.add_argument("--jobs", type=int, default=0, help="trainings at once, of one thread each; default: the cores")
-    parser.add_argument("--out", type=Path, default=Path("runs/clinic"), help="the folder; default: runs/clinic")
-
-
-def _add_treat(commands: Any) -> None:
-    about = "try what helps a sick run in short trainings, and train the best to the end; exit status 1 if it stays ill"
-    parser = _add(commands, "treat", _treat, about)
-    parser.add_argument("run", type=Path, help="the run directory; it was watched (not --doctor off)")
-    parser.add_argument("--out", type=Path, help="the folder of the treatment (default: RUN-treated); it can go on")
-    parser.add_argument("--trials", type=int, default=6, help="remedies to try; the better half goes on; default: 6")
-    about = "of the budget that the last two are trained for at least; the best goes on from there; default: 0.25"
-    parser.add_argument("--share", type=float, default=0.25, help=about)
-    parser.add_argument("--seed", type=int, default=1, help="of the samples that trials are judged by")
-    parser.add_argument("--jobs", type=int, default=1, help="trials at a time, each in a process; default: 1")
-    _add_trust(parser)
+    add_trust(parser)
 
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
@@ -269,11 +228,6 @@ def _add_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", default="", help=about)
     about = "how: crop (cover, cut the middle), pad (black borders), stretch, or patch; default: crop"
     parser.add_argument("--fit", default="crop", choices=FITS, help=about)
-
-
-def _add_trust(parser: argparse.ArgumentParser) -> None:
-    about = "let the recipe's texts import code by dotted names; only for recipes of people you trust"
-    parser.add_argument("--trust", action="store_true", help=about)
 
 
 def _train(chosen: argparse.Namespace) -> int:
@@ -377,62 +331,6 @@ def _sweep(chosen: argparse.Namespace) -> int:
     print("\n".join(comparison.lines()))
     print(f"With curves and samples: {out / 'comparison.html'}")
     return DONE
-
-
-def _doctor(chosen: argparse.Namespace) -> int:
-    if (chosen.run is None) == (chosen.csv is None):
-        raise UserError("doctor takes a run, or --csv FILE for another program's log (see sparring doctor --help)")
-    return _examine_log(chosen) if chosen.csv is not None else _examine_run(chosen)
-
-
-def _examine_log(chosen: argparse.Namespace) -> int:
-    from sparring.doctor.foreign import as_json, diagnose_log, lines, read_log
-    from sparring.doctor.report import is_ill
-
-    log = read_log(chosen.csv)
-    verdicts = diagnose_log(log)
-    print(json.dumps(as_json(log, verdicts), indent=1) if chosen.json else "\n".join(lines(chosen.csv, log, verdicts)))
-    return FAILED if is_ill(verdicts) else DONE
-
-
-def _examine_run(chosen: argparse.Namespace) -> int:
-    from sparring.doctor.report import as_json, draw, examine, is_ill, lines
-    from sparring.run import Run
-
-    run, verdicts = Run.open(chosen.run), examine(chosen.run)
-    if chosen.json:
-        print(json.dumps(as_json(run, verdicts), indent=1))
-    else:
-        print("\n".join(lines(run, verdicts)))
-        picture = draw(run, verdicts)
-        if picture is not None:
-            print(f"curves: {picture}")
-    return FAILED if is_ill(verdicts) else DONE
-
-
-def _clinic(chosen: argparse.Namespace) -> None:
-    from sparring.clinic.rounds import make_rounds
-
-    seeds = chosen.seeds if chosen.seeds is not None else 1 if chosen.quick else 3
-    options = {"quick": chosen.quick, "only": chosen.only, "jobs": chosen.jobs, "cures": chosen.treat}
-    found = make_rounds(chosen.out, seeds=seeds, note=lambda line: print(line, flush=True), **options)
-    print("\n".join(found))
-    print(f"The same as a file: {chosen.out / 'clinic.md'}")
-
-
-def _treat(chosen: argparse.Namespace) -> int:
-    from sparring.doctor import treat
-    from sparring.doctor.treat import conclusion
-    from sparring.training import Interrupted
-
-    names = ("out", "trials", "share", "seed", "jobs", "trust")
-    try:
-        done = treat(chosen.run, **{name: getattr(chosen, name) for name in names})
-    except Interrupted as error:
-        print(f"sparring: {error}; to go on with the treatment, give the same command again", file=sys.stderr)
-        return INTERRUPTED
-    print("\n".join(conclusion(done)))
-    return DONE if done.cured else FAILED
 
 
 def _scoring(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparring.commands import DONE, FAILED, add_trust
 from sparring.errors import UserError
 from sparring.recipe import DEVICES
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--device", default="auto", choices=DEVICES)
+    add_trust(parser)
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -56,7 +58,7 @@ def run(chosen: argparse.Namespace) -> int:
     done = len(jobs) - len(failed)
     left = f"; {len(failed)} could not be done" if failed else ""
     print(f"{done} image{'s' if done != 1 else ''} by step {trained.step}: {chosen.out}{left}")
-    return 1 if failed else 0
+    return FAILED if failed else DONE
 
 
 def _watched(work: Iterator[tuple[Job, str]], total: int) -> list[str]:

@@ -1,0 +1,54 @@
+"""`sparring doctor`: what ails a run, or another program's training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from sparring.commands import DONE, FAILED
+from sparring.errors import UserError
+
+ABOUT = "say what ails a run, why, and what helps; exit status 1 if something does"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command can be told."""
+    parser.add_argument("run", type=Path, nargs="?", help="the run directory; its log is all that is read")
+    about = (
+        "read this log of another program's training instead: a .csv or .jsonl with columns step, d_loss, g_loss ..."
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=about)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Examine it; the exit status: 0 nothing ails it, 1 something does."""
+    if (chosen.run is None) == (chosen.csv is None):
+        raise UserError("doctor takes a run, or --csv FILE for another program's log (see sparring doctor --help)")
+    return _examine_log(chosen) if chosen.csv is not None else _examine_run(chosen)
+
+
+def _examine_log(chosen: argparse.Namespace) -> int:
+    from sparring.doctor.foreign import as_json, diagnose_log, lines, read_log
+    from sparring.doctor.report import is_ill
+
+    log = read_log(chosen.csv)
+    verdicts = diagnose_log(log)
+    print(json.dumps(as_json(log, verdicts), indent=1) if chosen.json else "\n".join(lines(chosen.csv, log, verdicts)))
+    return FAILED if is_ill(verdicts) else DONE
+
+
+def _examine_run(chosen: argparse.Namespace) -> int:
+    from sparring.doctor.report import as_json, draw, examine, is_ill, lines
+    from sparring.run import Run
+
+    found, verdicts = Run.open(chosen.run), examine(chosen.run)
+    if chosen.json:
+        print(json.dumps(as_json(found, verdicts), indent=1))
+    else:
+        print("\n".join(lines(found, verdicts)))
+        picture = draw(found, verdicts)
+        if picture is not None:
+            print(f"curves: {picture}")
+    return FAILED if is_ill(verdicts) else DONE
