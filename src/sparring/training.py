@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +18,14 @@ from sparring.build import build_ema, build_game, build_turns, training_data
 from sparring.data import Data, Sampler
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
+from sparring.fit import check_fit
 from sparring.gallery import Gallery
-from sparring.game import Game, Moment, Turn, kept_buffers
+from sparring.game import Moment, Turn
 from sparring.interrupts import Interrupted as Interrupted
 from sparring.interrupts import interruptible
 from sparring.losses import equilibrium
-from sparring.match import Batch, Match
-from sparring.penalties import AuxiliaryClassifier, MutualInformation
-from sparring.penalties.base import Penalty, Side, Term
+from sparring.match import Batch
+from sparring.penalties.base import Side
 from sparring.progress import Progress
 from sparring.readings import read_turns
 from sparring.recipe import DEFAULT, Recipe, load_recipe
@@ -147,41 +146,6 @@ def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -
     build_turns(recipe, trust)  # a mistake in it is told before there is a run directory
     ema = build_ema(recipe, trust)
     return State(game, ema.start(game.generator.network) if ema else None)
-
-
-def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
-    """Raise UserError unless players, data, augmentation and penalties fit together, on a batch of `count` samples."""
-    drawn = game.task.prepare({**data.batch(torch.arange(count) % len(data)), **game.task.draw(count)})
-    batch = {name: tensor.to(device) for name, tensor in drawn.items()}
-    with torch.no_grad(), kept_buffers(game.generator.network, game.discriminator.network):
-        made = game.task.generate(game.generator.network, batch)
-        for match in game.matches(batch, made, Moment()).values():
-            if match.fake.shape != match.real.shape:
-                raise UserError(
-                    f"the generator makes samples of shape {list(match.fake.shape[1:])}, the data's is "
-                    f"{list(match.real.shape[1:])}; choose a generator that fits"
-                )
-            if count % match.pack:
-                raise UserError(
-                    f"batches of {count} samples cannot be cut into packs of {match.pack}; choose a batch_size that "
-                    f"can, such as {count // match.pack * match.pack or match.pack}"
-                )
-            _check_heads(match, game.penalties)
-            for penalty in game.penalties:
-                if isinstance(penalty, Penalty) and not penalty.differentiates:
-                    penalty(match, penalty.sides[0])
-
-
-def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
-    """Raise UserError if the discriminator does not take the samples, or tells what no penalty teaches it."""
-    said = match.real_judgement
-    taught = {type(penalty) for penalty in penalties}
-    if said.classes is not None and AuxiliaryClassifier not in taught:
-        raise UserError(
-            "condition='classifier' needs the penalty AuxiliaryClassifier(), or nothing tells the generator of classes"
-        )
-    if match.code is not None and MutualInformation not in taught:
-        raise UserError("codes need the penalty MutualInformation(), or the generator may ignore them")
 
 
 @dataclass
