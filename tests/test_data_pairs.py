@@ -685,3 +685,11 @@ def test_real_faces_and_drawings() -> None:
     assert held is not None
     assert held.source is not None
     assert (len(held.source), len(held)) == (100, 97)
+
+
+def test_parts_of_maps_count_their_own_pixels() -> None:
+    data = load_data("digit-maps", layout=Pairs("image", "mask", target_classes=("paper", "ink")))
+    assert sum(data.form.counts) == data.samples.numel()
+    assert data.form.counts[1] == int((data.samples == 1).sum())
+    part = data.part(torch.arange(5))
+    assert part.form.counts == (int((part.samples == 0).sum()), int((part.samples == 1).sum()))

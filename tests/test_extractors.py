@@ -247,3 +247,19 @@ def test_the_duality_gap_leaves_the_game_as_it_was() -> None:
         assert all(torch.equal(old[name], new[name]) for name in old)
     assert str(state) == str(game.discriminator.optimizer.state_dict())
     assert game.discriminator.network.training
+
+
+def test_a_classifier_of_other_images(digits: Data, classifier: Prepared) -> None:
+    larger = image_data("larger", torch.randint(256, (3, 1, 24, 16), dtype=torch.uint8))
+    found = Classifier(trained_on="digits").prepare(larger, CPU)
+    assert (found.digest, found.labels) == (classifier.digest, False)
+    assert found.resizer == "antialiased bilinear to 8x8"
+    assert found(larger.samples).features.shape == (3, 128)
+    assert found.maps(torch.zeros(1, 1, 24, 16))[0].shape == (1, 32, 24, 16)
+    with pytest.raises(UserError, match="name a set of images with as many channels"):
+        Classifier(trained_on="digits").prepare(image_data("colour", torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), CPU)
+
+
+@pytest.mark.slow
+def test_classifiers_of_two_seeds_are_two(digits: Data, classifier: Prepared) -> None:
+    assert Classifier(seed=1).prepare(digits, CPU).digest != classifier.digest

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 import sparring
 from sparring.applying import apply_tensor
 from sparring.build import build_game
+from sparring.data.maps import coloured
 from sparring.data.samples import Form
 from sparring.errors import UserError
+from sparring.gallery import shown
 from sparring.game import Game, Moment
 from sparring.losses import LeastSquares, NonSaturating
 from sparring.recipe import Recipe, load_recipe
@@ -328,3 +330,89 @@ def test_tiles_of_a_trained_network_are_the_whole(name: str, generator: str, tmp
     mask = (torch.rand(1, 1, 150, 170) < 0.3).float() if translator.wants_mask else None
     whole = apply_tensor(translator, source, mask, tile=1000)
     torch.testing.assert_close(apply_tensor(translator, source, mask, tile=64), whole, rtol=0, atol=1e-5)
+
+
+def test_without_an_adversary_unrolling_looks_nowhere_ahead(tmp_path: Path) -> None:
+    recipe = tiny("segment", turns="Unrolled(depth=2)", adversarial="Linear(0, 1, begin=0.5, finish=0.6)", doctor="off")
+    rows = Run.open(sparring.train(recipe, out=tmp_path / "run")).history()
+    shares = {row["progress"]: "accuracy" in row for row in rows if "term/generator/cross_entropy" in row}
+    assert len(shares) == QUICK["steps"]
+    assert [plays for _, plays in sorted(shares.items())] == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("pix2pix", {"generator": "DCGANGenerator()"}),
+        ("pix2pix", {"generator": "MLPGenerator()"}),
+        ("pix2pix", {"generator": "ResNetGenerator()"}),
+        ("super-resolution", {"generator": "R3GANGenerator()"}),
+    ],
+)
+def test_generators_of_noise_are_refused(name: str, changes: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="samples of noise, and this task turns images into others"):
+        sparring.train(tiny(name, **changes), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_generators_of_images_make_nothing_of_noise(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="UNetGenerator turns images into others, and this task makes samples of noise"):
+        sparring.train("digits", out=tmp_path / "run", generator="UNetGenerator(width=4)")
+
+
+def test_what_compares_pairs_wants_pairs(tmp_path: Path) -> None:
+    for penalty in ("Perceptual", "PairedFeatureMatching"):
+        with pytest.raises(UserError, match=f"{penalty} compares what is made with what it should be"):
+            sparring.train(tiny("cyclegan", penalties=f"{penalty}()"), out=tmp_path / "run")
+
+
+def test_what_asks_no_critic_counts_once_for_all_scales(tmp_path: Path) -> None:
+    changes = {"penalties": "Perceptual(), PairedFeatureMatching()", "doctor": "off", "steps": 1}
+    found = {}
+    for scales in (1, 2):
+        recipe = tiny("pix2pix", discriminator=f"PatchDiscriminator(width=4, scales={scales})", **changes)
+        row = Run.open(sparring.train(recipe, out=tmp_path / str(scales))).history()[0]
+        found[scales] = {name.split("/")[-1]: value for name, value in row.items() if name.endswith("Perceptual")}
+        matching = [name for name in row if name.endswith("PairedFeatureMatching")]
+        assert len(matching) == scales
+    assert found[1] == pytest.approx(found[2])
+
+
+def test_samples_of_several_scales_are_counted_once(tmp_path: Path) -> None:
+    game = build_game(
+        tiny("pix2pix", discriminator="PatchDiscriminator(width=4, scales=2)"),
+        form := Form((1, 16, 16), source=Form((1, 16, 16))),
+        torch.device("cpu"),
+    )
+    turn = game.take_turn("discriminator", [batch_of(game, form, count=3)], Moment())
+    assert len(turn.outcomes[0].matches) == 2
+    assert turn.samples == 3
+
+
+def test_augmentation_of_a_source_of_another_size() -> None:
+    recipe = tiny("super-resolution", task="Restore(degrade=Downscale(4), conditional=True)", adversarial="1")
+    game = build_game(recipe.replace(augment="DiffAugment()"), form := Form((3, 32, 32)), torch.device("cpu"))
+    turn = game.take_turn("generator", [batch_of(game, form)], Moment())
+    assert turn.gradient_norm > 0
+
+
+def test_segmentation_names_as_many_classes_as_the_maps_have(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="3 classes are named, and the data has maps of 2 classes"):
+        sparring.train(tiny("segment", task="Segment(classes=('a', 'b', 'c'))"), out=tmp_path / "run")
+
+
+def test_contrast_is_compared_in_full_precision() -> None:
+    vectors = images(2, 16, 8)
+    exact = patch_contrast(vectors, vectors.flip(0), 0.07)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(patch_contrast(vectors, vectors.flip(0), 0.07), exact)
+
+
+def test_maps_are_shown_in_colours_and_pixels_of_no_class_black() -> None:
+    form = Form((1, 1, 4), ("a", "b", "c"), map=True)  # three channels, as colours have
+    ids = torch.tensor([[[[0, 1, 2, 255]]]], dtype=torch.uint8)
+    found = shown(form.to_input(ids), form)
+    assert torch.equal(found, coloured(ids, 3))
+    assert found[0, :, 0, 3].tolist() == [0, 0, 0]
+    grey = shown(torch.tensor([[[[-1.0, 1.0]]]]), Form((1, 1, 2)))
+    assert grey.flatten().tolist() == [0, 255]

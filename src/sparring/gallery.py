@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparring.build import held_out_data
 from sparring.data import Data, Form
+from sparring.data.layout import IGNORED
 from sparring.errors import UserError
 from sparring.match import Batch
 from sparring.pictures import picture, save_image, sheet
@@ -39,12 +40,13 @@ class Gallery:
         task, network, form = state.game.task, state.sampling_network, self.data.form
         if isinstance(task, Translating):
             inputs = task.prepare(self.images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
-            image = sheet([shown(row, form) for row in task.show(inputs, make_images(task, network, inputs))])
+            made = task.show(inputs, make_images(task, network, inputs))
+            image = sheet([shown(row, kind) for row, kind in made])
         elif form.is_points:
             image = picture(form.to_stored(draw_samples(task, network, POINTS_SHOWN, seed=0)), form, self.data.samples)
         else:
-            made, columns = draw_gallery(task, network, seed=0)
-            image = picture(form.to_stored(made), form, self.data.samples, columns)
+            drawn, columns = draw_gallery(task, network, seed=0)
+            image = picture(form.to_stored(drawn), form, self.data.samples, columns)
         save_image(image, self.run.samples / f"step-{state.step:09d}.png", self.run.mend)
 
     @cached_property
@@ -61,9 +63,9 @@ class Gallery:
 
 
 def shown(images: Tensor, form: Form) -> Tensor:
-    """Images as networks see them -> uint8 [n, 1 or 3, H, W]; more channels than three are scores of classes."""
-    if images.shape[1] in (1, 3):
-        return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    maps = form if form.map else form.source
-    assert maps is not None
-    return maps.to_picture(maps.to_stored(images))
+    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of a map that belong to no class are
+    black."""
+    stored = form.to_stored(images)
+    if form.map:
+        stored[(images == 0).all(1, keepdim=True)] = IGNORED
+    return form.to_picture(stored)

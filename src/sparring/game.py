@@ -19,6 +19,7 @@ from sparring.match import Batch, Critic, Images, Match, Terms, packed, unpacked
 from sparring.match import Moment as Moment
 from sparring.memory import Remembers
 from sparring.networks.critic import Judgement
+from sparring.networks.patch import resized
 from sparring.optimizers import set_betas
 from sparring.penalties.base import Constraint, Penalty, Side, Term, WeightPenalty
 from sparring.penalties.slopes import differentiable
@@ -74,7 +75,8 @@ class Turn:
     @property
     def samples(self) -> int:
         """How many real samples were judged."""
-        return sum(len(m.real) * m.pack for outcome in self.outcomes for m in outcome.matches.values())
+        matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
+        return sum(len(match.real) * match.pack for match in matches if not match.again)
 
     def logits(self) -> tuple[Tensor, Tensor]:
         """The logits of all real and all generated samples, flat and detached."""
@@ -270,6 +272,7 @@ class Game:
 
         def prepared(images: Tensor, condition: Tensor | None) -> Judgement:
             if self.augment is not None and condition is not None and condition.dim() > 2:  # an image: both alike
+                condition = resized(condition, images).to(images.dtype)
                 both = self.augment(torch.cat([images, condition], 1), moment.progress)
                 images, condition = both[:, : images.shape[1]], both[:, images.shape[1] :]
             elif self.augment is not None:
@@ -296,7 +299,8 @@ class Game:
                 values = {type(penalty).__name__: penalty(self.player(side).network)}
             else:
                 assert isinstance(penalty, Penalty)
-                values = {f"{n}/{type(penalty).__name__}": penalty(m, side).mean() for n, m in matches.items()}
+                chosen = {n: m for n, m in matches.items() if penalty.judges or not m.again}
+                values = {f"{n}/{type(penalty).__name__}": penalty(m, side).mean() for n, m in chosen.items()}
             for key, value in values.items():
                 terms[key] = terms[key] + weight * value if key in terms else weight * value
         return terms

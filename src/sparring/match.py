@@ -34,6 +34,9 @@ class Match:
         real, fake: what is set against each other.
         real_condition, fake_condition: what the critic is told beside (a label, a source image), or None.
         codes, code: what the fakes were made of (InfoGAN): the kinds of codes, and their values [n, widths].
+        paired: does each fake belong to the real sample in its place?
+        again: did a match before it hold the same samples, for another critic? What looks at samples alone is then
+            content with that one.
         pack: how many samples stand side by side as channels of one of `real` and `fake`.
         progress: the share of the run's budget that is spent, for what changes in its course.
     """
@@ -45,6 +48,8 @@ class Match:
     fake_condition: Tensor | None = None
     codes: tuple[Code, ...] = ()
     code: Tensor | None = None
+    paired: bool = False
+    again: bool = False
     pack: int = 1
     progress: float = 0.0
 

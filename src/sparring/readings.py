@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparring.augment.adaptive import signs_of
 from sparring.game import Game, Turn
 from sparring.losses import Loss
 
@@ -44,6 +45,6 @@ def accuracy(loss: Loss, real: Tensor, fake: Tensor) -> float:
     fake sample.
     """
     if loss.undecided is None:
-        wins = real[:, None] - fake[None, :]
-        return ((wins > 0).float() + 0.5 * (wins == 0).float()).mean().item()
+        signs, pairs = signs_of(real, fake, None)
+        return (1 + signs / pairs) / 2
     return torch.cat([real > loss.undecided, fake <= loss.undecided]).float().mean().item()

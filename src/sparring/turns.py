@@ -78,6 +78,8 @@ class Unrolled:
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
         if game.constraints or game.clip_gradients:
             raise UserError("Unrolled passes through neither WeightClip nor clip_gradients; leave them out")
+        if not game.plays(moment):
+            return Alternating()(game, next_batches, moment)  # there is nobody to look ahead to
         discriminator = game.take_turn("discriminator", next_batches(), moment)
         generator = game.take_turn(
             "generator", next_batches(), moment, lambda batch, moment: self._outcome(game, batch, moment)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparring.data.labels import count_classes, lonely_classes
 from sparring.data.mapped import chunks, gather, select
-from sparring.data.maps import coloured, one_hot
+from sparring.data.maps import class_pixels, coloured, one_hot
 from sparring.data.whole import Whole, at_random
 
 Split = Literal["train", "test"]
@@ -150,13 +150,16 @@ class Data:
         Pairs stay together. Of two sets it is a part of this one; the other stays as it is.
         """
         labels = None if self.labels is None else self.labels[indices]
-        form = self.form
-        if not form.map:
-            form = replace(form, counts=count_classes(labels, form.classes))
         whole = None if self.whole is None else self.whole.part(indices)
         source = self.source.part(indices, split) if self.source is not None and self.paired else self.source
         split = split or self.split
         samples = select(self.samples, indices)
+        if self.form.map:
+            pixels = class_pixels(chunks(samples) if whole is None else whole.in_order())
+            counts = tuple(pixels[: len(self.form.classes)].tolist())
+        else:
+            counts = count_classes(labels, self.form.classes)
+        form = replace(self.form, counts=counts)
         return replace(self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source)
 
     def chunks(self) -> Iterator[Tensor]:

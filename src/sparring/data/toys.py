@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from sparring.data.maps import class_pixels
 from sparring.data.samples import Data, image_data
 from sparring.data.sets import load_digits
 from sparring.data.source import Item, Source
@@ -30,7 +31,8 @@ def load_digit_maps() -> Data:
     """1,797 pairs of 16x16: a digit, and the map of what is ink in it."""
     digits = _enlarged()
     ink = _data("digit-maps", (digits > 127).astype(np.int64))
-    form = replace(ink.form, classes=("paper", "ink"), map=True)
+    counts = class_pixels([ink.samples])[:2].tolist()
+    form = replace(ink.form, classes=("paper", "ink"), counts=tuple(counts), map=True)
     return joined("digit-maps", _data("digit-maps", digits), replace(ink, form=form), paired=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,10 +14,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sparring.checkpoint import write_atomically
+from sparring.data import load_data
 from sparring.data.samples import Data
 from sparring.device import autocast, find_precision
 from sparring.download import cache_folder
-from sparring.errors import UserError, existing_path, writing
+from sparring.errors import UserError, check_number, existing_path, writing
 from sparring.extractors.base import Extractor, Prepared, digest_of, refuse_points
 from sparring.extractors.plain import Shrink
 
@@ -36,12 +37,25 @@ class Classifier(Extractor):
     is the same: copy the cached file and give it as `weights`. Images are shrunk to at most 32 pixels a side. Of data
     whose channels are samples of another set (StackedMNIST), that set's classifier sees each channel, and the features
     and classes are those of all channels together.
+
+    Args:
+        weights: the file of one that was trained before.
+        trained_on: the labelled images that it learns from, where these are others than the data: as `--data` names
+            them. Its classes then say nothing about the data; its features and maps do.
+        seed: of its training; classifiers of two seeds see alike and are not the same.
     """
 
     weights: str = field(default="", repr=False)  # the hash tells which
+    trained_on: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("Classifier", "seed", self.seed, low=0, whole=True)
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         refuse_points("Classifier", data)
+        if self.trained_on:
+            return self._prepare_other(data, device)
         if data.channels is not None:
             single = self.prepare(data.channels, device)
             joint = _Channelwise(single.network, data.form.shape[0])
@@ -52,7 +66,7 @@ class Classifier(Extractor):
         shrink = Shrink(data.form.shape, 32)
         path = self._file(data)
         if not path.exists():
-            _train_once(data, path, device)
+            _train_once(data, path, device, self.seed)
         tensors, accuracy = _read(path)
         with torch.random.fork_rng(devices=[]):  # a start that is drawn for nothing must not move a training's numbers
             network = ClassifierNetwork(data.form.shape[0], shrink, len(data.form.classes))
@@ -66,9 +80,23 @@ class Classifier(Extractor):
             repr(self), network.to(device), digest_of(tensors), shrink.words, len(data.form.classes), True, about=about
         )
 
+    def _prepare_other(self, data: Data, device: torch.device) -> Prepared:
+        """The classifier of other images, which brings these to the size of those where it looks at them whole."""
+        known = load_data(self.trained_on)
+        if known.form.is_points or known.form.shape[0] != data.form.shape[0]:
+            raise UserError(
+                f"Classifier(trained_on={self.trained_on!r}) knows samples of shape {list(known.form.shape)}, and "
+                f"{data.name!r} has {list(data.form.shape)}; name a set of images with as many channels"
+            )
+        found = replace(self, trained_on="").prepare(known, device)
+        size = found.network.shrink.size if isinstance(found.network, ClassifierNetwork) else ()
+        resizer = "none" if data.form.shape[1:] == size else f"antialiased bilinear to {size[0]}x{size[1]}"
+        return replace(found, name=repr(self), labels=False, resizer=resizer)
+
     def _file(self, data: Data) -> Path:
         if not self.weights:
-            return cache_folder() / "classifiers" / f"{data.digest}-{VERSION}.safetensors"
+            seed = f"-seed{self.seed}" if self.seed else ""
+            return cache_folder() / "classifiers" / f"{data.digest}-{VERSION}{seed}.safetensors"
         path = existing_path(self.weights)
         if path is None:
             raise UserError(f"Classifier: there is no file {self.weights!r}; leave weights out to train one")
@@ -123,21 +151,21 @@ class _Channelwise(nn.Module):
         return features.view(len(images), -1), joint
 
 
-def _train_once(data: Data, path: Path, device: torch.device) -> None:
+def _train_once(data: Data, path: Path, device: torch.device, seed: int) -> None:
     """Train into the cache, unless another process does so, which is waited for."""
     with writing(path, "set XDG_CACHE_HOME to a folder that can be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                _train(data, path, device)
+                _train(data, path, device, seed)
 
 
-def _train(data: Data, path: Path, device: torch.device) -> None:
+def _train(data: Data, path: Path, device: torch.device, seed: int) -> None:
     """Train the classifier of labelled data, measure it, and keep it in the cache."""
     print(f"Training a classifier of {data.name} to score with (once; up to a minute) ...", file=sys.stderr, flush=True)
     assert data.labels is not None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         order = torch.randperm(len(data))
         held_out, train = order[: max(1, int(HELD_OUT * len(data)))], order[max(1, int(HELD_OUT * len(data))) :]
         network = ClassifierNetwork(data.form.shape[0], Shrink(data.form.shape, 32), len(data.form.classes))

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from sparring.errors import UserError, check_choice, check_number
 from sparring.networks.critic import Critic, with_label
-from sparring.networks.layers import MinibatchDeviation, halvings, maybe_spectral, normalisation, run_layers
+from sparring.networks.layers import (
+    MinibatchDeviation,
+    check_latent,
+    halvings,
+    maybe_spectral,
+    normalisation,
+    run_layers,
+)
 
 Shape = Sequence[int]
 
@@ -36,6 +43,7 @@ class DCGANGenerator(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
+        check_latent("DCGANGenerator", latent_size)
         check_number("DCGANGenerator", "width", width, low=1, whole=True)
         check_number("DCGANGenerator", "most", most, low=1, whole=True)
         sizes = halvings(shape)[::-1]

@@ -35,6 +35,11 @@ class ImageGenerator(nn.Module, ABC):
     def __init__(self, source_shape: Shape, target_shape: Shape) -> None:
         super().__init__()
         owner = type(self).__name__
+        if isinstance(source_shape, int):
+            raise UserError(
+                f"{owner} turns images into others, and this task makes samples of noise; take MLPGenerator(), "
+                "DCGANGenerator() or ResNetGenerator()"
+            )
         for shape in (source_shape, target_shape):
             if len(shape) != 3:
                 raise UserError(f"{owner} turns images [C, H, W] into images, the data has shape {list(shape)}")

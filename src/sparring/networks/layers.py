@@ -26,6 +26,15 @@ def required(label: Tensor | None) -> Tensor:
     return label
 
 
+def check_latent(owner: str, size: object) -> None:
+    """Raise UserError unless a generator that makes samples of noise is given how many numbers a latent has."""
+    if not isinstance(size, int):
+        raise UserError(
+            f"{owner} makes samples of noise, and this task turns images into others; take UNetGenerator(), "
+            "ResNetTranslator() or, to enlarge, EDSRGenerator()"
+        )
+
+
 class Conditional(nn.Module):
     """A layer that is called with maps and the samples' labels; `run_layers` gives it both."""
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparring.errors import UserError, check_number
 from sparring.networks.critic import Critic, with_label
-from sparring.networks.layers import MinibatchDeviation, maybe_spectral
+from sparring.networks.layers import MinibatchDeviation, check_latent, maybe_spectral
 
 Shape = Sequence[int]
 
@@ -25,6 +25,7 @@ class MLPGenerator(nn.Module):
         self, latent_size: int, shape: Shape, *, hidden: Sequence[int] = (256, 512, 1024), classes: int = 0
     ) -> None:
         super().__init__()
+        check_latent("MLPGenerator", latent_size)
         check_hidden("MLPGenerator", hidden)
         self.shape = tuple(shape)
         self.classes = classes

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sparring.errors import check_number
 from sparring.networks.critic import Critic
-from sparring.networks.layers import halvings, required
+from sparring.networks.layers import check_latent, halvings, required
 
 Shape = Sequence[int]
 Size = tuple[int, int]
@@ -59,6 +59,7 @@ class R3GANGenerator(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
+        check_latent("R3GANGenerator", latent_size)
         sizes, channels = levels("R3GANGenerator", shape, width, most, blocks, group)
         if classes:
             self.embedding = nn.Embedding(classes, latent_size)

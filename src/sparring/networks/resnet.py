@@ -14,6 +14,7 @@ from sparring.networks.critic import Critic, with_label
 from sparring.networks.layers import (
     Conditional,
     MinibatchDeviation,
+    check_latent,
     halvings,
     maybe_spectral,
     normalisation,
@@ -60,6 +61,7 @@ class ResNetGenerator(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
+        check_latent("ResNetGenerator", latent_size)
         check_sizes("ResNetGenerator", width, most, attention)
         check_choice("ResNetGenerator", "condition", condition, ("batch_norm", "concatenation"))
         self.beside = classes if condition == "concatenation" else 0

@@ -41,6 +41,8 @@ class Penalty(Term):
     sides: ClassVar[tuple[Side, ...]] = ("discriminator",)
     differentiates: ClassVar[bool] = False
     """Does it differentiate the critic with respect to the match's samples?"""
+    judges: ClassVar[bool] = True
+    """Does it ask the critic? One that does not counts samples once, however many critics they are before."""
 
     @abstractmethod
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:

@@ -29,6 +29,7 @@ class PairedFeatureMatching(Penalty):
     sides: ClassVar[tuple[Side, ...]] = ("generator",)
 
     def __call__(self, match: Match, side: Side = "generator") -> Tensor:
+        check_paired("PairedFeatureMatching", match)
         real, fake = match.real_judgement.layers, match.fake_judgement.layers
         if not real:
             raise UserError("PairedFeatureMatching needs a critic that shows its layers: PatchDiscriminator()")
@@ -51,6 +52,7 @@ class Perceptual(Penalty):
     extractor: Extractor = Random(seed=1)
     prepared: dict[tuple[int, ...], Prepared] = field(default_factory=dict, init=False, repr=False, compare=False)
     sides: ClassVar[tuple[Side, ...]] = ("generator",)
+    judges: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +60,7 @@ class Perceptual(Penalty):
             raise UserError(f"Perceptual: extractor={self.extractor!r}; write Random(seed=1) or Inception()")
 
     def __call__(self, match: Match, side: Side = "generator") -> Tensor:
+        check_paired("Perceptual", match)
         shape = tuple(match.real.shape[1:])
         if shape not in self.prepared:
             data = image_data("the images", torch.zeros(1, *shape, dtype=torch.uint8))
@@ -66,3 +69,12 @@ class Perceptual(Penalty):
         with torch.no_grad():
             wanted = looks(match.real)
         return maps_distance(looks(match.fake), wanted)
+
+
+def check_paired(owner: str, match: Match) -> None:
+    """Raise UserError unless each fake belongs to a real sample."""
+    if not match.paired:
+        raise UserError(
+            f"{owner} compares what is made with what it should be, and here these are no pairs; leave it out, or take "
+            "a task for pairs, such as Translate() or Restore()"
+        )

@@ -109,7 +109,13 @@ class Translating(Task):
         """What the way back makes of what was made, if there is one."""
         return None
 
-    def show(self, batch: Batch, made: Images) -> list[Tensor]:
-        """Rows of pictures, each float [n, C, H, W] in [-1, 1] or one-hot maps: what went in, what came out, and what
-        it should be."""
-        return [batch["source"], made["fake"], batch["real"]]
+    @property
+    @abstractmethod
+    def forms(self) -> tuple[Form, Form]:
+        """What sources and targets look like."""
+
+    def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
+        """Rows of pictures [n, C, H, W] as networks see them, and what they look like: what went in, what came out, and
+        what it should be."""
+        source, target = self.forms
+        return [(batch["source"], source), (made["fake"], target), (batch["real"], target)]

@@ -87,7 +87,9 @@ class Contrast(Unpaired):
     def _compared(self, network: Contrasted, source: Tensor, made: Tensor) -> Tensor:
         """The contrastive term of what was made of sources, over all layers."""
         generator = network.generator
-        found, wanted = (generator.encode(images, network.layers) for images in (made, source))
+        found = generator.encode(made, network.layers)
+        with torch.no_grad():  # the paper's keys are constants
+            wanted = generator.encode(source, network.layers)
         terms = []
         for head, query, key in zip(network.heads, found, wanted):
             places = torch.randperm(query[0, 0].numel())[: self.patches].to(query.device)
@@ -125,6 +127,7 @@ def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
         queries, keys: vectors of P places [n, P, D]; they are scaled to length 1.
         temperature: divides their inner products.
     """
-    similar = F.normalize(queries.float(), dim=2) @ F.normalize(keys.float(), dim=2).mT / temperature
-    wanted = torch.arange(similar.shape[1], device=similar.device).expand(len(similar), -1)
-    return F.cross_entropy(similar.flatten(0, 1), wanted.flatten())
+    with torch.autocast(queries.device.type, enabled=False):  # a temperature of 0.07 makes much of bf16's rounding
+        similar = F.normalize(queries.float(), dim=2) @ F.normalize(keys.float(), dim=2).mT / temperature
+        wanted = torch.arange(similar.shape[1], device=similar.device).expand(len(similar), -1)
+        return F.cross_entropy(similar.flatten(0, 1), wanted.flatten())

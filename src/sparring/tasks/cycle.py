@@ -90,8 +90,8 @@ class Cycle(Unpaired):
     def returned(self, network: nn.Module, made: Tensor) -> Tensor | None:
         return image_of(_both(network)[1], made)
 
-    def show(self, batch: Batch, made: Images) -> list[Tensor]:
-        return [batch["source"], made["fake"], batch["real"], made["back"]]
+    def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
+        return [*super().show(batch, made), (made["back"], self.forms[0])]
 
     def translator(self, network: nn.Module) -> Translator:
         there, _ = _both(network)

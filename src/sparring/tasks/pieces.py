@@ -31,11 +31,13 @@ def critics(network: nn.Module) -> dict[str, Critic]:
     return {"adversarial": network.judge if isinstance(network, (CriticNetwork, PatchDiscriminator)) else network}
 
 
-def matched(network: nn.Module, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Match]:
+def matched(
+    network: nn.Module, real: Tensor, fake: Tensor, condition: Tensor | None = None, paired: bool = False
+) -> dict[str, Match]:
     """A match before each judge of the discriminator; all are told the same condition of real and fake."""
     return {
-        name: Match(critic, real, fake, real_condition=condition, fake_condition=condition)
-        for name, critic in critics(network).items()
+        name: Match(critic, real, fake, condition, condition, paired=paired, again=place > 0)
+        for place, (name, critic) in enumerate(critics(network).items())
     }
 
 

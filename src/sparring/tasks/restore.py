@@ -69,6 +69,11 @@ class Restore(Translating):
             raise UserError("Restore: residual=True adds to sources of the image's size; leave it out")
         return fitted(replace(self), form=form)
 
+    @property
+    def forms(self) -> tuple[Form, Form]:
+        assert self.form is not None, "for_data tells a task what it is for"
+        return Form(self.chain.shape(image_shape("Restore", self.form))), self.form
+
     def build_generator(self, make: Make) -> nn.Module:
         shape = image_shape("Restore", self.form)
         channels, *rest = self.chain.shape(shape)
@@ -92,7 +97,7 @@ class Restore(Translating):
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         condition = self._seen(batch) if self.conditional else None
-        return matched(network, batch["real"], made["fake"], condition)
+        return matched(network, batch["real"], made["fake"], condition, paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         if not self.pixel:
@@ -139,16 +144,14 @@ class Restore(Translating):
         return images.float() if scale == 1 else cut_border(luminance(images), scale)
 
     def translator(self, network: nn.Module) -> Translator:
-        shape = image_shape("Restore", self.form)
-        source = self.chain.shape(shape)
+        source, target = self.forms
 
         def run(image: Tensor, mask: Tensor | None) -> Tensor:
             batch = {"source": image} if mask is None else {"source": image * (1 - mask), "mask": mask}
             return self.generate(network, batch)["fake"]
 
-        assert self.form is not None
-        scale = shape[1] // source[1]
-        return Translator(run, Form(source), self.form, scale, wants_mask=self.masks, **sight(network))
+        scale = target.shape[1] // source.shape[1]
+        return Translator(run, source, target, scale, wants_mask=self.masks, **sight(network))
 
     def _seen(self, batch: Batch) -> Tensor:
         return torch.cat([batch["source"], batch["mask"]], 1) if self.masks else batch["source"]

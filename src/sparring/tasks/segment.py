@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparring.baselines import most_frequent_class
 from sparring.data.layout import Layout, Pairs
-from sparring.data.samples import Data
+from sparring.data.samples import Data, Form
 from sparring.errors import UserError, check_number
 from sparring.match import Batch, Images, Match, Terms
 from sparring.tasks.pieces import matched
@@ -53,13 +53,19 @@ class Segment(Paired):
     def layout(self) -> Layout:
         return Pairs(self.source, self.target, target_classes=self.classes, ignore=self.ignore)
 
+    def for_data(self, form: Form) -> Segment:
+        if not form.map or len(form.classes) != len(self.classes):
+            known = f"maps of {len(form.classes)} classes" if form.map else "no maps of classes"
+            raise UserError(f"Segment: {len(self.classes)} classes are named, and the data has {known}; name those")
+        return super().for_data(form)
+
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         scores = network(batch["source"]).float()
         return {"fake": scores.softmax(1), "scores": scores}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         known = batch["real"].sum(1, keepdim=True)  # where no class is known, both are 0
-        return matched(network, batch["real"], made["fake"] * known, self.condition(batch))
+        return matched(network, batch["real"], made["fake"] * known, self.condition(batch), paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         if not self.cross_entropy:

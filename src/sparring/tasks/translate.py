@@ -50,7 +50,7 @@ class Translate(Paired):
         return {"fake": image_of(network, batch["source"])}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        return matched(network, batch["real"], made["fake"], self.condition(batch))
+        return matched(network, batch["real"], made["fake"], self.condition(batch), paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         return {"l1": self.l1 * (made["fake"] - batch["real"]).abs().mean()} if self.l1 else {}
