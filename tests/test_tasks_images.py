@@ -416,3 +416,19 @@ def test_maps_are_shown_in_colours_and_pixels_of_no_class_black() -> None:
     assert found[0, :, 0, 3].tolist() == [0, 0, 0]
     grey = shown(torch.tensor([[[[-1.0, 1.0]]]]), Form((1, 1, 2)))
     assert grey.flatten().tolist() == [0, 255]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("cyclegan", {"turns": "Simultaneous()"}, "not images of before"),
+        ("pix2pix", {"turns": "Unrolled()", "clip_gradients": 1.0}, "neither WeightClip nor clip_gradients"),
+        ("pix2pix", {"turns": "Unrolled()", "discriminator_optimizer": "RMSprop(lr=1e-4)"}, "cannot pass through"),
+    ],
+)
+def test_turns_that_no_game_allows_are_told_before_there_is_a_run(
+    name: str, changes: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=told):
+        sparring.train(tiny(name, **changes), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

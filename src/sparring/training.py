@@ -33,6 +33,7 @@ from sparring.run import Row, Run
 from sparring.seeds import derive_seed
 from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
+from sparring.turns import Checked
 
 if TYPE_CHECKING:
     from sparring.doctor.autopilot import Prescription
@@ -143,7 +144,9 @@ def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -
         raise UserError("mirror is for images; leave it out for points")
     game = build_game(recipe, data.form, device, trust)
     check_fit(game, data, device, recipe.batch_size // recipe.micro_batches)
-    build_turns(recipe, trust)  # a mistake in it is told before there is a run directory
+    turns = build_turns(recipe, trust)
+    if isinstance(turns, Checked):
+        turns.check(game)
     ema = build_ema(recipe, trust)
     return State(game, ema.start(game.generator.network) if ema else None)
 

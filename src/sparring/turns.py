@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from sparring.penalties.base import Side
 
 __all__ = ["Alternating", "Simultaneous", "Unrolled"]
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A turn rule that not every game can be played by."""
+
+    def check(self, game: Game) -> None:
+        """Raise UserError if this game cannot."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,14 @@ class Simultaneous:
     needs one forward pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1.
     """
 
-    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+    def check(self, game: Game) -> None:
         if game.task.remembers is not None:
             raise UserError(
                 "Simultaneous shows D what G makes now, not images of before; take history=0 or Alternating()"
             )
+
+    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+        self.check(game)
         turns = game.accumulate_both(next_batches(), moment)
         for side in turns:
             game.update(side, moment)
@@ -75,9 +86,13 @@ class Unrolled:
     def __post_init__(self) -> None:
         check_number("Unrolled", "depth", self.depth, low=0, whole=True)
 
-    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+    def check(self, game: Game) -> None:
         if game.constraints or game.clip_gradients:
             raise UserError("Unrolled passes through neither WeightClip nor clip_gradients; leave them out")
+        _update_of(game.discriminator.optimizer)
+
+    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+        self.check(game)
         if not game.plays(moment):
             return Alternating()(game, next_batches, moment)  # there is nobody to look ahead to
         discriminator = game.take_turn("discriminator", next_batches(), moment)
@@ -125,11 +140,15 @@ Update = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], "dict[str, Tenso
 
 def differentiable_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update:
     """The optimiser's next steps as a function (weights, gradients) -> weights that autograd can pass through."""
+    return _update_of(optimizer)(optimizer, network)
+
+
+def _update_of(optimizer: torch.optim.Optimizer) -> Callable[[torch.optim.Optimizer, nn.Module], Update]:
     kind = type(optimizer)
     if kind not in _UPDATES:
         allowed = ", ".join(k.__name__ for k in _UPDATES)
         raise UserError(f"Unrolled cannot pass through {kind.__name__}; discriminator_optimizer may be: {allowed}")
-    return _UPDATES[kind](optimizer, network)
+    return _UPDATES[kind]
 
 
 def _sgd_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update:
