@@ -81,8 +81,6 @@ class Turn:
     def logits(self) -> tuple[Tensor, Tensor]:
         """The logits of all real and all generated samples, flat and detached."""
         matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
-        if not matches:
-            return torch.empty(0), torch.empty(0)
         real = torch.cat([match.real_logits.detach().flatten() for match in matches])
         return real, torch.cat([match.fake_logits.detach().flatten() for match in matches])
 

@@ -28,9 +28,9 @@ def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
         row |= {f"term/{side}/{n}": value for n, value in turn.terms.items() if n not in matches}
         row[f"gradient/{side}"] = turn.gradient_norm
         row[f"learning_rate/{side}"] = game.player(side).optimizer.param_groups[0]["lr"]
-    real, fake = turns["discriminator"].logits()
-    if not len(real):
+    if "discriminator" not in turns or not turns["discriminator"].outcomes[0].matches:
         return row
+    real, fake = turns["discriminator"].logits()
     row |= {"logit/real": real.mean().item(), "logit/fake": fake.mean().item()}
     row["accuracy"] = accuracy(game.loss, real, fake)
     for component in game.remembering.values():

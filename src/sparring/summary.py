@@ -86,7 +86,7 @@ def draw_curves(run: Run, rows: Sequence[Row], lines: tuple[float, float]) -> No
     for side, colour, line in (("discriminator", "tab:blue", lines[0]), ("generator", "tab:orange", lines[1])):
         losses.plot(steps, [row.get(f"loss/{side}", nothing) for row in rows], color=colour, lw=1, label=side)
         losses.axhline(line, color=colour, ls="--", lw=1, label=f"equilibrium {line:.3g}")
-        gradients.plot(steps, [row[f"gradient/{side}"] for row in rows], color=colour, lw=1, label=side)
+        gradients.plot(steps, [row.get(f"gradient/{side}", nothing) for row in rows], color=colour, lw=1, label=side)
     losses.set_ylabel("adversarial loss")
     accuracy.plot(steps, [row.get("accuracy", nothing) for row in rows], color="tab:green", lw=1)
     accuracy.axhline(0.5, color="grey", ls="--", lw=1)

@@ -31,7 +31,8 @@ class Checked(Protocol):
 
 @dataclass(frozen=True)
 class Alternating:
-    """`n_critic` turns of the discriminator, then one of the generator, each on fresh samples.
+    """`n_critic` turns of the discriminator, then one of the generator, each on fresh samples. Where there is no
+    adversary now, the generator alone takes its turn.
 
     Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic).
     """
@@ -42,10 +43,11 @@ class Alternating:
         check_number("Alternating", "n_critic", self.n_critic, low=1, whole=True)
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
-        for _ in range(self.n_critic):
-            discriminator = game.take_turn("discriminator", next_batches(), moment)
-        generator = game.take_turn("generator", next_batches(), moment)
-        return {"discriminator": discriminator, "generator": generator}
+        turns: dict[Side, Turn] = {}
+        for _ in range(self.n_critic if game.plays(moment) else 0):
+            turns["discriminator"] = game.take_turn("discriminator", next_batches(), moment)
+        turns["generator"] = game.take_turn("generator", next_batches(), moment)
+        return turns
 
 
 @dataclass(frozen=True)
