@@ -224,6 +224,14 @@ def _sets(examples: Examples) -> str:
     return "" if examples.extractor.labels else "an extractor that tells the two sets apart; leave --extractor out"
 
 
+def _same_places(examples: Examples) -> str:
+    sources = examples.tests.form.source
+    if examples.tests.form.map or (sources is not None and sources.map):
+        return "images, not maps of classes"
+    same = all(example.made.shape[1:] == example.source.shape[1:] for example in examples.all)
+    return "" if same else "sources of the size of what is made"
+
+
 def _way_back(examples: Examples) -> str:
     return "" if examples.all[0].returned is not None else "a generator for the way back"
 
@@ -242,7 +250,7 @@ LIKENESS: dict[str, LikenessMeasure] = {
     "taken_for_target": LikenessMeasure(
         "share that a classifier takes for the target set", _taken, {"taken_for_target": 1}, _sets
     ),
-    "edges": LikenessMeasure("correlation of edges with the source's", _edges, {"edges": 1}, lambda examples: ""),
+    "edges": LikenessMeasure("correlation of edges with the source's", _edges, {"edges": 1}, _same_places),
     "cycle_l1": LikenessMeasure("mean absolute difference after there and back", _cycle, {"cycle_l1": -1}, _way_back),
 }
 
