@@ -12,7 +12,7 @@ from sparring.data import Data, Form
 from sparring.data.samples import image_data
 from sparring.data.toys import joined
 from sparring.evaluation.examples import Example
-from sparring.evaluation.likeness import LIKENESS, Examples
+from sparring.evaluation.likeness import LIKENESS, Examples, Outcome
 from sparring.extractors import Prepared, Random
 from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe
@@ -73,8 +73,13 @@ def examples(
 
 def score(found: Examples, name: str, which: str = "made") -> Any:
     """The only value of a score, with its error where there is one."""
-    (value,) = LIKENESS[name].compute(found, which).values()
+    (value,) = LIKENESS[name].compute(Outcome(found, which)).values()
     return value
+
+
+def lacking(found: Examples, name: str) -> str:
+    """What is lacking for a score of the run."""
+    return LIKENESS[name].lacks(Outcome(found, "made"))
 
 
 def wider(image: Tensor) -> Any:

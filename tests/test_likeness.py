@@ -19,8 +19,9 @@ from sparring.data import Form
 from sparring.data.samples import image_data
 from sparring.data.toys import joined
 from sparring.degrade import Downscale, Grey, Mask, Noise
+from sparring.errors import UserError
 from sparring.evaluation.examples import holes, patches
-from sparring.evaluation.likeness import Examples
+from sparring.evaluation.likeness import Examples, Outcome
 from sparring.extractors import Prepared
 from sparring.metrics import Estimate
 from sparring.tasks import Contrast, Cycle, Segment, Translate
@@ -174,8 +175,8 @@ def test_distances_of_patches_of_larger_images() -> None:
 def test_patches_of_large_images_have_128_pixels_a_side() -> None:
     images = noise(2, 1, 200, 300)
     found = examples(restore(Noise(), shape=(1, 200, 300)), list(images), list(images))
-    assert found.pieces("made").shape == (4, 1, 128, 128)
-    assert torch.equal(found.pieces("real")[1], images[0, :, :128, 128:256])
+    assert Outcome(found, "made").pieces.shape == (4, 1, 128, 128)
+    assert torch.equal(found.real_pieces[1], images[0, :, :128, 128:256])
 
 
 def test_distances_of_what_was_missing() -> None:
@@ -196,7 +197,7 @@ def test_holes_of_several_sizes_are_brought_to_the_shortest_side() -> None:
     masks[0][0, 3, 5] = False  # a hole is framed
     found = examples(restore(Mask("random")), list(truth), list(truth), masks=masks)
     assert [tuple(hole.shape) for hole in holes(found.all, list(truth))] == [(3, 6, 6), (3, 12, 18)]
-    pieces = found.pieces("real")
+    pieces = found.real_pieces
     assert pieces[0, 0, 0].tolist() == [4, 5, 6, 7, 8, 9]
     middles = [5, 8, 11, 14, 17, 20]  # of threes of the columns 4 to 21
     assert pieces[1, 0, 0, 1:-1].tolist() == middles[1:-1]
@@ -217,6 +218,8 @@ def test_patches_that_do_not_overlap() -> None:
     assert cut[:, 0, 0, 0].tolist() == [0, 3, 0, 3]
     assert cut[1, 0].tolist() == [[3, 4, 5], [10, 11, 12], [17, 18, 19]]
     assert torch.equal(patches([image, image], 7), torch.stack([image, image]))
+    with pytest.raises(UserError, match=r"no image is as large as what is compared, 6x6 \(the first has 7x5\)"):
+        patches([image, image[:, :4]], 6)
 
 
 def test_colours_are_those_of_all_pixels_together() -> None:

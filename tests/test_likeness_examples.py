@@ -14,6 +14,7 @@ from likeness import (
     Half,
     as_input,
     examples,
+    lacking,
     levels,
     noise,
     restore,
@@ -34,12 +35,12 @@ from sparring.data.whole import Whole
 from sparring.degrade import Blur, Downscale, Grey, Mask, Noise
 from sparring.errors import UserError
 from sparring.evaluation.examples import make_examples, whole
-from sparring.evaluation.likeness import LIKENESS, Examples, usual_measures
+from sparring.evaluation.likeness import LIKENESS, Examples, Outcome, usual_measures
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.options import Options
-from sparring.evaluation.translated import make_tests, possible, score_translations
+from sparring.evaluation.translated import make_tests, score_translations
 from sparring.extractors import Prepared
-from sparring.metrics import Estimate
+from sparring.metrics import Estimate, colour_distance
 from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate
 from sparring.tasks.base import Translating
 
@@ -211,14 +212,16 @@ def kinds() -> dict[str, tuple[Examples, set[str]]]:
 @pytest.mark.parametrize("kind", kinds())
 def test_what_is_lacking(kind: str) -> None:
     found, there = kinds()[kind]
-    assert {name for name, measure in LIKENESS.items() if not measure.lacks(found)} == there
+    assert {name for name in LIKENESS if not lacking(found, name)} == there
     for name in there:
-        assert LIKENESS[name].compute(found, "made"), name
+        assert LIKENESS[name].compute(Outcome(found, "made")), name
 
 
 def test_what_is_lacking_is_said() -> None:
     found = {kind: found for kind, (found, _) in kinds().items()}
     large, small = list(noise(2, 3, 32, 32)), list(noise(2, 3, 8, 8))
+    grey = [image[:1] for image in large]
+    found["grey"] = examples(restore(Noise(), shape=(1, 32, 32)), grey, grey)
     found["larger"] = examples(restore(Downscale(4)), large, large, sources=small)
     lacks = {
         ("psnr", "cycle"): "pairs",
@@ -231,17 +234,11 @@ def test_what_is_lacking_is_said() -> None:
         ("cycle_l1", "cut"): "a generator for the way back",
         ("edges", "segment"): "images, not maps of classes",
         ("edges", "larger"): "sources of the size of what is made",
+        ("colours", "grey"): "images in colour",
+        ("colours", "cycle"): "pairs",
     }
     for (name, kind), text in lacks.items():
-        assert text in LIKENESS[name].lacks(found[kind]), (name, kind)
-
-
-def test_what_was_named_must_be_possible() -> None:
-    found, _ = kinds()["cycle"]
-    assert not possible(found, "psnr", "runs/x", Options())
-    with pytest.raises(UserError, match="psnr cannot be computed of runs/x: it needs pairs"):
-        possible(found, "psnr", "runs/x", Options("psnr"))
-    assert possible(found, "edges", "runs/x", Options("edges"))
+        assert text in lacking(found[kind], name), (name, kind)
 
 
 def test_names_of_scores() -> None:
@@ -317,3 +314,77 @@ def test_scores_of_run_and_baseline_with_their_protocol() -> None:
     assert any(note.startswith("CAREFUL: 3 images or patches are few for a Frechet") for note in scores.notes)
     plain, _ = scored(restore(Downscale(4)), images, metrics="psnr")
     assert plain.protocol.extractor == "none", "nothing looked at the images"
+
+
+def left_out(name: str, task: Restore, images: Tensor, reason: str, extractor: str = "auto") -> None:
+    """A usual score that does not fit is left out with a note; named, it is a mistake."""
+    scores, _ = scored(task, images, extractor=extractor)
+    assert name in scores.asked
+    assert scores.values
+    assert not any(value.startswith(name) for value in scores.values)
+    (note,) = (note for note in scores.notes if note.startswith(f"{name} left out: "))
+    assert reason in note
+    with pytest.raises(UserError, match=f"^{name}: .*{reason}"):
+        scored(task, images, metrics=f"psnr,{name}", extractor=extractor)
+
+
+def test_a_score_that_does_not_fit_the_images_is_left_out() -> None:
+    left_out("ssim", restore(Downscale(4)), noise(3, 3, 16, 16), "8x8 are smaller than the window")
+    left_out("frechet", restore(Noise()), noise(1, 3, 48, 48), "1 samples are too few")
+    left_out("perceptual", restore(Noise()), noise(3, 3, 48, 48), "shows no maps", extractor="Pixels(most=4)")
+    with pytest.raises(UserError, match="colours cannot be computed of a run: it needs images in colour"):
+        scored(restore(Noise(), shape=(1, 48, 48)), noise(3, 1, 48, 48), metrics="colours")
+    with pytest.raises(UserError, match=r"a run cannot be scored: the baseline: bicubic.*ssim left out"):
+        scored(restore(Downscale(4)), noise(1, 3, 8, 8), extractor="Pixels(most=4)")
+
+
+def test_colours_of_images_of_several_sizes() -> None:
+    images = [noise(1, 3, *size)[0] for size in SIZES]
+    found = examples(restore(Grey()), [image // 2 for image in images], images)
+    flat = [
+        torch.cat([image.flatten(1) for image in kind], 1)[None, :, None] for kind in (images, found.images("made"))
+    ]
+    assert score(found, "colours") == pytest.approx(colour_distance(*flat), rel=1e-9)
+
+
+def translated_sets(a: Tensor, b: Tensor, **options: Any) -> Any:
+    data = sets(a, b)
+    network = nn.ModuleDict({"there": Half(b.shape[1]), "back": Half(a.shape[1])})
+    generator = trained(network, Cycle().for_data(data.form), data.form)
+    return score_translations(generator, make_tests(data, None, Options(**options)), "a run", False)
+
+
+def test_two_sets_of_different_shapes_are_scored_without_a_classifier() -> None:
+    scores, found = translated_sets(noise(4, 1, 16, 16), noise(4, 3, 16, 16, seed=1))
+    assert found.extractor.name == "Random(seed=0)"
+    assert {"frechet", "kernel_distance", "edges", "cycle_l1"} <= set(scores.values)
+    assert "taken_for_target left out: it needs two sets of images of one shape" in scores.notes
+    assert "cycle_l1_baseline" not in scores.values
+    with pytest.raises(UserError, match="taken_for_target cannot be computed of a run: it needs two sets of images"):
+        translated_sets(noise(4, 1, 16, 16), noise(4, 3, 16, 16), metrics="taken_for_target")
+
+
+def test_images_of_several_sizes_are_judged_one_by_one() -> None:
+    judge = Prepared("brightness", Brightness(), "1", classes=2, labels=True)
+    made = [torch.full((1, *size), 250, dtype=torch.uint8) for size in SIZES]
+    assert score(examples(Contrast(), made, None, prepare=lambda data: judge), "taken_for_target").value == 1
+
+
+def test_real_pieces_are_looked_at_once() -> None:
+    looks = []
+
+    class Counted(Brightness):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            looks.append(images)
+            features, logits = super().forward(images)
+            return torch.cat([features, images.flatten(1)[:, :3]], 1), logits
+
+    images = noise(5, 3, 16, 16)
+    found = examples(
+        restore(Noise()), list(images // 2), list(images), prepare=lambda data: Prepared("count", Counted(), "1")
+    )
+    for which in ("made", "baseline"):
+        outcome = Outcome(found, which)
+        for name in ("frechet", "kernel_distance"):
+            LIKENESS[name].compute(outcome)
+    assert len(looks) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +22,13 @@ from sparring.data import Data, load_data, load_held_out
 from sparring.device import find_device, prepare
 from sparring.errors import UserError
 from sparring.evaluation.measures import MEASURES, find_measures
+from sparring.evaluation.measuring import Value, check_possible, compute, errors_of, values_of
 from sparring.evaluation.options import Options as Options
 from sparring.evaluation.protocol import Protocol, Scores, differences
-from sparring.evaluation.subject import Reference, Subject, Value, prepare_extractor, shuffled
+from sparring.evaluation.subject import Reference, Subject, prepare_extractor, shuffled
 from sparring.evaluation.translated import Tests, make_tests, score_translations
 from sparring.game import Game
 from sparring.generator import TrainedGenerator, load
-from sparring.metrics import Estimate
 from sparring.pictures import grid, save_image
 from sparring.recipe import Recipe
 from sparring.run import Run
@@ -298,16 +298,13 @@ def measure(subject: Subject, name: str, options: Options) -> Scores:
         UserError: one that is named cannot be computed; of `usual` and `all` it is left out, with a note.
     """
     start = time.perf_counter()
-    values: dict[str, float] = {}
-    errors: dict[str, float] = {}
     names = check_measures(subject, name, options)
     notes = small_sample_notes(subject, names)
     beside = ["kernel_distance"] if notes and "kernel_distance" not in names else []
+    found: dict[str, Value] = {}
     for measure_name in [*names, *beside]:
-        for key, value in compute(subject, measure_name, options, notes).items():
-            values[key] = value.value if isinstance(value, Estimate) else float(value)
-            if isinstance(value, Estimate) and value.error:
-                errors[key] = value.error
+        found.update(compute(MEASURES, measure_name, subject, options.named, notes))
+    values = values_of(found)
     if not values:
         raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
     if subject.reference.held_out is None and {"memorised", "duality_gap"} & set(values):
@@ -315,20 +312,8 @@ def measure(subject: Subject, name: str, options: Options) -> Scores:
     if subject.reference.extractor.about:
         notes.append(f"{subject.reference.extractor.name}: {subject.reference.extractor.about}")
     protocol = make_protocol(subject.reference, len(subject.samples), options)
-    return Scores(name, values, protocol, errors=errors, notes=notes, asked=names, cost=time.perf_counter() - start)
-
-
-def compute(subject: Subject, name: str, options: Options, notes: list[str]) -> Mapping[str, Value]:
-    """One metric's values; nothing if the subject lacks something, or has too few samples, which is noted."""
-    if MEASURES[name].lacks(subject):
-        return {}
-    try:
-        return MEASURES[name].compute(subject)
-    except UserError as error:
-        if name in options.named:
-            raise UserError(f"{name}: {error}") from error
-        notes.append(f"{name} left out: {error}")
-        return {}
+    cost = time.perf_counter() - start
+    return Scores(name, values, protocol, errors=errors_of(found), notes=notes, asked=names, cost=cost)
 
 
 def check_measures(subject: Subject, name: str, options: Options) -> list[str]:
@@ -338,10 +323,7 @@ def check_measures(subject: Subject, name: str, options: Options) -> list[str]:
         UserError: one that was named needs what the subject lacks.
     """
     names = find_measures(options.metrics)
-    for measure_name in names:
-        lacking = MEASURES[measure_name].lacks(subject)
-        if lacking and measure_name in options.named:
-            raise UserError(f"{measure_name} cannot be computed of {name}: it needs {lacking}")
+    check_possible(MEASURES, names, subject, name, options.named)
     return names
 
 

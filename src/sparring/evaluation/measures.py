@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 
 from sparring import metrics
 from sparring.errors import UserError, did_you_mean
 from sparring.evaluation.likeness import BASELINE, LIKENESS
+from sparring.evaluation.measuring import Measure, Value
 from sparring.evaluation.play import measure_critic_gap, measure_duality_gap, measure_path_length
-from sparring.evaluation.subject import Subject, Value
+from sparring.evaluation.subject import Subject
 from sparring.metrics.distribution import MOST_TRANSPORTED
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A metric that can be asked for by name.
-
-    Attributes:
-        about: one line.
-        compute: subject -> values by name; the first is the one to choose checkpoints by.
-        better: which way each value is better: -1 low, 1 high; those left out are told only.
-        lacks: what the subject lacks for it, in words; empty if nothing.
-        usual: is it computed when no metrics are named?
-    """
-
-    about: str
-    compute: Callable[[Subject], Mapping[str, Value]]
-    better: Mapping[str, int]
-    lacks: Callable[[Subject], str] = lambda subject: ""
-    usual: bool = True
 
 
 def _frechet(subject: Subject) -> Mapping[str, Value]:
@@ -174,7 +155,7 @@ def _needs_held_out(subject: Subject) -> str:
     return _needs_game(subject) or missing
 
 
-MEASURES: dict[str, Measure] = {
+MEASURES: dict[str, Measure[Subject]] = {
     "frechet": Measure("Frechet distance (FID with Inception features)", _frechet, {"frechet": -1}),
     "frechet_infinity": Measure(
         "the same for endlessly many samples, extrapolated", _frechet_infinity, {"frechet_infinity": -1}
