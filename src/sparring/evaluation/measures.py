@@ -8,11 +8,12 @@ import torch
 
 from sparring import metrics
 from sparring.errors import UserError, did_you_mean
-from sparring.evaluation.likeness import BASELINE, LIKENESS
+from sparring.evaluation.likeness import BASELINE, LIKENESS, usual_measures
 from sparring.evaluation.measuring import Measure, Value
 from sparring.evaluation.play import measure_critic_gap, measure_duality_gap, measure_path_length
 from sparring.evaluation.subject import Subject
 from sparring.metrics.distribution import MOST_TRANSPORTED
+from sparring.tasks.base import Task, Translating
 
 
 def _frechet(subject: Subject) -> Mapping[str, Value]:
@@ -228,9 +229,19 @@ def check_names(text: str) -> list[str]:
     return names
 
 
-def deciding_value(text: str) -> str:
-    """The value that decides what is best where these metrics are named: the first one of the first metric."""
+def deciding_value(text: str, task: Task | None = None) -> str:
+    """The value that decides what is best where these metrics are named: the first one of the first metric.
+
+    Args:
+        text: as for `find_measures`.
+        task: what the run is trained for; `usual` and `all` mean its own first score, if it turns images into others.
+
+    Raises:
+        UserError: an unknown name, or the first is not for such runs.
+    """
     first = check_names(text)[0]
+    if isinstance(task, Translating):
+        return next(iter(LIKENESS[usual_measures(task, [first])[0]].better))
     if first in LIKENESS and first not in MEASURES:
         return next(iter(LIKENESS[first].better))
     return next(iter(MEASURES[find_measures(text)[0]].better))

@@ -135,7 +135,7 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> None:
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
             data = training_data(recipe, options.trust)
-            start_state(settled(recipe, data, device), data, device, options.trust)
+            start_state(settled(recipe, data, device, options.trust), data, device, options.trust)
             recipe_reference(recipe, data, options, path.name)
 
 
@@ -144,7 +144,9 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
     if not (path / "recipe.toml").exists():
         return
     there = Run.open(path).read_recipe()
-    chosen = {name: getattr(there, name) for name in ("precision", "augment") if getattr(recipe, name) == "auto"}
+    chosen = {
+        name: getattr(there, name) for name in ("precision", "augment", "metrics") if getattr(recipe, name) == "auto"
+    }
     wanted, found = recipe.replace(about="", **chosen), there.replace(about="")
     for field in field_names():
         if getattr(wanted, field) != getattr(found, field):

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 
 from sparring import __version__
+from sparring.build import build_generator, build_task, held_out_data
 from sparring.data import Data
 from sparring.data.samples import image_data
 from sparring.device import find_device
@@ -21,6 +22,7 @@ from sparring.evaluation.protocol import Protocol, Scores
 from sparring.evaluation.subject import prepare_extractor
 from sparring.extractors import Prepared
 from sparring.generator import TrainedGenerator
+from sparring.recipe import Recipe
 from sparring.tasks.base import Translating
 
 FEW = 5  # images for each feature, below which a covariance says little
@@ -75,6 +77,32 @@ def make_tests(train: Data, held_out: Data | None, options: Options) -> Tests:
     if options.split == "test" and held_out is None:
         raise UserError(f"{train.name!r} has no held-out images; train with --held-out 0.1, or score --on others")
     return Tests(train, train if held_out is None or options.split == "train" else held_out, options)
+
+
+def recipe_tests(recipe: Recipe, data: Data, options: Options, name: str) -> Tests:
+    """The test images of a recipe's runs, once it is known that what is made of them can be scored.
+
+    Args:
+        recipe: the recipe, of a task that turns images into others.
+        data: what it trains on.
+        options: how to score.
+        name: of the run, for messages.
+
+    Raises:
+        UserError: as `make_tests`, and if a metric that was named cannot be computed of such runs.
+    """
+    tests = make_tests(data, held_out_data(recipe, options.trust), options)
+    device, task = find_device(options.device), build_task(recipe, data.form, options.trust)
+    assert isinstance(task, Translating)
+    names = usual_measures(task, options.named)
+    with torch.random.fork_rng(devices=[]):  # the start of networks is seeded
+        network = build_generator(recipe, data.form, options.trust).to(device).eval()
+    one = make_examples(TrainedGenerator(network, task, recipe, data.form, 0), tests.images, data, 1, options.seed)
+    outcome = Outcome(Examples(task, tests.images, one, tests.extractor), "made")
+    check_possible(LIKENESS, names, outcome, name, options.named)
+    if looks(names):
+        outcome.examples.extractor  # noqa: B018  what is prepared once is no cost of the first evaluation
+    return tests
 
 
 def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema: bool) -> tuple[Scores, Examples]:
