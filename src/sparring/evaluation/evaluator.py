@@ -34,7 +34,7 @@ from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.seeds import derive_seed
 from sparring.state import find_checkpoint
-from sparring.tasks.base import Translating
+from sparring.tasks.base import Task, Translating
 
 FEW = 5  # samples for each feature, below which a covariance says little
 COPIES_SHOWED = 24
@@ -105,9 +105,14 @@ class RunEvaluator:
             raise UserError(f"{path} makes samples from noise; --on is for runs that turn images into others")
 
     @cached_property
+    def task(self) -> Task:
+        """What the run was trained for."""
+        return build_task(self.recipe, self.run.read_data()[1], self.options.trust)
+
+    @property
     def translates(self) -> bool:
         """Does the run turn images into others?"""
-        return isinstance(build_task(self.recipe, self.run.read_data()[1], self.options.trust), Translating)
+        return isinstance(self.task, Translating)
 
     @property
     def compared(self) -> Reference | Tests:

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from sparring.errors import writing
 from sparring.evaluation.compare import ERROR, Comparison, Group, best_group, cell, value_names
-from sparring.evaluation.measures import better, deciding_value
+from sparring.evaluation.measures import better
 from sparring.evaluation.report import ARROWS, number
+from sparring.gallery import spread, turned
 from sparring.generator import load
 from sparring.pictures import picture
+from sparring.tasks.base import Translating
 
 SAMPLES = {"images": 36, "points": 2000}
 PANELS = (
@@ -66,7 +69,7 @@ def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
     parts += recipes_html(comparison)
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
-    parts += ["<p>The same latents for each (seed 0), where their latents have the same size.</p>"]
+    parts += [f"<p>{text}</p>" for text in dict.fromkeys(shown_of(group) for group in comparison.groups)]
     parts += ['<div class="samples">', *(sample_html(group, trust) for group in comparison.groups), "</div>"]
     title = escape(", ".join(group.name for group in comparison.groups))
     text = (
@@ -113,13 +116,23 @@ def recipes_html(comparison: Comparison) -> list[str]:
     return [f'<h2>Recipes</h2><div class="wide"><table><tr><th></th>{head}</tr>', *rows, "</table></div>"]
 
 
+def shown_of(group: Group) -> str:
+    """What the picture of a group shows."""
+    if group.entries[0].images is None:
+        return "The same latents for each (seed 0), where their latents have the same size."
+    return "The same test images for each, row by row: what went in, what was made of it, and what it should be."
+
+
 def sample_html(group: Group, trust: bool) -> str:
-    """Samples of a group's first run."""
+    """Samples of a group's first run, or what it makes of test images."""
     entry = group.entries[0]
     raw = entry.scores.protocol.weights == "raw"
     generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
-    kind = "points" if generator.form.is_points else "images"
-    shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
+    if entry.images is not None and isinstance(generator.task, Translating):
+        shown = turned(generator.task, generator.network, spread(entry.images), generator.form)
+    else:
+        kind = "points" if generator.form.is_points else "images"
+        shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
     return (
         f"<figure>{image_html(shown, f'samples of {entry.name}')}<figcaption>{escape(entry.name)}</figcaption></figure>"
     )
@@ -137,6 +150,7 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
     """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot."""
     from matplotlib.figure import Figure
 
+    nothing = float("nan")  # while there is no adversary
     figure = Figure(figsize=(11, 9), layout="constrained")
     axes = figure.subplots(3, 2).flatten()
     for i, group in enumerate(groups):
@@ -144,7 +158,7 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
             rows, label = entry.run.rows(), group.name if j == 0 else None
             style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
             for axis, (name, _, _) in zip(axes, PANELS):
-                axis.plot([r["seconds"] for r in rows], [r[name] for r in rows], label=label, **style)
+                axis.plot([r["seconds"] for r in rows], [r.get(name, nothing) for r in rows], label=label, **style)
             events = (("checkpoint", "sliced_wasserstein"), ("evaluated", scored_name(groups)))
             history = entry.run.history()
             for axis, (event, name) in zip(axes[len(PANELS) :], events):
@@ -159,14 +173,16 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
         axis.set(title=title, yscale=scale)
     for axis in axes[-2:]:
         axis.set_xlabel("seconds of training")
-    if not any(line.get_xdata().size for line in axes[-1].lines):  # no run was evaluated while it trained
-        axes[-1].set_visible(False)
-    axes[0].legend(fontsize=8)
+    told = [axis for axis in axes if any(np.isfinite(line.get_ydata()).any() for line in axis.lines)]
+    for axis in axes:  # no adversary, or no run was evaluated while it trained
+        axis.set_visible(axis in told)
+    for axis in told[:1]:
+        axis.legend(fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
     return Image.open(buffer)
 
 
 def scored_name(groups: Sequence[Group]) -> str:
-    """The value by which the first run was evaluated as it trained."""
-    return deciding_value(groups[0].entries[0].recipe.metrics)
+    """The value by which the first run that was evaluated as it trained was; "" if none was."""
+    return next((entry.deciding for group in groups for entry in group.entries if entry.deciding), "")
