@@ -195,6 +195,7 @@ def test_numbers(value: float, text: str) -> None:
         (25, 0.0, "25"),
         (25, None, "25"),
         (2.5, math.nan, "2.5"),
+        (0.9999999881, 5.3e-9, "1"),
     ],
 )
 def test_numbers_with_their_error(value: float, error: float | None, text: str) -> None:

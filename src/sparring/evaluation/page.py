@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from sparring.errors import writing
@@ -20,6 +21,7 @@ from sparring.generator import load
 from sparring.pictures import picture
 from sparring.tasks.base import Translating
 
+Curve = tuple[str | None, dict[str, Any], list[float], list[float]]  # label, style, seconds, values
 SAMPLES = {"images": 36, "points": 2000}
 PANELS = (
     ("loss/discriminator", "D's adversarial loss", "linear"),
@@ -120,7 +122,9 @@ def shown_of(group: Group) -> str:
     """What the picture of a group shows."""
     if group.entries[0].images is None:
         return "The same latents for each (seed 0), where their latents have the same size."
-    return "The same test images for each, row by row: what went in, what was made of it, and what it should be."
+    return (
+        "The same test images for each: a row of what went in, one of what was made, one of what it should be (like)."
+    )
 
 
 def sample_html(group: Group, trust: bool) -> str:
@@ -147,40 +151,54 @@ def image_html(image: Image.Image, alt: str, kind: str = "samples") -> str:
 
 
 def curves_image(groups: Sequence[Group]) -> Image.Image:
-    """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot."""
+    """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot, as far
+    as any run has them."""
     from matplotlib.figure import Figure
 
-    nothing = float("nan")  # while there is no adversary
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    axes = figure.subplots(3, 2).flatten()
-    for i, group in enumerate(groups):
-        for j, entry in enumerate(group.entries):
-            rows, label = entry.run.rows(), group.name if j == 0 else None
-            style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
-            for axis, (name, _, _) in zip(axes, PANELS):
-                axis.plot([r["seconds"] for r in rows], [r.get(name, nothing) for r in rows], label=label, **style)
-            events = (("checkpoint", "sliced_wasserstein"), ("evaluated", scored_name(groups)))
-            history = entry.run.history()
-            for axis, (event, name) in zip(axes[len(PANELS) :], events):
-                found = [r for r in history if r.get("event") == event and name in r]
-                axis.plot([r["seconds"] for r in found], [r[name] for r in found], marker=".", label=label, **style)
-    titles = [
-        *(title for _, title, _ in PANELS),
-        "sliced Wasserstein distance of the samples themselves",
-        scored_name(groups),
+    scored = scored_name(groups)
+    panels = [
+        *PANELS,
+        ("sliced_wasserstein", "sliced Wasserstein distance of the samples themselves", "log"),
+        (scored, scored, "linear" if better(scored) > 0 else "log"),
     ]
-    for axis, title, scale in zip(axes, titles, [*(p[2] for p in PANELS), "log", "log"]):
+    events = {"sliced_wasserstein": "checkpoint", scored: "evaluated"}
+    drawn = [(*panel, curves) for panel in panels if (curves := curves_of(groups, panel[0], events.get(panel[0])))]
+    rows = max(1, math.ceil(len(drawn) / 2))
+    figure = Figure(figsize=(11, 3 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axis, (name, title, scale, curves) in zip(axes, drawn):
+        for label, style, seconds, values in curves:
+            axis.plot(seconds, values, label=label, marker="." if name in events else "", **style)
         axis.set(title=title, yscale=scale)
-    for axis in axes[-2:]:
+    for axis in axes[len(drawn) :]:
+        axis.set_visible(False)
+    for axis in axes[max(len(drawn) - 2, 0) : len(drawn)]:
         axis.set_xlabel("seconds of training")
-    told = [axis for axis in axes if any(np.isfinite(line.get_ydata()).any() for line in axis.lines)]
-    for axis in axes:  # no adversary, or no run was evaluated while it trained
-        axis.set_visible(axis in told)
-    for axis in told[:1]:
-        axis.legend(fontsize=8)
+    if drawn:
+        axes[0].legend(fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
     return Image.open(buffer)
+
+
+def curves_of(groups: Sequence[Group], name: str, event: str | None) -> list[Curve]:
+    """A value over the seconds of training, of each run that has it.
+
+    Args:
+        groups: the runs.
+        name: of the value.
+        event: in which rows of the log it stands; None: in the plain ones.
+    """
+    found: list[Curve] = []
+    for i, group in enumerate(groups):
+        for j, entry in enumerate(group.entries):
+            rows = entry.run.rows() if event is None else entry.run.history()
+            there = [r for r in rows if name in r and (event is None or r.get("event") == event)]
+            style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
+            if there:
+                label = group.name if j == 0 else None
+                found.append((label, style, [r["seconds"] for r in there], [r[name] for r in there]))
+    return found
 
 
 def scored_name(groups: Sequence[Group]) -> str:
