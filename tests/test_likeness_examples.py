@@ -25,6 +25,7 @@ from likeness import (
     wider,
 )
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ from sparring.evaluation.examples import make_examples, whole
 from sparring.evaluation.likeness import LIKENESS, Examples, Outcome, usual_measures
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.options import Options
+from sparring.evaluation.recolour import recoloured
 from sparring.evaluation.translated import make_tests, score_translations
 from sparring.extractors import Prepared
 from sparring.metrics import Estimate, colour_distance
@@ -184,6 +186,7 @@ BY_PAIRS = {"psnr", "ssim", "l1", "perceptual", "colours"}
 def kinds() -> dict[str, tuple[Examples, set[str]]]:
     """Examples of each kind of task, and the scores that are possible there."""
     images = list(noise(3, 3, 16, 16))
+    truth = [255 - image for image in images]
     maps = [image[:1] % 2 for image in images]
     form = Form((1, 16, 16), ("0", "1"), map=True, source=Form((3, 16, 16)))
     mapped = replace(image_data("maps", torch.stack(maps)), form=form)
@@ -191,11 +194,11 @@ def kinds() -> dict[str, tuple[Examples, set[str]]]:
     cycle, cut = Cycle().for_data(PAIRED), Contrast().for_data(PAIRED)
     two = sets(torch.stack(images), torch.stack(images))
     masks = squares((2, 2, 9, 9), (2, 2, 9, 9), (2, 2, 9, 9), size=(16, 16))
-    inpaint = examples(restore(Mask("centre")), images, images, masks=masks)
+    inpaint = examples(restore(Mask("centre")), images, truth, masks=masks)
     return {
-        "restore": (examples(restore(Noise()), images, images), ALWAYS | BY_PAIRS),
+        "restore": (examples(restore(Noise()), images, truth), ALWAYS | BY_PAIRS),
         "inpaint": (inpaint, ALWAYS | BY_PAIRS | {"psnr_hole"}),
-        "translate": (examples(Translate().for_data(PAIRED), images, images), ALWAYS | BY_PAIRS),
+        "translate": (examples(Translate().for_data(PAIRED), images, truth), ALWAYS | BY_PAIRS),
         "segment": (
             examples(Segment().for_data(form), maps, maps, sources=images, tests=mapped),
             {"mean_iou", "pixel_accuracy"},
@@ -388,3 +391,60 @@ def test_real_pieces_are_looked_at_once() -> None:
         for name in ("frechet", "kernel_distance"):
             LIKENESS[name].compute(outcome)
     assert len(looks) == 3
+
+
+def test_grey_photos_have_no_psnr_to_be_coloured_by() -> None:
+    images = noise(3, 3, 24, 24)
+    images[1] = images[1, :1]
+    scores, found = scored(restore(Grey()), images)
+    decibels = [peak_signal_noise_ratio(wider(images[i]), wider(found.all[i].made), data_range=255) for i in (0, 2)]
+    assert scores.values["psnr"] == pytest.approx(np.mean(decibels), rel=1e-4)
+    assert all(np.isfinite(value) for value in [*scores.values.values(), *scores.errors.values()])
+    assert any(note.startswith("psnr without 1 of 3 images") for note in scores.notes)
+    left_out("psnr", restore(Grey()), images[1:2].expand(3, -1, -1, -1).contiguous(), "so that it is infinite")
+
+
+def test_grey_photos_have_no_psnr_of_holes_either() -> None:
+    flat = torch.full((2, 3, 24, 24), 128, dtype=torch.uint8)  # as holes are, and as half of nothing is
+    images = torch.cat([flat, noise(2, 3, 24, 24)])
+    scores, _ = scored(restore(Mask("centre", size=9)), images, metrics="psnr_hole")
+    assert all(np.isfinite(value) for value in scores.values.values())
+    assert any(note.startswith("psnr_hole without 2 of 4 images") for note in scores.notes)
+
+
+def test_the_baseline_of_sets_of_different_channels() -> None:
+    a, b = noise(3, 3, 12, 12), noise(3, 1, 12, 12)
+    _, found = translated_sets(a, b, metrics="edges")
+    for example, image in zip(found.all, a):
+        grey = np.array(Image.fromarray(wider(image)).convert("L"))
+        np.testing.assert_allclose(example.baseline[0].numpy(), grey, atol=1)
+
+
+@pytest.mark.parametrize("patches", [False, True])
+def test_test_images_are_given_in_the_runs_channels(patches: bool) -> None:
+    grey, colours = image_data("grey", noise(3, 1, 12, 12)), image_data("colours", noise(3, 3, 12, 12))
+    if patches:
+        grey, colours = (replace(data, whole=Whole(tuple(data.samples.unbind()))) for data in (grey, colours))
+    same = recoloured(grey, colours)
+    assert same.form.shape == (3, 12, 12)
+    assert torch.equal(same.samples, grey.samples.expand(-1, 3, -1, -1))
+    assert torch.equal(same.image(1), grey.samples[1].expand(3, -1, -1))
+    light = recoloured(colours, grey)
+    assert light.form.shape == (1, 12, 12)
+    wanted = np.stack([np.array(Image.fromarray(wider(image)).convert("L")) for image in colours.samples])
+    np.testing.assert_allclose(light.samples[:, 0].int().numpy(), wanted.astype(int), atol=1)
+    assert torch.equal(light.image(2), light.samples[2])
+    assert recoloured(grey, grey) is grey
+
+
+def test_sources_are_given_in_the_runs_channels() -> None:
+    maps = image_data("maps", noise(3, 1, 12, 12) % 2)
+    maps = replace(maps, form=replace(maps.form, classes=("a", "b"), map=True))
+    grey, colours = (joined("pairs", image_data("x", noise(3, n, 12, 12)), maps, paired=True) for n in (1, 3))
+    found = recoloured(grey, colours)
+    assert found.source is not None
+    assert found.form == colours.form
+    assert torch.equal(found.samples, maps.samples)
+    assert torch.equal(found.source.samples[:, 2], noise(3, 1, 12, 12)[:, 0])
+    with pytest.raises(UserError, match=r"odd holds samples of shape \[2, 12, 12\], x of shape \[3, 12, 12\]"):
+        recoloured(image_data("odd", noise(3, 2, 12, 12)), image_data("x", noise(3, 3, 12, 12)))

@@ -25,6 +25,7 @@ from sparring.evaluation.measures import MEASURES, find_measures
 from sparring.evaluation.measuring import Value, check_possible, compute, errors_of, values_of
 from sparring.evaluation.options import Options as Options
 from sparring.evaluation.protocol import Protocol, Scores, differences
+from sparring.evaluation.recolour import recoloured
 from sparring.evaluation.subject import Reference, Subject, prepare_extractor, shuffled
 from sparring.evaluation.translated import Tests, make_tests, score_translations
 from sparring.game import Game
@@ -126,7 +127,10 @@ class RunEvaluator:
             return self.given
         if self.on:
             images = training_data(self.recipe.replace(data=self.on, held_out=0.0), self.options.trust)
-            return make_tests(self.train, replace(images, split="test"), self.options)
+            fitting = recoloured(images, self.train)
+            tests = make_tests(self.train, replace(fitting, split="test"), self.options)
+            told = "the test images have other channels than the run's; grey ones are given as RGB, RGB ones as grey"
+            return tests if fitting is images else replace(tests, told=(told,))
         return make_tests(self.train, held_out_data(self.recipe, self.options.trust), self.options)
 
     @cached_property

@@ -47,6 +47,20 @@ class Examples:
         assert None not in found
         return found
 
+    @cached_property
+    def run(self) -> Outcome:
+        """What the run made of them."""
+        return Outcome(self, "made")
+
+    @cached_property
+    def trivial(self) -> Outcome:
+        """What the trivial way made of them."""
+        return Outcome(self, "baseline")
+
+    def inexact(self, name: str) -> Tensor:
+        """Of which examples a PSNR, by its name, is finite for run and baseline alike: bool [n]."""
+        return self.run.decibels[name].isfinite() & self.trivial.decibels[name].isfinite()
+
     @property
     def known(self) -> bool:
         """Is it known what the images should become?"""
@@ -105,6 +119,12 @@ class Outcome:
         return self.examples.images("truth")
 
     @cached_property
+    def decibels(self) -> Mapping[str, Tensor]:
+        """PSNR of each example, [n], by the name of the score: of all of it and, with masks, of what was missing."""
+        found = {"psnr": torch.cat([psnr(x, y, span=255) for x, y in _pairs(self)])}
+        return {**found, "psnr_hole": _hole_decibels(self)} if self.examples.masked else found
+
+    @cached_property
     def pieces(self) -> Tensor:
         return self.examples.pieces(self.images)
 
@@ -129,7 +149,7 @@ def _mean(values: Sequence[Tensor]) -> Estimate:
 
 
 def _psnr(outcome: Outcome) -> Mapping[str, Value]:
-    return {"psnr": _mean([psnr(x, y, span=255) for x, y in _pairs(outcome)])}
+    return {"psnr": _finite_mean(outcome, "psnr")}
 
 
 def _ssim(outcome: Outcome) -> Mapping[str, Value]:
@@ -142,12 +162,24 @@ def _l1(outcome: Outcome) -> Mapping[str, Value]:
 
 
 def _psnr_hole(outcome: Outcome) -> Mapping[str, Value]:
+    return {"psnr_hole": _finite_mean(outcome, "psnr_hole")}
+
+
+def _hole_decibels(outcome: Outcome) -> Tensor:
     values = []
     for example, x, y in zip(outcome.examples.all, outcome.images, outcome.truth):
         assert example.mask is not None
         squares = (bytes_to_input(x) - bytes_to_input(y)).square()[example.mask.expand_as(x)]
-        values.append(10 * (4 / squares.mean()).log10()[None])
-    return {"psnr_hole": _mean(values)}
+        values.append(10 * (4 / squares.mean()).log10())
+    return torch.stack(values)
+
+
+def _finite_mean(outcome: Outcome, name: str) -> Estimate:
+    """The mean PSNR of those examples that neither the run nor the baseline makes exactly what they should be."""
+    kept = outcome.examples.inexact(name)
+    if not kept.any():
+        raise UserError("run or baseline make of each image exactly what it should be, so that it is infinite")
+    return _mean([outcome.decibels[name][kept]])
 
 
 def _perceptual(outcome: Outcome) -> Mapping[str, Value]:

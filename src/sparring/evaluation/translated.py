@@ -36,11 +36,13 @@ class Tests:
         train: what they were trained on.
         images: the test images, or the training images where there are no others.
         options: how to score.
+        told: what was done to the images.
     """
 
     train: Data
     images: Data
     options: Options
+    told: tuple[str, ...] = ()
 
     @cached_property
     def telling(self) -> Prepared:
@@ -98,7 +100,7 @@ def recipe_tests(recipe: Recipe, data: Data, options: Options, name: str) -> Tes
     with torch.random.fork_rng(devices=[]):  # the start of networks is seeded
         network = build_generator(recipe, data.form, options.trust).to(device).eval()
     one = make_examples(TrainedGenerator(network, task, recipe, data.form, 0), tests.images, data, 1, options.seed)
-    outcome = Outcome(Examples(task, tests.images, one, tests.extractor), "made")
+    outcome = Examples(task, tests.images, one, tests.extractor).run
     check_possible(LIKENESS, names, outcome, name, options.named)
     if looks(names):
         outcome.examples.extractor  # noqa: B018  what is prepared once is no cost of the first evaluation
@@ -122,7 +124,7 @@ def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema
     made = make_examples(generator, tests.images, tests.train, options.count, options.seed)
     examples = Examples(task, tests.images, made, tests.extractor)
     names, named, notes = usual_measures(task, options.named), options.named, notes_of(task, tests)
-    run, trivial = Outcome(examples, "made"), Outcome(examples, "baseline")
+    run, trivial = examples.run, examples.trivial
     check_possible(LIKENESS, names, run, name, named)
     found: dict[str, Value] = {}
     for measure in names:
@@ -135,7 +137,7 @@ def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema
     if not found:
         raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
     protocol = replace(make_protocol(examples, tests, list(found)), ema=ema)
-    notes += extractor_notes(run, list(found))
+    notes += [*exact_notes(examples, list(found)), *extractor_notes(run, list(found))]
     cost, errors = time.perf_counter() - start, errors_of(found)
     return Scores(name, values_of(found), protocol, generator.step, None, errors, notes, names, cost=cost), examples
 
@@ -167,7 +169,20 @@ def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protoc
 def notes_of(task: Translating, tests: Tests) -> list[str]:
     """What one must know to read any of the scores."""
     careful = ["CAREFUL: these are training images; there are no others"] if tests.images is tests.train else []
-    return [f"the baseline: {task.trivial}", *careful]
+    return [f"the baseline: {task.trivial}", *careful, *tests.told]
+
+
+def exact_notes(examples: Examples, values: list[str]) -> list[str]:
+    """Of how many images there is no PSNR."""
+    notes = []
+    for name in ("psnr", "psnr_hole"):
+        left = int((~examples.inexact(name)).sum()) if name in values else 0
+        if left:
+            notes.append(
+                f"{name} without {left} of {len(examples.all)} images, of which run or baseline make exactly what they "
+                "should be: theirs is infinite"
+            )
+    return notes
 
 
 def extractor_notes(run: Outcome, values: list[str]) -> list[str]:
