@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from conftest import TINY
 from PIL import Image
+from test_tasks_images import tiny as tiny_images
 
 import sparring
 from sparring.cli import main
 from sparring.completion import finished
-from sparring.evaluation.compare import Comparison, compare
-from sparring.evaluation.page import write_page
+from sparring.evaluation.compare import Comparison, best_group, compare
+from sparring.evaluation.page import scored_name, write_page
 from sparring.evaluation.sweep import combinations, read_grid, sweep
 from sparring.run import Run
 
@@ -230,3 +231,64 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None
     assert finished(tmp_path / "sweep" / "recipe-seed1")
     assert not (tmp_path / "sweep" / "recipe-seed0").exists()
     assert len(sweep(recipe, {}, seeds=2, out=tmp_path / "sweep", **OPTIONS).groups[0].entries) == 2
+
+
+def test_runs_that_turn_images_into_others_side_by_side(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"adversarial": "0", "evaluate_every": 2, "evaluate_count": 30, "evaluate_budget": 1.0}
+    plain = {**changes, "adversarial": "1", "evaluate_every": 0}
+    runs = [
+        sparring.train(tiny_images("segment", **recipe), out=tmp_path / name)
+        for name, recipe in (("pixels", changes), ("both", plain), ("more", {**changes, "batch_size": 4}))
+    ]
+    comparison = compare(runs, count=30, checkpoint="last")
+    (table,) = comparison.tables
+    values = {group.name: group.value("mean_iou") for group in table}
+    best = best_group(table, "mean_iou")
+    assert best is not None
+    assert values[best.name] == max(value for value in values.values() if value is not None)
+    assert best_group(table, "mean_iou_baseline") is None
+    assert "adversarial" in comparison.recipes
+    assert scored_name(comparison.groups) == "mean_iou"
+    write_page(comparison, tmp_path / "page.html")
+    check_page(tmp_path / "page.html", comparison)
+    text = (tmp_path / "page.html").read_text()
+    assert "The same test images for each" in text
+    assert "latents" not in text
+    row = next(line for line in text.splitlines() if line.startswith("<tr><td>mean_iou<small>higher is better"))
+    cells = re.findall(r"<td( class=best)?>([^<]*)</td>", row)
+    assert [name for name, (mark, _) in zip(values, cells[-3:]) if mark] == [best.name]
+
+
+def test_runs_without_adversary_have_curves(tmp_path: Path) -> None:
+    run = sparring.train(tiny_images("pix2pix", adversarial="0"), out=tmp_path / "run")
+    assert not any("loss/generator" in row for row in Run.open(run).rows())
+    comparison = compare([run], count=20, metrics="l1")
+    write_page(comparison, tmp_path / "page.html")
+    check_page(tmp_path / "page.html", comparison)
+
+
+def test_a_sweep_of_runs_that_turn_images_into_others(tmp_path: Path) -> None:
+    import optuna
+
+    (tmp_path / "tiny.toml").write_text(tiny_images("segment", steps=2).to_toml())
+    recipe, grid = str(tmp_path / "tiny.toml"), {"adversarial": ["0", "1"]}
+    comparison = sweep(recipe, grid, out=tmp_path / "sweep", count=20)
+    assert [len(group.entries) for group in comparison.groups] == [1, 1]
+    check_page(tmp_path / "sweep" / "comparison.html", comparison)
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "sweep" / "journal.log"))
+    study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
+    assert study.direction is optuna.study.StudyDirection.MAXIMIZE
+    assert sorted(t.value or 0 for t in study.trials) == sorted(
+        group.value("mean_iou") or 0 for group in comparison.groups
+    )
+
+
+def test_what_cannot_be_scored_of_images_is_told_before_a_sweep(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny_images("segment", steps=2).to_toml())
+    with pytest.raises(sparring.UserError, match="psnr cannot be computed of .*: it needs images"):
+        sweep(str(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", metrics="psnr")
+    (tmp_path / "photos.toml").write_text(tiny_images("restore", steps=2).to_toml())
+    tasks = {"task": ["Restore(degrade=Noise(25))", "Restore(degrade=Grey())"]}
+    with pytest.raises(sparring.UserError, match="first scores are psnr and frechet; name one for all by --metrics"):
+        sweep(str(tmp_path / "photos.toml"), tasks, out=tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()

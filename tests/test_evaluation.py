@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_tasks_images import tiny as tiny_images
 
 import sparring
 from sparring.cli import METRICS, main
@@ -195,6 +196,7 @@ def test_numbers(value: float, text: str) -> None:
         (25, 0.0, "25"),
         (25, None, "25"),
         (2.5, math.nan, "2.5"),
+        (0.9999999881, 5.3e-9, "1"),
     ],
 )
 def test_numbers_with_their_error(value: float, error: float | None, text: str) -> None:
@@ -269,3 +271,19 @@ def test_mistakes_are_one_line(run_copy: Path, tmp_path: Path, refused: Callable
     assert "no held-out samples" in refused("evaluate", run_copy, "--split", "test")
     assert "did you mean 'Pixels'" in refused("evaluate", run_copy, "--extractor", "Pixel()")
     assert "no checkpoint '7'" in refused("evaluate", run_copy, "--checkpoint", "7")
+
+
+def test_grey_test_images_for_a_run_in_colour_and_the_reverse(tmp_path: Path) -> None:
+    digits = load_data("digits").samples[:40].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    np.save(tmp_path / "grey.npy", digits[:, 0].numpy())
+    np.save(tmp_path / "rgb.npy", digits.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy())
+    np.save(tmp_path / "points.npy", np.zeros((9, 2), np.float32))
+    changes = {"size": "", "fit": "crop", "adversarial": "0", "mirror": False, "penalties": "", "steps": 1}
+    for own, other in (("rgb", "grey"), ("grey", "rgb")):
+        path = str(tmp_path / f"{own}.npy")
+        run = sparring.train(tiny_images("restore", **{**changes, "data": path}), out=tmp_path / own)
+        found = [sparring.evaluate(run, on=str(tmp_path / f"{name}.npy"), metrics="psnr") for name in (own, other)]
+        assert found[0].values["psnr_baseline"] == pytest.approx(found[1].values["psnr_baseline"], abs=0.01)
+        assert [any("other channels" in note for note in scores.notes) for scores in found] == [False, True]
+        with pytest.raises(UserError, match="samples of shape"):
+            sparring.evaluate(run, on=str(tmp_path / "points.npy"))

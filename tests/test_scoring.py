@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import TINY
+from test_tasks_images import tiny as tiny_images
 
 import sparring
 from sparring import checkpoint
@@ -199,3 +200,54 @@ def test_mistakes_are_one_line(tmp_path: Path, refused: Callable[..., str]) -> N
     assert "held-out" in refused("train", *words, "critic_gap", *out)
     assert "needs points" in refused("train", *words, "wasserstein", *out)
     assert not (tmp_path / "run").exists()
+
+
+IMAGES: dict[str, Any] = {"steps": 6, "evaluate_every": 2, "evaluate_budget": 1.0, "evaluate_count": 40, "keep": 9}
+
+
+def trained_on_images(name: str, out: Path, **changes: Any) -> Run:
+    return Run.open(sparring.train(tiny_images(name, adversarial="0", **{**IMAGES, **changes}), out=out))
+
+
+@pytest.mark.parametrize(("name", "value", "way"), [("segment", "mean_iou", 1), ("pix2pix", "l1", -1)])
+def test_the_tasks_own_first_score_decides(name: str, value: str, way: int, tmp_path: Path) -> None:
+    run = trained_on_images(name, tmp_path / "run")
+    assert run.read_recipe().metrics == "usual"
+    rows = run.evaluations()
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert value + "_baseline" in rows[0]
+    best = max(rows, key=lambda row: way * row[value])
+    found = find_checkpoint(run, "best")
+    assert (found.step, found.score_name) == (best["step"], value)
+    assert found.score == pytest.approx(-way * best[value])
+    again = sparring.evaluate(run.path, count=40, metrics=value)
+    assert again.step == best["step"]
+    assert again.values[value] == pytest.approx(best[value], rel=1e-5)
+
+
+def test_the_frechet_distance_decides_of_samples(tiny_run: Path) -> None:
+    assert Run.open(tiny_run).read_recipe().metrics == "frechet"
+
+
+def test_another_score_of_images_may_decide(tmp_path: Path) -> None:
+    run = trained_on_images("segment", tmp_path / "run", metrics="pixel_accuracy,usual", steps=4)
+    assert find_checkpoint(run, "best").score_name == "pixel_accuracy"
+    assert {"pixel_accuracy", "mean_iou"} < set(run.evaluations()[0])
+
+
+def test_what_cannot_be_scored_of_images_is_told_before_there_is_a_run(tmp_path: Path) -> None:
+    for name, metrics, text in (
+        ("pix2pix", "mean_iou", "mean_iou cannot be computed of this run: it needs maps of classes"),
+        ("segment", "frechet", "frechet cannot be computed of this run: it needs images"),
+        ("segment", "recall", "unknown metric 'recall'"),
+        ("restore", "memorising", "memorising is not for runs that turn images into others"),
+    ):
+        with pytest.raises(UserError, match=text):
+            trained_on_images(name, tmp_path / "run", metrics=metrics)
+        assert not (tmp_path / "run").exists()
+
+
+def test_evaluations_of_images_change_nothing_of_the_training(tmp_path: Path) -> None:
+    scored = trained_on_images("pix2pix", tmp_path / "scored", metrics="l1")
+    plain = trained_on_images("pix2pix", tmp_path / "plain", evaluate_every=0)
+    assert tensors(scored.path)[6] == tensors(plain.path)[6]

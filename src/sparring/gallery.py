@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from sparring.build import held_out_data
 from sparring.data import Data, Form
@@ -39,9 +40,7 @@ class Gallery:
         """Add the picture of now to the run."""
         task, network, form = state.game.task, state.sampling_network, self.data.form
         if isinstance(task, Translating):
-            inputs = task.prepare(self.images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
-            made = task.show(inputs, make_images(task, network, inputs))
-            image = sheet([shown(row, kind) for row, kind in made])
+            image = turned(task, network, self.images)
         elif form.is_points:
             image = picture(form.to_stored(draw_samples(task, network, POINTS_SHOWN, seed=0)), form, self.data.samples)
         else:
@@ -58,8 +57,25 @@ class Gallery:
             print(f"Note: the pictures are of training images: {error}", file=sys.stderr)
             held_out = None
         data = self.data if held_out is None else held_out
-        count = min(IMAGES_SHOWN, len(data))
-        return data.batch(torch.arange(count) * len(data) // count)
+        return spread(data)
+
+
+def spread(data: Data) -> Batch:
+    """A few samples, spread over all of them."""
+    count = min(IMAGES_SHOWN, len(data))
+    return data.batch(torch.arange(count) * len(data) // count)
+
+
+def turned(task: Translating, network: nn.Module, images: Batch) -> Image.Image:
+    """Images, what a generator makes of them, and what they should become, row by row.
+
+    Args:
+        task: what the generator is for.
+        network: the generator.
+        images: as `Data.batch` gives them.
+    """
+    inputs = task.prepare(images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
+    return sheet([shown(row, form) for row, form in task.show(inputs, make_images(task, network, inputs))])
 
 
 def shown(images: Tensor, form: Form) -> Tensor:

@@ -71,7 +71,7 @@ class Recipe:
     pictures: int = _field(20, "pictures of the same latents through the run")
     checkpoint_every: float = _field(1.0, "minutes between two checkpoints", open_low=True)
     evaluate_every: int = _field(0, "steps between two evaluations; 0: only a quick score at each checkpoint")
-    metrics: str = _field("frechet", "what evaluations compute; the first one decides which checkpoint is best")
+    metrics: str = _field("auto", "what evaluations compute, the first decides what is best; auto: by the task")
     extractor: str = _field("auto", "what evaluations see samples with, such as Classifier(); auto: by the data")
     evaluate_count: int = _field(5000, "samples that an evaluation draws", low=2)
     evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)

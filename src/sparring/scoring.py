@@ -6,12 +6,12 @@ import copy
 import math
 from dataclasses import replace
 
-from sparring.build import build_task, held_out_data
+from sparring.build import build_task
 from sparring.data import Data
 from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, recipe_reference, score_generator
 from sparring.evaluation.measures import better, deciding_value
-from sparring.evaluation.translated import make_tests, score_translations
+from sparring.evaluation.translated import recipe_tests, score_translations
 from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe
 from sparring.run import Row, Run
@@ -20,7 +20,8 @@ from sparring.tasks.base import Translating
 
 
 class Scorer:
-    """Evaluates a run every so many steps, within a share of its time. The first metric decides what is best.
+    """Evaluates a run every so many steps, within a share of its time. The first metric decides what is best: of runs
+    that turn images into others the task's own first score, unless another is named.
 
     Evaluating changes nothing of the training. What was scored before is read from the log, so a resumed run goes on
     counting where it was.
@@ -38,10 +39,11 @@ class Scorer:
         self.recipe = recipe
         count = recipe.evaluate_count
         self.options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device, trust=trust)
-        self.deciding = deciding_value(recipe.metrics)
+        task = build_task(recipe, data.form, trust)
+        self.deciding = deciding_value(recipe.metrics, task)
         self.data = data
-        if isinstance(build_task(recipe, data.form, trust), Translating):
-            self.tests = make_tests(data, held_out_data(recipe, trust), self.options)
+        if isinstance(task, Translating):
+            self.tests = recipe_tests(recipe, data, self.options, "this run")
         else:
             self.reference = recipe_reference(recipe, data, self.options, "this run")
             self.reference.real  # noqa: B018  what is looked at once is no cost of the first evaluation

@@ -14,7 +14,7 @@ import torch
 from sparring import checkpoint
 from sparring.augment import chosen_augment
 from sparring.branch import begin_with
-from sparring.build import build_ema, build_game, build_turns, training_data
+from sparring.build import build_ema, build_game, build_task, build_turns, training_data
 from sparring.data import Data, Sampler
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
@@ -33,6 +33,7 @@ from sparring.run import Row, Run
 from sparring.seeds import derive_seed
 from sparring.state import State, find_checkpoint, score_samples
 from sparring.summary import write_summary
+from sparring.tasks.base import Translating
 from sparring.turns import Checked
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def train(
     device = find_device(chosen.device)
     prepare(device)
     data = training_data(chosen, trust)
-    chosen = settled(chosen, data, device)
+    chosen = settled(chosen, data, device, trust)
     state = start_state(chosen, data, device, trust)
     begin_with(state, chosen.start)
     scorer, watch = make_scorer(chosen, data, trust), start_watch(chosen, data, state, trust)
@@ -131,11 +132,14 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
     return run.path
 
 
-def settled(recipe: Recipe, data: Data, device: torch.device) -> Recipe:
-    """The recipe with what its fields of `auto` leave to the data and the device."""
+def settled(recipe: Recipe, data: Data, device: torch.device, trust: bool = False) -> Recipe:
+    """The recipe with what its fields of `auto` leave to the data, the task and the device."""
     automatic = recipe.augment.strip() == "auto"
     augment = chosen_augment(data.form.shape, len(data)) if automatic else recipe.augment
-    return recipe.replace(precision=find_precision(recipe.precision, device), augment=augment)
+    metrics = recipe.metrics
+    if metrics.strip() == "auto":
+        metrics = "usual" if isinstance(build_task(recipe, data.form, trust), Translating) else "frechet"
+    return recipe.replace(precision=find_precision(recipe.precision, device), augment=augment, metrics=metrics)
 
 
 def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -> State:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from sparring.data import Data
 from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, RunEvaluator
-from sparring.evaluation.measures import better
+from sparring.evaluation.likeness import BASELINE
+from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
 from sparring.evaluation.subject import Reference
@@ -27,12 +29,21 @@ ERROR = "± is the standard error over seeds or, of a single run, of the estimat
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with its scores, and the part of its path that tells it from the others."""
+    """A run with its scores.
+
+    Attributes:
+        run, recipe, scores: the run.
+        name: the part of its path that tells it from the others.
+        deciding: the value by which it was evaluated as it trained; "" if it was not.
+        images: the test images of a run that turns images into others, or None.
+    """
 
     run: Run
     recipe: Recipe
     scores: Scores
     name: str
+    deciding: str = ""
+    images: Data | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +154,16 @@ def compare(
         evaluator.given = references.get(digest, reference)  # runs on the same data share what is known of them
         references[digest] = evaluator.compared
         scores = evaluator.known(manifest) or evaluator(manifest)
-        entries.append(Entry(evaluator.run, evaluator.recipe, scores, names[evaluator.run.path]))
+        entries.append(make_entry(evaluator, scores, names[evaluator.run.path]))
     return arrange(entries)
+
+
+def make_entry(evaluator: RunEvaluator, scores: Scores, name: str) -> Entry:
+    """A run that was scored."""
+    recipe = evaluator.recipe
+    deciding = deciding_value(recipe.metrics, evaluator.task) if recipe.evaluate_every else ""
+    images = evaluator.tests.images if evaluator.translates else None
+    return Entry(evaluator.run, recipe, scores, name, deciding, images)
 
 
 def arrange(entries: Sequence[Entry]) -> Comparison:
@@ -214,7 +233,9 @@ def value_names(table: Sequence[Group]) -> list[str]:
 
 
 def best_group(table: Sequence[Group], name: str) -> Group | None:
-    """The group with the best value; None if the value is only told, or several have it."""
+    """The group with the best value; None if the value is only told, is of the baseline, or several have it."""
+    if name.endswith(BASELINE):
+        return None
     scored = [(better(name) * value, group) for group in table if (value := group.value(name)) is not None]
     top = [group for value, group in scored if value == max(v for v, _ in scored)]
     return top[0] if better(name) and len(top) == 1 and len(scored) > 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,19 +22,20 @@ from sparring.data import Data, load_data, load_held_out
 from sparring.device import find_device, prepare
 from sparring.errors import UserError
 from sparring.evaluation.measures import MEASURES, find_measures
+from sparring.evaluation.measuring import Value, check_possible, compute, errors_of, values_of
 from sparring.evaluation.options import Options as Options
 from sparring.evaluation.protocol import Protocol, Scores, differences
-from sparring.evaluation.subject import Reference, Subject, Value, prepare_extractor, shuffled
+from sparring.evaluation.recolour import recoloured
+from sparring.evaluation.subject import Reference, Subject, prepare_extractor, shuffled
 from sparring.evaluation.translated import Tests, make_tests, score_translations
 from sparring.game import Game
 from sparring.generator import TrainedGenerator, load
-from sparring.metrics import Estimate
 from sparring.pictures import grid, save_image
 from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.seeds import derive_seed
 from sparring.state import find_checkpoint
-from sparring.tasks.base import Translating
+from sparring.tasks.base import Task, Translating
 
 FEW = 5  # samples for each feature, below which a covariance says little
 COPIES_SHOWED = 24
@@ -105,9 +106,14 @@ class RunEvaluator:
             raise UserError(f"{path} makes samples from noise; --on is for runs that turn images into others")
 
     @cached_property
+    def task(self) -> Task:
+        """What the run was trained for."""
+        return build_task(self.recipe, self.run.read_data()[1], self.options.trust)
+
+    @property
     def translates(self) -> bool:
         """Does the run turn images into others?"""
-        return isinstance(build_task(self.recipe, self.run.read_data()[1], self.options.trust), Translating)
+        return isinstance(self.task, Translating)
 
     @property
     def compared(self) -> Reference | Tests:
@@ -121,7 +127,10 @@ class RunEvaluator:
             return self.given
         if self.on:
             images = training_data(self.recipe.replace(data=self.on, held_out=0.0), self.options.trust)
-            return make_tests(self.train, replace(images, split="test"), self.options)
+            fitting = recoloured(images, self.train)
+            tests = make_tests(self.train, replace(fitting, split="test"), self.options)
+            told = "the test images have other channels than the run's; grey ones are given as RGB, RGB ones as grey"
+            return tests if fitting is images else replace(tests, told=(told,))
         return make_tests(self.train, held_out_data(self.recipe, self.options.trust), self.options)
 
     @cached_property
@@ -298,16 +307,13 @@ def measure(subject: Subject, name: str, options: Options) -> Scores:
         UserError: one that is named cannot be computed; of `usual` and `all` it is left out, with a note.
     """
     start = time.perf_counter()
-    values: dict[str, float] = {}
-    errors: dict[str, float] = {}
     names = check_measures(subject, name, options)
     notes = small_sample_notes(subject, names)
     beside = ["kernel_distance"] if notes and "kernel_distance" not in names else []
+    found: dict[str, Value] = {}
     for measure_name in [*names, *beside]:
-        for key, value in compute(subject, measure_name, options, notes).items():
-            values[key] = value.value if isinstance(value, Estimate) else float(value)
-            if isinstance(value, Estimate) and value.error:
-                errors[key] = value.error
+        found.update(compute(MEASURES, measure_name, subject, options.named, notes))
+    values = values_of(found)
     if not values:
         raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
     if subject.reference.held_out is None and {"memorised", "duality_gap"} & set(values):
@@ -315,20 +321,8 @@ def measure(subject: Subject, name: str, options: Options) -> Scores:
     if subject.reference.extractor.about:
         notes.append(f"{subject.reference.extractor.name}: {subject.reference.extractor.about}")
     protocol = make_protocol(subject.reference, len(subject.samples), options)
-    return Scores(name, values, protocol, errors=errors, notes=notes, asked=names, cost=time.perf_counter() - start)
-
-
-def compute(subject: Subject, name: str, options: Options, notes: list[str]) -> Mapping[str, Value]:
-    """One metric's values; nothing if the subject lacks something, or has too few samples, which is noted."""
-    if MEASURES[name].lacks(subject):
-        return {}
-    try:
-        return MEASURES[name].compute(subject)
-    except UserError as error:
-        if name in options.named:
-            raise UserError(f"{name}: {error}") from error
-        notes.append(f"{name} left out: {error}")
-        return {}
+    cost = time.perf_counter() - start
+    return Scores(name, values, protocol, errors=errors_of(found), notes=notes, asked=names, cost=cost)
 
 
 def check_measures(subject: Subject, name: str, options: Options) -> list[str]:
@@ -338,10 +332,7 @@ def check_measures(subject: Subject, name: str, options: Options) -> list[str]:
         UserError: one that was named needs what the subject lacks.
     """
     names = find_measures(options.metrics)
-    for measure_name in names:
-        lacking = MEASURES[measure_name].lacks(subject)
-        if lacking and measure_name in options.named:
-            raise UserError(f"{measure_name} cannot be computed of {name}: it needs {lacking}")
+    check_possible(MEASURES, names, subject, name, options.named)
     return names
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparring.applying import apply_tensor
 from sparring.data import Data, Form
+from sparring.errors import UserError
 from sparring.generator import TrainedGenerator
 from sparring.match import Batch
 from sparring.seeds import derive_seed
@@ -86,11 +87,18 @@ def whole(data: Data, index: int) -> Batch:
 
 def patches(images: Sequence[Tensor], side: int) -> Tensor:
     """Square pieces [n, C, side, side] of images that do not overlap, row by row; images of that size or smaller in
-    both directions stay whole, if all are of one size."""
+    both directions stay whole, if all are of one size.
+
+    Raises:
+        UserError: no image is so large.
+    """
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) == 1 and max(images[0].shape[1:]) <= side:
         return torch.stack(list(images))
     cut = [image.unfold(1, side, side).unfold(2, side, side) for image in images if min(image.shape[1:]) >= side]
+    if not cut:
+        height, width = images[0].shape[1:]
+        raise UserError(f"no image is as large as what is compared, {side}x{side} (the first has {width}x{height})")
     return torch.cat([part.permute(1, 2, 0, 3, 4).flatten(0, 1) for part in cut])
 
 

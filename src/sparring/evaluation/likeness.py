@@ -15,14 +15,14 @@ from sparring.data import Data
 from sparring.data.samples import bytes_to_input, image_data
 from sparring.errors import UserError
 from sparring.evaluation.examples import Example, holes, patches
-from sparring.extractors import Prepared
+from sparring.evaluation.measuring import Measure, Value
+from sparring.extractors import Prepared, Seen
 from sparring.metrics import Estimate
 from sparring.metrics.paired import l1, psnr, ssim
 from sparring.tasks.base import Translating
 
 BASELINE = "_baseline"  # what the names of the baseline's values end in
 LARGEST = 128  # pixels a side of what is looked at as one image
-Value = float | Estimate
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Examples:
         task: what the run was trained for.
         tests: the test images.
         all: what became of them.
-        extractor: makes the extractor for images [N, C, H, W].
+        prepare: makes the extractor for images [N, C, H, W].
     """
 
     task: Translating
@@ -47,6 +47,20 @@ class Examples:
         assert None not in found
         return found
 
+    @cached_property
+    def run(self) -> Outcome:
+        """What the run made of them."""
+        return Outcome(self, "made")
+
+    @cached_property
+    def trivial(self) -> Outcome:
+        """What the trivial way made of them."""
+        return Outcome(self, "baseline")
+
+    def inexact(self, name: str) -> Tensor:
+        """Of which examples a PSNR, by its name, is finite for run and baseline alike: bool [n]."""
+        return self.run.decibels[name].isfinite() & self.trivial.decibels[name].isfinite()
+
     @property
     def known(self) -> bool:
         """Is it known what the images should become?"""
@@ -59,43 +73,72 @@ class Examples:
     @cached_property
     def extractor(self) -> Prepared:
         """What looks at pieces of images."""
-        return self.prepare(image_data(self.tests.name, self.pieces("real")))
+        return self.prepare(image_data(self.tests.name, self.real_pieces))
 
-    def pieces(self, which: str) -> Tensor:
-        """What the distances of distributions look at: images, patches of larger ones, or what was missing in them."""
-        if which == "real":
-            images = self.images("truth") if self.known else list(self.tests.samples)
-        else:
-            images = self.images(which)
+    @cached_property
+    def real_pieces(self) -> Tensor:
+        """Pieces of what the images should become or, without pairs, of the set that they should be like."""
+        return self.pieces(self.images("truth") if self.known else list(self.tests.samples))
+
+    @cached_property
+    def real(self) -> Seen:
+        """What the extractor sees in them."""
+        return self.extractor(self.real_pieces)
+
+    def pieces(self, images: Sequence[Tensor]) -> Tensor:
+        """What the distances of distributions look at: images, patches of larger ones, or what was missing in them.
+
+        Raises:
+            UserError: images are too small.
+        """
         if self.masked:
-            images = holes(self.all, images)
-            side = min(min(image.shape[1:]) for image in images)
-            return torch.stack([_resized(image, side) for image in images])
+            found = holes(self.all, images)
+            side = min(min(image.shape[1:]) for image in found)
+            return torch.stack([_resized(image, side) for image in found])
         return patches(images, min(LARGEST, *self.tests.form.shape[1:]))
 
 
 @dataclass(frozen=True)
-class LikenessMeasure:
-    """A score by name, as `Measure` is for generated samples.
+class Outcome:
+    """What became of the examples: what the run made of them, or what the trivial way did.
 
     Attributes:
-        about: one line.
-        compute: (examples, which images: "made" or "baseline") -> values by name.
-        better: which way each value is better: -1 low, 1 high.
-        lacks: what is lacking for it, in words; empty if nothing.
+        examples: of what, and what they should become.
+        which: "made" or "baseline".
     """
 
-    about: str
-    compute: Callable[[Examples, str], Mapping[str, Value]]
-    better: Mapping[str, int]
-    lacks: Callable[[Examples], str] = lambda examples: "" if examples.known else "pairs"
+    examples: Examples
+    which: str
+
+    @property
+    def images(self) -> list[Tensor]:
+        return self.examples.images(self.which)
+
+    @property
+    def truth(self) -> list[Tensor]:
+        return self.examples.images("truth")
+
+    @cached_property
+    def decibels(self) -> Mapping[str, Tensor]:
+        """PSNR of each example, [n], by the name of the score: of all of it and, with masks, of what was missing."""
+        found = {"psnr": torch.cat([psnr(x, y, span=255) for x, y in _pairs(self)])}
+        return {**found, "psnr_hole": _hole_decibels(self)} if self.examples.masked else found
+
+    @cached_property
+    def pieces(self) -> Tensor:
+        return self.examples.pieces(self.images)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What the extractor sees in its pieces."""
+        return self.examples.extractor(self.pieces)
 
 
-def _pairs(examples: Examples, which: str) -> list[tuple[Tensor, Tensor]]:
+def _pairs(outcome: Outcome) -> list[tuple[Tensor, Tensor]]:
     """Images [1, C, H, W] in levels 0 to 255 beside what they should be, as the field looks at them. (SSIM is about
     levels: it would be another number for values in [-1, 1].)"""
-    made, truth = ([image[None] for image in examples.images(name)] for name in (which, "truth"))
-    return [(examples.task.compared(x), examples.task.compared(y)) for x, y in zip(made, truth)]
+    compared = outcome.examples.task.compared
+    return [(compared(x[None]), compared(y[None])) for x, y in zip(outcome.images, outcome.truth)]
 
 
 def _mean(values: Sequence[Tensor]) -> Estimate:
@@ -105,77 +148,88 @@ def _mean(values: Sequence[Tensor]) -> Estimate:
     return Estimate(float(found.mean()), error)
 
 
-def _psnr(examples: Examples, which: str) -> Mapping[str, Value]:
-    return {"psnr": _mean([psnr(x, y, span=255) for x, y in _pairs(examples, which)])}
+def _psnr(outcome: Outcome) -> Mapping[str, Value]:
+    return {"psnr": _finite_mean(outcome, "psnr")}
 
 
-def _ssim(examples: Examples, which: str) -> Mapping[str, Value]:
-    return {"ssim": _mean([ssim(x, y, span=255) for x, y in _pairs(examples, which)])}
+def _ssim(outcome: Outcome) -> Mapping[str, Value]:
+    return {"ssim": _mean([ssim(x, y, span=255) for x, y in _pairs(outcome)])}
 
 
-def _l1(examples: Examples, which: str) -> Mapping[str, Value]:
-    made, truth = ([bytes_to_input(image[None]) for image in examples.images(name)] for name in (which, "truth"))
+def _l1(outcome: Outcome) -> Mapping[str, Value]:
+    made, truth = ([bytes_to_input(image[None]) for image in images] for images in (outcome.images, outcome.truth))
     return {"l1": _mean([l1(x, y) for x, y in zip(made, truth)])}
 
 
-def _psnr_hole(examples: Examples, which: str) -> Mapping[str, Value]:
-    made, truth = (examples.images(name) for name in (which, "truth"))
+def _psnr_hole(outcome: Outcome) -> Mapping[str, Value]:
+    return {"psnr_hole": _finite_mean(outcome, "psnr_hole")}
+
+
+def _hole_decibels(outcome: Outcome) -> Tensor:
     values = []
-    for example, x, y in zip(examples.all, made, truth):
+    for example, x, y in zip(outcome.examples.all, outcome.images, outcome.truth):
         assert example.mask is not None
         squares = (bytes_to_input(x) - bytes_to_input(y)).square()[example.mask.expand_as(x)]
-        values.append(10 * (4 / squares.mean()).log10()[None])
-    return {"psnr_hole": _mean(values)}
+        values.append(10 * (4 / squares.mean()).log10())
+    return torch.stack(values)
 
 
-def _perceptual(examples: Examples, which: str) -> Mapping[str, Value]:
-    made, truth = (examples.images(name) for name in (which, "truth"))
-    values = [metrics.perceptual_maps(x[None], y[None], examples.extractor) for x, y in zip(made, truth)]
+def _finite_mean(outcome: Outcome, name: str) -> Estimate:
+    """The mean PSNR of those examples that neither the run nor the baseline makes exactly what they should be."""
+    kept = outcome.examples.inexact(name)
+    if not kept.any():
+        raise UserError("run or baseline make of each image exactly what it should be, so that it is infinite")
+    return _mean([outcome.decibels[name][kept]])
+
+
+def _perceptual(outcome: Outcome) -> Mapping[str, Value]:
+    extractor, pairs = outcome.examples.extractor, zip(outcome.images, outcome.truth)
+    values = [metrics.perceptual_maps(x[None], y[None], extractor) for x, y in pairs]
     return {"perceptual": _mean(values)}
 
 
-def _frechet(examples: Examples, which: str) -> Mapping[str, Value]:
-    real, made = (examples.extractor(examples.pieces(name)).features for name in ("real", which))
-    return {"frechet": metrics.frechet(real, made)}
+def _frechet(outcome: Outcome) -> Mapping[str, Value]:
+    return {"frechet": metrics.frechet(outcome.examples.real.features, outcome.seen.features)}
 
 
-def _kernel(examples: Examples, which: str) -> Mapping[str, Value]:
-    real, made = (examples.extractor(examples.pieces(name)).features for name in ("real", which))
-    return {"kernel_distance": metrics.kernel_distance(real, made)}
+def _kernel(outcome: Outcome) -> Mapping[str, Value]:
+    return {"kernel_distance": metrics.kernel_distance(outcome.examples.real.features, outcome.seen.features)}
 
 
-def _colours(examples: Examples, which: str) -> Mapping[str, Value]:
-    made, truth = (torch.stack(examples.images(name)) for name in (which, "truth"))
-    return {"colours": metrics.colour_distance(made, truth)}
+def _colours(outcome: Outcome) -> Mapping[str, Value]:
+    return {"colours": metrics.colour_distance(outcome.images, outcome.truth)}
 
 
-def _classes(examples: Examples, which: str) -> Tensor:
-    count = len(examples.tests.form.classes)
-    found, wanted = (examples.images(name) for name in (which, "truth"))
-    return sum((metrics.confusion(x, y, count) for x, y in zip(found, wanted)), torch.zeros(count, count))
+def _classes(outcome: Outcome) -> Tensor:
+    count, pairs = len(outcome.examples.tests.form.classes), zip(outcome.images, outcome.truth)
+    return sum((metrics.confusion(x, y, count) for x, y in pairs), torch.zeros(count, count))
 
 
-def _mean_iou(examples: Examples, which: str) -> Mapping[str, Value]:
-    return {"mean_iou": metrics.iou_of(_classes(examples, which))}
+def _mean_iou(outcome: Outcome) -> Mapping[str, Value]:
+    return {"mean_iou": metrics.iou_of(_classes(outcome))}
 
 
-def _pixel_accuracy(examples: Examples, which: str) -> Mapping[str, Value]:
-    return {"pixel_accuracy": metrics.accuracy_of(_classes(examples, which))}
+def _pixel_accuracy(outcome: Outcome) -> Mapping[str, Value]:
+    return {"pixel_accuracy": metrics.accuracy_of(_classes(outcome))}
 
 
-def _taken(examples: Examples, which: str) -> Mapping[str, Value]:
-    logits = examples.extractor(torch.stack(examples.images(which))).logits
-    assert logits is not None
+def _taken(outcome: Outcome) -> Mapping[str, Value]:
+    images = outcome.images
+    alike = len({image.shape for image in images}) == 1
+    parts = [torch.stack(images)] if alike else [image[None] for image in images]
+    found = [outcome.examples.extractor(part).logits for part in parts]
+    logits = torch.cat([part for part in found if part is not None])
     return {"taken_for_target": _mean([(logits.argmax(1) == 1).float()])}
 
 
-def _edges(examples: Examples, which: str) -> Mapping[str, Value]:
-    made, sources = ([edges(image) for image in examples.images(name)] for name in (which, "source"))
+def _edges(outcome: Outcome) -> Mapping[str, Value]:
+    sources = outcome.examples.images("source")
+    made, sources = ([edges(image) for image in images] for images in (outcome.images, sources))
     return {"edges": _mean([_correlation(x, y) for x, y in zip(made, sources)])}
 
 
-def _cycle(examples: Examples, which: str) -> Mapping[str, Value]:
-    back, sources = (examples.images(name) for name in ("returned", "source"))
+def _cycle(outcome: Outcome) -> Mapping[str, Value]:
+    back, sources = (outcome.examples.images(name) for name in ("returned", "source"))
     return {"cycle_l1": _mean([l1(bytes_to_input(x[None]), bytes_to_input(y[None])) for x, y in zip(back, sources)])}
 
 
@@ -200,50 +254,70 @@ def _resized(image: Tensor, side: int) -> Tensor:
     return sized[0].round().to(torch.uint8)
 
 
-def _no_maps(examples: Examples) -> str:
-    if examples.tests.form.map:
+def _pairs_lacking(outcome: Outcome) -> str:
+    if outcome.examples.tests.form.map:
         return "images, not maps of classes"
-    return "" if examples.known else "pairs"
+    return "" if outcome.examples.known else "pairs"
 
 
-def _distributions(examples: Examples) -> str:
-    return "images, not maps of classes" if examples.tests.form.map else ""
+def _colours_lacking(outcome: Outcome) -> str:
+    grey = outcome.examples.tests.form.shape[0] == 1
+    return _pairs_lacking(outcome) or ("images in colour" if grey else "")
 
 
-def _holes(examples: Examples) -> str:
-    return "" if examples.masked else "a task with a mask"
+def _images_lacking(outcome: Outcome) -> str:
+    return "images, not maps of classes" if outcome.examples.tests.form.map else ""
 
 
-def _maps(examples: Examples) -> str:
-    return "" if examples.tests.form.map else "maps of classes"
+def _holes_lacking(outcome: Outcome) -> str:
+    return "" if outcome.examples.masked else "a task with a mask"
 
 
-def _sets(examples: Examples) -> str:
+def _maps_lacking(outcome: Outcome) -> str:
+    return "" if outcome.examples.tests.form.map else "maps of classes"
+
+
+def _sets_lacking(outcome: Outcome) -> str:
+    examples = outcome.examples
     if examples.known:
         return "two sets without pairs"
-    return "" if examples.extractor.labels else "an extractor that tells the two sets apart; leave --extractor out"
+    if examples.extractor.labels:
+        return ""
+    source = examples.tests.source
+    if source is not None and source.form.shape != examples.tests.form.shape:
+        return "two sets of images of one shape"
+    return "an extractor that tells the two sets apart; leave --extractor out"
 
 
-def _way_back(examples: Examples) -> str:
-    return "" if examples.all[0].returned is not None else "a generator for the way back"
+def _places_lacking(outcome: Outcome) -> str:
+    form = outcome.examples.tests.form
+    if form.map or (form.source is not None and form.source.map):
+        return "images, not maps of classes"
+    same = all(example.made.shape[1:] == example.source.shape[1:] for example in outcome.examples.all)
+    return "" if same else "sources of the size of what is made"
 
 
-LIKENESS: dict[str, LikenessMeasure] = {
-    "psnr": LikenessMeasure("peak signal-to-noise ratio in dB", _psnr, {"psnr": 1}, _no_maps),
-    "ssim": LikenessMeasure("structural similarity", _ssim, {"ssim": 1}, _no_maps),
-    "l1": LikenessMeasure("mean absolute difference of values in [-1, 1]", _l1, {"l1": -1}, _no_maps),
-    "psnr_hole": LikenessMeasure("PSNR of the pixels that were missing", _psnr_hole, {"psnr_hole": 1}, _holes),
-    "perceptual": LikenessMeasure("distance of features, place by place", _perceptual, {"perceptual": -1}, _no_maps),
-    "frechet": LikenessMeasure("Frechet distance of images or patches", _frechet, {"frechet": -1}, _distributions),
-    "kernel_distance": LikenessMeasure("the unbiased one", _kernel, {"kernel_distance": -1}, _distributions),
-    "colours": LikenessMeasure("distance of the histograms of a* and b*", _colours, {"colours": -1}, _no_maps),
-    "mean_iou": LikenessMeasure("mean intersection over union of classes", _mean_iou, {"mean_iou": 1}, _maps),
-    "pixel_accuracy": LikenessMeasure("share of pixels that are right", _pixel_accuracy, {"pixel_accuracy": 1}, _maps),
-    "taken_for_target": LikenessMeasure(
-        "share that a classifier takes for the target set", _taken, {"taken_for_target": 1}, _sets
+def _way_back_lacking(outcome: Outcome) -> str:
+    there = outcome.which == "made" and outcome.examples.all[0].returned is not None
+    return "" if there else "a generator for the way back"
+
+
+LIKENESS: dict[str, Measure[Outcome]] = {
+    "psnr": Measure("peak signal-to-noise ratio in dB", _psnr, {"psnr": 1}, _pairs_lacking),
+    "ssim": Measure("structural similarity", _ssim, {"ssim": 1}, _pairs_lacking),
+    "l1": Measure("mean absolute difference of values in [-1, 1]", _l1, {"l1": -1}, _pairs_lacking),
+    "psnr_hole": Measure("PSNR of the pixels that were missing", _psnr_hole, {"psnr_hole": 1}, _holes_lacking),
+    "perceptual": Measure("distance of features, place by place", _perceptual, {"perceptual": -1}, _pairs_lacking),
+    "frechet": Measure("Frechet distance of images or patches", _frechet, {"frechet": -1}, _images_lacking),
+    "kernel_distance": Measure("the unbiased one", _kernel, {"kernel_distance": -1}, _images_lacking),
+    "colours": Measure("distance of the histograms of a* and b*", _colours, {"colours": -1}, _colours_lacking),
+    "mean_iou": Measure("mean intersection over union of classes", _mean_iou, {"mean_iou": 1}, _maps_lacking),
+    "pixel_accuracy": Measure("share of pixels that are right", _pixel_accuracy, {"pixel_accuracy": 1}, _maps_lacking),
+    "taken_for_target": Measure(
+        "share that a classifier takes for the target set", _taken, {"taken_for_target": 1}, _sets_lacking
     ),
-    "edges": LikenessMeasure("correlation of edges with the source's", _edges, {"edges": 1}, lambda examples: ""),
-    "cycle_l1": LikenessMeasure("mean absolute difference after there and back", _cycle, {"cycle_l1": -1}, _way_back),
+    "edges": Measure("correlation of edges with the source's", _edges, {"edges": 1}, _places_lacking),
+    "cycle_l1": Measure("mean absolute difference after there and back", _cycle, {"cycle_l1": -1}, _way_back_lacking),
 }
 
 
@@ -257,6 +331,6 @@ def usual_measures(task: Translating, named: Sequence[str]) -> list[str]:
     for name in named:
         if name not in LIKENESS and name not in ("usual", "all"):
             raise UserError(f"{name} is not for runs that turn images into others; these have: {', '.join(LIKENESS)}")
-        every = list(task.scores if name == "usual" else LIKENESS) if name in ("usual", "all") else [name]
+        every = {"usual": [*task.scores], "all": [*task.scores, *LIKENESS]}.get(name, [name])
         found += [n for n in every if n not in found]
     return found

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 
 from sparring import metrics
 from sparring.errors import UserError, did_you_mean
-from sparring.evaluation.likeness import BASELINE, LIKENESS
+from sparring.evaluation.likeness import BASELINE, LIKENESS, usual_measures
+from sparring.evaluation.measuring import Measure, Value
 from sparring.evaluation.play import measure_critic_gap, measure_duality_gap, measure_path_length
-from sparring.evaluation.subject import Subject, Value
+from sparring.evaluation.subject import Subject
 from sparring.metrics.distribution import MOST_TRANSPORTED
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A metric that can be asked for by name.
-
-    Attributes:
-        about: one line.
-        compute: subject -> values by name; the first is the one to choose checkpoints by.
-        better: which way each value is better: -1 low, 1 high; those left out are told only.
-        lacks: what the subject lacks for it, in words; empty if nothing.
-        usual: is it computed when no metrics are named?
-    """
-
-    about: str
-    compute: Callable[[Subject], Mapping[str, Value]]
-    better: Mapping[str, int]
-    lacks: Callable[[Subject], str] = lambda subject: ""
-    usual: bool = True
+from sparring.tasks.base import Task, Translating
 
 
 def _frechet(subject: Subject) -> Mapping[str, Value]:
@@ -174,7 +156,7 @@ def _needs_held_out(subject: Subject) -> str:
     return _needs_game(subject) or missing
 
 
-MEASURES: dict[str, Measure] = {
+MEASURES: dict[str, Measure[Subject]] = {
     "frechet": Measure("Frechet distance (FID with Inception features)", _frechet, {"frechet": -1}),
     "frechet_infinity": Measure(
         "the same for endlessly many samples, extrapolated", _frechet_infinity, {"frechet_infinity": -1}
@@ -247,9 +229,19 @@ def check_names(text: str) -> list[str]:
     return names
 
 
-def deciding_value(text: str) -> str:
-    """The value that decides what is best where these metrics are named: the first one of the first metric."""
+def deciding_value(text: str, task: Task | None = None) -> str:
+    """The value that decides what is best where these metrics are named: the first one of the first metric.
+
+    Args:
+        text: as for `find_measures`.
+        task: what the run is trained for; `usual` and `all` mean its own first score, if it turns images into others.
+
+    Raises:
+        UserError: an unknown name, or the first is not for such runs.
+    """
     first = check_names(text)[0]
+    if isinstance(task, Translating):
+        return next(iter(LIKENESS[usual_measures(task, [first])[0]].better))
     if first in LIKENESS and first not in MEASURES:
         return next(iter(LIKENESS[first].better))
     return next(iter(MEASURES[find_measures(text)[0]].better))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from sparring.errors import writing
 from sparring.evaluation.compare import ERROR, Comparison, Group, best_group, cell, value_names
-from sparring.evaluation.measures import better, deciding_value
+from sparring.evaluation.measures import better
 from sparring.evaluation.report import ARROWS, number
+from sparring.gallery import spread, turned
 from sparring.generator import load
 from sparring.pictures import picture
+from sparring.tasks.base import Translating
 
+Curve = tuple[str | None, dict[str, Any], list[float], list[float]]  # label, style, seconds, values
 SAMPLES = {"images": 36, "points": 2000}
 PANELS = (
     ("loss/discriminator", "D's adversarial loss", "linear"),
@@ -66,7 +71,7 @@ def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
     parts += recipes_html(comparison)
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
-    parts += ["<p>The same latents for each (seed 0), where their latents have the same size.</p>"]
+    parts += [f"<p>{text}</p>" for text in dict.fromkeys(shown_of(group) for group in comparison.groups)]
     parts += ['<div class="samples">', *(sample_html(group, trust) for group in comparison.groups), "</div>"]
     title = escape(", ".join(group.name for group in comparison.groups))
     text = (
@@ -113,13 +118,25 @@ def recipes_html(comparison: Comparison) -> list[str]:
     return [f'<h2>Recipes</h2><div class="wide"><table><tr><th></th>{head}</tr>', *rows, "</table></div>"]
 
 
+def shown_of(group: Group) -> str:
+    """What the picture of a group shows."""
+    if group.entries[0].images is None:
+        return "The same latents for each (seed 0), where their latents have the same size."
+    return (
+        "The same test images for each: a row of what went in, one of what was made, one of what it should be (like)."
+    )
+
+
 def sample_html(group: Group, trust: bool) -> str:
-    """Samples of a group's first run."""
+    """Samples of a group's first run, or what it makes of test images."""
     entry = group.entries[0]
     raw = entry.scores.protocol.weights == "raw"
     generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
-    kind = "points" if generator.form.is_points else "images"
-    shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
+    if entry.images is not None and isinstance(generator.task, Translating):
+        shown = turned(generator.task, generator.network, spread(entry.images))
+    else:
+        kind = "points" if generator.form.is_points else "images"
+        shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
     return (
         f"<figure>{image_html(shown, f'samples of {entry.name}')}<figcaption>{escape(entry.name)}</figcaption></figure>"
     )
@@ -134,39 +151,56 @@ def image_html(image: Image.Image, alt: str, kind: str = "samples") -> str:
 
 
 def curves_image(groups: Sequence[Group]) -> Image.Image:
-    """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot."""
+    """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot, as far
+    as any run has them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    axes = figure.subplots(3, 2).flatten()
-    for i, group in enumerate(groups):
-        for j, entry in enumerate(group.entries):
-            rows, label = entry.run.rows(), group.name if j == 0 else None
-            style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
-            for axis, (name, _, _) in zip(axes, PANELS):
-                axis.plot([r["seconds"] for r in rows], [r[name] for r in rows], label=label, **style)
-            events = (("checkpoint", "sliced_wasserstein"), ("evaluated", scored_name(groups)))
-            history = entry.run.history()
-            for axis, (event, name) in zip(axes[len(PANELS) :], events):
-                found = [r for r in history if r.get("event") == event and name in r]
-                axis.plot([r["seconds"] for r in found], [r[name] for r in found], marker=".", label=label, **style)
-    titles = [
-        *(title for _, title, _ in PANELS),
-        "sliced Wasserstein distance of the samples themselves",
-        scored_name(groups),
+    scored = scored_name(groups)
+    panels = [
+        *PANELS,
+        ("sliced_wasserstein", "sliced Wasserstein distance of the samples themselves", "log"),
+        (scored, scored, "linear" if better(scored) > 0 else "log"),
     ]
-    for axis, title, scale in zip(axes, titles, [*(p[2] for p in PANELS), "log", "log"]):
+    events = {"sliced_wasserstein": "checkpoint", scored: "evaluated"}
+    drawn = [(*panel, curves) for panel in panels if (curves := curves_of(groups, panel[0], events.get(panel[0])))]
+    rows = max(1, math.ceil(len(drawn) / 2))
+    figure = Figure(figsize=(11, 3 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axis, (name, title, scale, curves) in zip(axes, drawn):
+        for label, style, seconds, values in curves:
+            axis.plot(seconds, values, label=label, marker="." if name in events else "", **style)
         axis.set(title=title, yscale=scale)
-    for axis in axes[-2:]:
+    for axis in axes[len(drawn) :]:
+        axis.set_visible(False)
+    for axis in axes[max(len(drawn) - 2, 0) : len(drawn)]:
         axis.set_xlabel("seconds of training")
-    if not any(line.get_xdata().size for line in axes[-1].lines):  # no run was evaluated while it trained
-        axes[-1].set_visible(False)
-    axes[0].legend(fontsize=8)
+    if drawn:
+        axes[0].legend(fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
     return Image.open(buffer)
 
 
+def curves_of(groups: Sequence[Group], name: str, event: str | None) -> list[Curve]:
+    """A value over the seconds of training, of each run that has it.
+
+    Args:
+        groups: the runs.
+        name: of the value.
+        event: in which rows of the log it stands; None: in the plain ones.
+    """
+    found: list[Curve] = []
+    for i, group in enumerate(groups):
+        for j, entry in enumerate(group.entries):
+            rows = entry.run.rows() if event is None else entry.run.history()
+            there = [r for r in rows if name in r and (event is None or r.get("event") == event)]
+            style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
+            if there:
+                label = group.name if j == 0 else None
+                found.append((label, style, [r["seconds"] for r in there], [r[name] for r in there]))
+    return found
+
+
 def scored_name(groups: Sequence[Group]) -> str:
-    """The value by which the first run was evaluated as it trained."""
-    return deciding_value(groups[0].entries[0].recipe.metrics)
+    """The value by which the first run that was evaluated as it trained was; "" if none was."""
+    return next((entry.deciding for group in groups for entry in group.entries if entry.deciding), "")

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sparring import metrics
 from sparring.data import Data
-from sparring.evaluation.subject import Subject, Value
+from sparring.evaluation.measuring import Value
+from sparring.evaluation.subject import Subject
 from sparring.latents import Uniform
 from sparring.match import Batch
 from sparring.metrics import Estimate

@@ -23,6 +23,7 @@ BESIDE = {
     "game_value_best_d": ("game_value", "best D: {}"),
     "game_value_worst_g": ("game_value", "best G: {}"),
 }
+ROUNDING = 1e-7  # errors below this share of a value are those of floats
 MOST_CLASSES = 20  # of which each one's value is printed
 ARROWS = {-1: "lower is better", 0: "", 1: "higher is better"}
 
@@ -35,8 +36,8 @@ def number(value: float) -> str:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """A value with its standard error, which has two digits; the value alone where there is none."""
-    if not error or not math.isfinite(error):
+    """A value with its standard error, which has two digits; the value alone where there is none to speak of."""
+    if not error or not math.isfinite(error) or error < ROUNDING * abs(value):
         return number(value)
     places = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:,.{places}f} ± {error:,.{places}f}"

@@ -17,10 +17,9 @@ from sparring.errors import UserError, check_choice, check_number
 from sparring.extractors import Classifier, Extractor, Pixels, Prepared, Random, Seen
 from sparring.game import Game
 from sparring.generator import TrainedGenerator
-from sparring.metrics import Estimate, Memorising, memorising, usual_distances
+from sparring.metrics import Memorising, memorising, usual_distances
 from sparring.seeds import derive_seed
 
-Value = float | Estimate
 LEAST_IN_CLASS = 10  # samples of a class on average, for labels to be classes that can be learned
 
 

@@ -12,15 +12,17 @@ from typing import Any, get_type_hints
 
 import torch
 
-from sparring.build import training_data
+from sparring.build import build_task, training_data
 from sparring.errors import UserError, check_number, did_you_mean, writing
 from sparring.evaluation.compare import Comparison, compare
 from sparring.evaluation.evaluator import Options, recipe_reference
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.page import write_page
+from sparring.evaluation.translated import recipe_tests
 from sparring.locks import claimed
 from sparring.recipe import Recipe, field_names, load_recipe
 from sparring.run import Run
+from sparring.tasks.base import Translating
 
 Grid = Mapping[str, Sequence[Any]]
 
@@ -77,9 +79,8 @@ def sweep(
     chosen = Options(**options, trust=trust)
     base, folder = load_recipe(recipe), Path(out)
     plans = {folder / name: base.replace(**changes) for name, changes in combinations(grid, seeds).items()}
-    check_plans(plans, chosen)
-    deciding = deciding_value(chosen.metrics)
-    study = _open_study(folder, plans, chosen)
+    deciding = check_plans(plans, chosen)
+    study = _open_study(folder, plans, deciding)
 
     def work(trial: Any) -> float:
         path = folder / trial.suggest_categorical("run", [path.name for path in plans])
@@ -88,6 +89,8 @@ def sweep(
                 raise _optuna().TrialPruned("another process trains it")
             finish(path, plans[path], trust)
             scores = compare([path], **options, trust=trust).groups[0].entries[0].scores
+            if deciding not in scores.values:
+                raise UserError(f"{deciding} could not be measured of {path}: {'; '.join(scores.notes)}")
             return scores.values[deciding]
 
     while todo := [path for path in plans if not finished(path) and not is_claimed(path)]:
@@ -122,21 +125,29 @@ def combinations(grid: Grid, seeds: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def check_plans(plans: Mapping[Path, Recipe], options: Options) -> None:
-    """Find mistakes before anything is trained.
+def check_plans(plans: Mapping[Path, Recipe], options: Options) -> str:
+    """Find mistakes before anything is trained; return the value that the study records.
 
     Raises:
         UserError: in a recipe, in the metrics, or a folder holds a run of another recipe.
     """
     from sparring.training import settled, start_state
 
-    device = torch.device("cpu")
+    device, deciding = torch.device("cpu"), {}
     for path, recipe in plans.items():
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
             data = training_data(recipe, options.trust)
-            start_state(settled(recipe, data, device), data, device, options.trust)
-            recipe_reference(recipe, data, options, path.name)
+            start_state(settled(recipe, data, device, options.trust), data, device, options.trust)
+            task = build_task(recipe, data.form, options.trust)
+            deciding[deciding_value(options.metrics, task)] = path.name
+            if isinstance(task, Translating):
+                recipe_tests(recipe, data, options, path.name)
+            else:
+                recipe_reference(recipe, data, options, path.name)
+    if len(deciding) > 1:
+        raise UserError(f"sweep: the runs' first scores are {' and '.join(deciding)}; name one for all by --metrics")
+    return next(iter(deciding))
 
 
 def check_same_recipe(path: Path, recipe: Recipe) -> None:
@@ -144,7 +155,9 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
     if not (path / "recipe.toml").exists():
         return
     there = Run.open(path).read_recipe()
-    chosen = {name: getattr(there, name) for name in ("precision", "augment") if getattr(recipe, name) == "auto"}
+    chosen = {
+        name: getattr(there, name) for name in ("precision", "augment", "metrics") if getattr(recipe, name) == "auto"
+    }
     wanted, found = recipe.replace(about="", **chosen), there.replace(about="")
     for field in field_names():
         if getattr(wanted, field) != getattr(found, field):
@@ -160,12 +173,11 @@ def is_claimed(path: Path) -> bool:
         return not mine
 
 
-def _open_study(folder: Path, plans: Mapping[Path, Recipe], options: Options) -> Any:
+def _open_study(folder: Path, plans: Mapping[Path, Recipe], deciding: str) -> Any:
     """The study of this grid in the folder's journal; another grid in the same folder is another study."""
     optuna = _optuna()
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
-    deciding = deciding_value(options.metrics)
     text = "\n".join([deciding, *(f"{path.name}: {recipe.to_toml()}" for path, recipe in plans.items())])
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "journal.log")))
     return optuna.create_study(

@@ -9,18 +9,20 @@ from functools import cached_property
 import torch
 
 from sparring import __version__
+from sparring.build import build_generator, build_task, held_out_data
 from sparring.data import Data
 from sparring.data.samples import image_data
 from sparring.device import find_device
 from sparring.errors import UserError
 from sparring.evaluation.examples import make_examples
-from sparring.evaluation.likeness import BASELINE, LIKENESS, Examples, usual_measures
+from sparring.evaluation.likeness import BASELINE, LIKENESS, Examples, Outcome, usual_measures
+from sparring.evaluation.measuring import Value, check_possible, compute, errors_of, values_of
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Protocol, Scores
 from sparring.evaluation.subject import prepare_extractor
 from sparring.extractors import Prepared
 from sparring.generator import TrainedGenerator
-from sparring.metrics import Estimate
+from sparring.recipe import Recipe
 from sparring.tasks.base import Translating
 
 FEW = 5  # images for each feature, below which a covariance says little
@@ -34,19 +36,19 @@ class Tests:
         train: what they were trained on.
         images: the test images, or the training images where there are no others.
         options: how to score.
+        told: what was done to the images.
     """
 
     train: Data
     images: Data
     options: Options
+    told: tuple[str, ...] = ()
 
     @cached_property
     def telling(self) -> Prepared:
         """An extractor that tells the two sets apart, trained on both, for runs without pairs."""
         a, b = self.train.source, self.train
         assert a is not None
-        if a.form.shape != b.form.shape:
-            raise UserError("the two sets differ in their images' shape; name an extractor, such as Random()")
         labels = torch.cat([torch.zeros(len(a), dtype=torch.int64), torch.ones(len(b), dtype=torch.int64)])
         both = image_data(f"both sets of {b.name}", torch.cat([a.samples, b.samples]), labels, ("A", "B"))
         return prepare_extractor("auto", both, find_device(self.options.device))
@@ -57,7 +59,9 @@ class Tests:
 
     def extractor(self, data: Data) -> Prepared:
         """What looks at images of this form."""
-        if self.options.extractor == "auto" and self.images.source is not None and not self.images.paired:
+        a, b = self.train.source, self.train
+        sets = a is not None and not b.paired and a.form.shape == b.form.shape
+        if self.options.extractor == "auto" and sets:
             return self.telling
         shape = data.form.shape
         if shape not in self.known:
@@ -77,6 +81,32 @@ def make_tests(train: Data, held_out: Data | None, options: Options) -> Tests:
     return Tests(train, train if held_out is None or options.split == "train" else held_out, options)
 
 
+def recipe_tests(recipe: Recipe, data: Data, options: Options, name: str) -> Tests:
+    """The test images of a recipe's runs, once it is known that what is made of them can be scored.
+
+    Args:
+        recipe: the recipe, of a task that turns images into others.
+        data: what it trains on.
+        options: how to score.
+        name: of the run, for messages.
+
+    Raises:
+        UserError: as `make_tests`, and if a metric that was named cannot be computed of such runs.
+    """
+    tests = make_tests(data, held_out_data(recipe, options.trust), options)
+    device, task = find_device(options.device), build_task(recipe, data.form, options.trust)
+    assert isinstance(task, Translating)
+    names = usual_measures(task, options.named)
+    with torch.random.fork_rng(devices=[]):  # the start of networks is seeded
+        network = build_generator(recipe, data.form, options.trust).to(device).eval()
+    one = make_examples(TrainedGenerator(network, task, recipe, data.form, 0), tests.images, data, 1, options.seed)
+    outcome = Examples(task, tests.images, one, tests.extractor).run
+    check_possible(LIKENESS, names, outcome, name, options.named)
+    if looks(names):
+        outcome.examples.extractor  # noqa: B018  what is prepared once is no cost of the first evaluation
+    return tests
+
+
 def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema: bool) -> tuple[Scores, Examples]:
     """Turn the test images into others, and score them.
 
@@ -93,44 +123,34 @@ def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema
     assert isinstance(task, Translating)
     made = make_examples(generator, tests.images, tests.train, options.count, options.seed)
     examples = Examples(task, tests.images, made, tests.extractor)
-    names = [n for n in usual_measures(task, options.named) if possible(examples, n, name, options)]
-    values: dict[str, float] = {}
-    errors: dict[str, float] = {}
+    names, named, notes = usual_measures(task, options.named), options.named, notes_of(task, tests)
+    run, trivial = examples.run, examples.trivial
+    check_possible(LIKENESS, names, run, name, named)
+    found: dict[str, Value] = {}
     for measure in names:
-        for which, suffix in (("made", ""), ("baseline", BASELINE)):
-            if measure == "cycle_l1" and suffix:
-                continue
-            for key, value in LIKENESS[measure].compute(examples, which).items():
-                values[key + suffix] = value.value if isinstance(value, Estimate) else float(value)
-                if isinstance(value, Estimate) and value.error:
-                    errors[key + suffix] = value.error
-    protocol = replace(make_protocol(examples, tests, names), ema=ema)
-    notes = notes_of(examples, tests, names)
-    cost = time.perf_counter() - start
-    return Scores(name, values, protocol, generator.step, None, errors, notes, names, cost=cost), examples
+        lacking = LIKENESS[measure].lacks(run) if measure in task.scores else ""
+        if lacking:
+            notes.append(f"{measure} left out: it needs {lacking}")
+        values = compute(LIKENESS, measure, run, named, notes)
+        beside = compute(LIKENESS, measure, trivial, named, notes) if values else {}
+        found |= {**values, **{key + BASELINE: value for key, value in beside.items()}}
+    if not found:
+        raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
+    protocol = replace(make_protocol(examples, tests, list(found)), ema=ema)
+    notes += [*exact_notes(examples, list(found)), *extractor_notes(run, list(found))]
+    cost, errors = time.perf_counter() - start, errors_of(found)
+    return Scores(name, values_of(found), protocol, generator.step, None, errors, notes, names, cost=cost), examples
 
 
-def possible(examples: Examples, measure: str, name: str, options: Options) -> bool:
-    """Can the measure be computed?
-
-    Raises:
-        UserError: it cannot, and was named.
-    """
-    lacking = LIKENESS[measure].lacks(examples)
-    if lacking and measure in options.named:
-        raise UserError(f"{measure} cannot be computed of {name}: it needs {lacking}")
-    return not lacking
+def looks(values: list[str]) -> bool:
+    """Is one of these values of what an extractor sees in images?"""
+    return bool({"frechet", "kernel_distance", "perceptual", "taken_for_target"} & set(values))
 
 
-def looks(names: list[str]) -> bool:
-    """Does one of these measures look at images through an extractor?"""
-    return bool({"frechet", "kernel_distance", "perceptual", "taken_for_target"} & set(names))
-
-
-def make_protocol(examples: Examples, tests: Tests, names: list[str]) -> Protocol:
+def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protocol:
     """What such scores are measured with."""
     options = tests.options
-    extractor = examples.extractor if looks(names) else None
+    extractor = examples.extractor if looks(values) else None
     return Protocol(
         data=tests.images.name,
         data_digest=tests.images.digest,
@@ -146,15 +166,32 @@ def make_protocol(examples: Examples, tests: Tests, names: list[str]) -> Protoco
     )
 
 
-def notes_of(examples: Examples, tests: Tests, names: list[str]) -> list[str]:
-    """What one must know to read the scores."""
-    notes = [f"the baseline: {examples.task.trivial}"]
-    if tests.images is tests.train:
-        notes.append("CAREFUL: these are training images; there are no others")
-    if looks(names) and examples.extractor.about:
-        notes.append(f"{examples.extractor.name}: {examples.extractor.about}")
-    if "frechet" in names:
-        count, wide = len(examples.pieces("made")), examples.extractor(examples.pieces("made")[:1]).features.shape[1]
+def notes_of(task: Translating, tests: Tests) -> list[str]:
+    """What one must know to read any of the scores."""
+    careful = ["CAREFUL: these are training images; there are no others"] if tests.images is tests.train else []
+    return [f"the baseline: {task.trivial}", *careful, *tests.told]
+
+
+def exact_notes(examples: Examples, values: list[str]) -> list[str]:
+    """Of how many images there is no PSNR."""
+    notes = []
+    for name in ("psnr", "psnr_hole"):
+        left = int((~examples.inexact(name)).sum()) if name in values else 0
+        if left:
+            notes.append(
+                f"{name} without {left} of {len(examples.all)} images, of which run or baseline make exactly what they "
+                "should be: theirs is infinite"
+            )
+    return notes
+
+
+def extractor_notes(run: Outcome, values: list[str]) -> list[str]:
+    """What one must know to read values of what an extractor sees."""
+    notes = []
+    if looks(values) and run.examples.extractor.about:
+        notes.append(f"{run.examples.extractor.name}: {run.examples.extractor.about}")
+    if "frechet" in values:
+        count, wide = len(run.pieces), run.seen.features.shape[1]
         if count < FEW * wide:
             notes.append(
                 f"CAREFUL: {count:,} images or patches are few for a Frechet distance of {wide} features; it is too "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sparring.data.layout import Layout, Sets
 from sparring.data.samples import Data, Form
+from sparring.degrade import Grey
 from sparring.match import Batch
 from sparring.tasks.base import Make, Translating
 from sparring.tasks.pieces import fitted, image_shape, sight
@@ -91,4 +92,11 @@ class Unpaired(Sourced):
         return "no change"
 
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
-        return lambda batch: batch["source"].expand(-1, batch["real"].shape[1], -1, -1)
+        """Sources as they are: of RGB ones the luminance where targets are grey, of grey ones it thrice."""
+
+        def unchanged(batch: Batch) -> Tensor:
+            source, channels = batch["source"], batch["real"].shape[1]
+            grey = Grey()(source).source if (source.shape[1], channels) == (3, 1) else source
+            return grey.expand(-1, channels, -1, -1)
+
+        return unchanged

@@ -1,0 +1,138 @@
+"""Images at random, and examples of what became of them, for tests of scores of runs that turn images into others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparring.data import Data, Form
+from sparring.data.samples import image_data
+from sparring.data.toys import joined
+from sparring.evaluation.examples import Example
+from sparring.evaluation.likeness import LIKENESS, Examples, Outcome
+from sparring.extractors import Prepared, Random
+from sparring.generator import TrainedGenerator
+from sparring.recipe import Recipe
+from sparring.tasks import Restore
+from sparring.tasks.base import Translating
+
+CPU = torch.device("cpu")
+CLOSE = 1e-4
+SIZES = ((30, 40), (26, 33), (47, 21))
+
+
+def noise(count: int, channels: int, height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, channels, height, width), generator=generator, dtype=torch.uint8)
+
+
+def near(image: Tensor, seed: int, by: int = 30) -> Tensor:
+    """The image with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    return (image.long() + torch.randint(-by, by + 1, image.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+
+
+def prepare_random(data: Data) -> Prepared:
+    return Random().prepare(data, CPU)
+
+
+def examples(
+    task: Translating,
+    made: Sequence[Tensor],
+    truth: Sequence[Tensor] | None,
+    *,
+    sources: Sequence[Tensor] | None = None,
+    baseline: Sequence[Tensor] | None = None,
+    masks: Sequence[Tensor] | None = None,
+    returned: Sequence[Tensor] | None = None,
+    tests: Data | None = None,
+    prepare: Callable[[Data], Prepared] = prepare_random,
+) -> Examples:
+    """Examples of images that are given; what is not given is what was made."""
+
+    def at(images: Sequence[Tensor] | None, i: int) -> Tensor | None:
+        return None if images is None else images[i]
+
+    found = [
+        Example(
+            made[i] if sources is None else sources[i],
+            made[i],
+            at(truth, i),
+            made[i] if baseline is None else baseline[i],
+            at(masks, i),
+            at(returned, i),
+        )
+        for i in range(len(made))
+    ]
+    tests = image_data("tests", torch.stack([made[0]])) if tests is None else tests
+    return Examples(task, tests, found, prepare)
+
+
+def score(found: Examples, name: str, which: str = "made") -> Any:
+    """The only value of a score, with its error where there is one."""
+    (value,) = LIKENESS[name].compute(Outcome(found, which)).values()
+    return value
+
+
+def lacking(found: Examples, name: str) -> str:
+    """What is lacking for a score of the run."""
+    return LIKENESS[name].lacks(Outcome(found, "made"))
+
+
+def wider(image: Tensor) -> Any:
+    """[C, H, W] -> [H, W, C]."""
+    return image.permute(1, 2, 0).contiguous().numpy()
+
+
+def restore(*degrade: Any, shape: tuple[int, int, int] = (3, 32, 32)) -> Restore:
+    return Restore(degrade=degrade[0] if len(degrade) == 1 else degrade).for_data(Form(shape))
+
+
+def squares(*places: tuple[int, int, int, int], size: tuple[int, int] = (24, 24)) -> list[Tensor]:
+    """A mask for each rectangle (top, left, height, width)."""
+    masks = []
+    for top, left, height, width in places:
+        mask = torch.zeros(1, *size, dtype=torch.bool)
+        mask[:, top : top + height, left : left + width] = True
+        masks.append(mask)
+    return masks
+
+
+class Brightness(nn.Module):
+    """Logits that take bright images for the target."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        bright = images.flatten(1).mean(1, keepdim=True)
+        return bright, torch.cat([-bright, bright], 1)
+
+
+def sets(a: Tensor, b: Tensor) -> Data:
+    return joined("sets", image_data("a", a), image_data("b", b), paired=False)
+
+
+class Half(nn.Module):
+    """Half of what it is given, in as many channels as are wanted; times `scale` a side."""
+
+    def __init__(self, channels: int, scale: int = 1, factor: float = 0.5) -> None:
+        super().__init__()
+        self.channels, self.scale = channels, scale
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, images: Tensor) -> Tensor:
+        wanted = images[:, :1].expand(-1, self.channels, -1, -1)
+        return self.factor * wanted.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+
+
+def trained(network: nn.Module, task: Translating, form: Form) -> TrainedGenerator:
+    return TrainedGenerator(network, task, Recipe(), form, 3)
+
+
+def as_input(images: Tensor) -> Tensor:
+    return images.float() / 127.5 - 1
+
+
+def levels(image: Any) -> Any:
+    return ((image + 1) * 127.5).round().clip(0, 255)
