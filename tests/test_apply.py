@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sparring.data.samples import Form
 from sparring.errors import UserError
 from sparring.generator import TrainedGenerator
 from sparring.recipe import load_recipe
-from sparring.tasks import Generate, Translate
+from sparring.tasks import Cycle, Generate, Translate
 from sparring.translator import Translator
 
 Refused = Callable[..., str]
@@ -630,3 +631,30 @@ def test_a_run_on_noise(tiny_run: Path, tmp_path: Path, refused: Refused) -> Non
     photo(6, 9).save(tmp_path / "a.png")
     message = refused("apply", tiny_run, "--input", tmp_path / "a.png", "--out", tmp_path / "out")
     assert "use sparring sample RUN" in message
+
+
+class Constant(nn.Module):
+    """One colour everywhere, by its level before the tanh."""
+
+    def __init__(self, level: float, channels: int) -> None:
+        super().__init__()
+        self.level, self.channels = nn.Parameter(torch.tensor(level)), channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.level.expand(len(images), self.channels, *images.shape[2:])
+
+
+def test_the_way_back() -> None:
+    form = replace(COLOUR, source=GREY)
+    network = nn.ModuleDict({"there": Constant(9.0, 3), "back": Constant(-9.0, 1)})
+    trained = TrainedGenerator(network, Cycle().for_data(form), load_recipe("cyclegan"), form, 1)
+    there, back = trained.apply(Image.new("L", (5, 4))), trained.apply(Image.new("RGB", (5, 4), "white"), back=True)
+    assert (there.mode, there.size, there.getpixel((0, 0))) == ("RGB", (5, 4), (255, 255, 255))
+    assert (back.mode, back.size, back.getpixel((0, 0))) == ("L", (5, 4), 0)
+
+
+def test_no_way_back() -> None:
+    form = replace(COLOUR, source=COLOUR)
+    trained = TrainedGenerator(Constant(0.0, 3), Translate().for_data(form), load_recipe("pix2pix"), form, 1)
+    with pytest.raises(UserError, match="one way only"):
+        trained.apply(pixels(4, 4), back=True)

@@ -325,7 +325,7 @@ def test_a_run_begins_with_another_ones_weights_and_their_mean_is_a_generator(tm
 )
 def test_tiles_of_a_trained_network_are_the_whole(name: str, generator: str, tmp_path: Path) -> None:
     trained = sparring.load(sparring.train(tiny(name, generator=generator), out=tmp_path / "run"))
-    translator = trained.translator
+    translator = trained.translator_of()
     source = images(1, translator.source.shape[0], 150, 170)
     mask = (torch.rand(1, 1, 150, 170) < 0.3).float() if translator.wants_mask else None
     whole = apply_tensor(translator, source, mask, tile=1000)

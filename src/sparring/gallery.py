@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from sparring.build import held_out_data
 from sparring.data import Data, Form
-from sparring.data.layout import IGNORED
 from sparring.errors import UserError
 from sparring.match import Batch
 from sparring.pictures import picture, save_image, sheet
@@ -81,7 +80,4 @@ def turned(task: Translating, network: nn.Module, images: Batch) -> Image.Image:
 def shown(images: Tensor, form: Form) -> Tensor:
     """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of a map that belong to no class are
     black."""
-    stored = form.to_stored(images)
-    if form.map:
-        stored[(images == 0).all(1, keepdim=True)] = IGNORED
-    return form.to_picture(stored)
+    return form.to_picture(form.to_stored(images))

@@ -74,7 +74,7 @@ class TrainedGenerator:
         """Samples in the data's units as the data stores them."""
         return samples if self.form.is_points else self.form.to_stored(samples)
 
-    def apply(self, image: Picture, mask: Picture | None = None, tile: int = 0) -> Image.Image:
+    def apply(self, image: Picture, mask: Picture | None = None, tile: int = 0, *, back: bool = False) -> Image.Image:
         """Apply it to an image of any size: the result as an image, of class ids (mode L) if the run makes such.
 
         Args:
@@ -82,17 +82,18 @@ class TrainedGenerator:
                 channels.
             mask: the same, as large as the image, or booleans: white (above 127) where it is to be filled.
             tile: do images of more than tile*tile pixels in tiles, to spare memory; 0: as the network needs it.
+            back: go the way back, from B to A (CycleGAN).
 
         Raises:
-            UserError: the run makes samples from noise, the image cannot be read, or the mask is missing, not wanted
-                or of another size.
+            UserError: the run makes samples from noise, or has no way back, the image cannot be read, or the mask is
+                missing, not wanted or of another size.
         """
         contents = as_content("image", image), None if mask is None else as_content("mask", mask)
         names = tuple(
             str(given) if isinstance(given, (str, Path)) else f"the {name}"
             for name, given in (("image", image), ("mask", mask))
         )
-        return apply_image(self.translator, *contents, tile, self.device, (names[0], names[1])).image
+        return apply_image(self.translator_of(back), *contents, tile, self.device, (names[0], names[1])).image
 
     def blended(self, other: TrainedGenerator, share: float) -> TrainedGenerator:
         """A generator between this one and another of the same layers: their weights' mean, of which the other's have
@@ -111,16 +112,18 @@ class TrainedGenerator:
         network.load_state_dict(mixed)
         return TrainedGenerator(network, self.task, self.recipe, self.form, self.step)
 
-    @property
-    def translator(self) -> Translator:
-        """How it is applied to one image.
+    def translator_of(self, back: bool = False) -> Translator:
+        """How it is applied to one image, there or the way back.
 
         Raises:
-            UserError: it makes samples from noise.
+            UserError: it makes samples from noise, or there is no way back.
         """
         if not isinstance(self.task, Translating):
             raise UserError("the run makes samples from noise, not from images: use sparring sample RUN")
-        return self.task.translator(self.network)
+        found = self.task.back(self.network) if back else self.task.translator(self.network)
+        if found is None:
+            raise UserError("the run goes one way only; the recipe cyclegan learns the way back as well")
+        return found
 
     @property
     def device(self) -> torch.device:

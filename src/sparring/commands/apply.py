@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=about)
     about = "white where the image is to be filled: an image of the same size, or a folder of them by the same names"
     parser.add_argument("--mask", type=Path, help=about)
+    parser.add_argument("--back", action="store_true", help="go the way back, from B to A, where the run has one")
     parser.add_argument("--side-by-side", action="store_true", help="also write NAME-beside.png: input and result")
     about = "do images of more than N*N pixels in tiles of N*N, to spare memory; default: as the network needs it"
     parser.add_argument("--tile", type=int, default=0, metavar="N", help=about)
@@ -48,7 +49,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.blend is not None:
         other = generator.load(chosen.blend, device=chosen.device, trust=chosen.trust)
         trained = trained.blended(other, chosen.share)
-    translator = trained.translator
+    translator = trained.translator_of(chosen.back)
     check_mask(translator, chosen.mask is not None)
     jobs = plan(chosen.input, chosen.out, chosen.mask)
     options = {"side_by_side": chosen.side_by_side, "tile": chosen.tile, "device": trained.device}

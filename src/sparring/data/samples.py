@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.labels import count_classes, lonely_classes
+from sparring.data.layout import IGNORED
 from sparring.data.mapped import chunks, gather, select
 from sparring.data.maps import class_pixels, coloured, one_hot
 from sparring.data.whole import Whole, at_random
@@ -73,12 +74,13 @@ class Form:
         return outputs * self.scale + outputs.new_tensor(self.centre) if self.is_points else outputs
 
     def to_stored(self, outputs: Tensor) -> Tensor:
-        """A generator's output -> uint8 images (to the nearest level), ids of the classes of the highest scores, or
-        points in their own units."""
+        """A generator's output -> uint8 images (to the nearest level), ids of the classes of the highest scores (255
+        where all are 0, as in one-hot maps at pixels of no class), or points in their own units."""
         if self.is_points:
             return self.to_units(outputs)
         if self.map:
-            return outputs.argmax(1, keepdim=True).to(torch.uint8)
+            ids = outputs.argmax(1, keepdim=True).to(torch.uint8)
+            return ids.masked_fill((outputs == 0).all(1, keepdim=True), IGNORED)
         return outputs.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
     def to_picture(self, stored: Tensor) -> Tensor:

@@ -52,14 +52,15 @@ def make_examples(generator: TrainedGenerator, tests: Data, train: Data, count: 
     assert isinstance(task, Translating)
     sources = tests if tests.source is None else tests.source
     total = len(sources)
-    translator, trivial, found = task.translator(network), task.baseline(train), []
+    translator, back = task.translator(network), task.back(network)
+    trivial, found = task.baseline(train), []
     device = next(network.parameters()).device
     for index in (torch.arange(min(count, total)) * total // min(count, total)).tolist():
         batch = task.prepare(whole(tests, index), torch.Generator().manual_seed(derive_seed(seed, "example", index)))
         source, mask = batch["source"].to(device), batch.get("mask")
         mask = None if mask is None else mask.to(device)
         made = apply_tensor(translator, source, mask)
-        back = task.returned(network, made)
+        returned = None if back is None else apply_tensor(back, made)
         target = translator.target
         found.append(
             Example(
@@ -68,7 +69,7 @@ def make_examples(generator: TrainedGenerator, tests: Data, train: Data, count: 
                 _stored(target, batch["real"]) if tests.source is None or tests.paired else None,
                 _stored(target, trivial(batch)),
                 None if mask is None else mask[0].cpu() > 0,
-                None if back is None else _stored(translator.source, back),
+                None if returned is None else _stored(translator.source, returned),
             )
         )
     return found
@@ -113,8 +114,5 @@ def holes(examples: Sequence[Example], images: Sequence[Tensor]) -> list[Tensor]
 
 
 def _stored(form: Form, image: Tensor) -> Tensor:
-    """One image as networks see it -> as the data stores it; pixels of a map that are of no class get the id 255."""
-    stored = form.to_stored(image.cpu())[0]
-    if form.map:
-        stored = torch.where(image[0].cpu().sum(0, keepdim=True) > 0, stored, torch.tensor(255, dtype=torch.uint8))
-    return stored
+    """One image as networks see it -> as the data stores it."""
+    return form.to_stored(image.cpu())[0]

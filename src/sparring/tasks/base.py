@@ -105,8 +105,8 @@ class Translating(Task):
         """What PSNR and SSIM look at of images, uint8 [n, C, H, W]: levels from 0 to 255."""
         return images.float()
 
-    def returned(self, network: nn.Module, made: Tensor) -> Tensor | None:
-        """What the way back makes of what was made, if there is one."""
+    def back(self, network: nn.Module) -> Translator | None:
+        """How the generator of the way back is applied, if there is one."""
         return None
 
     @property

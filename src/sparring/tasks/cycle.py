@@ -87,15 +87,16 @@ class Cycle(Unpaired):
     def scores(self) -> tuple[str, ...]:
         return ("frechet", "kernel_distance", "taken_for_target", "edges", "cycle_l1")
 
-    def returned(self, network: nn.Module, made: Tensor) -> Tensor | None:
-        return image_of(_both(network)[1], made)
-
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
         return [*super().show(batch, made), (made["back"], self.forms[0])]
 
     def translator(self, network: nn.Module) -> Translator:
         there, _ = _both(network)
         return Translator(lambda image, mask: image_of(there, image), *self.forms, **sight(there))
+
+    def back(self, network: nn.Module) -> Translator:
+        _, back = _both(network)
+        return Translator(lambda image, mask: image_of(back, image), *self.forms[::-1], **sight(back))
 
 
 def _both(network: nn.Module) -> tuple[nn.Module, nn.Module]:
