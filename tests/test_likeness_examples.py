@@ -39,7 +39,9 @@ from sparring.evaluation.examples import make_examples, whole
 from sparring.evaluation.likeness import LIKENESS, Examples, Outcome, usual_measures
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.options import Options
+from sparring.evaluation.protocol import differences
 from sparring.evaluation.recolour import recoloured
+from sparring.evaluation.report import kept_apart
 from sparring.evaluation.translated import make_tests, score_translations
 from sparring.extractors import Prepared
 from sparring.metrics import Estimate, colour_distance
@@ -448,3 +450,26 @@ def test_sources_are_given_in_the_runs_channels() -> None:
     assert torch.equal(found.source.samples[:, 2], noise(3, 1, 12, 12)[:, 0])
     with pytest.raises(UserError, match=r"odd holds samples of shape \[2, 12, 12\], x of shape \[3, 12, 12\]"):
         recoloured(image_data("odd", noise(3, 2, 12, 12)), image_data("x", noise(3, 3, 12, 12)))
+
+
+def test_scores_of_other_degradations_are_kept_apart() -> None:
+    images = noise(3, 3, 24, 24)
+    ways: list[tuple[Any, int]] = [
+        (Noise(25), 0),
+        (Noise(25), 0),
+        (Noise(50), 0),
+        (Mask("random"), 0),
+        (Mask("random"), 1),
+    ]
+    found = [scored(restore(way), images, metrics="l1", seed=seed)[0] for way, seed in ways]
+    assert [len(group) for group in kept_apart(found)] == [2, 1, 1, 1]
+    assert differences(found[0].protocol, found[2].protocol) == [
+        "degradation Noise(sigma=25), seed 0 and Noise(sigma=50), seed 0"
+    ]
+    assert "degraded by Noise(sigma=25), seed 0;" in found[0].protocol.describe()
+    both, _ = scored(restore(Blur(2), Downscale(2)), images, metrics="l1")
+    assert both.protocol.degradation.startswith("(Blur(")
+    assert "Downscale(factor=2" in both.protocol.degradation
+    pairs, _ = translated_sets(images, images, metrics="edges")
+    assert pairs.protocol.degradation == ""
+    assert "degraded" not in pairs.protocol.describe()

@@ -149,7 +149,7 @@ def looks(values: list[str]) -> bool:
 
 def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protocol:
     """What such scores are measured with."""
-    options = tests.options
+    options, degradation = tests.options, examples.task.degradation
     extractor = examples.extractor if looks(values) else None
     return Protocol(
         data=tests.images.name,
@@ -161,6 +161,7 @@ def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protoc
         extractor_digest="" if extractor is None else extractor.digest,
         resizer="none" if extractor is None else extractor.resizer,
         weights="raw" if options.raw else "as sampled",
+        degradation=f"{degradation}, seed {options.seed}" if degradation else "",
         seed=options.seed,
         version=__version__,
     )

@@ -138,6 +138,10 @@ class Restore(Translating):
         scale = self.chain.scale
         return images.float() if scale == 1 else cut_border(luminance(images), scale)
 
+    @property
+    def degradation(self) -> str:
+        return str(self.chain)
+
     def translator(self, network: nn.Module) -> Translator:
         shape = image_shape("Restore", self.form)
         source = self.chain.shape(shape)
