@@ -422,20 +422,26 @@ def test_the_baseline_of_sets_of_different_channels() -> None:
         np.testing.assert_allclose(example.baseline[0].numpy(), grey, atol=1)
 
 
+def larger(samples: Tensor) -> Whole:
+    """Images whose upper left corners are the samples."""
+    return Whole(tuple(image.repeat(1, 2, 3) for image in samples))
+
+
 @pytest.mark.parametrize("patches", [False, True])
 def test_test_images_are_given_in_the_runs_channels(patches: bool) -> None:
     grey, colours = image_data("grey", noise(3, 1, 12, 12)), image_data("colours", noise(3, 3, 12, 12))
     if patches:
-        grey, colours = (replace(data, whole=Whole(tuple(data.samples.unbind()))) for data in (grey, colours))
+        grey, colours = (replace(data, whole=larger(data.samples)) for data in (grey, colours))
     same = recoloured(grey, colours)
     assert same.form.shape == (3, 12, 12)
     assert torch.equal(same.samples, grey.samples.expand(-1, 3, -1, -1))
-    assert torch.equal(same.image(1), grey.samples[1].expand(3, -1, -1))
+    assert torch.equal(same.image(1), grey.image(1).expand(3, -1, -1))
     light = recoloured(colours, grey)
     assert light.form.shape == (1, 12, 12)
     wanted = np.stack([np.array(Image.fromarray(wider(image)).convert("L")) for image in colours.samples])
     np.testing.assert_allclose(light.samples[:, 0].int().numpy(), wanted.astype(int), atol=1)
-    assert torch.equal(light.image(2), light.samples[2])
+    assert torch.equal(light.image(2)[:, :12, :12], light.samples[2])
+    assert light.image(2).shape == (1, *colours.image(2).shape[1:])
     assert recoloured(grey, grey) is grey
 
 
