@@ -267,3 +267,20 @@ def test_a_summary_tells_what_was_measured(tiny_run: Path, tmp_path: Path) -> No
     text = (trained_on_images("pix2pix", tmp_path / "pairs", steps=1, evaluate_every=0).path / "summary.md").read_text()
     assert "- `l1`: mean absolute difference of values in [-1, 1]; lower is better." in text
     assert "_baseline" not in text
+
+
+def test_held_out_images_are_loaded_once_for_scores_and_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparring import build
+
+    loads: list[str] = []
+    real = build.load_held_out
+
+    def load(*arguments: Any) -> Any:
+        loads.append(arguments[0])
+        return real(*arguments)
+
+    monkeypatch.setattr(build, "load_held_out", load)
+    trained_on_images("segment", tmp_path / "run", steps=2, held_out=0.1, doctor="off")
+    assert loads == ["digit-maps"]
