@@ -251,3 +251,36 @@ def test_evaluations_of_images_change_nothing_of_the_training(tmp_path: Path) ->
     scored = trained_on_images("pix2pix", tmp_path / "scored", metrics="l1")
     plain = trained_on_images("pix2pix", tmp_path / "plain", evaluate_every=0)
     assert tensors(scored.path)[6] == tensors(plain.path)[6]
+
+
+def test_a_summary_tells_what_was_measured(tiny_run: Path, tmp_path: Path) -> None:
+    text = (tiny_run / "summary.md").read_text()
+    assert "The sliced Wasserstein distance compares samples" in text
+    assert "Accuracy near 100 %" in text
+    assert "term/" not in text
+    text = (trained_on_images("segment", tmp_path / "run", steps=2).path / "summary.md").read_text()
+    assert "liced Wasserstein" not in text
+    assert "ccuracy near" not in text
+    assert "- `mean_iou`: mean intersection over union of classes; higher is better." in text
+    assert "- `_baseline`: the same of the most frequent class at each pixel" in text
+    assert "- `term/` are the terms" in text
+    text = (trained_on_images("pix2pix", tmp_path / "pairs", steps=1, evaluate_every=0).path / "summary.md").read_text()
+    assert "- `l1`: mean absolute difference of values in [-1, 1]; lower is better." in text
+    assert "_baseline" not in text
+
+
+def test_held_out_images_are_loaded_once_for_scores_and_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparring import build
+
+    loads: list[str] = []
+    real = build.load_held_out
+
+    def load(*arguments: Any) -> Any:
+        loads.append(arguments[0])
+        return real(*arguments)
+
+    monkeypatch.setattr(build, "load_held_out", load)
+    trained_on_images("segment", tmp_path / "run", steps=2, held_out=0.1, doctor="off")
+    assert loads == ["digit-maps"]

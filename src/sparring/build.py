@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,6 +57,19 @@ def training_data(recipe: Recipe, trust: bool) -> Data:
 def held_out_data(recipe: Recipe, trust: bool) -> Data | None:
     """Samples of the same distribution that it does not train on, or None."""
     return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The samples that a recipe does not train on, loaded when they are first asked for, and kept."""
+
+    recipe: Recipe
+    trust: bool
+
+    @cached_property
+    def data(self) -> Data | None:
+        """As `held_out_data`."""
+        return held_out_data(self.recipe, self.trust)
 
 
 def build_generator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:

@@ -10,12 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sparring.build import held_out_data
+from sparring.build import HeldOut
 from sparring.data import Data, Form
 from sparring.errors import UserError
 from sparring.match import Batch
 from sparring.pictures import picture, save_image, sheet
-from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.sampling import draw_gallery, draw_samples, make_images
 from sparring.seeds import derive_seed
@@ -32,8 +31,8 @@ class Gallery:
     """Takes the pictures of one run: of the same latents, or of the same images, unseen in training where there are
     such."""
 
-    def __init__(self, run: Run, recipe: Recipe, data: Data, trust: bool) -> None:
-        self.run, self.recipe, self.data, self.trust = run, recipe, data, trust
+    def __init__(self, run: Run, data: Data, held_out: HeldOut) -> None:
+        self.run, self.data, self.held_out = run, data, held_out
 
     def take(self, state: State) -> None:
         """Add the picture of now to the run."""
@@ -51,7 +50,7 @@ class Gallery:
     def images(self) -> Batch:
         """Images that the training does not see, spread over all of them; training images where there are no others."""
         try:
-            held_out = held_out_data(self.recipe, self.trust)
+            held_out = self.held_out.data
         except UserError as error:
             print(f"Note: the pictures are of training images: {error}", file=sys.stderr)
             held_out = None

@@ -6,7 +6,7 @@ import copy
 import math
 from dataclasses import replace
 
-from sparring.build import build_task
+from sparring.build import HeldOut, build_task
 from sparring.data import Data
 from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, recipe_reference, score_generator
@@ -30,7 +30,7 @@ class Scorer:
     run: Run
     history: list[Row]
 
-    def __init__(self, recipe: Recipe, data: Data, trust: bool) -> None:
+    def __init__(self, recipe: Recipe, data: Data, trust: bool, held_out: HeldOut) -> None:
         """Prepare extractor and reference; mistakes in the recipe are told here, before there is a run.
 
         Raises:
@@ -43,9 +43,9 @@ class Scorer:
         self.deciding = deciding_value(recipe.metrics, task)
         self.data = data
         if isinstance(task, Translating):
-            self.tests = recipe_tests(recipe, data, self.options, "this run")
+            self.tests = recipe_tests(recipe, data, self.options, "this run", held_out)
         else:
-            self.reference = recipe_reference(recipe, data, self.options, "this run")
+            self.reference = recipe_reference(recipe, data, self.options, "this run", held_out)
             self.reference.real  # noqa: B018  what is looked at once is no cost of the first evaluation
         self.skipped = 0
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sparring.data import Data
 from sparring.errors import writing
+from sparring.evaluation.likeness import BASELINE, LIKENESS
+from sparring.evaluation.measures import better
+from sparring.evaluation.report import ARROWS
 from sparring.losses import Loss, equilibrium
 from sparring.progress import budget
 from sparring.run import Row, Run
-from sparring.tasks.base import Task
+from sparring.tasks.base import Task, Translating
 
-MEANING = """\
+MATCHED = """\
 - A loss by itself says nothing about the pictures. Both losses near their line of equilibrium, and an accuracy of D
   somewhat above 50 %, mean that the two are well matched.
 - Accuracy near 100 % for long: D has won, and G learns little. Accuracy at 50 % from the start: D learns nothing.
+"""
+SLICED = """\
 - The sliced Wasserstein distance compares samples with the data (0: the same); it falls while training goes well.
+"""
+TERMS = """\
+- `term/` are the terms that a player minimises beside the adversarial one, with their weights; they fall while training
+  goes well.
 """
 
 
@@ -49,10 +58,25 @@ Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) 
 | --- | --- |
 {table}
 
-{MEANING}{doctors_section(run, history)}
+{meaning(numbers, task)}{doctors_section(run, history)}
 Next: `{task.use.format(run=run.path)}`, `sparring resume {run.path} --steps {2 * step}`.
 """
     run.write("summary.md", text)
+
+
+def meaning(numbers: Mapping[str, float], task: Task) -> str:
+    """What the numbers mean that a run has."""
+    found = MATCHED if "accuracy" in numbers else ""
+    found += SLICED if "sliced_wasserstein" in numbers else ""
+    if not isinstance(task, Translating):
+        return found
+    found += TERMS if any(name.startswith("term/") for name in numbers) else ""
+    for name in numbers:
+        if name in LIKENESS:
+            found += f"- `{name}`: {LIKENESS[name].about}; {ARROWS[better(name)]}.\n"
+    if any(name.endswith(BASELINE) for name in numbers):
+        found += f"- `{BASELINE}`: the same of {task.trivial}; a run should be better.\n"
+    return found
 
 
 def doctors_section(run: Run, history: Sequence[Row]) -> str:

@@ -14,7 +14,7 @@ import torch
 from sparring import checkpoint
 from sparring.augment import chosen_augment
 from sparring.branch import begin_with
-from sparring.build import build_ema, build_game, build_task, build_turns, training_data
+from sparring.build import HeldOut, build_ema, build_game, build_task, build_turns, training_data
 from sparring.data import Data, Sampler
 from sparring.device import find_device, find_precision, prepare
 from sparring.errors import NotFiniteError, UserError
@@ -74,11 +74,12 @@ def train(
     chosen = settled(chosen, data, device, trust)
     state = start_state(chosen, data, device, trust)
     begin_with(state, chosen.start)
-    scorer, watch = make_scorer(chosen, data, trust), start_watch(chosen, data, state, trust)
+    held_out = HeldOut(chosen, trust)
+    scorer, watch = make_scorer(chosen, data, trust, held_out), start_watch(chosen, data, state, trust)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
-        _go_on(Session(run, chosen, data, state, Gallery(run, chosen, data, trust), scorer, watch, trust, until))
+        _go_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
     return run.path
 
 
@@ -127,8 +128,9 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
-        scorer, watch = make_scorer(recipe, data, trust), start_watch(recipe, data, state, trust)
-        _go_on(Session(run, recipe, data, state, Gallery(run, recipe, data, trust), scorer, watch, trust, until))
+        held_out = HeldOut(recipe, trust)
+        scorer, watch = make_scorer(recipe, data, trust, held_out), start_watch(recipe, data, state, trust)
+        _go_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
     return run.path
 
 
@@ -219,13 +221,13 @@ def _go_on(session: Session) -> None:
         raise Interrupted(f"stopped at step {session.state.step}; to go on: sparring resume {run.path}")
 
 
-def make_scorer(recipe: Recipe, data: Data, trust: bool) -> Scorer | None:
+def make_scorer(recipe: Recipe, data: Data, trust: bool, held_out: HeldOut) -> Scorer | None:
     """What evaluates the run as it trains, if the recipe wants that. What it prepares is not training time."""
     if not recipe.evaluate_every:
         return None
     from sparring.scoring import Scorer
 
-    return Scorer(recipe, data, trust)
+    return Scorer(recipe, data, trust, held_out)
 
 
 def start_watch(recipe: Recipe, data: Data, state: State, trust: bool) -> Watch | None:

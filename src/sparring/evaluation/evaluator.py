@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sparring import __version__
-from sparring.build import build_task, held_out_data, training_data
+from sparring.build import HeldOut, build_task, held_out_data, training_data
 from sparring.checkpoint import Manifest, manifests, stem
 from sparring.checkpoint import load as load_tensors
 from sparring.data import Data, load_data, load_held_out
@@ -234,7 +234,9 @@ def make_reference(data: Data, held_out: Data | None, options: Options) -> Refer
     return Reference(data, held_out, options.reference, options.count, extractor, options.seed)
 
 
-def recipe_reference(recipe: Recipe, data: Data, options: Options, name: str) -> Reference:
+def recipe_reference(
+    recipe: Recipe, data: Data, options: Options, name: str, held_out: HeldOut | None = None
+) -> Reference:
     """The reference of a recipe's runs, once it is known that their samples can be scored.
 
     Args:
@@ -242,11 +244,12 @@ def recipe_reference(recipe: Recipe, data: Data, options: Options, name: str) ->
         data: what it trains on.
         options: how to score.
         name: of the run, for messages.
+        held_out: its held-out samples, if they are at hand.
 
     Raises:
         UserError: as `make_reference`, and if a metric that was named cannot be computed of such runs.
     """
-    reference = make_reference(data, held_out_data(recipe, options.trust), options)
+    reference = make_reference(data, (held_out or HeldOut(recipe, options.trust)).data, options)
     generator = TrainedGenerator(nn.Identity(), build_task(recipe, data.form, options.trust), recipe, data.form, 0)
     labels = None if "fake_label" not in generator.task.draw(1) else torch.zeros(0, dtype=torch.int64)
     check_measures(Subject(reference, data.samples[:0], labels, generator, _no_game), name, options)

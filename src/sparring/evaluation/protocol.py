@@ -27,6 +27,8 @@ class Protocol:
         count: how many samples.
         extractor, extractor_digest, resizer: what turned them into features.
         weights: "as sampled" (the generator's average where it has one) or "raw".
+        degradation: what was done to test images before a run restored them, with the seed of what is random in it; ""
+            for other runs.
         metrics: the version of the metrics' definitions.
         seed: of the samples and the choice of the reference; told, does not keep scores apart.
         ema: was it an average? None for images of unknown origin; told.
@@ -42,6 +44,7 @@ class Protocol:
     extractor_digest: str
     resizer: str
     weights: str = "as sampled"
+    degradation: str = ""
     metrics: int = METRICS_VERSION
     seed: int = _told(0)
     ema: bool | None = _told(None)
@@ -49,11 +52,12 @@ class Protocol:
 
     def describe(self) -> str:
         """The protocol in one line."""
+        degraded = f", degraded by {self.degradation}" if self.degradation else ""
         average = {True: ", from the average", False: ", no average", None: ""}[self.ema]
         return (
             f"{self.count:,} samples ({self.weights}{average}, seed {self.seed}) against {self.reference:,} of "
-            f"{self.data}/{self.split} [{self.data_digest[:8]}]; {self.extractor} [{self.extractor_digest[:8]}], "
-            f"resizer: {self.resizer}; metrics {self.metrics}, version {self.version}"
+            f"{self.data}/{self.split} [{self.data_digest[:8]}]{degraded}; {self.extractor} "
+            f"[{self.extractor_digest[:8]}], resizer: {self.resizer}; metrics {self.metrics}, version {self.version}"
         )
 
 

@@ -16,7 +16,7 @@ from sparring.errors import UserError
 
 def recoloured(data: Data, like: Data) -> Data:
     """The same images, in as many channels as those of another set, sources as well: grey ones thrice, RGB ones as
-    their luminance, as in reading files (ITU-R BT.601). Maps of classes, and what has these channels, stay as they are.
+    their luminance, as in reading files (ITU-R BT.601). What has these channels stays as it is.
 
     Raises:
         UserError: they are points, or have other channels than grey and RGB.
@@ -25,7 +25,7 @@ def recoloured(data: Data, like: Data) -> Data:
     if source is not None and like.source is not None:
         source = recoloured(source, like.source)
     channels, wanted = data.form.shape[0], like.form.shape[0]
-    if not data.form.is_points and (data.form.map or channels == wanted):
+    if not data.form.is_points and channels == wanted:
         return data if source is data.source else _made_from(data, source)
     if data.form.is_points or {channels, wanted} != {1, 3}:
         ours, theirs = list(data.form.shape), list(like.form.shape)

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 
 from sparring import __version__
-from sparring.build import build_generator, build_task, held_out_data
+from sparring.build import HeldOut, build_generator, build_task
 from sparring.data import Data
 from sparring.data.samples import image_data
 from sparring.device import find_device
@@ -81,7 +81,7 @@ def make_tests(train: Data, held_out: Data | None, options: Options) -> Tests:
     return Tests(train, train if held_out is None or options.split == "train" else held_out, options)
 
 
-def recipe_tests(recipe: Recipe, data: Data, options: Options, name: str) -> Tests:
+def recipe_tests(recipe: Recipe, data: Data, options: Options, name: str, held_out: HeldOut | None = None) -> Tests:
     """The test images of a recipe's runs, once it is known that what is made of them can be scored.
 
     Args:
@@ -89,11 +89,12 @@ def recipe_tests(recipe: Recipe, data: Data, options: Options, name: str) -> Tes
         data: what it trains on.
         options: how to score.
         name: of the run, for messages.
+        held_out: its held-out images, if they are at hand.
 
     Raises:
         UserError: as `make_tests`, and if a metric that was named cannot be computed of such runs.
     """
-    tests = make_tests(data, held_out_data(recipe, options.trust), options)
+    tests = make_tests(data, (held_out or HeldOut(recipe, options.trust)).data, options)
     device, task = find_device(options.device), build_task(recipe, data.form, options.trust)
     assert isinstance(task, Translating)
     names = usual_measures(task, options.named)
@@ -149,7 +150,7 @@ def looks(values: list[str]) -> bool:
 
 def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protocol:
     """What such scores are measured with."""
-    options = tests.options
+    options, degradation = tests.options, examples.task.degradation
     extractor = examples.extractor if looks(values) else None
     return Protocol(
         data=tests.images.name,
@@ -161,6 +162,7 @@ def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protoc
         extractor_digest="" if extractor is None else extractor.digest,
         resizer="none" if extractor is None else extractor.resizer,
         weights="raw" if options.raw else "as sampled",
+        degradation=f"{degradation}, seed {options.seed}" if degradation else "",
         seed=options.seed,
         version=__version__,
     )

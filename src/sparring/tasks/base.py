@@ -105,6 +105,11 @@ class Translating(Task):
         """What PSNR and SSIM look at of images, uint8 [n, C, H, W]: levels from 0 to 255."""
         return images.float()
 
+    @property
+    def degradation(self) -> str:
+        """What it does to images before it turns them into others, as text: scores depend on it. "" if nothing."""
+        return ""
+
     def back(self, network: nn.Module) -> Translator | None:
         """How the generator of the way back is applied, if there is one."""
         return None

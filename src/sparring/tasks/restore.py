@@ -143,6 +143,10 @@ class Restore(Translating):
         scale = self.chain.scale
         return images.float() if scale == 1 else cut_border(luminance(images), scale)
 
+    @property
+    def degradation(self) -> str:
+        return str(self.chain)
+
     def translator(self, network: nn.Module) -> Translator:
         source, target = self.forms
 
