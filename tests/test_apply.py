@@ -658,3 +658,13 @@ def test_no_way_back() -> None:
     trained = TrainedGenerator(Constant(0.0, 3), Translate().for_data(form), load_recipe("pix2pix"), form, 1)
     with pytest.raises(UserError, match="one way only"):
         trained.apply(pixels(4, 4), back=True)
+
+
+def test_the_id_that_a_task_ignores_is_no_class() -> None:
+    form = replace(COLOUR, source=DARK_BRIGHT)
+    task = Translate(source_classes=DARK_BRIGHT.classes, ignore=7, conditional=False).for_data(form)
+    trained = TrainedGenerator(Constant(9.0, 3), task, load_recipe("pix2pix"), form, 1)
+    ids = np.array([[0, 1], [7, 255]], np.uint8)
+    assert trained.apply(Image.fromarray(ids)).size == (2, 2)
+    with pytest.raises(UserError, match="class id 8 in the image is out of range"):
+        trained.apply(Image.fromarray(ids + 1))

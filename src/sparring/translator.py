@@ -23,6 +23,7 @@ class Translator:
             (instance norm).
         wants_mask: is a mask needed?
         stride: parts of an image are done as the whole is if they begin at multiples of it.
+        ignore: the id in sources of class ids that stands for no class, besides 255.
     """
 
     run: Callable[[Tensor, Tensor | None], Tensor]
@@ -32,3 +33,4 @@ class Translator:
     reach: int | None = None
     wants_mask: bool = False
     stride: int = 1
+    ignore: int | None = None

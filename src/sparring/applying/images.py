@@ -16,7 +16,6 @@ from sparring.applying.tensors import apply_stored, check_mask
 from sparring.data.decode import Content, NotDecodedError
 from sparring.data.maps import decode_map
 from sparring.data.reading import channels_first
-from sparring.data.samples import Form
 from sparring.errors import UserError
 from sparring.pictures import as_arrays
 from sparring.translator import Translator
@@ -55,7 +54,7 @@ def apply_image(
     """
     check_mask(translator, mask is not None)
     with _named(names[0]):
-        photo = _given(translator.source, content, names[0])
+        photo = _given(translator, content, names[0])
     stored = torch.from_numpy(channels_first(photo.colours, translator.source.shape[0]).copy())[None]
     holes = None if mask is None else _holes(mask, photo.colours.size, names)
     made = apply_stored(translator, stored, holes, tile, device)
@@ -86,11 +85,11 @@ def _named(name: str) -> Iterator[None]:
         raise UserError(f"{name} cannot be read: {error}") from error
 
 
-def _given(form: Form, content: Content, name: str) -> Photo:
-    if not form.map:
+def _given(translator: Translator, content: Content, name: str) -> Photo:
+    if not translator.source.map:
         return open_photo(content)
     mend = "give a map of the classes that the run was trained with; 255 stands for no class"
-    return Photo(decode_map(name, content, len(form.classes), None, mend), None)
+    return Photo(decode_map(name, content, len(translator.source.classes), translator.ignore, mend), None)
 
 
 def _holes(content: Content, size: tuple[int, int], names: tuple[str, str]) -> Tensor:

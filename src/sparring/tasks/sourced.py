@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from sparring.data.layout import Layout, Sets
+from sparring.data.layout import Layout, Pairs, Sets
 from sparring.data.samples import Data, Form
 from sparring.degrade import Grey
 from sparring.match import Batch
@@ -52,7 +52,9 @@ class Sourced(Translating):
         def run(image: Tensor, mask: Tensor | None) -> Tensor:
             return self.generate(network, {"source": image})["fake"]
 
-        return Translator(run, source, target, target.shape[1] // source.shape[1], **sight(network))
+        scale, layout = target.shape[1] // source.shape[1], self.layout
+        ignore = layout.ignore if isinstance(layout, Pairs) else None
+        return Translator(run, source, target, scale, ignore=ignore, **sight(network))
 
 
 class Paired(Sourced):
