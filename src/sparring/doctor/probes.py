@@ -54,7 +54,7 @@ class Prober:
         known = torch.cat([numbers.seen(data.form.to_input(data.take(chosen))) for chosen in parts])
         real, compared = numbers.seen(self.train["real"]), numbers.seen(other["real"])
         self.yardstick = Yardstick(real, known, compared, unseen=self.held_out is not None)
-        self.repairs = leaks.repairs(self.train["real"])
+        self.repairs = {} if data.form.map else leaks.repairs(self.train["real"])  # see `leaks`
         self.inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
         self.pace = Pace()
 
