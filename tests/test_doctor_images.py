@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 from sparring.build import build_game, training_data
 from sparring.doctor.probes import Prober
-from sparring.doctor.verdicts import SURE
+from sparring.doctor.verdicts import SURE, diagnose
+from sparring.doctor.yardstick import one_each
 from sparring.game import Moment
 from sparring.recipe import Recipe, load_recipe
 
@@ -43,3 +47,56 @@ def test_that_shares_of_classes_are_no_zeros_and_ones_is_no_leak_of_the_data() -
     found = prober.look(Moment(9, 0.9))
     assert found["area/train"] > SURE, "D is perfect: it goes by how far values are from 0 and 1"
     assert not [name for name in found if name.startswith("leak/")]
+
+
+WELL = {"finite": 1.0, "signal": 0.5, "area/train": 0.7, "logit/scale": 1.0, "effect/source": 0.9, "spread": 0.95}
+WELL |= {"rank": 0.9, "far/reals": 1.1, "far/fakes": 1.0, "fresh": 0.75, "move": 0.1}
+
+
+def log(**changes: float) -> list[dict[str, Any]]:
+    """The looks of a training that is well, but for these numbers."""
+    numbers = {**WELL, **{f"back/{name}": value for name, value in WELL.items()}, **changes}
+    return [{"step": 10 * i, "event": "look", "progress": i / 20, "cost": 0.1, **numbers} for i in range(1, 21)]
+
+
+def test_that_both_ways_are_well() -> None:
+    assert [verdict.named for verdict in diagnose(log())] == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"back/effect/source": 0.0}, ["ignored-condition (back)"]),
+        ({"back/spread": 0.2}, ["mode-collapse (back)"]),
+        ({"spread": 0.2}, ["mode-collapse"]),
+        ({"back/signal": 0.01, "back/area/train": 0.99}, ["vanishing-gradient (back)"]),
+        ({"back/logit/scale": 500.0}, ["divergence (back)"]),
+        ({"spread": 0.2, "back/spread": 0.2}, ["mode-collapse", "mode-collapse (back)"]),
+    ],
+)
+def test_an_illness_of_the_second_way_is_named_with_the_way(changes: dict[str, float], named: list[str]) -> None:
+    found = diagnose(log(**changes))
+    assert [verdict.named for verdict in found] == named
+    own = found[-1]
+    assert {evidence.name for evidence in own.evidence} <= changes.keys(), "as they stand in the log"
+    assert own.named in str(own)
+
+
+def test_a_look_tells_of_both_ways_of_a_cycle() -> None:
+    small = {**QUICK, "generator": "ResNetTranslator(width=4, blocks=1)"}
+    prober = prober_of(load_recipe("cyclegan").replace(**small))
+    found = prober.look(Moment(9, 0.9))
+    assert {"back/finite", "back/area/train", "back/effect/source", "back/spread", "back/rank"} <= found.keys()
+    assert found["back/effect/source"] != found["effect/source"]
+    seen = prober.before
+    assert seen is not None
+    prober.before = None
+    prober.before = seen
+    again = prober.look(Moment(10, 0.95))
+    assert again["move"] == pytest.approx(0, abs=1e-5)
+    assert again["back/move"] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_patches_of_an_image_are_one_sample() -> None:
+    assert one_each(torch.tensor([[1.0, 3.0], [5.0, 5.0]])).tolist() == [2.0, 5.0]
+    assert one_each(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0]

@@ -215,7 +215,7 @@ NAN = "NaN or infinity"
 def outcome(path: Path) -> tuple[tuple[str, ...], str]:
     """What ails a run at its end, and why it ended early, if it did."""
     history = Run.open(path).history()
-    ill = tuple(verdict.illness for verdict in diagnose(history) if is_illness(verdict))
+    ill = tuple(dict.fromkeys(verdict.illness for verdict in diagnose(history) if is_illness(verdict)))
     ends = [row for row in history if row.get("event") in ("not finite", "stopped", "resumed")][-1:]
     told = {"not finite": f"{NAN}: ", "stopped": ""}
     return ill, next((f"{told[row['event']]}{row['what']}" for row in ends if row["event"] in told), "")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sparring.data.layout import Layout, Sets
 from sparring.data.samples import Data, Form
 from sparring.match import Batch
-from sparring.tasks.base import Make, Translating
+from sparring.tasks.base import Make, Translating, Way
 from sparring.tasks.pieces import fitted, image_shape, sight
 from sparring.translator import Translator
 
@@ -85,6 +85,10 @@ class Unpaired(Sourced):
     @property
     def layout(self) -> Layout:
         return Sets(self.a, self.b)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return (Way(source="source"),)
 
     @property
     def trivial(self) -> str:
