@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import sparring
 from sparring.build import build_game, training_data
 from sparring.doctor.probes import Prober
+from sparring.doctor.trials import Judge
 from sparring.doctor.verdicts import SURE, diagnose
 from sparring.doctor.yardstick import one_each
 from sparring.game import Moment
@@ -100,3 +103,12 @@ def test_a_look_tells_of_both_ways_of_a_cycle() -> None:
 def test_the_patches_of_an_image_are_one_sample() -> None:
     assert one_each(torch.tensor([[1.0, 3.0], [5.0, 5.0]])).tolist() == [2.0, 5.0]
     assert one_each(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0]
+
+
+def test_trials_are_judged_by_the_score_that_decides_for_the_task(tmp_path: Path) -> None:
+    recipe = load_recipe("segment").replace(**{**QUICK, "steps": 2, "pictures": 1})
+    run = sparring.train(recipe, out=tmp_path / "run")
+    judge = Judge(recipe, seed=1, trust=False)
+    told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=2000, seed=1)
+    assert judge(run) == pytest.approx(-told.values["mean_iou"]), "a high one is good, and lower is better here"
+    assert "minus mean_iou" in judge.about
