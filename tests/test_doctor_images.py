@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import sparring
 from sparring.build import build_game, training_data
 from sparring.doctor.probes import Prober
+from sparring.doctor.remedies import remedies_for
 from sparring.doctor.trials import Judge
 from sparring.doctor.verdicts import SURE, diagnose
 from sparring.doctor.yardstick import one_each
@@ -112,3 +113,17 @@ def test_trials_are_judged_by_the_score_that_decides_for_the_task(tmp_path: Path
     told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=2000, seed=1)
     assert judge(run) == pytest.approx(-told.values["mean_iou"]), "a high one is good, and lower is better here"
     assert "minus mean_iou" in judge.about
+
+
+def test_remedies_fit_the_task() -> None:
+    blind = load_recipe("pix2pix").replace(task="Translate(l1=100, conditional=False)")
+    form = training_data(blind, trust=False).form
+    first = remedies_for("ignored-condition", blind, form)[0]
+    task = sparring.build.build_task(blind.replace(**first.changes), form, trust=False)
+    assert task == sparring.tasks.Translate(l1=100, conditional=True)
+    about = [remedy.about for remedy in remedies_for("ignored-condition", load_recipe("pix2pix"), form)]
+    assert first.about not in about, "its critic sees the source already"
+    segment = load_recipe("segment")
+    maps = training_data(segment, trust=False).form
+    changes = [remedy.changes for remedy in remedies_for("discriminator-overfit", segment, maps)]
+    assert not any("augment" in change for change in changes), "colours and holes are nothing for maps of classes"
