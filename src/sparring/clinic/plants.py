@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparring.data import load_data
-from sparring.networks import DCGANGenerator, MLPDiscriminator, MLPGenerator
+from sparring.match import Batch, Images
+from sparring.networks import DCGANGenerator, MLPDiscriminator, MLPGenerator, ResNetTranslator, UNetGenerator
 from sparring.networks.critic import Judgement
+from sparring.tasks import Cycle
 
 
 class SilentGenerator(MLPGenerator):
@@ -90,3 +92,44 @@ class SigmoidGenerator(DCGANGenerator):
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         return super().forward(latent, label) / 2 + 0.5
+
+
+class SilentUNet(UNetGenerator):
+    """Its source never reaches it: one image for all of them."""
+
+    def forward(self, source: Tensor) -> Tensor:
+        return super().forward(torch.zeros_like(source))
+
+
+class SilentTranslator(ResNetTranslator):
+    """The same of another network."""
+
+    def forward(self, source: Tensor) -> Tensor:
+        return super().forward(torch.zeros_like(source))
+
+
+class FourImageUNet(UNetGenerator):
+    """It hears which half of a source is the brighter one, across and down, so it can make four images at most."""
+
+    def forward(self, source: Tensor) -> Tensor:
+        across, down = torch.ones_like(source).cumsum(3), torch.ones_like(source).cumsum(2)
+        tilts = [(source * (axis - axis.mean())).mean((1, 2, 3), keepdim=True).sign() for axis in (across, down)]
+        return super().forward((tilts[0] + 2 * tilts[1]).expand_as(source) / 3)
+
+
+class StrangersUNet(UNetGenerator):
+    """It makes of each source what it should make of the one before it, as from pairs that were mixed up."""
+
+    def forward(self, source: Tensor) -> Tensor:
+        return super().forward(source.roll(1, 0))
+
+
+class DeafBack(Cycle):
+    """CycleGAN whose way back never hears its source."""
+
+    def generate(self, network: nn.Module, batch: Batch) -> Images:
+        return {**super().generate(network, batch), "back": super().generate(network, _without(batch))["back"]}
+
+
+def _without(batch: Batch) -> Batch:
+    return {**batch, "real": torch.zeros_like(batch["real"])}

@@ -73,7 +73,7 @@ def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, se
     only one of which it could be said that it is healthy: to begin anew costs little more then."""
     recipe = sick.read_recipe()
     saved = [m for m in manifests(sick.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
-    history, ailed = sick.history(), tuple(verdict.illness for verdict in found)
+    history, ailed = sick.history(), tuple(dict.fromkeys(verdict.illness for verdict in found))
     healthy = last_healthy(history, saved, min(verdict.since_step for verdict in found), EARLIEST)
     start = 0 if healthy is None else healthy.step
     chosen = candidates(found, recipe, sick.read_data()[1], start, trials)

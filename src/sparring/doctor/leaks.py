@@ -4,6 +4,10 @@ Some are certain before the first step: values of the data that the generator's 
 while it trains: D is rather sure, and no longer is once a silly difference is repaired in the generated samples. The
 real samples are left as they are, so that D meets nothing there that it has not seen; and a repair takes away nothing
 that real samples differ in among each other, so that what D knows of the data stays in view.
+
+Of maps of classes no leak is looked for. True maps are 0 and 1, and a generator's are shares, so that D may know them
+by that alone; but a map of 0 and 1 alone would give the generator no slope, so it is no mistake of the data or the
+generator that anybody could mend (Luc et al. 2016, section 3.2).
 """
 
 from __future__ import annotations

@@ -75,15 +75,17 @@ def measured(
         tensors: on the CPU, in float32. `made`: seen samples [n, d] of always the same latents; `fake` and `real`:
             their logits and those of training samples; perhaps `held_out`: those of samples that no training saw;
             perhaps `other class`, `other latent` (seen samples) and `wrong` (logits), see `effects`; of tasks that turn
-            images into others `truth` (seen samples) or, without pairs, `turned`, see `source_effects`.
+            images into others `truth` (seen samples) or, without pairs, `source`, see `source_effects`.
         generator, discriminator: whose weights are summed up.
     """
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         return {"finite": 0.0}
     found = {"finite": 1.0} | judged(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
     found |= effects(tensors, yardstick.usual["spread"]) | yardstick.measure(tensors["made"])
-    if "truth" in tensors:
-        del found["copies"]  # what is made of a training source is to be like its target
+    if "truth" in tensors or "source" in tensors:
+        del found["copies"]  # what is made of a source is to be like its target, which may be a training image
+    if "source" in tensors:
+        del found["cells"]  # whose images lie elsewhere than the targets until the style is learnt, however varied
     norms = {"generator": weights_norm(generator), "discriminator": weights_norm(discriminator)}
     return found | {f"weights/{side}": norm for side, norm in norms.items()}
 
@@ -91,7 +93,7 @@ def measured(
 def effects(tensors: Mapping[str, Tensor], usual: float) -> Numbers:
     """How much samples change with the class at the same latent, and with the latent at the same class, as shares of
     the distance of real samples (`usual`); how much D minds a wrong class. Nothing without classes."""
-    if "truth" in tensors or "turned" in tensors:
+    if "truth" in tensors or "source" in tensors:
         return source_effects(tensors, usual)
     if "wrong" not in tensors:
         return {}

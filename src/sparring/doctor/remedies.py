@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sparring import codes, latents, optimizers, schedules, tasks
+from sparring import codes, degrade, latents, optimizers, schedules, tasks
 from sparring import turns as turn_rules
 from sparring.augment.adaptive import ADA, SMALLEST_CHOSEN
 from sparring.augment.base import SMALLEST
@@ -191,7 +191,7 @@ def _clip(recipe: Recipe, form: Form) -> Changes:
 
 def _adaptive(recipe: Recipe, form: Form) -> Changes:
     """ADA that can come to its full strength within a quarter of the budget, where that is one of steps."""
-    if form.is_points or min(form.shape[1:]) < SMALLEST_CHOSEN or recipe.augment.strip().startswith("ADA"):
+    if form.is_points or form.map or min(form.shape[1:]) < SMALLEST_CHOSEN or recipe.augment.strip().startswith("ADA"):
         return {}
     images = recipe.steps * recipe.batch_size // 4 or ADA.images
     return {"augment": "ADA()" if images >= ADA.images else f"ADA(images={images})"}
@@ -199,7 +199,7 @@ def _adaptive(recipe: Recipe, form: Form) -> Changes:
 
 def _augmented(recipe: Recipe, form: Form) -> Changes:
     """DiffAugment; of tiny images its shifts alone."""
-    if form.is_points or min(form.shape[1:]) < SMALLEST or recipe.augment.strip():
+    if form.is_points or form.map or min(form.shape[1:]) < SMALLEST or recipe.augment.strip():
         return {}
     tiny = min(form.shape[1:]) < SMALLEST_CHOSEN
     return {"augment": "DiffAugment(color=False, cutout=0)" if tiny else "DiffAugment()"}
@@ -259,6 +259,13 @@ def _project(recipe: Recipe, form: Form) -> Changes:
     kept = [text for text in split(recipe.penalties) if name_of(text) != "AuxiliaryClassifier"]
     changed = with_fields(recipe.discriminator, condition="projection")
     return {"discriminator": changed, "penalties": ", ".join(kept)}
+
+
+def _sighted(recipe: Recipe, form: Form) -> Changes:
+    """A critic that sees the source, in tasks that say whether it does."""
+    task = make(recipe.task, tasks, latents, codes, degrade, schedules)
+    blind = getattr(task, "conditional", True) is False
+    return {"task": with_fields(recipe.task, conditional=True)} if blind else {}
 
 
 def _names(penalties: str) -> list[str]:
@@ -326,6 +333,7 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
         ("three turns of D for each of G", _more_critic),
     ),
     "ignored-condition": (
+        ("a critic that sees the source", _sighted),
         ("a critic that sees the class: projection", _project),
         ("relativistic pairing with R1 and R2, where it is the latent that is ignored", _relativistic),
     ),

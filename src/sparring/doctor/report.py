@@ -73,9 +73,9 @@ def words(
     found = []
     for verdict in verdicts:
         if not is_illness(verdict):
-            found.append(f"{name}: {verdict.illness}{f' ({verdict.why})' if verdict.why else ''}")
+            found.append(f"{name}: {verdict.named}{f' ({verdict.why})' if verdict.why else ''}")
         else:
-            found.append(f"{name}: {verdict.illness} since step {verdict.since_step:,}, sure {verdict.sure:.0%}")
+            found.append(f"{name}: {verdict.named} since step {verdict.since_step:,}, sure {verdict.sure:.0%}")
             found += [f"  follows from {verdict.follows}"] if verdict.follows else []
             found += [f"  why: {verdict.why}"]
         found += [_line(each.name, each.value, each.normal, each.means) for each in verdict.evidence]
@@ -107,7 +107,7 @@ def draw(run: Run, verdicts: Sequence[Verdict]) -> Path | None:
         values = [(step, found[evidence.name]) for step, found in looks if evidence.name in found]
         axes.plot(*zip(*values), lw=1)
         axes.axvline(verdict.since_step, color="tab:red", ls="--", lw=1)
-        axes.set(title=f"{verdict.illness}: {evidence.name} (normal: {evidence.normal})", xlabel="step")
+        axes.set(title=f"{verdict.named}: {evidence.name} (normal: {evidence.normal})", xlabel="step")
     path = run.path / "doctor.png"
     with writing(path, run.mend):
         figure.savefig(path, dpi=100)

@@ -17,6 +17,8 @@ LATE = 0.6  # share of the budget from which on "still improving" excuses nothin
 STEADY = 0.6  # rank correlation with time from which on a number is rising
 MARKED = 0.15  # by how much of itself a number must change over half of the run to count as changing
 TINY = 1e-30
+WHOLE = ("step", "seconds", "progress", "event", "cost")  # what a look tells beside the numbers
+OWN = "/finite"  # the number that each way beside the first has
 LEAKS = ("range", "rounding", "channel", "border")  # the differences that a look repairs
 
 Numbers = Mapping[str, float]
@@ -62,6 +64,17 @@ def looks_of(history: Sequence[Row]) -> list[Row]:
     return [found[step] for step in sorted(found)]
 
 
+def ways_of(looks: Sequence[Row]) -> list[str]:
+    """The names of the ways that looks tell of beside the first one, whose numbers have no name before them."""
+    return [name.removesuffix(OWN) for name in (looks[-1] if looks else {}) if name.endswith(OWN)]
+
+
+def of_way(look: Row, way: str) -> Row:
+    """The numbers of one of these ways as if it were the first, with those that are of the players as a whole."""
+    shared = {n: v for n, v in look.items() if n in WHOLE or n.startswith(("weights/", "gradient/"))}
+    return shared | {n.removeprefix(f"{way}/"): v for n, v in look.items() if n.startswith(f"{way}/")}
+
+
 def stands_at(history: Sequence[Row]) -> tuple[int, float]:
     """The last step of a log that tells how much of the budget is spent, and that share; (1, 0) where none does."""
     rows = [row for row in history if isinstance(row.get("progress"), (int, float))]
@@ -94,8 +107,7 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
 
 def numbers_of(row: Row) -> dict[str, float]:
     """The numbers of a look, with those that are made of two others."""
-    skipped = ("step", "seconds", "progress", "event", "cost")
-    found = {n: float(v) for n, v in row.items() if n not in skipped and isinstance(v, (int, float))}
+    found = {n: float(v) for n, v in row.items() if n not in WHOLE and isinstance(v, (int, float))}
     area = found.get("area/held_out", found.get("area/train"))
     if "area/train" in found:  # a look without them had nothing to repair: D was not sure of unseen samples
         found |= {f"leak/{name}": found["area/train"] for name in LEAKS if f"leak/{name}" not in found}

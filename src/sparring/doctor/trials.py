@@ -14,7 +14,7 @@ import torch
 
 from sparring import checkpoint
 from sparring.branch import begin_with, branch
-from sparring.build import held_out_data, training_data
+from sparring.build import build_task, held_out_data, training_data
 from sparring.completion import clear_unsaved, finish
 from sparring.device import find_device, prepare
 from sparring.doctor.candidates import Candidate
@@ -22,12 +22,15 @@ from sparring.doctor.report import is_illness
 from sparring.doctor.verdicts import diagnose
 from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, RunEvaluator, make_reference
-from sparring.evaluation.measures import deciding_value
+from sparring.evaluation.likeness import LIKENESS
+from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.subject import Reference
+from sparring.evaluation.translated import Tests, make_tests
 from sparring.interrupts import Interrupted
 from sparring.recipe import Recipe
 from sparring.run import Run
 from sparring.state import State, find_checkpoint
+from sparring.tasks.base import Translating
 from sparring.training import share_spent, start_state
 
 SAMPLES = 2000
@@ -156,7 +159,8 @@ class Bench:
 
 class Judge:
     """Scores runs by samples that the doctor never sees, against held-out samples where there are any: points by the
-    exact Wasserstein distance, images by the Frechet distance of the extractor that suits the data.
+    exact Wasserstein distance, images by the Frechet distance of the extractor that suits the data; runs that turn
+    images into others by their task's own deciding score, so that lower is better (one that is to be high is negated).
 
     Args:
         recipe: of the sick run.
@@ -167,18 +171,28 @@ class Judge:
     def __init__(self, recipe: Recipe, seed: int, trust: bool) -> None:
         data = training_data(recipe, trust)
         held_out = held_out_data(recipe, trust)
+        task, split = build_task(recipe, data.form, trust), "train" if held_out is None else "test"
+        self.sign = 1
+        if isinstance(task, Translating):
+            (self.score,) = LIKENESS[task.scores[0]].better
+            self.sign = -better(self.score)
+            self.options = Options(task.scores[0], recipe.extractor, SAMPLES, split, seed, False, recipe.device, trust)
+            self.reference: Reference | Tests = make_tests(data, held_out, self.options)
+            return
         points = data.form.is_points and data.form.shape[0] <= 8
         metrics = "wasserstein" if points else "sliced_wasserstein" if data.form.is_points else "frechet"
-        split = "train" if held_out is None else "test"
         extractor = "auto" if data.form.is_points else recipe.extractor
         self.options = Options(metrics, extractor, SAMPLES, split, seed, device=recipe.device, trust=trust)
-        self.reference: Reference = make_reference(data, held_out, self.options)
+        self.reference = make_reference(data, held_out, self.options)
         self.score = deciding_value(metrics)
 
     @property
     def about(self) -> str:
         """What it measures, in words."""
         against = "held-out" if self.options.split == "test" else "training"
+        if isinstance(self.reference, Tests):
+            sign = "" if self.sign > 0 else "minus "
+            return f"{sign}{self.score} of what becomes of {against} images; lower is better"
         kind = self.reference.extractor.name
         count = min(SAMPLES, len(self.reference.data))
         return f"{self.score} ({kind}) of {count:,} new samples to as many {against} samples; lower is better"
@@ -197,7 +211,7 @@ class Judge:
         scores = evaluator.known(manifest)
         if scores is None:
             scores = evaluator(manifest) if keep else evaluator.measure(manifest)[0]
-        return scores.values[self.score]
+        return self.sign * scores.values[self.score]
 
     def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
         """How a candidate did that was trained for a share of the budget; `impossible` tells why it could not be."""
@@ -215,7 +229,7 @@ NAN = "NaN or infinity"
 def outcome(path: Path) -> tuple[tuple[str, ...], str]:
     """What ails a run at its end, and why it ended early, if it did."""
     history = Run.open(path).history()
-    ill = tuple(verdict.illness for verdict in diagnose(history) if is_illness(verdict))
+    ill = tuple(dict.fromkeys(verdict.illness for verdict in diagnose(history) if is_illness(verdict)))
     ends = [row for row in history if row.get("event") in ("not finite", "stopped", "resumed")][-1:]
     told = {"not finite": f"{NAN}: ", "stopped": ""}
     return ill, next((f"{told[row['event']]}{row['what']}" for row in ends if row["event"] in told), "")

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sparring.doctor.signs import LATE, Signs, looks_of, signs_at, stands_at
+from sparring.doctor.signs import LATE, Signs, looks_of, of_way, signs_at, stands_at, ways_of
 from sparring.run import Row
 
 Numbers = Mapping[str, float]
@@ -21,6 +21,7 @@ IN_A_ROW = 2
 YOUNG = 0.3  # share of the budget before which lack of variety must be gross to be an illness
 SURE = 0.85  # chance that D rates a real sample above a generated one, from which on it is asked what it goes by
 FOOLED = 0.7  # the same over repaired samples, below which what was repaired is what it went by
+PLAYERS = ("growth/", "gradient/")  # numbers of the players as a whole, whatever ways they have
 SLOW = 0.85  # share of the cells below which a run is not finished
 
 
@@ -55,6 +56,7 @@ class Verdict:
         evidence: the numbers that say so.
         why: how such a thing comes about, in a sentence or two.
         follows: the illness that it is a consequence of, or "".
+        way: the name of the way that it is of, where a task has several (`Task.ways`); "" of the first.
     """
 
     illness: str
@@ -63,16 +65,27 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     why: str = ""
     follows: str = ""
+    way: str = ""
+
+    @property
+    def named(self) -> str:
+        """The illness, with the way that it is of."""
+        return f"{self.illness} ({self.way})" if self.way else self.illness
+
+    def of(self, way: str) -> Verdict:
+        """The same of a way with a name, whose numbers begin with it in the log."""
+        evidence = (replace(e, name=f"{way}/{e.name}") if not e.name.startswith(PLAYERS) else e for e in self.evidence)
+        return replace(self, evidence=tuple(evidence), way=way)
 
     def to_json(self) -> dict[str, Any]:
-        found = {name: value for name, value in vars(self).items() if name != "follows" or value}
+        found = {name: value for name, value in vars(self).items() if name not in ("follows", "way") or value}
         return {**found, "evidence": [each.to_json() for each in self.evidence]}
 
     def __str__(self) -> str:
         """One line: the illness, since when, and the numbers that say so."""
         since = f" since step {self.since_step:,}" if self.evidence else ""
         told = [f"{e.name} {e.value:.3g} (normal: {e.normal})" for e in self.evidence if math.isfinite(e.value)]
-        return f"{self.illness}{since}{': ' if told else ''}{', '.join(told)}"
+        return f"{self.named}{since}{': ' if told else ''}{', '.join(told)}"
 
 
 @dataclass(frozen=True)
@@ -310,6 +323,7 @@ RULES = (
         waits=True,
     ),
 )
+WELL = ("too-early", "slow", "healthy")  # what is said of a way without an illness, the worst first
 ILLNESSES = tuple(dict.fromkeys(rule.illness for rule in RULES))
 
 
@@ -329,9 +343,17 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
         return leaks or [
             Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")
         ]
-    timeline = Timeline(looks, *stands_at(history))
-    found = leaks + [timeline.verdict(rule) for rule in RULES if timeline.holds(rule, len(looks) - 1, IN_A_ROW)]
-    return _consequences(found) or [_unsuspicious(timeline.signs(len(looks) - 1))]
+    timelines = {"": Timeline(looks, *stands_at(history))}
+    for way in ways_of(looks):
+        timelines[way] = Timeline([of_way(look, way) for look in looks], *stands_at(history))
+    found = _consequences(leaks + timelines[""].found())
+    for way in list(timelines)[1:]:
+        found += [verdict.of(way) for verdict in _consequences(timelines[way].found())]
+    if found:
+        return found
+    told = [_unsuspicious(timeline.signs(len(looks) - 1)) for timeline in timelines.values()]
+    worst = min(range(len(told)), key=lambda i: WELL.index(told[i].illness))
+    return [told[worst].of(list(timelines)[worst]) if worst else told[0]]
 
 
 class Timeline:
@@ -357,6 +379,10 @@ class Timeline:
         if any(each is None or each.early for each in (signs if rule.waits else signs[-1:])):
             return False
         return all(rule.holds_for(each) for each in signs)
+
+    def found(self) -> list[Verdict]:
+        """Those of all rules that hold at the end."""
+        return [self.verdict(rule) for rule in RULES if self.holds(rule, len(self.looks) - 1, IN_A_ROW)]
 
     def _held(self, rule: Rule, index: int) -> bool:
         """Did what a rule tells late alone hold before it was late?"""

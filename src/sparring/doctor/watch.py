@@ -9,7 +9,7 @@ from sparring.build import held_out_data
 from sparring.data import Data
 from sparring.doctor.leaks import beyond_reach
 from sparring.doctor.looks import FEWEST, MOST
-from sparring.doctor.probes import Prober
+from sparring.doctor.probes import Prober, variety
 from sparring.doctor.report import is_illness
 from sparring.doctor.verdicts import LEAK, diagnose
 from sparring.errors import UserError
@@ -55,7 +55,7 @@ class Watch:
         self.run, self.note = run, note
         self.history: list[Row] = run.history()
         self.prober.begin(self.history)
-        self.prober.yardstick.before = state.looked_at
+        self.prober.before = state.looked_at
         if self.leak is None or any(row.get("event") == "leak" for row in self.history):
             return
         what = self.leak.told(self.form.is_points)
@@ -68,7 +68,7 @@ class Watch:
     def follow(self, recipe: Recipe, state: State) -> None:
         """Go on with what a treatment made of the run."""
         self.recipe, self.prober.game = recipe, state.game
-        self.prober.yardstick.before = state.looked_at
+        self.prober.before = state.looked_at
 
     def look(self, row: Row, state: State) -> bool:
         """After a row of the log: look, if it is time to, and tell of an illness that was not told before.
@@ -83,15 +83,15 @@ class Watch:
         self.run.append(seen)
         self.history.append(seen)
         found = diagnose(self.history)
-        self.says = ", ".join(verdict.illness for verdict in found)
+        self.says = ", ".join(verdict.named for verdict in found)
         verdicts = [verdict for verdict in found if is_illness(verdict)]
         for verdict in verdicts:
-            if verdict.illness not in self.told:
+            if verdict.named not in self.told:
                 self.note(
-                    f"step {state.step:,} | doctor: {verdict.illness} since step {verdict.since_step:,}; "
+                    f"step {state.step:,} | doctor: {verdict.named} since step {verdict.since_step:,}; "
                     f"more by: sparring doctor {self.run.path}"
                 )
-        self.told = tuple(verdict.illness for verdict in verdicts)
+        self.told = tuple(verdict.named for verdict in verdicts)
         return self.treats and self._to_be_treated(state, row["progress"], bool(verdicts))
 
     def due(self, row: Row, state: State) -> bool:
@@ -106,7 +106,7 @@ class Watch:
     def _to_be_treated(self, state: State, share: float, ill: bool) -> bool:
         from sparring.doctor import autopilot
 
-        state.looked_at = self.prober.yardstick.before
+        state.looked_at = self.prober.before
         if not ill:
             autopilot.keep_healthy(self.run, self.recipe, state, share)
         return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
@@ -114,7 +114,7 @@ class Watch:
 
 def make_watch(recipe: Recipe, data: Data, state: State, trust: bool = False) -> Watch | None:
     """What looks while the run trains, if there are samples enough to compare with."""
-    if len(data) < 2 * FEWEST:
+    if variety(data) < 2 * FEWEST:
         print(f"Note: the doctor does not watch: it compares with {2 * FEWEST} samples at least", file=sys.stderr)
         return None
     return Watch(recipe, data, state, trust)

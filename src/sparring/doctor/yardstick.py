@@ -57,19 +57,27 @@ class Yardstick:
         return found
 
 
+def one_each(logits: Tensor) -> Tensor:
+    """Logits [n, ...] -> [n]: of a critic of patches the mean of each image's, since these are no samples by
+    themselves: they overlap, and are of one image."""
+    return logits if logits.dim() == 1 else logits.flatten(1).mean(1)
+
+
 def judged(loss: Loss | None, real: Tensor, fake: Tensor, held_out: Tensor | None) -> Numbers:
-    """What D says of training samples, of fakes, and of real samples that it was not trained on, in logits. Without a
-    loss, `signal` is left out."""
+    """What D says of training samples, of fakes, and of real samples that it was not trained on, in logits [n, ...].
+    Without a loss, `signal` is left out; that and the scale are of all logits, the rest of one for each sample."""
     found = {} if loss is None else {"signal": numbers.signal(loss, real, fake)}
+    found["logit/scale"] = torch.cat([real.flatten(), fake.flatten()]).std().item()
+    real, fake = one_each(real), one_each(fake)
     found |= {
         "area/train": ranking(real, fake),
-        "logit/scale": torch.cat([real.flatten(), fake.flatten()]).std().item(),
         "logit/gap": (real.mean() - fake.mean()).item(),
     }
     if held_out is not None:
-        memory = critic_gap(real, held_out, fake)
+        unseen = one_each(held_out)
+        memory = critic_gap(real, unseen, fake)
         found |= {
-            "area/held_out": ranking(held_out, fake),
+            "area/held_out": ranking(unseen, fake),
             "area/memory": memory.ranking,
             "area/memory deviations": (memory.ranking - 0.5) / memory.error,
             "overfitting": memory.overfitting,

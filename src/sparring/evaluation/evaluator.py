@@ -97,7 +97,7 @@ def evaluate_images(
 class RunEvaluator:
     """Scores checkpoints of one run; the reference is looked at once."""
 
-    def __init__(self, path: Path, options: Options, reference: Reference | None = None, on: str = "") -> None:
+    def __init__(self, path: Path, options: Options, reference: Reference | Tests | None = None, on: str = "") -> None:
         """Args: reference: what is compared with, if it is at hand; on: other test images than the run's own."""
         self.run, self.options, self.on = Run.open(path), options, on
         self.recipe = self.run.read_recipe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import torch
@@ -19,6 +20,27 @@ from sparring.translator import Translator
 Make: TypeAlias = "Callable[[tuple[object, ...], Mapping[str, object]], nn.Module]"
 
 
+@dataclass(frozen=True)
+class Way:
+    """What the generator learns to make, and of what: one of a task's ways, for whoever looks at it (the doctor).
+
+    Attributes:
+        name: "" of what the task is for; of another way what its numbers are told apart by.
+        made: the name among the images that are made.
+        real: the name, in batches, of the images that these are set against.
+        source: the name, in batches, of what they are made of; "" where that is no image.
+        paired: is `real` what should become of `source`, one for one?
+        match: what the names of its matches begin with.
+    """
+
+    name: str = ""
+    made: str = "fake"
+    real: str = "real"
+    source: str = ""
+    paired: bool = False
+    match: str = ""
+
+
 class Task(ABC):
     """A task never touches autograd flags or optimisers. A sub-class says what is abstract here, and what it needs of
     the rest."""
@@ -30,6 +52,11 @@ class Task(ABC):
     def layout(self) -> Layout:
         """Which data it is for: single samples, pairs, or two sets."""
         return Single()
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """What is learnt, the way that the task is for first; those after it, such as the way back, have a name."""
+        return (Way(),)
 
     @abstractmethod
     def for_data(self, form: Form) -> Task:
@@ -81,6 +108,10 @@ class Translating(Task):
     """A task whose generator turns one image into another."""
 
     use: ClassVar[str] = "sparring apply {run} --input IMAGE --out FOLDER"
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return (Way(source="source", paired=True),)
 
     @abstractmethod
     def translator(self, network: nn.Module) -> Translator:

@@ -10,7 +10,7 @@ from sparring.data.samples import Form
 from sparring.errors import check_number
 from sparring.match import Batch, Images, Match, Terms
 from sparring.memory import Remembers
-from sparring.tasks.base import Make
+from sparring.tasks.base import Make, Way
 from sparring.tasks.history import ImageHistory
 from sparring.tasks.pieces import fitted, image_of, matched, sight
 from sparring.tasks.sourced import Unpaired
@@ -43,6 +43,11 @@ class Cycle(Unpaired):
         for name in ("cycle", "identity"):
             check_number("Cycle", name, getattr(self, name), low=0)
         check_number("Cycle", "history", self.history, low=0, whole=True)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        there = Way(source="source", match="there/")
+        return there, Way(name="back", made="back", real="source", source="real", match="back/")
 
     def for_data(self, form: Form) -> Cycle:
         return fitted(super().for_data(form), past=ImageHistory(self.history) if self.history else None)

@@ -12,7 +12,7 @@ from sparring.data.layout import Layout, Pairs, Sets
 from sparring.data.samples import Data, Form
 from sparring.degrade import Grey
 from sparring.match import Batch
-from sparring.tasks.base import Make, Translating
+from sparring.tasks.base import Make, Translating, Way
 from sparring.tasks.pieces import fitted, image_shape, sight
 from sparring.translator import Translator
 
@@ -88,6 +88,10 @@ class Unpaired(Sourced):
     @property
     def layout(self) -> Layout:
         return Sets(self.a, self.b)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return (Way(source="source"),)
 
     @property
     def trivial(self) -> str:

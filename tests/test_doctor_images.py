@@ -1,0 +1,129 @@
+"""The doctor on tasks that turn images into others: what it must name, and what it must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sparring
+from sparring.build import build_game, training_data
+from sparring.doctor.probes import Prober
+from sparring.doctor.remedies import remedies_for
+from sparring.doctor.trials import Judge
+from sparring.doctor.verdicts import SURE, diagnose
+from sparring.doctor.yardstick import one_each
+from sparring.game import Moment
+from sparring.recipe import Recipe, load_recipe
+
+QUICK = {
+    "generator": "UNetGenerator(width=4)",
+    "discriminator": "PatchDiscriminator(width=4)",
+    "minutes": 0.0,
+    "steps": 10,
+    "precision": "fp32",
+    "device": "cpu",
+}
+
+
+def prober_of(recipe: Recipe) -> Prober:
+    data = training_data(recipe, trust=False)
+    return Prober(build_game(recipe, data.form, torch.device("cpu")), data, None, seed=0, part=32)
+
+
+class Sharpness(nn.Module):
+    """A D that goes by how far values are from the middle of 0 and 1, so that it knows all maps of 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.scale * ((samples - 0.5).abs().mean((1, 2, 3)) - 0.4)
+
+
+def test_that_shares_of_classes_are_no_zeros_and_ones_is_no_leak_of_the_data() -> None:
+    prober = prober_of(load_recipe("segment").replace(**QUICK, adversarial="1"))
+    prober.game.discriminator.network = Sharpness()
+    found = prober.look(Moment(9, 0.9))
+    assert found["area/train"] > SURE, "D is perfect: it goes by how far values are from 0 and 1"
+    assert not [name for name in found if name.startswith("leak/")]
+
+
+WELL = {"finite": 1.0, "signal": 0.5, "area/train": 0.7, "logit/scale": 1.0, "effect/source": 0.9, "spread": 0.95}
+WELL |= {"rank": 0.9, "far/reals": 1.1, "far/fakes": 1.0, "fresh": 0.75, "move": 0.1}
+
+
+def log(**changes: float) -> list[dict[str, Any]]:
+    """The looks of a training that is well, but for these numbers."""
+    numbers = {**WELL, **{f"back/{name}": value for name, value in WELL.items()}, **changes}
+    return [{"step": 10 * i, "event": "look", "progress": i / 20, "cost": 0.1, **numbers} for i in range(1, 21)]
+
+
+def test_that_both_ways_are_well() -> None:
+    assert [verdict.named for verdict in diagnose(log())] == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"back/effect/source": 0.0}, ["ignored-condition (back)"]),
+        ({"back/spread": 0.2}, ["mode-collapse (back)"]),
+        ({"spread": 0.2}, ["mode-collapse"]),
+        ({"back/signal": 0.01, "back/area/train": 0.99}, ["vanishing-gradient (back)"]),
+        ({"back/logit/scale": 500.0}, ["divergence (back)"]),
+        ({"spread": 0.2, "back/spread": 0.2}, ["mode-collapse", "mode-collapse (back)"]),
+    ],
+)
+def test_an_illness_of_the_second_way_is_named_with_the_way(changes: dict[str, float], named: list[str]) -> None:
+    found = diagnose(log(**changes))
+    assert [verdict.named for verdict in found] == named
+    own = found[-1]
+    assert {evidence.name for evidence in own.evidence} <= changes.keys(), "as they stand in the log"
+    assert own.named in str(own)
+
+
+def test_a_look_tells_of_both_ways_of_a_cycle() -> None:
+    small = {**QUICK, "generator": "ResNetTranslator(width=4, blocks=1)"}
+    prober = prober_of(load_recipe("cyclegan").replace(**small))
+    found = prober.look(Moment(9, 0.9))
+    assert {"back/finite", "back/area/train", "back/effect/source", "back/spread", "back/rank"} <= found.keys()
+    assert found["back/effect/source"] != found["effect/source"]
+    seen = prober.before
+    assert seen is not None
+    prober.before = None
+    prober.before = seen
+    again = prober.look(Moment(10, 0.95))
+    assert again["move"] == pytest.approx(0, abs=1e-5)
+    assert again["back/move"] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_patches_of_an_image_are_one_sample() -> None:
+    assert one_each(torch.tensor([[1.0, 3.0], [5.0, 5.0]])).tolist() == [2.0, 5.0]
+    assert one_each(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0]
+
+
+def test_trials_are_judged_by_the_score_that_decides_for_the_task(tmp_path: Path) -> None:
+    recipe = load_recipe("segment").replace(**{**QUICK, "steps": 2, "pictures": 1})
+    run = sparring.train(recipe, out=tmp_path / "run")
+    judge = Judge(recipe, seed=1, trust=False)
+    told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=2000, seed=1)
+    assert judge(run) == pytest.approx(-told.values["mean_iou"]), "a high one is good, and lower is better here"
+    assert "minus mean_iou" in judge.about
+
+
+def test_remedies_fit_the_task() -> None:
+    blind = load_recipe("pix2pix").replace(task="Translate(l1=100, conditional=False)")
+    form = training_data(blind, trust=False).form
+    first = remedies_for("ignored-condition", blind, form)[0]
+    task = sparring.build.build_task(blind.replace(**first.changes), form, trust=False)
+    assert task == sparring.tasks.Translate(l1=100, conditional=True)
+    about = [remedy.about for remedy in remedies_for("ignored-condition", load_recipe("pix2pix"), form)]
+    assert first.about not in about, "its critic sees the source already"
+    segment = load_recipe("segment")
+    maps = training_data(segment, trust=False).form
+    changes = [remedy.changes for remedy in remedies_for("discriminator-overfit", segment, maps)]
+    assert not any("augment" in change for change in changes), "colours and holes are nothing for maps of classes"
