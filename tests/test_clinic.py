@@ -20,7 +20,7 @@ from sparring.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, m
 from sparring.clinic.score import judge, summary
 from sparring.clinic.ward import RESULT, attend, read_result, told
 from sparring.data import load_data
-from sparring.doctor.verdicts import ILLNESSES
+from sparring.doctor.rules import ILLNESSES
 from sparring.errors import UserError
 from sparring.pictures import save_image
 from sparring.run import Run

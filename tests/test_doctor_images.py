@@ -13,8 +13,9 @@ import sparring
 from sparring.build import build_game, training_data
 from sparring.doctor.probes import Prober
 from sparring.doctor.remedies import remedies_for
+from sparring.doctor.rules import SURE
 from sparring.doctor.trials import Judge
-from sparring.doctor.verdicts import SURE, diagnose
+from sparring.doctor.verdicts import diagnose
 from sparring.doctor.yardstick import one_each
 from sparring.game import Moment
 from sparring.recipe import Recipe, load_recipe

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from sparring.cli import main
 from sparring.data import load_data
 from sparring.doctor.foreign import can_show, cannot_show, diagnose_log, read_log
+from sparring.doctor.rules import ILLNESSES
 from sparring.doctor.tables import ALIASES, read_table
-from sparring.doctor.verdicts import ILLNESSES
 from sparring.errors import UserError
 
 

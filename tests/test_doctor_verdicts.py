@@ -17,7 +17,8 @@ from sparring.cli import main
 from sparring.components import make
 from sparring.data import Form, load_data
 from sparring.doctor.remedies import REMEDIES, remedies_for, scaled_rate, slope_penalty
-from sparring.doctor.verdicts import ILLNESSES, RULES, Verdict, diagnose
+from sparring.doctor.rules import ILLNESSES, RULES
+from sparring.doctor.verdicts import Verdict, diagnose
 from sparring.recipe import load_recipe
 from sparring.run import Row, Run
 from sparring.training import Stepper, settled, start_state

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.clinic.case import HEALTHY, Case
-from sparring.doctor.verdicts import ILLNESSES
+from sparring.doctor.rules import ILLNESSES
 
 IN_TIME = 0.25  # of the run after the onset, within which an illness must have been named
 WORSE = 1.5  # times the control's score, from which on a run is worse by outcome

@@ -10,8 +10,9 @@ from typing import Any
 from sparring.checkpoint import Manifest
 from sparring.data.samples import Form
 from sparring.doctor.remedies import IN_FLIGHT, Remedy, remedies_for
+from sparring.doctor.rules import ILLNESSES
 from sparring.doctor.signs import STRETCH, stands_at
-from sparring.doctor.verdicts import ILLNESSES, Verdict, diagnose
+from sparring.doctor.verdicts import Verdict, diagnose
 from sparring.errors import UserError
 from sparring.recipe import Recipe
 from sparring.run import Row

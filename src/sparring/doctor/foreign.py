@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sparring.doctor.report import general, words
+from sparring.doctor.rules import ILLNESSES, Evidence
 from sparring.doctor.tables import Table, read_table
-from sparring.doctor.verdicts import ILLNESSES, IN_A_ROW, Evidence, Verdict
+from sparring.doctor.verdicts import IN_A_ROW, Verdict
 
 BINS = 100  # pieces that a log is looked at in, each by its medians
 LEAST_ROWS = 12

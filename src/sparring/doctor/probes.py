@@ -15,7 +15,7 @@ from torch import Tensor
 from sparring.data import Data
 from sparring.doctor import leaks, numbers
 from sparring.doctor.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
-from sparring.doctor.verdicts import SURE
+from sparring.doctor.rules import SURE
 from sparring.doctor.yardstick import Numbers, Yardstick, one_each
 from sparring.game import Game, Moment
 from sparring.match import Batch, Images, Match

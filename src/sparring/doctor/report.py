@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sparring.doctor.remedies import REMEDIES, remedies_for
+from sparring.doctor.rules import ILLNESSES
 from sparring.doctor.signs import looks_of, numbers_of
-from sparring.doctor.verdicts import ILLNESSES, Verdict, diagnose
+from sparring.doctor.verdicts import Verdict, diagnose
 from sparring.errors import writing
 from sparring.run import Run
 

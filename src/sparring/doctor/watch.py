@@ -11,7 +11,8 @@ from sparring.doctor.leaks import beyond_reach
 from sparring.doctor.looks import FEWEST, MOST
 from sparring.doctor.probes import Prober, variety
 from sparring.doctor.report import is_illness
-from sparring.doctor.verdicts import LEAK, diagnose
+from sparring.doctor.rules import LEAK
+from sparring.doctor.verdicts import diagnose
 from sparring.errors import UserError
 from sparring.game import Moment
 from sparring.recipe import Recipe
