@@ -87,6 +87,31 @@ def test_an_illness_of_the_second_way_is_named_with_the_way(changes: dict[str, f
     assert own.named in str(own)
 
 
+def told_at(rows: list[dict[str, Any]], illness: str) -> list[float]:
+    """At which shares of the budget an illness is named."""
+    named = [{verdict.illness for verdict in diagnose(rows[: i + 1])} for i in range(len(rows))]
+    return [row["progress"] for row, each in zip(rows, named) if illness in each]
+
+
+@pytest.mark.parametrize("way", ["", "back/"])
+def test_what_moves_while_it_learns_a_style_without_pairs_does_not_circle(way: str) -> None:
+    learning = log()
+    for row in learning[:11]:
+        row[f"{way}move"] = 1.5
+    assert told_at(learning, "non-convergence") == []
+    circling = told_at(log(**{f"{way}move": 1.5}), "non-convergence")
+    assert min(circling) >= 0.6, "as long as that the style may still be learnt"
+    assert max(circling) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["pairs", "generation"])
+def test_other_tasks_circle_from_the_first_stretch_on(kind: str) -> None:
+    rows = [{n: v for n, v in row.items() if "/effect" not in n and "effect/" not in n} for row in log(move=1.5)]
+    if kind == "pairs":
+        rows = log(**{"move": 1.5, "effect/truth": 0.4, "back/effect/truth": 0.4})
+    assert min(told_at(rows, "non-convergence")) < 0.3
+
+
 def test_a_look_tells_of_both_ways_of_a_cycle() -> None:
     small = {**QUICK, "generator": "ResNetTranslator(width=4, blocks=1)"}
     prober = prober_of(load_recipe("cyclegan").replace(**small))

@@ -79,6 +79,7 @@ class Rule:
         all_of, any_of: the limits.
         waits: is it silent while coverage still improves, before the last part of the budget?
         late: is it silent before the last part of the budget, and while coverage improves?
+        learns: is it silent before the last part of the budget where a style is learnt without pairs?
         causes: illnesses that follow from this one.
     """
 
@@ -88,6 +89,7 @@ class Rule:
     any_of: tuple[Limit, ...] = ()
     waits: bool = False
     late: bool = False
+    learns: bool = False
     causes: tuple[str, ...] = ()
 
     def holds(self, numbers: Numbers, early: bool = False) -> bool:
@@ -100,7 +102,7 @@ class Rule:
 
         What is `sudden` is told of three looks alone where they are as bad as what is told early in a run.
         """
-        if signs is None:
+        if signs is None or (self.learns and signs.unpaired and signs.share < LATE):
             return False
         young = signs.share < YOUNG
         if self.sudden and not young and self.holds(signs.recent, early=True) and not signs.improving:
@@ -256,6 +258,7 @@ RULES = (
         "changing and nothing improves (Mescheder et al. 2018).",
         all_of=(MOVE,),
         waits=True,
+        learns=True,  # until then what is made of a source goes from its style to that of the targets, and so moves
     ),
     Rule(
         "ignored-condition",

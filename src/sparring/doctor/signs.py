@@ -37,6 +37,7 @@ class Signs:
         looks: the numbers of each look of that stretch, each with the same `growth/...`.
         improving: which of the numbers that tell of coverage were becoming better over the last half of the run.
         early: are there too few looks, or is too little of the budget spent, to say anything at this look?
+        unpaired: is it of a way that turns images into others without pairs?
     """
 
     step: int
@@ -46,6 +47,7 @@ class Signs:
     looks: Sequence[Numbers]
     improving: Sequence[str]
     early: bool
+    unpaired: bool
 
 
 def looks_of(history: Sequence[Row]) -> list[Row]:
@@ -102,7 +104,8 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
     shared = _growth(looks[: index + 1])
     each = [{**numbers_of(row), **shared} for row in stretch]
     early = index + 1 < LEAST_LOOKS or share < EARLIEST
-    return Signs(step, share, _medians(each), _medians(each[-FEWEST:]), each, _improving(past), early)
+    unpaired = "effect/source" in looks[index] and "effect/truth" not in looks[index]
+    return Signs(step, share, _medians(each), _medians(each[-FEWEST:]), each, _improving(past), early, unpaired)
 
 
 def numbers_of(row: Row) -> dict[str, float]:
