@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import sparring
-from sparring.build import build_game, training_data
+from sparring.build import HeldOut, build_game, held_out_data, training_data
+from sparring.data import Data
 from sparring.doctor.probes import Prober
 from sparring.doctor.remedies import remedies_for
 from sparring.doctor.rules import SURE
@@ -19,6 +20,8 @@ from sparring.doctor.verdicts import diagnose
 from sparring.doctor.yardstick import one_each
 from sparring.game import Moment
 from sparring.recipe import Recipe, load_recipe
+from sparring.run import Run
+from sparring.training import start_state, start_watch
 
 QUICK = {
     "generator": "UNetGenerator(width=4)",
@@ -153,3 +156,29 @@ def test_remedies_fit_the_task() -> None:
     maps = training_data(segment, trust=False).form
     changes = [remedy.changes for remedy in remedies_for("discriminator-overfit", segment, maps)]
     assert not any("augment" in change for change in changes), "colours and holes are nothing for maps of classes"
+
+
+@pytest.mark.parametrize(("adversarial", "watched"), [("0", False), ("Linear(0, 1, begin=0.5)", True)])
+def test_a_run_without_an_adversary_is_not_watched(adversarial: str, watched: bool) -> None:
+    recipe = load_recipe("segment").replace(**QUICK, adversarial=adversarial, doctor="watch")
+    data = training_data(recipe, trust=False)
+    state = start_state(recipe, data, torch.device("cpu"), trust=False)
+    assert (start_watch(recipe, data, state, HeldOut(recipe, trust=False)) is not None) == watched
+
+
+def test_held_out_samples_are_loaded_once_for_all_that_look_at_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Recipe] = []
+
+    def load(recipe: Recipe, trust: bool) -> Data | None:
+        loaded.append(recipe)
+        return held_out_data(recipe, trust)
+
+    monkeypatch.setattr("sparring.build.held_out_data", load)
+    told = {"evaluate_every": 4, "metrics": "l1", "log_every": 2, "pictures": 1, "held_out": 0.1}
+    recipe = load_recipe("pix2pix").replace(**{**QUICK, **told, "steps": 4})
+    history = Run.open(sparring.train(recipe, out=tmp_path / "run")).history()
+    assert {"look", "evaluated"} <= {row.get("event") for row in history}
+    assert "area/memory" in next(row for row in history if row.get("event") == "look")
+    assert len(loaded) == 1

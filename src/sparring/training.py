@@ -75,7 +75,7 @@ def train(
     state = start_state(chosen, data, device, trust)
     begin_with(state, chosen.start)
     held_out = HeldOut(chosen, trust)
-    scorer, watch = make_scorer(chosen, data, trust, held_out), start_watch(chosen, data, state, trust)
+    scorer, watch = make_scorer(chosen, data, trust, held_out), start_watch(chosen, data, state, held_out)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
         state.save(run, None, chosen.keep)
@@ -129,7 +129,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
         held_out = HeldOut(recipe, trust)
-        scorer, watch = make_scorer(recipe, data, trust, held_out), start_watch(recipe, data, state, trust)
+        scorer, watch = make_scorer(recipe, data, trust, held_out), start_watch(recipe, data, state, held_out)
         _go_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
     return run.path
 
@@ -230,13 +230,13 @@ def make_scorer(recipe: Recipe, data: Data, trust: bool, held_out: HeldOut) -> S
     return Scorer(recipe, data, trust, held_out)
 
 
-def start_watch(recipe: Recipe, data: Data, state: State, trust: bool) -> Watch | None:
+def start_watch(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> Watch | None:
     """What looks for illnesses while the run trains, if the recipe wants it. What it prepares is not training time."""
     if recipe.doctor == "off" or not any(state.game.plays(Moment(progress=share)) for share in (0.0, 1.0)):
         return None
     from sparring.doctor.watch import make_watch
 
-    return make_watch(recipe, data, state, trust)
+    return make_watch(recipe, data, state, held_out)
 
 
 def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:

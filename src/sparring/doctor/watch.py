@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from sparring.build import held_out_data
+from sparring.build import HeldOut
 from sparring.data import Data
 from sparring.doctor.leaks import beyond_reach
 from sparring.doctor.looks import FEWEST, MOST
@@ -31,16 +31,16 @@ class Watch:
         says: the verdicts of the last look, in a few words; "" before the first.
     """
 
-    def __init__(self, recipe: Recipe, data: Data, state: State, trust: bool) -> None:
+    def __init__(self, recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> None:
         """Find what to compare with; training samples stand in for held-out ones that cannot be had."""
         try:
-            held_out = held_out_data(recipe, trust)
+            unseen = held_out.data
         except UserError as error:
             print(f"Note: the doctor goes without held-out samples: {error}", file=sys.stderr)
-            held_out = None
+            unseen = None
         part = recipe.batch_size // recipe.micro_batches
         self.recipe, self.form = recipe, data.form
-        self.prober = Prober(state.game, data, held_out, recipe.seed, part)
+        self.prober = Prober(state.game, data, unseen, recipe.seed, part)
         images = isinstance(state.game.task, Translating)  # what it makes spans the range of images
         self.leak = None if images else beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
         self.told: tuple[str, ...] = ()
@@ -113,9 +113,14 @@ class Watch:
         return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
 
 
-def make_watch(recipe: Recipe, data: Data, state: State, trust: bool = False) -> Watch | None:
-    """What looks while the run trains, if there are samples enough to compare with."""
+def make_watch(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> Watch | None:
+    """What looks while the run trains, if there are samples enough to compare with.
+
+    Args:
+        recipe: of the run; data: what it trains on; state: where it stands.
+        held_out: the samples that it does not train on.
+    """
     if variety(data) < 2 * FEWEST:
         print(f"Note: the doctor does not watch: it compares with {2 * FEWEST} samples at least", file=sys.stderr)
         return None
-    return Watch(recipe, data, state, trust)
+    return Watch(recipe, data, state, held_out)
