@@ -51,13 +51,19 @@ RECIPE = Recipe(
     precision="fp32",
     batch_size=8,
 )
+RESTORED = {
+    "task": "Restore(degrade=Noise(25))",
+    "generator": "UNetGenerator(width=4)",
+    "discriminator": "PatchDiscriminator(width=4)",
+}
 # what a component needs beside its defaults to play
 NEEDS: dict[str, dict[str, str]] = {
     "AuxiliaryClassifier": {
         "task": "Generate(latent=Normal(5), classes=True)",
         "discriminator": "DCGANDiscriminator(width=4, condition='classifier')",
     },
-    "PairedFeatureMatching": {"discriminator": "PatchDiscriminator(width=4)"},
+    "PairedFeatureMatching": RESTORED,
+    "Perceptual": RESTORED,
     "MutualInformation": {"task": "Generate(latent=Normal(5), codes=(Categorical(3), Continuous(2)))"},
 }
 
@@ -73,7 +79,7 @@ def game_of(**fields: str) -> Game:
 def batch_of(game: Game, count: int = 8, seed: int = 0) -> dict[str, Tensor]:
     torch.manual_seed(seed)
     real = torch.rand(count, *FORM.shape) * 2 - 1
-    return {"real": real, "label": torch.arange(count) % 2, **game.task.draw(count)}
+    return dict(game.task.prepare({"real": real, "label": torch.arange(count) % 2, **game.task.draw(count)}))
 
 
 def flat(network: nn.Module) -> Tensor:
