@@ -29,7 +29,7 @@ class ImageContest:
         title, about: of the section.
         recipes: what the run is called -> the recipe's name and the fields that are changed.
         tests: what the test images are called -> a parquet file and the set in it, or ("", "") for the run's own.
-        metrics: as for `sparring evaluate`.
+        metrics, extractor: as for `sparring evaluate`.
         count: at most so many test images.
         quick: changes that make all runs short, to try the command.
     """
@@ -39,6 +39,7 @@ class ImageContest:
     recipes: dict[str, tuple[str, dict[str, object]]]
     tests: dict[str, tuple[str, str]] = field(default_factory=lambda: {"test": ("", "")})
     metrics: str = "usual"
+    extractor: str = "auto"
     count: int = 500
     quick: dict[str, object] = field(default_factory=lambda: {"minutes": 0.1})
 
@@ -118,7 +119,7 @@ def section(contest: ImageContest, runs: list[Path], folder: Path, setting: str)
 
 def scored(run: Path, on: str, contest: ImageContest) -> Scores:
     """One run on one set of test images."""
-    options = Options(contest.metrics, count=contest.count)
+    options = Options(contest.metrics, contest.extractor, contest.count)
     evaluator = RunEvaluator(run, options, on=on)
     return evaluator(find_checkpoint(evaluator.run, "last"))
 

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -253,20 +253,27 @@ def sections_of(document: Path) -> dict[str, str]:
 
 
 def train_all(contest: Contest | ImageContest, folder: Path, seeds: int, quick: bool, at_once: int) -> list[Path]:
-    """Train each recipe with each seed, as a user would; `at_once` of them side by side."""
+    """Train each recipe with each seed, as a user would; `at_once` of them side by side. A field `start` names another
+    recipe of the contest, further up: such a run begins with that one's weights, of the same seed."""
     shorter = contest.quick if quick else {}
     threads = max(1, torch.get_num_threads() // at_once)
+    work: dict[Path, Future[Path]] = {}
     with ThreadPoolExecutor(at_once) as pool:
-        work = [
-            pool.submit(train, recipe, {**changes, **shorter, "seed": seed}, folder / f"{name}-{seed}", threads)
-            for seed in range(seeds)
-            for name, (recipe, changes) in contest.recipes.items()
-        ]
-        return [each.result() for each in work]
+        for seed in range(seeds):
+            for name, (recipe, changes) in contest.recipes.items():
+                options, first = {**changes, **shorter, "seed": seed}, None
+                if "start" in changes:
+                    options["start"] = str(folder / f"{changes['start']}-{seed}")
+                    first = work[Path(options["start"])]
+                path = folder / f"{name}-{seed}"
+                work[path] = pool.submit(train, recipe, options, path, threads, first)
+        return [each.result() for each in work.values()]
 
 
-def train(recipe: str, options: dict[str, object], path: Path, threads: int) -> Path:
-    """Train a run, or what is missing of it."""
+def train(recipe: str, options: dict[str, object], path: Path, threads: int, first: Future[Path] | None = None) -> Path:
+    """Train a run, or what is missing of it, after another one."""
+    if first is not None:
+        first.result()
     check_same_recipe(path, load_recipe(recipe).replace(**options))
     if finished(path):
         return path
