@@ -135,11 +135,14 @@ def test_the_patches_of_an_image_are_one_sample() -> None:
     assert one_each(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0]
 
 
-def test_trials_are_judged_by_the_score_that_decides_for_the_task(tmp_path: Path) -> None:
+def test_trials_are_judged_by_the_score_that_decides_for_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparring.doctor.trials.SAMPLES", 100)
     recipe = load_recipe("segment").replace(**{**QUICK, "steps": 2, "pictures": 1})
     run = sparring.train(recipe, out=tmp_path / "run")
     judge = Judge(recipe, seed=1, trust=False)
-    told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=2000, seed=1)
+    told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=100, seed=1)
     assert judge(run) == pytest.approx(-told.values["mean_iou"]), "a high one is good, and lower is better here"
     assert "minus mean_iou" in judge.about
 
