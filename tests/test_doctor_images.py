@@ -107,6 +107,14 @@ def test_what_moves_while_it_learns_a_style_without_pairs_does_not_circle(way: s
     assert max(circling) == 1.0
 
 
+def test_a_critic_that_does_not_see_how_far_the_targets_are_is_too_weak() -> None:
+    blind = {"area/train": 0.5, "fresh": 1.0}
+    assert [verdict.named for verdict in diagnose(log(**blind))] == ["healthy"], "they are near"
+    assert [v.named for v in diagnose(log(**blind, **{"far/reals": 3.0}))] == ["discriminator-too-weak"]
+    rows = [{n: v for n, v in row.items() if "effect/" not in n} for row in log(**blind, **{"far/reals": 3.0})]
+    assert [verdict.named for verdict in diagnose(rows)] == ["healthy"], "generation goes by its cells"
+
+
 @pytest.mark.parametrize("kind", ["pairs", "generation"])
 def test_other_tasks_circle_from_the_first_stretch_on(kind: str) -> None:
     rows = [{n: v for n, v in row.items() if "/effect" not in n and "effect/" not in n} for row in log(move=1.5)]
@@ -135,11 +143,14 @@ def test_the_patches_of_an_image_are_one_sample() -> None:
     assert one_each(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0]
 
 
-def test_trials_are_judged_by_the_score_that_decides_for_the_task(tmp_path: Path) -> None:
+def test_trials_are_judged_by_the_score_that_decides_for_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparring.doctor.trials.SAMPLES", 100)
     recipe = load_recipe("segment").replace(**{**QUICK, "steps": 2, "pictures": 1})
     run = sparring.train(recipe, out=tmp_path / "run")
     judge = Judge(recipe, seed=1, trust=False)
-    told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=2000, seed=1)
+    told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=100, seed=1)
     assert judge(run) == pytest.approx(-told.values["mean_iou"]), "a high one is good, and lower is better here"
     assert "minus mean_iou" in judge.about
 

@@ -152,6 +152,7 @@ COPIES = Limit(
     "copies", "0.9 or more", "distance to the nearest training sample, as a share of unseen real samples'", low=0.5
 )
 BEATEN = Limit("fresh lead", "below 0.2", "by how much a critic solved for anew tells more apart than D", high=0.3)
+FAR = Limit("far/targets", "falling to about 1", "far/reals, of what is made without pairs", high=2.0)
 RATIO = Limit("gradient/ratio", "-1 to 1", "logarithm of G's gradient's norm over D's", low=-2.0)
 NO_CLASS = Limit("effect/class share", "0.7 or more", "change by the class beside change by the latent", low=0.3)
 DEAF_TO_CLASS = Limit(NO_CLASS.name, NO_CLASS.normal, NO_CLASS.means, low=0.12)  # healthy ones soon are beyond that
@@ -220,7 +221,7 @@ RULES = (
         "D cannot tell samples from data although they differ plainly: a critic solved for in a moment can. G gets no "
         "direction, and drifts.",
         all_of=(BEATEN,),
-        any_of=(RATIO, *LACKING),
+        any_of=(RATIO, FAR, *LACKING),
         causes=("mode-collapse", "non-convergence"),
     ),
     Rule(

@@ -104,8 +104,13 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
     shared = _growth(looks[: index + 1])
     each = [{**numbers_of(row), **shared} for row in stretch]
     early = index + 1 < LEAST_LOOKS or share < EARLIEST
-    unpaired = "effect/source" in looks[index] and "effect/truth" not in looks[index]
+    unpaired = is_unpaired(looks[index])
     return Signs(step, share, _medians(each), _medians(each[-FEWEST:]), each, _improving(past), early, unpaired)
+
+
+def is_unpaired(look: Row) -> bool:
+    """Is it of a way that turns images into others without pairs?"""
+    return "effect/source" in look and "effect/truth" not in look
 
 
 def numbers_of(row: Row) -> dict[str, float]:
@@ -116,6 +121,8 @@ def numbers_of(row: Row) -> dict[str, float]:
         found |= {f"leak/{name}": found["area/train"] for name in LEAKS if f"leak/{name}" not in found}
     if area is not None and "fresh" in found:
         found["fresh lead"] = found["fresh"] - area
+    if is_unpaired(row) and "far/reals" in found:  # there it stands for the cells, which are not looked at
+        found["far/targets"] = found["far/reals"]
     if "effect/class" in found and "effect/latent" in found:
         found["effect/class share"] = found["effect/class"] / max(found["effect/latent"], TINY)
     if "gradient/generator" in found and "gradient/discriminator" in found:
