@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sparring.build import build_game, training_data
 from sparring.cli import main
 from sparring.clinic import plants
 from sparring.clinic.case import HEALTHY, Case
@@ -19,11 +20,12 @@ from sparring.clinic.cures import table as cures_table
 from sparring.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
 from sparring.clinic.score import judge, summary
 from sparring.clinic.ward import RESULT, attend, read_result, told
-from sparring.data import load_data
 from sparring.doctor.rules import ILLNESSES
 from sparring.errors import UserError
+from sparring.networks import UNetGenerator
 from sparring.pictures import save_image
 from sparring.run import Run
+from sparring.tasks import Cycle
 from sparring.training import Stepper, settled, start_state
 
 SICK = Case("sick", "mode-collapse", "planted", {}, control="well", also=("non-convergence",))
@@ -37,6 +39,7 @@ def result(told: list[tuple[float, list[str]]], scores: list[float]) -> dict[str
     return {"case": "x", "seed": 0, "told": said, "exams": exams}
 
 
+SHAPE = (1, 16, 16)
 GOOD = result([(0.5, ["too-early"]), (1.0, ["healthy"])], [10.0] * 10)
 
 
@@ -61,8 +64,8 @@ def test_every_illness_is_planted_on_two_sets_and_healthy_cases_are_of_all_kinds
 @pytest.mark.parametrize("case", [c for c in CASES if "mnist" not in c.recipe["data"]], ids=lambda c: c.name)
 def test_a_case_takes_a_step(case: Case) -> None:
     recipe = case.make_recipe(0)
-    data = load_data(recipe.data, held_out=recipe.held_out)
-    recipe = settled(recipe, data, torch.device("cpu"))
+    data = training_data(recipe, trust=True)
+    recipe = settled(recipe, data, torch.device("cpu"), trust=True)
     Stepper(recipe, data, start_state(recipe, data, torch.device("cpu"), True), True)(0.0)
 
 
@@ -86,6 +89,27 @@ def test_plants_do_what_they_say() -> None:
     assert torch.cdist(made.flatten(1), known.flatten(1)).amin(1).mean() < 0.1 * torch.pdist(known.flatten(1)).mean()
     assert plants.TanhPointGenerator(4, (2,), hidden=(16,))(100 * latent).abs().max() <= 1
     assert plants.SigmoidGenerator(4, (1, 8, 8), width=4)(100 * latent).min() >= 0
+
+
+def test_plants_that_turn_images_into_others_do_what_they_say() -> None:
+    source = torch.randn(32, 1, 16, 16)
+    for silent in (plants.SilentUNet(SHAPE, SHAPE, width=4), plants.SilentTranslator(SHAPE, SHAPE, width=4, blocks=1)):
+        made = silent.eval()(source)
+        assert torch.allclose(made, made[:1].expand_as(made), atol=1e-5)
+    four = plants.FourImageUNet(SHAPE, SHAPE, width=4).eval()(source)
+    assert len((four.flatten(1) * 1e4).round().unique(dim=0)) == 4
+    strangers = plants.StrangersUNet(SHAPE, SHAPE, width=4).eval()
+    assert torch.allclose(strangers(source)[1:], UNetGenerator.forward(strangers, source)[:-1], atol=1e-5)
+
+    recipe = BY_NAME["inverts-deaf-back"].make_recipe(0)
+    data = training_data(recipe, trust=True)
+    game = build_game(recipe, data.form, torch.device("cpu"), trust=True)
+    batch = data.batch(torch.arange(8))
+    with torch.no_grad():
+        made = game.task.generate(game.generator.network, batch)
+        well = Cycle(cycle=10, identity=2).for_data(data.form).generate(game.generator.network, batch)
+    assert torch.allclose(made["back"], made["back"][:1].expand_as(made["back"]), atol=1e-5)
+    assert torch.allclose(made["fake"], well["fake"], atol=1e-5)
 
 
 def test_a_plant_that_is_named_is_right_and_one_of_its_consequences_is_not_the_plants_own_name() -> None:

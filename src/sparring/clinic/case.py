@@ -70,6 +70,11 @@ COMMON: dict[str, Any] = {
 }
 
 
+def adam(lr: float, beta1: float = 0.0, beta2: float = 0.99) -> str:
+    """Adam as text."""
+    return f"Adam(lr={lr:g}, betas=({float(beta1)}, {float(beta2)}))"
+
+
 def _bases() -> dict[str, dict[str, Any]]:
     """The healthy settings that cases start from."""
     mlp = {"generator": "MLPGenerator(hidden=(128, 128))", "discriminator": "MLPDiscriminator(hidden=(128, 128))"}
@@ -83,7 +88,33 @@ def _bases() -> dict[str, dict[str, Any]]:
         "discriminator": "DCGANDiscriminator(width=16)",
         "turns": "Simultaneous()",
     }
+    turned = {"metrics": "frechet", "evaluate_count": 200, "batch_size": 4}  # one image into another: no modes to count
+    pairs = {
+        **turned,
+        "data": "digit-edges",
+        "held_out": 0.2,
+        "task": "Translate(l1=20)",
+        "generator": "UNetGenerator(width=16)",
+        "discriminator": "PatchDiscriminator(width=16)",
+        "generator_optimizer": adam(1e-3, 0.5, 0.999),
+        "discriminator_optimizer": adam(2e-4, 0.5, 0.999),
+        "steps": 400,
+    }
+    cycle = {
+        **turned,
+        "data": "digit-inverts",
+        "held_out": 0.2,
+        "task": "Cycle(cycle=10, identity=2)",
+        "loss": "LeastSquares()",
+        "generator": "ResNetTranslator(width=8, blocks=1)",
+        "discriminator": "PatchDiscriminator(width=16)",
+        "generator_optimizer": adam(1e-3, 0.5, 0.999),
+        "discriminator_optimizer": adam(5e-4, 0.5, 0.999),
+        "steps": 300,
+    }
     return {
+        "edges": pairs,
+        "inverts": cycle,
         "ring": {**points, "data": "ring"},
         "grid": {**points, "data": "grid", "steps": 4000},
         "digits": {**small, **wide},
@@ -103,8 +134,3 @@ def make_case(name: str, illness: str, about: str, base: str, **changes: Any) ->
     control = own.pop("control", name if illness == HEALTHY else f"{base}-plain")
     steady = {} if illness == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
     return Case(name, illness, about, {**BASES[base], **steady, **changes}, control=control, **own)
-
-
-def adam(lr: float, beta1: float = 0.0, beta2: float = 0.99) -> str:
-    """Adam as text."""
-    return f"Adam(lr={lr:g}, betas=({float(beta1)}, {float(beta2)}))"

@@ -10,8 +10,9 @@ from dataclasses import replace
 from sparring.clinic.case import Case
 from sparring.clinic.healthy import healthy_cases
 from sparring.clinic.sick import sick_cases
+from sparring.clinic.translating import translating_cases
 
-CASES = tuple(healthy_cases() + sick_cases())
+CASES = tuple(healthy_cases() + sick_cases() + translating_cases())
 
 
 def _matched() -> dict[str, Case]:
