@@ -252,6 +252,7 @@ def test_the_duality_gap_leaves_the_game_as_it_was() -> None:
 def test_a_classifier_of_other_images(digits: Data, classifier: Prepared) -> None:
     larger = image_data("larger", torch.randint(256, (3, 1, 24, 16), dtype=torch.uint8))
     found = Classifier(trained_on="digits").prepare(larger, CPU)
+    assert (classifier.name, found.name) == ("Classifier()", "Classifier(trained_on='digits')")
     assert (found.digest, found.labels) == (classifier.digest, False)
     assert found.resizer == "antialiased bilinear to 8x8"
     assert found(larger.samples).features.shape == (3, 128)

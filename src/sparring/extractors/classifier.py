@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ LEAST_STEPS, MOST_STEPS, EPOCHS = 600, 1600, 3
 HELD_OUT = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classifier(Extractor):
     """128 features (after the rectifier) and the logits of a small convolutional classifier of the data's classes.
 
@@ -45,12 +45,17 @@ class Classifier(Extractor):
         seed: of its training; classifiers of two seeds see alike and are not the same.
     """
 
-    weights: str = field(default="", repr=False)  # the hash tells which
+    weights: str = ""  # the hash tells which
     trained_on: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_number("Classifier", "seed", self.seed, low=0, whole=True)
+
+    def __repr__(self) -> str:
+        """What is not as usual: scores by `Classifier()` stay comparable with those of before there were options."""
+        told = [f"{name}={value!r}" for name in ("trained_on", "seed") if (value := getattr(self, name))]
+        return f"Classifier({', '.join(told)})"
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         refuse_points("Classifier", data)
