@@ -432,3 +432,13 @@ def test_turns_that_no_game_allows_are_told_before_there_is_a_run(
     with pytest.raises(UserError, match=told):
         sparring.train(tiny(name, **changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_critic_that_does_not_play_is_not_asked(tmp_path: Path) -> None:
+    terms = {}
+    for adversarial in ("0", "1"):
+        penalties = "PairedFeatureMatching(), Perceptual()"
+        recipe = tiny("pix2pix", adversarial=adversarial, penalties=penalties, steps=1, doctor="off")
+        row = Run.open(sparring.train(recipe, out=tmp_path / adversarial)).history()[0]
+        terms[adversarial] = {name.split("/")[-1] for name in row if name.startswith("term/generator")}
+    assert terms == {"0": {"l1", "Perceptual"}, "1": {"l1", "Perceptual", "PairedFeatureMatching"}}

@@ -291,8 +291,8 @@ class Game:
         terms: Terms = {}
         for penalty in self._due(moment, side):
             weight = value_at(penalty.weight, moment.progress) * penalty.every
-            if not weight:
-                continue
+            if not weight or (isinstance(penalty, Penalty) and penalty.judges and not self.plays(moment)):
+                continue  # a critic that does not play learns nothing, and has nothing to say
             if isinstance(penalty, WeightPenalty):
                 values = {type(penalty).__name__: penalty(self.player(side).network)}
             else:
