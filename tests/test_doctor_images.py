@@ -131,7 +131,8 @@ def test_a_look_tells_of_both_ways_of_a_cycle() -> None:
     assert found["back/effect/source"] != found["effect/source"]
     seen = prober.before
     assert seen is not None
-    prober.before = None
+    prober.before = seen[:, 1:]  # of a run that kept what it saw of one way alone
+    assert prober.before is None
     prober.before = seen
     again = prober.look(Moment(10, 0.95))
     assert again["move"] == pytest.approx(0, abs=1e-5)

@@ -89,6 +89,14 @@ def test_psnr_of_holes_by_hand() -> None:
     check_mean(score(found, "psnr_hole"), [20 * np.log10(255 / 10), 20 * np.log10(255 / 25)])
 
 
+def test_what_a_run_makes_exactly_counts_as_much_as_psnr_can() -> None:
+    truth = [noise(1, 3, 16, 16)[0], noise(1, 3, 16, 16, seed=1)[0]]
+    other = near(truth[1], 1)
+    found = examples(restore(Noise(25)), [truth[0], other], truth, baseline=[near(image, 2) for image in truth])
+    decibels = peak_signal_noise_ratio(wider(truth[1]), wider(other), data_range=255)
+    check_mean(score(found, "psnr"), [100, decibels])
+
+
 def test_perceptual_distance_is_that_of_unit_vectors_of_each_layer() -> None:
     truth = [noise(1, 3, *size)[0] for size in SIZES]
     made = [near(image, i) for i, image in enumerate(truth)]

@@ -100,7 +100,8 @@ class Prober:
     @before.setter
     def before(self, seen: Tensor | None) -> None:
         widths = [view.yardstick.train.shape[1] for view in self.views]
-        parts = [None] * len(widths) if seen is None else seen.split(widths, 1)
+        fits = seen is not None and seen.shape[1] == sum(widths)  # an older run kept what it saw of one way alone
+        parts = seen.split(widths, 1) if seen is not None and fits else [None] * len(widths)
         for view, part in zip(self.views, parts):
             view.yardstick.before = part
 

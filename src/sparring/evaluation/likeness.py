@@ -22,6 +22,7 @@ from sparring.metrics.paired import l1, psnr, ssim
 from sparring.tasks.base import Translating
 
 BASELINE = "_baseline"  # what the names of the baseline's values end in
+EXACT = 100.0  # dB of an image without a fault, about as many as one of 8 bits with a single fault can have
 LARGEST = 128  # pixels a side of what is looked at as one image
 
 
@@ -58,8 +59,9 @@ class Examples:
         return Outcome(self, "baseline")
 
     def inexact(self, name: str) -> Tensor:
-        """Of which examples a PSNR, by its name, is finite for run and baseline alike: bool [n]."""
-        return self.run.decibels[name].isfinite() & self.trivial.decibels[name].isfinite()
+        """Of which examples the trivial way's PSNR, by its name, is finite, so that there is something to do: bool [n].
+        These are the same ones for every run."""
+        return self.trivial.decibels[name].isfinite()
 
     @property
     def known(self) -> bool:
@@ -175,11 +177,12 @@ def _hole_decibels(outcome: Outcome) -> Tensor:
 
 
 def _finite_mean(outcome: Outcome, name: str) -> Estimate:
-    """The mean PSNR of those examples that neither the run nor the baseline makes exactly what they should be."""
+    """The mean PSNR of those examples that the baseline does not make exactly what they should be; what a run makes
+    exactly counts as `EXACT`."""
     kept = outcome.examples.inexact(name)
     if not kept.any():
-        raise UserError("run or baseline make of each image exactly what it should be, so that it is infinite")
-    return _mean([outcome.decibels[name][kept]])
+        raise UserError("the baseline makes of each image exactly what it should be, so that it is infinite")
+    return _mean([outcome.decibels[name][kept].clamp(max=EXACT)])
 
 
 def _perceptual(outcome: Outcome) -> Mapping[str, Value]:

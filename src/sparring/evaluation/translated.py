@@ -181,8 +181,8 @@ def exact_notes(examples: Examples, values: list[str]) -> list[str]:
         left = int((~examples.inexact(name)).sum()) if name in values else 0
         if left:
             notes.append(
-                f"{name} without {left} of {len(examples.all)} images, of which run or baseline make exactly what they "
-                "should be: theirs is infinite"
+                f"{name} without {left} of {len(examples.all)} images, of which the baseline makes exactly what they "
+                "should be: its own is infinite"
             )
     return notes
 

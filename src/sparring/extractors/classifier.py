@@ -88,13 +88,14 @@ class Classifier(Extractor):
     def _prepare_other(self, data: Data, device: torch.device) -> Prepared:
         """The classifier of other images, which brings these to the size of those where it looks at them whole."""
         known = load_data(self.trained_on)
-        if known.form.is_points or known.form.shape[0] != data.form.shape[0]:
+        if known.form.is_points or known.channels is not None or known.form.shape[0] != data.form.shape[0]:
             raise UserError(
                 f"Classifier(trained_on={self.trained_on!r}) knows samples of shape {list(known.form.shape)}, and "
                 f"{data.name!r} has {list(data.form.shape)}; name a set of images with as many channels"
             )
         found = replace(self, trained_on="").prepare(known, device)
-        size = found.network.shrink.size if isinstance(found.network, ClassifierNetwork) else ()
+        assert isinstance(found.network, ClassifierNetwork)
+        size = found.network.shrink.size
         resizer = "none" if data.form.shape[1:] == size else f"antialiased bilinear to {size[0]}x{size[1]}"
         return replace(found, name=repr(self), labels=False, resizer=resizer)
 
