@@ -33,10 +33,11 @@ def test_the_ring_is_covered(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_plain_minimax_does_not_cover_the_ring(tmp_path: Path) -> None:
-    plain = {"loss": "Minimax()", "penalties": "", "ema": "", "learning_rate": "Constant(1)"}
-    found = count(sparring.train("ring", out=tmp_path / "plain", **plain))
-    assert found.covered < 8  # this seed was seen to give 4
-    assert found.high_quality < HIGH_QUALITY - 0.1  # and 0.38
+    plain = {"loss": "Minimax()", "penalties": "", "ema": "", "learning_rate": "Constant(1)", "doctor": "off"}
+    found = [count(sparring.train("ring", out=tmp_path / str(seed), seed=seed, **plain)) for seed in range(3)]
+    # Such runs wander, and to other places on another processor: one of these seeds was seen to end at 4 and at 8.
+    assert sum(each.covered for each in found) < 3 * 8  # seen: 8, 7, 5
+    assert sum(each.high_quality for each in found) / 3 < HIGH_QUALITY - 0.1  # seen: 0.66
 
 
 @pytest.mark.slow
