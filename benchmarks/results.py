@@ -59,7 +59,8 @@ gives, the scores are those of `sparring compare`: means over seeds, ± standard
 checkpoint.
 
 A time is of the training alone, on the machine that the section names; on another one the same minutes give other
-scores.
+scores. Runs that make samples of noise were trained before the doctor watched by default, which takes up to 5 % of the
+time (`--doctor off`).
 """
 
 
