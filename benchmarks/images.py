@@ -115,8 +115,8 @@ IMAGE_CONTESTS = {
     "unpaired": ImageContest(
         "Photographed faces to drawn ones, without pairs",
         "64x64, 736 and 762 images. `taken for target` is the share that a classifier of both training sets takes for "
-        "drawn; `edges` is the correlation of edges with the source's. The classifier is easily content: to the eye the "
-        "faces are full of coloured speckles (docs/images.md).",
+        "drawn; `edges` is the correlation of edges with the source's. The classifier is easily content: to the eye "
+        "the faces are full of coloured speckles (docs/images.md).",
         {"cycle": ("cyclegan", {"data": f"{SHARED}/face2genshin_unpaired", "size": "64"})},
     ),
 }
