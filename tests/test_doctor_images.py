@@ -17,8 +17,8 @@ from sparring.doctor.remedies import remedies_for
 from sparring.doctor.rules import SURE
 from sparring.doctor.trials import Judge
 from sparring.doctor.verdicts import diagnose
-from sparring.doctor.yardstick import one_each
 from sparring.game import Moment
+from sparring.penalties.base import by_sample
 from sparring.recipe import Recipe, load_recipe
 from sparring.run import Run
 from sparring.training import start_state, start_watch
@@ -140,8 +140,8 @@ def test_a_look_tells_of_both_ways_of_a_cycle() -> None:
 
 
 def test_the_patches_of_an_image_are_one_sample() -> None:
-    assert one_each(torch.tensor([[1.0, 3.0], [5.0, 5.0]])).tolist() == [2.0, 5.0]
-    assert one_each(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0]
+    assert by_sample(torch.tensor([[1.0, 3.0], [5.0, 5.0]])).tolist() == [2.0, 5.0]
+    assert by_sample(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0]
 
 
 def test_trials_are_judged_by_the_score_that_decides_for_the_task(

@@ -16,10 +16,11 @@ from sparring.data import Data
 from sparring.doctor import leaks, numbers
 from sparring.doctor.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
 from sparring.doctor.rules import SURE
-from sparring.doctor.yardstick import Numbers, Yardstick, one_each
+from sparring.doctor.yardstick import Numbers, Yardstick
 from sparring.game import Game, Moment
 from sparring.match import Batch, Images, Match
 from sparring.metrics.convergence import ranking
+from sparring.penalties.base import by_sample
 from sparring.run import Row
 from sparring.schedules import at
 from sparring.seeds import derive_seed
@@ -176,12 +177,12 @@ class Prober:
 
     def _leaks(self, view: View, tensors: Mapping[str, Tensor], moment: Moment) -> Numbers:
         """Where D is rather sure, how well it does once a silly difference is repaired in the fakes; else nothing."""
-        real = one_each(tensors.get("held_out", tensors["real"]))
-        if not view.repairs or ranking(real, one_each(tensors["fake"])) <= SURE:
+        real = by_sample(tensors.get("held_out", tensors["real"]))
+        if not view.repairs or ranking(real, by_sample(tensors["fake"])) <= SURE:
             return {}
         with untouched(self.game.generator.network, self.game.discriminator.network):
             parts = [self._repaired(view, i, moment) for i in range(0, len(self.train["real"]), self.part)]
-        repaired = {name: one_each(torch.cat([part[name] for part in parts])) for name in view.repairs}
+        repaired = {name: by_sample(torch.cat([part[name] for part in parts])) for name in view.repairs}
         return {f"leak/{name}": ranking(real, logits) for name, logits in repaired.items()}
 
     def _repaired(self, view: View, start: int, moment: Moment) -> dict[str, Tensor]:

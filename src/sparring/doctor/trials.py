@@ -22,7 +22,6 @@ from sparring.doctor.report import is_illness
 from sparring.doctor.verdicts import diagnose
 from sparring.errors import UserError
 from sparring.evaluation.evaluator import Options, RunEvaluator, make_reference
-from sparring.evaluation.likeness import LIKENESS
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.subject import Reference
 from sparring.evaluation.translated import Tests, make_tests
@@ -174,7 +173,7 @@ class Judge:
         task, split = build_task(recipe, data.form, trust), "train" if held_out is None else "test"
         self.sign = 1
         if isinstance(task, Translating):
-            (self.score,) = LIKENESS[task.scores[0]].better
+            self.score = deciding_value("usual", task)
             self.sign = -better(self.score)
             self.options = Options(task.scores[0], recipe.extractor, SAMPLES, split, seed, False, recipe.device, trust)
             self.reference: Reference | Tests = make_tests(data, held_out, self.options)

@@ -9,6 +9,7 @@ from sparring.doctor import numbers
 from sparring.losses import Loss
 from sparring.metrics.convergence import critic_gap, ranking
 from sparring.metrics.neighbours import nearest, usual_distances
+from sparring.penalties.base import by_sample
 
 Numbers = dict[str, float]
 TINY = 1e-12
@@ -57,24 +58,19 @@ class Yardstick:
         return found
 
 
-def one_each(logits: Tensor) -> Tensor:
-    """Logits [n, ...] -> [n]: of a critic of patches the mean of each image's, since these are no samples by
-    themselves: they overlap, and are of one image."""
-    return logits if logits.dim() == 1 else logits.flatten(1).mean(1)
-
-
 def judged(loss: Loss | None, real: Tensor, fake: Tensor, held_out: Tensor | None) -> Numbers:
     """What D says of training samples, of fakes, and of real samples that it was not trained on, in logits [n, ...].
-    Without a loss, `signal` is left out; that and the scale are of all logits, the rest of one for each sample."""
+    Without a loss, `signal` is left out; that and the scale are of all logits, the rest of one for each sample: the
+    patches of an image are no samples by themselves, for they overlap, and are of one image."""
     found = {} if loss is None else {"signal": numbers.signal(loss, real, fake)}
     found["logit/scale"] = torch.cat([real.flatten(), fake.flatten()]).std().item()
-    real, fake = one_each(real), one_each(fake)
+    real, fake = by_sample(real), by_sample(fake)
     found |= {
         "area/train": ranking(real, fake),
         "logit/gap": (real.mean() - fake.mean()).item(),
     }
     if held_out is not None:
-        unseen = one_each(held_out)
+        unseen = by_sample(held_out)
         memory = critic_gap(real, unseen, fake)
         found |= {
             "area/held_out": ranking(unseen, fake),
