@@ -164,6 +164,7 @@ TINY = Case(
 )
 
 
+@pytest.mark.slow
 def test_a_case_is_trained_examined_and_judged_once(tmp_path: Path) -> None:
     path = tmp_path / "tiny-0"
     attend(TINY, 0, path)

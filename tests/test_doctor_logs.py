@@ -71,6 +71,7 @@ def test_losses_of_a_healthy_training_show_no_sign(tmp_path: Path) -> None:
     assert can_show(read_log(path)) == ["divergence", "vanishing-gradient"]
 
 
+@pytest.mark.slow
 def test_a_generator_whose_loss_saturates_is_told_from_its_losses(tmp_path: Path) -> None:
     path = train(tmp_path / "log.csv", saturating=True, n_critic=10, r1=0.0, steps=400)
     (found,) = diagnose_log(read_log(path))

@@ -200,6 +200,7 @@ def test_a_gradient_that_a_scaler_skips_is_no_divergence() -> None:
     assert "gradient/generator" not in looks_of(monitor)[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_loop_that_was_stopped_goes_on_with_its_log(tmp_path: Path) -> None:
     log = tmp_path / "watch.jsonl"

@@ -150,6 +150,7 @@ def untrained() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_samples", "every_look")
 def test_an_interrupted_treatment_goes_on_where_it_was(
     exploded: Path, killed_at: Callable[..., AbstractContextManager[None]]
@@ -205,13 +206,19 @@ def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., 
     assert "is not a run" in refused("treat", tmp_path)
 
 
-@pytest.fixture
-def saved_run(tmp_path: Path) -> Path:
-    """A run of 20 steps with a checkpoint of each, whose log tells of a collapse at its half."""
+@pytest.fixture(scope="module")
+def ill_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 20 steps with a checkpoint of each, whose log tells of a collapse at its half. It is shared."""
     more = {"steps": 20, "checkpoint_every": 1e-9, "keep": 100, "ema": "EMA()", "augment": "InstanceNoise()"}
-    run = sparring.train("ring", out=tmp_path / "run", **{**RING, **more})
+    run = sparring.train("ring", out=tmp_path_factory.mktemp("ill") / "run", **{**RING, **more})
     collapsed(run)
     return run
+
+
+@pytest.fixture
+def saved_run(ill_run: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be treated."""
+    return Path(shutil.copytree(ill_run, tmp_path / "run"))
 
 
 @pytest.mark.slow
@@ -253,6 +260,7 @@ def test_a_remedy_that_cannot_be_trained_ends_no_treatment(saved_run: Path, monk
     assert done.score is not None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
 def test_where_the_best_ends_ill_the_second_is_trained_to_the_end_too(
     saved_run: Path, monkeypatch: pytest.MonkeyPatch

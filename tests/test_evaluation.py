@@ -46,6 +46,7 @@ def test_every_metric_that_a_run_of_images_allows(run_copy: Path) -> None:
     assert "of digits/train" in text
 
 
+@pytest.mark.slow
 def test_every_metric_that_a_run_of_points_allows(tiny_points_run: Path) -> None:
     scores = sparring.evaluate(tiny_points_run, metrics="all", count=500)
     assert {"wasserstein", "modes", "modes_there", "high_quality", "overfitting", "duality_gap"} <= set(scores.values)

@@ -32,6 +32,20 @@ def test_linear_critic(penalty: Penalty, expected: float, count: int) -> None:
     torch.testing.assert_close(values, torch.full((count,), expected))
 
 
+@pytest.mark.parametrize("penalty", [R1(), R2(), GradientPenalty(target=0)], ids=repr)
+def test_patches_that_do_not_overlap_count_as_samples(penalty: Penalty) -> None:
+    def square(images: Tensor, condition: Tensor | None = None) -> Tensor:
+        return (images.square() / 2).sum(1)
+
+    def critic(images: Tensor, condition: Tensor | None = None) -> Tensor:
+        return torch.stack([square(images[:, 2 * i : 2 * i + 2]) for i in range(3)], 1)
+
+    real = torch.randn(5, 6)
+    whole = penalty(match_of(critic, real, real))
+    each = [penalty(match_of(square, part, part)) for part in real.split(2, 1)]
+    torch.testing.assert_close(whole, torch.stack(each).mean(0))
+
+
 def test_r1_of_weight_10_is_125() -> None:
     penalty = R1(weight=10)
     values = penalty(match_of(linear, torch.randn(5, 2), torch.randn(5, 2)))

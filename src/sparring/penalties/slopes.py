@@ -1,8 +1,9 @@
 """Penalties on the slope of a critic. They treat samples as independent: a critic with batch normalisation breaks that
-(Gulrajani et al. 2017, section 4)."""
+(Gulrajani et al. 2017, section 4). Of a critic of patches, the slope is as `input_gradient` says."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,8 +23,13 @@ def differentiable(images: Tensor) -> Tensor:
 
 
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """d(sum of logits) / d(images), one row per sample: [n, features]."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    """d(logit) / d(image), one row per sample: [n, features].
+
+    Of P logits a sample, which judge its patches, that of their sum over the root of P. Where patches do not overlap,
+    its square is the mean of their own squared gradients, so a weight means the same for images of any size.
+    """
+    patches = logits[:1].numel()
+    (gradient,) = torch.autograd.grad(logits.sum() / math.sqrt(patches), images, create_graph=True)
     return gradient.flatten(1)
 
 
