@@ -259,6 +259,23 @@ def test_runs_that_turn_images_into_others_side_by_side(tmp_path: Path) -> None:
     assert [name for name, (mark, _) in zip(values, cells[-3:]) if mark] == [best.name]
 
 
+def test_scores_of_images_that_are_known_are_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sparring.train(tiny_images("segment", held_out=0.5), out=tmp_path / "run")
+    options = {"checkpoint": "last", "metrics": "pixel_accuracy,mean_iou", "count": 5}
+    scores = compare([run], **options).groups[0].entries[0].scores
+    with monkeypatch.context() as patch:
+        patch.setattr("sparring.evaluation.evaluator.score_translations", lambda *_: pytest.fail("measured again"))
+        assert compare([run], **options).groups[0].entries[0].scores == scores
+        others = ("count", 4), ("metrics", "mean_iou"), ("extractor", "Pixels(most=4)"), ("seed", 1), ("raw", True)
+        for name, value in (*others, ("split", "train"), ("trust", True)):
+            with pytest.raises(pytest.fail.Exception, match="measured again"):
+                compare([run], **{**options, name: value})
+    sparring.resume(run, steps=Run.open(run).read_recipe().steps + 1)
+    assert compare([run], **options).groups[0].entries[0].scores.step == (scores.step or 0) + 1
+
+
 def test_runs_without_adversary_have_curves(tmp_path: Path) -> None:
     run = sparring.train(tiny_images("pix2pix", adversarial="0"), out=tmp_path / "run")
     assert not any("loss/generator" in row for row in Run.open(run).rows())

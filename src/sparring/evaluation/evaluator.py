@@ -21,6 +21,7 @@ from sparring.checkpoint import load as load_tensors
 from sparring.data import Data, load_data, load_held_out
 from sparring.device import find_device, prepare
 from sparring.errors import UserError
+from sparring.evaluation.likeness import usual_measures
 from sparring.evaluation.measures import MEASURES, find_measures
 from sparring.evaluation.measuring import Value, check_possible, compute, errors_of, values_of
 from sparring.evaluation.options import Options as Options
@@ -204,12 +205,23 @@ class RunEvaluator:
 
     def known(self, manifest: Manifest) -> Scores | None:
         """Scores of the checkpoint that were measured before with these options, or None."""
-        if self.translates:
-            return None  # which measures can be computed, only the images tell
+        if isinstance(self.task, Translating):
+            return self._known_translations(manifest, self.task)
         wanted, protocol = find_measures(self.options.metrics), self.protocol
         for scores in reversed(read_scores(self.run)):
             same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
             if same and not differences(scores.protocol, protocol) and list(scores.asked) == wanted:
+                return scores
+        return None
+
+    def _known_translations(self, manifest: Manifest, task: Translating) -> Scores | None:
+        """As `known`; what an extractor's text stands for may be another thing now where it is the user's own code."""
+        if self.options.trust:
+            return None
+        wanted, shared = usual_measures(task, self.options.named), self.tests.protocol(task)
+        for scores in reversed(read_scores(self.run)):
+            same = scores.checkpoint == manifest.sha256 and scores.extractor == self.options.extractor
+            if same and scores.protocol == replace(scores.protocol, **shared) and list(scores.asked) == wanted:
                 return scores
         return None
 

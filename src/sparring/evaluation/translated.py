@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from sparring.evaluation.examples import make_examples
 from sparring.evaluation.likeness import BASELINE, LIKENESS, Examples, Outcome, usual_measures
 from sparring.evaluation.measuring import Value, check_possible, compute, errors_of, values_of
 from sparring.evaluation.options import Options
-from sparring.evaluation.protocol import Protocol, Scores
+from sparring.evaluation.protocol import METRICS_VERSION, Protocol, Scores
 from sparring.evaluation.subject import prepare_extractor
 from sparring.extractors import Prepared
 from sparring.generator import TrainedGenerator
@@ -56,6 +57,21 @@ class Tests:
     @cached_property
     def known(self) -> dict[tuple[int, ...], Prepared]:
         return {}
+
+    def protocol(self, task: Translating) -> dict[str, Any]:
+        """The fields of a protocol that are known before an image is made."""
+        options, degradation = self.options, task.degradation
+        sources = self.images if self.images.source is None else self.images.source
+        return {
+            "data_digest": self.images.digest,
+            "split": self.images.split,
+            "count": min(options.count, len(sources)),
+            "weights": "raw" if options.raw else "as sampled",
+            "degradation": f"{degradation}, seed {options.seed}" if degradation else "",
+            "metrics": METRICS_VERSION,
+            "seed": options.seed,
+            "version": __version__,
+        }
 
     def extractor(self, data: Data) -> Prepared:
         """What looks at images of this form."""
@@ -139,8 +155,18 @@ def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema
         raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
     protocol = replace(make_protocol(examples, tests, list(found)), ema=ema)
     notes += [*exact_notes(examples, list(found)), *extractor_notes(run, list(found))]
-    cost, errors = time.perf_counter() - start, errors_of(found)
-    return Scores(name, values_of(found), protocol, generator.step, None, errors, notes, names, cost=cost), examples
+    scores = Scores(
+        name,
+        values_of(found),
+        protocol,
+        generator.step,
+        errors=errors_of(found),
+        notes=notes,
+        asked=names,
+        extractor=options.extractor,
+        cost=time.perf_counter() - start,
+    )
+    return scores, examples
 
 
 def looks(values: list[str]) -> bool:
@@ -150,21 +176,14 @@ def looks(values: list[str]) -> bool:
 
 def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protocol:
     """What such scores are measured with."""
-    options, degradation = tests.options, examples.task.degradation
     extractor = examples.extractor if looks(values) else None
     return Protocol(
         data=tests.images.name,
-        data_digest=tests.images.digest,
-        split=tests.images.split,
         reference=len(examples.all) if examples.known else len(tests.images),
-        count=len(examples.all),
         extractor="none" if extractor is None else extractor.name,
         extractor_digest="" if extractor is None else extractor.digest,
         resizer="none" if extractor is None else extractor.resizer,
-        weights="raw" if options.raw else "as sampled",
-        degradation=f"{degradation}, seed {options.seed}" if degradation else "",
-        seed=options.seed,
-        version=__version__,
+        **tests.protocol(examples.task),
     )
 
 
