@@ -168,7 +168,7 @@ def _train_once(data: Data, path: Path, device: torch.device, seed: int) -> None
 
 def _train(data: Data, path: Path, device: torch.device, seed: int) -> None:
     """Train the classifier of labelled data, measure it, and keep it in the cache."""
-    print(f"Training a classifier of {data.name} to score with (once; up to a minute) ...", file=sys.stderr, flush=True)
+    print(f"Training a classifier of {data.name} to score with (once; up to minutes) ...", file=sys.stderr, flush=True)
     assert data.labels is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
