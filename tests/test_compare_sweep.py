@@ -6,7 +6,8 @@ import base64
 import io
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sparring.cli import main
 from sparring.completion import finished
 from sparring.evaluation.compare import Comparison, best_group, compare
 from sparring.evaluation.page import scored_name, write_page
+from sparring.evaluation.protocol import Scores
 from sparring.evaluation.sweep import combinations, read_grid, sweep
 from sparring.run import Run
 
@@ -264,16 +266,46 @@ def test_scores_of_images_that_are_known_are_not_measured_again(
 ) -> None:
     run = sparring.train(tiny_images("segment", held_out=0.5), out=tmp_path / "run")
     options = {"checkpoint": "last", "metrics": "pixel_accuracy,mean_iou", "count": 5}
-    scores = compare([run], **options).groups[0].entries[0].scores
+    scores = scored(run, **options)
+    with unmeasured(monkeypatch):
+        assert scored(run, **options) == scores
+        assert scored(run, **options, extractor="Random(seed=1)") == scores  # none looks
+        for name, value in ("count", 4), ("metrics", "mean_iou"), ("seed", 1), ("raw", True), ("split", "train"):
+            assert_measured(run, **{**options, name: value})
+    sparring.resume(run, steps=Run.open(run).read_recipe().steps + 1)
+    assert scored(run, **options).step == (scores.step or 0) + 1
+
+
+@pytest.mark.parametrize("recipe", ["pix2pix", "cyclegan"])
+def test_scores_of_images_are_known_for_what_looked_at_them(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sparring.train(tiny_images(recipe, held_out=0.5), out=tmp_path / "run")
+    options = {"checkpoint": "last", "metrics": "kernel_distance", "count": 20}
+    scores = scored(run, **options)
+    with unmeasured(monkeypatch):
+        assert scored(run, **options) == scores
+        assert_measured(run, **options, extractor="Random(seed=1)")
+        kept = run / "scores.jsonl"
+        kept.write_text(kept.read_text().replace(scores.protocol.extractor_digest, "f" * 16))  # of another machine
+        assert_measured(run, **options)
+
+
+def scored(run: Path, **options: Any) -> Scores:
+    return compare([run], **options).groups[0].entries[0].scores
+
+
+@contextmanager
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Measuring is a failure within."""
     with monkeypatch.context() as patch:
         patch.setattr("sparring.evaluation.evaluator.score_translations", lambda *_: pytest.fail("measured again"))
-        assert compare([run], **options).groups[0].entries[0].scores == scores
-        others = ("count", 4), ("metrics", "mean_iou"), ("extractor", "Pixels(most=4)"), ("seed", 1), ("raw", True)
-        for name, value in (*others, ("split", "train"), ("trust", True)):
-            with pytest.raises(pytest.fail.Exception, match="measured again"):
-                compare([run], **{**options, name: value})
-    sparring.resume(run, steps=Run.open(run).read_recipe().steps + 1)
-    assert compare([run], **options).groups[0].entries[0].scores.step == (scores.step or 0) + 1
+        yield
+
+
+def assert_measured(run: Path, **options: Any) -> None:
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        compare([run], **options)
 
 
 def test_runs_without_adversary_have_curves(tmp_path: Path) -> None:

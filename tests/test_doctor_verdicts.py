@@ -298,6 +298,8 @@ def test_a_small_discriminator_is_made_as_large(generator: str, discriminator: s
 def test_the_penalty_suits_the_data(shape: tuple[int, ...], batch: int, wanted: str) -> None:
     recipe = load_recipe("lecture").replace(batch_size=batch)
     assert slope_penalty("R1", recipe, Form(shape, 0.0, 1.0)) == wanted
+    patches = recipe.replace(discriminator="PatchDiscriminator(width=32)")
+    assert slope_penalty("R1", patches, Form((3, 256, 256), 0.0, 1.0)) == "R1(weight=1, every=4)"
 
 
 @pytest.mark.parametrize("illness", REMEDIES)

@@ -75,10 +75,12 @@ def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
 
 
 def slope_penalty(name: str, recipe: Recipe, form: Form) -> str:
-    """R1 or R2 as text: for points and small images as the recipes for them have it, for large images by the rule of
-    thumb, which of 8x8 gives 0.0002, as good as nothing. Lazily for images, where it is dear."""
+    """R1 or R2 as text: for points, patches and small images as the recipes for them have it, for large images by the
+    rule of thumb, which of 8x8 gives 0.0002, as good as nothing. Lazily for images, where it is dear."""
     if form.is_points:
         return f"{name}(weight={POINTS_WEIGHT})"
+    if name_of(recipe.discriminator) == "PatchDiscriminator":
+        return f"{name}(weight=1, every=4)"
     _, height, width = form.shape
     suggested = suggested_gamma(height, width, recipe.batch_size)
     if suggested > SMALL_WEIGHT:

@@ -205,25 +205,21 @@ class RunEvaluator:
 
     def known(self, manifest: Manifest) -> Scores | None:
         """Scores of the checkpoint that were measured before with these options, or None."""
-        if isinstance(self.task, Translating):
-            return self._known_translations(manifest, self.task)
-        wanted, protocol = find_measures(self.options.metrics), self.protocol
+        task, options = self.task, self.options
+        if isinstance(task, Translating):
+            wanted = usual_measures(task, options.named)
+        else:
+            wanted = find_measures(options.metrics)
         for scores in reversed(read_scores(self.run)):
-            same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
-            if same and not differences(scores.protocol, protocol) and list(scores.asked) == wanted:
+            same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == options.seed
+            if same and list(scores.asked) == wanted and self._same_protocol(scores.protocol):
                 return scores
         return None
 
-    def _known_translations(self, manifest: Manifest, task: Translating) -> Scores | None:
-        """As `known`; what an extractor's text stands for may be another thing now where it is the user's own code."""
-        if self.options.trust:
-            return None
-        wanted, shared = usual_measures(task, self.options.named), self.tests.protocol(task)
-        for scores in reversed(read_scores(self.run)):
-            same = scores.checkpoint == manifest.sha256 and scores.extractor == self.options.extractor
-            if same and scores.protocol == replace(scores.protocol, **shared) and list(scores.asked) == wanted:
-                return scores
-        return None
+    def _same_protocol(self, found: Protocol) -> bool:
+        if isinstance(self.task, Translating):
+            return self.tests.same_protocol(self.task, found)
+        return not differences(found, self.protocol)
 
     @property
     def protocol(self) -> Protocol:

@@ -87,7 +87,6 @@ class Scores:
         notes: what one must know to read the values.
         checkpoint: the SHA-256 of its weights' file; empty where there is none.
         asked: names of the metrics that were computed, or could not be.
-        extractor: the text that asked for an extractor; "" of scores of samples, whose protocol names all there is.
         cost: seconds that the scoring took.
     """
 
@@ -99,7 +98,6 @@ class Scores:
     errors: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
     asked: Sequence[str] = ()
-    extractor: str = ""
     checkpoint: str = ""
     cost: float = 0.0
 
@@ -125,7 +123,6 @@ class Scores:
             rest = {
                 name: plain[name] for name in ("subject", "step", "seconds", "notes", "asked", "checkpoint", "cost")
             }
-            extractor = str(plain.get("extractor", ""))  # older scores do not tell
-            return cls(values=values, errors=errors, protocol=protocol, extractor=extractor, **rest)
+            return cls(values=values, errors=errors, protocol=protocol, **rest)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{source} is damaged ({error!r}); remove it, scores can be measured again") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -19,13 +18,14 @@ from sparring.evaluation.examples import make_examples
 from sparring.evaluation.likeness import BASELINE, LIKENESS, Examples, Outcome, usual_measures
 from sparring.evaluation.measuring import Value, check_possible, compute, errors_of, values_of
 from sparring.evaluation.options import Options
-from sparring.evaluation.protocol import METRICS_VERSION, Protocol, Scores
+from sparring.evaluation.protocol import Protocol, Scores, differences
 from sparring.evaluation.subject import prepare_extractor
 from sparring.extractors import Prepared
 from sparring.generator import TrainedGenerator
 from sparring.recipe import Recipe
 from sparring.tasks.base import Translating
 
+NO_EXTRACTOR = "none"
 FEW = 5  # images for each feature, below which a covariance says little
 
 
@@ -58,20 +58,30 @@ class Tests:
     def known(self) -> dict[tuple[int, ...], Prepared]:
         return {}
 
-    def protocol(self, task: Translating) -> dict[str, Any]:
-        """The fields of a protocol that are known before an image is made."""
-        options, degradation = self.options, task.degradation
-        sources = self.images if self.images.source is None else self.images.source
-        return {
-            "data_digest": self.images.digest,
-            "split": self.images.split,
-            "count": min(options.count, len(sources)),
-            "weights": "raw" if options.raw else "as sampled",
-            "degradation": f"{degradation}, seed {options.seed}" if degradation else "",
-            "metrics": METRICS_VERSION,
-            "seed": options.seed,
-            "version": __version__,
-        }
+    def protocol(self, task: Translating, extractor: Prepared | None) -> Protocol:
+        """What scores of these images are measured with; None: by measures that look at no features."""
+        options, images, degradation = self.options, self.images, task.degradation
+        count = min(options.count, len(images if images.source is None else images.source))
+        return Protocol(
+            data=images.name,
+            data_digest=images.digest,
+            split=images.split,
+            reference=count if images.source is None or images.paired else len(images),
+            count=count,
+            extractor=NO_EXTRACTOR if extractor is None else extractor.name,
+            extractor_digest="" if extractor is None else extractor.digest,
+            resizer="none" if extractor is None else extractor.resizer,
+            weights="raw" if options.raw else "as sampled",
+            degradation=f"{degradation}, seed {options.seed}" if degradation else "",
+            seed=options.seed,
+            version=__version__,
+        )
+
+    def same_protocol(self, task: Translating, found: Protocol) -> bool:
+        """Would these options measure with the protocol of scores that were found?"""
+        extractor = None if found.extractor == NO_EXTRACTOR else self.extractor(self.images)
+        expected = replace(self.protocol(task, extractor), resizer=found.resizer)  # it depends on the pieces' size, too
+        return not differences(found, expected)
 
     def extractor(self, data: Data) -> Prepared:
         """What looks at images of this form."""
@@ -153,7 +163,7 @@ def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema
         found |= {**values, **{key + BASELINE: value for key, value in beside.items()}}
     if not found:
         raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
-    protocol = replace(make_protocol(examples, tests, list(found)), ema=ema)
+    protocol = replace(tests.protocol(task, examples.extractor if looks(list(found)) else None), ema=ema)
     notes += [*exact_notes(examples, list(found)), *extractor_notes(run, list(found))]
     scores = Scores(
         name,
@@ -163,7 +173,6 @@ def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema
         errors=errors_of(found),
         notes=notes,
         asked=names,
-        extractor=options.extractor,
         cost=time.perf_counter() - start,
     )
     return scores, examples
@@ -172,19 +181,6 @@ def score_translations(generator: TrainedGenerator, tests: Tests, name: str, ema
 def looks(values: list[str]) -> bool:
     """Is one of these values of what an extractor sees in images?"""
     return bool({"frechet", "kernel_distance", "perceptual", "taken_for_target"} & set(values))
-
-
-def make_protocol(examples: Examples, tests: Tests, values: list[str]) -> Protocol:
-    """What such scores are measured with."""
-    extractor = examples.extractor if looks(values) else None
-    return Protocol(
-        data=tests.images.name,
-        reference=len(examples.all) if examples.known else len(tests.images),
-        extractor="none" if extractor is None else extractor.name,
-        extractor_digest="" if extractor is None else extractor.digest,
-        resizer="none" if extractor is None else extractor.resizer,
-        **tests.protocol(examples.task),
-    )
 
 
 def notes_of(task: Translating, tests: Tests) -> list[str]:

@@ -32,7 +32,7 @@ HELD_OUT = 0.1
 class Classifier(Extractor):
     """128 features (after the rectifier) and the logits of a small convolutional classifier of the data's classes.
 
-    It is trained on 90 % of the data within about a minute, and cached by the data's hash; its accuracy on the rest is
+    It is trained on 90 % of the data within minutes, and cached by the data's hash; its accuracy on the rest is
     told. Weights that are trained on two machines differ a little, so scores are only comparable where the classifier
     is the same: copy the cached file and give it as `weights`. Images are shrunk to at most 32 pixels a side. Of data
     whose channels are samples of another set (StackedMNIST), that set's classifier sees each channel, and the features
@@ -168,7 +168,8 @@ def _train_once(data: Data, path: Path, device: torch.device, seed: int) -> None
 
 def _train(data: Data, path: Path, device: torch.device, seed: int) -> None:
     """Train the classifier of labelled data, measure it, and keep it in the cache."""
-    print(f"Training a classifier of {data.name} to score with (once; up to minutes) ...", file=sys.stderr, flush=True)
+    what = f"a classifier of {data.name} to score with (once; up to a few minutes)"
+    print(f"Training {what} ...", file=sys.stderr, flush=True)
     assert data.labels is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

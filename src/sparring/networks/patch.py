@@ -109,7 +109,7 @@ class PatchCritic(nn.Module):
             before = after
         self.hidden = nn.ModuleList(parts)
         self.logit = nn.Conv2d(before, 1, 4, padding=1)
-        start_normal(self, "instance" if spectral_norm else norm)  # its scale is divided away by spectral_norm
+        start_normal(self, "instance" if spectral_norm else norm)  # which makes up for any scale
         if spectral_norm:
             for convolution in [m for m in self.modules() if isinstance(m, nn.Conv2d)]:
                 maybe_spectral(convolution, use=True)

@@ -26,7 +26,8 @@ def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """d(logit) / d(image), one row per sample: [n, features].
 
     Of P logits a sample, which judge its patches, that of their sum over the root of P. Where patches do not overlap,
-    its square is the mean of their own squared gradients, so a weight means the same for images of any size.
+    its square is the mean of their own; where they do, they add up. So a weight hardly depends on the size of images
+    that are much larger than a patch.
     """
     patches = logits[:1].numel()
     (gradient,) = torch.autograd.grad(logits.sum() / math.sqrt(patches), images, create_graph=True)
@@ -35,7 +36,8 @@ def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class R1(Penalty):
-    """Half the squared norm of the critic's gradient at real samples: weight (gamma) times 1/2 |grad D(x)|^2.
+    """Half the squared norm of the critic's gradient at real samples: weight (gamma) times 1/2 |grad D(x)|^2. Of a
+    critic of P patches, D(x) is the sum of their logits over the root of P.
 
     Source: Mescheder et al. 2018, equation 9.
     """
