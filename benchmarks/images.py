@@ -106,7 +106,7 @@ IMAGE_CONTESTS = {
     ),
     "edges": ImageContest(
         "From edges to shoes and handbags",
-        "128x128, 2,000 pairs, 3,000 steps of 4 (6 epochs, about 20 minutes on one core). `edges-l1` is the same "
+        "128x128, 2,000 pairs, 3,000 steps of 4 (6 epochs, 8 to 13 minutes on one core). `edges-l1` is the same "
         "network with the L1 term alone.",
         {
             "edges-gan": ("pix2pix", EDGES),
