@@ -602,6 +602,17 @@ def test_digit_inverts() -> None:
     assert torch.equal(data.samples, 255 - edges[1::2])
 
 
+def test_digit_colours() -> None:
+    data, edges = load_data("digit-colours", layout=Sets()), load_data("digit-edges", layout=Pairs()).samples
+    assert data.source is not None
+    assert (len(data.source), len(data), data.paired) == (899, 898, False)
+    assert torch.equal(data.source.samples, edges[::2].expand(-1, 3, -1, -1))
+    ink = edges[1::2].double() / 255
+    for channel, (paper, pen) in enumerate(((30, 255), (50, 190), (140, 60))):
+        expected = paper + (pen - paper) * ink[:, 0]
+        assert (data.samples[:, channel] - expected).abs().max() <= 1
+
+
 @pytest.mark.parametrize(
     ("spec", "layout", "message"),
     [

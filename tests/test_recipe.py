@@ -28,6 +28,7 @@ FORMS = {
     "small-mnist": Form((1, 28, 28), DIGITS),
     "stacked-mnist": Form((3, 28, 28)),
     "cifar10": Form((3, 32, 32)),
+    "digit-colours": Form((3, 16, 16), source=Form((3, 16, 16))),
     "digit-edges": Form((1, 16, 16), source=Form((1, 16, 16))),
     "digit-inverts": Form((1, 16, 16), source=Form((1, 16, 16))),
     "digit-maps": Form((1, 16, 16), ("paper", "ink"), map=True, source=Form((1, 16, 16))),

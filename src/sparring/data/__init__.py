@@ -28,7 +28,7 @@ from sparring.data.sampler import Sampler
 from sparring.data.samples import Data, Form, Mixture, Split
 from sparring.data.sets import load_digits, load_mnist, load_small_mnist, load_stacked_mnist
 from sparring.data.source import Source
-from sparring.data.toys import load_digit_edges, load_digit_inverts, load_digit_maps, photo_source
+from sparring.data.toys import load_digit_colours, load_digit_edges, load_digit_inverts, load_digit_maps, photo_source
 from sparring.data.uncut import load_whole, patch_of, uncut
 from sparring.data.unpaired import WANTED as SETS_WANTED
 from sparring.data.unpaired import as_sets, find_sets
@@ -60,7 +60,10 @@ SPLIT_SETS: dict[str, Callable[[Split], Data]] = {
 }
 SINGLE_SETS = ("digits", *SPLIT_SETS, "photos")
 PAIR_SETS: dict[str, Callable[[], Data]] = {"digit-edges": load_digit_edges, "digit-maps": load_digit_maps}
-TWO_SETS: dict[str, Callable[[], Data]] = {"digit-inverts": load_digit_inverts}
+TWO_SETS: dict[str, Callable[[], Data]] = {
+    "digit-colours": load_digit_colours,
+    "digit-inverts": load_digit_inverts,
+}
 SETS = (*SINGLE_SETS, *PAIR_SETS, *TWO_SETS)
 ARRAYS: dict[str, Callable[[Path], Data]] = {".npz": load_npz, ".npy": load_npy, ".csv": load_csv}
 KINDS = "a folder or a .zip, .tar or .tar.gz of images, a .parquet, hub:OWNER/NAME, an .npz, an .npy or a .csv"

@@ -16,6 +16,8 @@ from sparring.data.sets import load_digits
 from sparring.data.source import Item, Source
 
 Levels = NDArray[np.int64]
+PAPER: Levels = np.array([30, 50, 140])  # red, green and blue
+INK: Levels = np.array([255, 190, 60])
 
 
 def load_digit_edges() -> Data:
@@ -41,6 +43,14 @@ def load_digit_inverts() -> Data:
     digits = _enlarged()
     a, b = _data("digit-inverts", digits[::2]), _data("digit-inverts", 255 - digits[1::2])
     return joined("digit-inverts", a, b, paired=False)
+
+
+def load_digit_colours() -> Data:
+    """Two sets of digits of 16x16 in RGB: A, 899 white on black, and B, 898 others orange on blue."""
+    ink = _enlarged()[..., None]
+    coloured: Levels = (PAPER * (255 - ink[1::2]) + INK * ink[1::2]) // 255
+    a, b = _data("digit-colours", ink[::2].repeat(3, -1)), _data("digit-colours", coloured)
+    return joined("digit-colours", a, b, paired=False)
 
 
 def photo_source() -> Source:
@@ -77,4 +87,6 @@ def _twice(levels: Levels) -> Levels:
 
 
 def _data(name: str, levels: Levels) -> Data:
-    return image_data(name, torch.from_numpy(levels.astype(np.uint8)).unsqueeze(1))
+    """Grey images [N, H, W], or images [N, H, W, C]."""
+    channels_last = levels.reshape(*levels.shape[:3], -1).astype(np.uint8)
+    return image_data(name, torch.from_numpy(channels_last).permute(0, 3, 1, 2).contiguous())

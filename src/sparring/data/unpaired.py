@@ -19,7 +19,7 @@ Find = Callable[[Path], Source | None]
 
 WANTED = (
     "a folder with trainA/ and trainB/, or A/ and B/ (folders or archives of images, or trainA.parquet and "
-    "trainB.parquet), or a .parquet with two columns of images, A and B; to try: digit-inverts"
+    "trainB.parquet), or a .parquet with two columns of images, A and B; to try: digit-colours"
 )
 
 
