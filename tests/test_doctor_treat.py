@@ -116,6 +116,7 @@ def exploded(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
 def test_trials_that_end_in_nan_are_told_and_lose(
     exploded: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -249,6 +250,7 @@ def test_a_branch_that_changes_nothing_gives_the_same_bits(saved_run: Path, tmp_
     assert hashes[1][18] == hashes[0][18]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
 def test_a_remedy_that_cannot_be_trained_ends_no_treatment(saved_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ("five turns of a colour", lambda recipe, form: {"turns": "Alternating(color=5)"})
@@ -396,6 +398,7 @@ def test_when_an_illness_was_first_named() -> None:
     )
 
 
+@pytest.mark.slow
 def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
     fields = {**RING, "steps": 40, "ema": "EMA()"}
     whole = sparring.train("ring", out=tmp_path / "whole", **fields)
@@ -436,6 +439,7 @@ def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
     assert Run.open(back).read_recipe() == before.replace(doctor="watch")
 
 
+@pytest.mark.slow
 def test_the_way_back_gives_the_untreated_run(piloted: Path, tmp_path: Path) -> None:
     untreated = sparring.train("ring", out=tmp_path / "run", **{**PILOTED, "doctor": "watch"})
     back = Path(shutil.copytree(piloted / "before-treatment-1", tmp_path / "back"))
@@ -474,14 +478,8 @@ def assert_same(path: Path, whole: Path) -> None:
     assert Run.open(path).read_recipe() == Run.open(whole).read_recipe()
 
 
-@pytest.mark.parametrize(
-    "cut",
-    [
-        "before the treatment was written",
-        "before the recipe was written",
-        pytest.param("long before", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", ["before the treatment was written", "before the recipe was written", "long before"])
 def test_a_treatment_that_was_half_done(
     cut: str, piloted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
