@@ -276,7 +276,7 @@ def test_scores_of_images_that_are_known_are_not_measured_again(
     assert scored(run, **options).step == (scores.step or 0) + 1
 
 
-@pytest.mark.parametrize("recipe", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize("recipe", ["pix2pix", pytest.param("cyclegan", marks=pytest.mark.slow)])
 def test_scores_of_images_are_known_for_what_looked_at_them(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,6 +239,7 @@ def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
     assert [row["step"] for row in begun] == [done.healthy]
 
 
+@pytest.mark.slow
 def test_a_branch_that_changes_nothing_gives_the_same_bits(saved_run: Path, tmp_path: Path) -> None:
     bench = Bench(saved_run, Run.open(saved_run).read_recipe(), tmp_path / "trials", trust=False)
     untreated = Candidate("same", "", "", {}, 8)
