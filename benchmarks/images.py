@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sparring.data.parquet import parquet_source
-from sparring.errors import UserError
+from sparring.assemble.state import find_checkpoint
+from sparring.base.errors import UserError
+from sparring.data.sources.parquet import parquet_source
 from sparring.evaluation.evaluator import RunEvaluator
 from sparring.evaluation.likeness import BASELINE
 from sparring.evaluation.measures import better
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Scores
 from sparring.evaluation.report import ARROWS, number, with_error
-from sparring.state import find_checkpoint
 
 CAMVID = "('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')"
 SHARED = "../shared/data"

@@ -10,23 +10,24 @@ import pytest
 import torch
 from PIL import Image
 
-from sparring.build import build_game, training_data
+from sparring.assemble.build import build_game, training_data
+from sparring.assemble.start import settled, start_state
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.clinic import plants
-from sparring.clinic.case import HEALTHY, Case
-from sparring.clinic.cases import CASES, MATCHED
-from sparring.clinic.cures import Cure, pairs, save_pictures
-from sparring.clinic.cures import table as cures_table
-from sparring.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
-from sparring.clinic.score import judge, summary
-from sparring.clinic.ward import RESULT, attend, read_result, told
-from sparring.doctor.rules import ILLNESSES
-from sparring.errors import UserError
+from sparring.data.pictures import save_image
+from sparring.doctor.diagnosis.rules import ILLNESSES
 from sparring.networks import UNetGenerator
-from sparring.pictures import save_image
-from sparring.run import Run
+from sparring.run.directory import Run
+from sparring.studies.clinic import plants
+from sparring.studies.clinic.case import HEALTHY, Case
+from sparring.studies.clinic.cases import CASES, MATCHED
+from sparring.studies.clinic.cures import Cure, pairs, save_pictures
+from sparring.studies.clinic.cures import table as cures_table
+from sparring.studies.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
+from sparring.studies.clinic.score import judge, summary
+from sparring.studies.clinic.ward import RESULT, attend, read_result, told
 from sparring.tasks import Cycle
-from sparring.training import Stepper, settled, start_state
+from sparring.training.step import Stepper
 
 SICK = Case("sick", "mode-collapse", "planted", {}, control="well", also=("non-convergence",))
 WELL = Case("well", HEALTHY, "nothing", {}, control="well")
@@ -155,7 +156,7 @@ TINY = Case(
     "tanh on points",
     {
         "data": "ring",
-        "generator": "sparring.clinic.plants.TanhPointGenerator(hidden=(16,))",
+        "generator": "sparring.studies.clinic.plants.TanhPointGenerator(hidden=(16,))",
         "discriminator": "MLPDiscriminator(hidden=(16,))",
         "steps": 60,
         "batch_size": 16,

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sparring import augment, ema, latents, losses, networks, optimizers, penalties, schedules, tasks, turns
-from sparring.components import make, make_all
-from sparring.errors import UserError
-from sparring.latents import Normal, Uniform
-from sparring.losses import Hinge, NonSaturating
+from sparring import networks, tasks
+from sparring.base.components import make, make_all
+from sparring.base.errors import UserError
+from sparring.game import augment, ema, losses, optimizers, penalties, schedules, turns
+from sparring.game import inputs as latents
+from sparring.game.inputs import Normal, Uniform
+from sparring.game.losses import Hinge, NonSaturating
+from sparring.game.optimizers import Adam
+from sparring.game.penalties import R1, R2, WeightClip
+from sparring.game.schedules import Cosine, Linear
 from sparring.networks import MLPGenerator
-from sparring.optimizers import Adam
-from sparring.penalties import R1, R2, WeightClip
-from sparring.schedules import Cosine, Linear
 from sparring.tasks import Generate
 
 HOMES = (penalties, losses, schedules, turns, latents, ema, augment, optimizers, tasks)
@@ -190,7 +192,7 @@ def test_dotted_names_need_trust() -> None:
     with pytest.raises(UserError, match=r"would run code of 'fractions.Fraction'.*--trust"):
         make_all(f"R1(), {text}", penalties)
     assert make(text, penalties, trust=True) == Fraction(1, 3)
-    assert make(f"R1(weight={'sparring.schedules.Constant(3)'})", penalties, trust=True).weight(0.5) == 3
+    assert make(f"R1(weight={'sparring.game.schedules.Constant(3)'})", penalties, trust=True).weight(0.5) == 3
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from sparring.data import load_data, load_held_out
-from sparring.data.hub import _content
-from sparring.data.mapped import is_mapped
+from sparring.data.load import load_data, load_held_out
+from sparring.data.sources.hub import _content
+from sparring.data.store.mapped import is_mapped
 
 KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 CLASSES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}

@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from sparring.data import load_data, load_held_out
-from sparring.data.decode import Target
+from sparring.base.errors import UserError
 from sparring.data.images import load_images
-from sparring.data.mapped import GIB, chunks, is_mapped, memory_bound, select
-from sparring.data.pixels import InFile, InMemory, TooLargeError
-from sparring.data.report import describe_data, duplicates
+from sparring.data.load import load_data, load_held_out
 from sparring.data.samples import image_data
-from sparring.data.source import Item, Source
-from sparring.errors import UserError
+from sparring.data.sources.decode import Target
+from sparring.data.sources.source import Item, Source
+from sparring.data.store.mapped import GIB, chunks, is_mapped, memory_bound, select
+from sparring.data.store.pixels import InFile, InMemory, TooLargeError
+from sparring.doctor.checkup.report import describe_data, duplicates
 
 SMALL = str(1000 / GIB)  # 1,000 bytes
 
@@ -127,7 +127,7 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path, cache: Path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sparring.data.reading.check_broken", stop)
+        patch.setattr("sparring.data.sources.reading.check_broken", stop)
         with pytest.raises(KeyboardInterrupt):
             load_data(str(source))
     assert [p.suffix for p in cache.iterdir()] == [".lock"]
@@ -197,12 +197,12 @@ def test_a_bound_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_usual_bound_is_a_quarter_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPARRING_MEMORY", raising=False)
-    monkeypatch.setattr("sparring.data.mapped.LIMITS", ())
+    monkeypatch.setattr("sparring.data.store.mapped.LIMITS", ())
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert memory_bound() == total // 4
     for name, text, expected in (("old", "max", total), ("new", "40000000", 40_000_000)):
         (tmp_path / name).write_text(f"{text}\n")
-        monkeypatch.setattr("sparring.data.mapped.LIMITS", (str(tmp_path / name), str(tmp_path / "none")))
+        monkeypatch.setattr("sparring.data.store.mapped.LIMITS", (str(tmp_path / name), str(tmp_path / "none")))
         assert memory_bound() == expected // 4, "a container may have less"
     monkeypatch.setenv("SPARRING_MEMORY", "0.5")
     assert memory_bound() == GIB // 2

@@ -17,13 +17,14 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from sparring.data import Data, Form, Pairs, Sets, load_data, load_held_out
-from sparring.data.layout import class_names
-from sparring.data.mapped import is_mapped
+from sparring.base.download import data_folder
+from sparring.base.errors import UserError
+from sparring.data.layout import Pairs, Sets, class_names
+from sparring.data.load import load_data, load_held_out
 from sparring.data.maps import coloured
-from sparring.download import data_folder
-from sparring.errors import UserError
-from sparring.run import Run
+from sparring.data.samples import Data, Form
+from sparring.data.store.mapped import is_mapped
+from sparring.run.directory import Run
 
 WIDTH, HEIGHT = 12, 8
 

@@ -16,20 +16,22 @@ from conftest import TINY
 from test_doctor_verdicts import HEALTHY, SICK, log
 
 import sparring
-from sparring import checkpoint
-from sparring.checkpoint import Manifest
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.data import Form
-from sparring.doctor import Treatment, Verdict, diagnose, treat, trials
+from sparring.data.samples import Form
+from sparring.doctor import Verdict, diagnose
 from sparring.doctor.autopilot import decide
-from sparring.doctor.candidates import Candidate, candidates, first_named, illnesses, last_healthy
-from sparring.doctor.course import Course, Plan
-from sparring.doctor.remedies import REMEDIES, remedies_for
-from sparring.doctor.treat import check_free, check_same
-from sparring.doctor.trials import Bench, Judge, Trial
-from sparring.errors import UserError
+from sparring.doctor.diagnosis.candidates import Candidate, candidates, first_named, illnesses, last_healthy
+from sparring.doctor.diagnosis.remedies import REMEDIES, remedies_for
 from sparring.recipe import load_recipe
-from sparring.run import Row, Run
+from sparring.run import checkpoint
+from sparring.run.checkpoint import Manifest
+from sparring.run.directory import Run
+from sparring.run.log import Row
+from sparring.studies.treat import trials
+from sparring.studies.treat.course import Course, Plan
+from sparring.studies.treat.treat import Treatment, check_free, check_same, treat
+from sparring.studies.treat.trials import Bench, Judge, Trial
 
 RING: dict[str, object] = {
     "data": "ring",
@@ -57,13 +59,13 @@ EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_
 @pytest.fixture
 def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks are taken whatever they cost: on a busy machine they would be others, and so might the verdicts."""
-    monkeypatch.setattr("sparring.doctor.looks.SHARE", 1e9)
+    monkeypatch.setattr("sparring.doctor.looks.looks.SHARE", 1e9)
 
 
 @pytest.fixture
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials are judged quickly, and badly."""
-    monkeypatch.setattr("sparring.doctor.trials.SAMPLES", 100)
+    monkeypatch.setattr("sparring.studies.treat.trials.SAMPLES", 100)
 
 
 def collapsed(run: Path) -> None:
@@ -147,7 +149,7 @@ def test_trials_that_end_in_nan_are_told_and_lose(
 def untrained() -> Iterator[None]:
     """Not a step may be taken."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparring.training.Stepper.__call__", lambda *_: pytest.fail("a step was taken"))
+        patch.setattr("sparring.training.step.Stepper.__call__", lambda *_: pytest.fail("a step was taken"))
         yield
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 Label = str | int | None
 SHOWN = 3

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sparring.data.labels import count_classes, lonely_classes
 from sparring.data.layout import IGNORED
-from sparring.data.mapped import chunks, gather, select
 from sparring.data.maps import class_pixels, coloured, one_hot
-from sparring.data.whole import Whole, at_random
+from sparring.data.store.mapped import chunks, gather, select
+from sparring.data.store.whole import Whole, at_random
 
 Split = Literal["train", "test"]
 
@@ -253,3 +253,9 @@ def point_data(
     counts = count_classes(labels, classes)
     form = Form(tuple(points.shape[1:]), classes, tuple(centre.tolist()), scale, low, high, counts)
     return Data(name, points, form, labels, mixture=mixture)
+
+
+def joined(name: str, source: Data, target: Data, paired: bool) -> Data:
+    """A target that is made from a source."""
+    form = replace(target.form, source=source.form)
+    return replace(target, name=name, form=form, source=source, paired=paired)

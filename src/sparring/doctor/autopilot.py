@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring import checkpoint
-from sparring.branch import branch
-from sparring.checkpoint import Manifest, manifests
-from sparring.data import Data
-from sparring.data.samples import Form
-from sparring.doctor.candidates import illnesses, last_healthy
-from sparring.doctor.remedies import IN_FLIGHT, remedies_for
-from sparring.doctor.signs import EARLIEST
-from sparring.doctor.verdicts import diagnose
-from sparring.errors import UserError, writing
+from sparring.assemble.branch import branch
+from sparring.assemble.start import BEFORE, start_state
+from sparring.assemble.state import State
+from sparring.base.errors import UserError, writing
+from sparring.data.samples import Data, Form
+from sparring.doctor.diagnosis.candidates import illnesses, last_healthy
+from sparring.doctor.diagnosis.remedies import IN_FLIGHT, remedies_for
+from sparring.doctor.diagnosis.signs import EARLIEST
+from sparring.doctor.diagnosis.verdicts import diagnose
 from sparring.recipe import Recipe, read_recipe_file
-from sparring.run import Row, Run
-from sparring.state import State
-from sparring.training import BEFORE, start_state
+from sparring.run import checkpoint
+from sparring.run.checkpoint import Manifest, manifests
+from sparring.run.directory import Run
+from sparring.run.log import Row
 
 MOST = 2  # treatments of a run
 APART = 0.2  # of the budget between two of them, and after the last: verdicts look back as far

@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sparring.doctor.looks import COUNT, MOST, Pace, measured, untouched
-from sparring.doctor.report import is_illness, words
-from sparring.doctor.subjects import Players, Samples, chosen, networks_of
-from sparring.doctor.verdicts import Verdict, diagnose
-from sparring.doctor.yardstick import Numbers
-from sparring.errors import UserError, check_number, writing
-from sparring.losses import Loss
-from sparring.run import Row, append_row, cut_torn_line, read_rows, without_abandoned
-from sparring.schedules import at
+from sparring.base.errors import UserError, check_number, writing
+from sparring.doctor.diagnosis.report import is_illness, words
+from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
+from sparring.doctor.looks.looks import COUNT, MOST, Pace, measured, untouched
+from sparring.doctor.looks.subjects import Players, Samples, chosen, networks_of
+from sparring.doctor.looks.yardstick import Numbers
+from sparring.game.losses import Loss
+from sparring.game.schedules import at
+from sparring.run.log import Row, append_row, cut_torn_line, read_rows, without_abandoned
 
 FASTEST = 2000  # steps: the shortest budget that is assumed where none is known
 APART = 0.1  # by how much the steps grow between looks, where the budget is not known
@@ -42,7 +42,7 @@ class Monitor:
         steps: how many steps the loop will take. None where that is not known: then a budget twice as long as what was
             seen is assumed, and 2,000 steps at least. So nothing is said before step 340, lack of variety that still
             improves is never called an illness, and medians go over the last two fifths of the steps so far.
-        loss: one of `sparring.losses` that is the generator's, for the number `signal`, without which
+        loss: one of `sparring.game.losses` that is the generator's, for the number `signal`, without which
             `vanishing-gradient` is never told; `NonSaturating()` where G aims at `BCELoss(D(G(z)), ones)`.
         probabilities: does D say probabilities (its last layer is a sigmoid)? Then logits are found from them.
         networks: the modules (G, D) that are behind functions; needed where a player is not a module itself.

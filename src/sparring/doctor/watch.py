@@ -5,19 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from sparring.build import HeldOut
-from sparring.data import Data
-from sparring.doctor.leaks import beyond_reach
-from sparring.doctor.looks import FEWEST, MOST
-from sparring.doctor.probes import Prober, variety
-from sparring.doctor.report import is_illness
-from sparring.doctor.rules import LEAK
-from sparring.doctor.verdicts import diagnose
-from sparring.errors import UserError
-from sparring.game import Moment
+from sparring.assemble.build import HeldOut
+from sparring.assemble.state import State
+from sparring.base.errors import UserError
+from sparring.data.samples import Data
+from sparring.doctor import autopilot
+from sparring.doctor.diagnosis.report import is_illness
+from sparring.doctor.diagnosis.rules import LEAK
+from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.doctor.looks.leaks import beyond_reach
+from sparring.doctor.looks.looks import FEWEST, MOST
+from sparring.doctor.looks.probes import Prober, variety
+from sparring.game.match import Moment
 from sparring.recipe import Recipe
-from sparring.run import Row, Run
-from sparring.state import State
+from sparring.run.directory import Run
+from sparring.run.log import Row
 from sparring.tasks.base import Translating
 
 APART = 200  # steps between two looks of a doctor that treats: about as many as twenty looks cost
@@ -105,8 +107,6 @@ class Watch:
         return bool(state.step - last >= apart or row["progress"] >= 1)
 
     def _to_be_treated(self, state: State, share: float, ill: bool) -> bool:
-        from sparring.doctor import autopilot
-
         state.looked_at = self.prober.before
         if not ill:
             autopilot.keep_healthy(self.run, self.recipe, state, share)
@@ -114,12 +114,15 @@ class Watch:
 
 
 def make_watch(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> Watch | None:
-    """What looks while the run trains, if there are samples enough to compare with.
+    """What probes a run as it trains; None where the recipe has no doctor or no adversary, or too few samples to
+    compare with.
 
     Args:
         recipe: of the run; data: what it trains on; state: where it stands.
         held_out: the samples that it does not train on.
     """
+    if recipe.doctor == "off" or not any(state.game.plays(Moment(progress=share)) for share in (0.0, 1.0)):
+        return None
     if variety(data) < 2 * FEWEST:
         print(f"Note: the doctor does not watch: it compares with {2 * FEWEST} samples at least", file=sys.stderr)
         return None

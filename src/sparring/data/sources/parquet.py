@@ -1,0 +1,231 @@
+"""Parquet files in the Hugging Face layout of images: encoded bytes in a column, class names in the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparring.base.errors import UserError, shortened
+from sparring.data.labels import Label, class_labels
+from sparring.data.sources.decode import Content
+from sparring.data.sources.reading import all_grey
+from sparring.data.sources.source import Item, Source, stamp
+
+if TYPE_CHECKING:
+    import pyarrow
+
+BATCH = 32  # rows that are read at once
+IMAGES, LABELS = ("image", "img"), ("label", "labels")
+PARTS = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that matter: of images, of labels (or ""), the classes' names, and what to tell of the choice."""
+
+    image: str
+    label: str = ""
+    classes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def parquet_source(paths: Sequence[Path], name: str) -> Source:
+    """The images of parquet files of the same columns, one file after another.
+
+    The images are the column `image`, else `img`, else the only one of {bytes, path}; the labels are `label` or
+    `labels`, if it holds whole numbers or texts, else the only column of classes, else there are none.
+
+    Raises:
+        UserError: a file is damaged or holds no images, or the files' columns differ.
+    """
+    columns = [_columns(path) for path in paths]
+    for path, other in zip(paths, columns):
+        if other != columns[0]:
+            raise UserError(f"{path} has other columns or classes than {paths[0]}; keep files of one kind together")
+    identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
+    count = sum(_rows(path) for path in paths)
+    chosen = columns[0]
+    items = partial(_items, paths, chosen)
+    return Source(name, identity, items, count, chosen.classes, remarks=chosen.remarks)
+
+
+def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
+    """The parquet files of a split in a folder (or its sub-folder `data`): `test.parquet` alone, if there is one, else
+    all whose names begin with `test`. Where no test is kept, the validation split is the test."""
+    for place in (folder, folder / "data"):
+        for word in PARTS[split]:
+            if (place / f"{word}.parquet").is_file():
+                return [place / f"{word}.parquet"]
+            if found := sorted(path for path in place.glob(f"{word}*.parquet") if path.is_file()):
+                return found
+    return []
+
+
+def held_out_source(folder: Path) -> Source | None:
+    """The images of a folder's held-out split, as many channels and the same classes as its training split, or None."""
+    paths = parquet_parts(folder, "test")
+    if not paths:
+        return None
+    train = parquet_source(parquet_parts(folder), str(folder))
+    held = parquet_source(paths, str(folder))
+    items, classes = held.items, train.classes
+    if not classes:
+        items, classes = partial(named_items, held), _label_names(parquet_parts(folder), train.name)
+    channels = 1 if all_grey(train) else 3
+    return Source(held.name, held.identity, items, held.count, classes, True, channels, held.remarks)
+
+
+def _label_names(paths: Sequence[Path], name: str) -> tuple[str, ...]:
+    """The classes that follow from the labels of some files."""
+    from pyarrow import parquet
+
+    labels: list[Label] = []
+    for path in paths:
+        with _reading(path):
+            column = _columns(path).label
+            labels += parquet.read_table(path, columns=[column]).column(0).to_pylist() if column else []
+    return class_labels(name, labels)[1]
+
+
+def named_items(source: Source) -> Iterator[Item]:
+    """A source's items with their labels as texts, by which a training split's classes are known."""
+    for item in source.items():
+        yield item if item.label is None else item._replace(label=str(item.label))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into one line."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path} is damaged, or no parquet file ({shortened(str(error))}); copy or fetch it anew"
+        ) from error
+
+
+def _rows(path: Path) -> int:
+    from pyarrow import parquet
+
+    with _reading(path), parquet.ParquetFile(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _columns(path: Path) -> Columns:
+    from pyarrow import parquet
+
+    with _reading(path):
+        schema = parquet.read_schema(path)
+    return columns_of(schema, str(path))
+
+
+def columns_of(schema: pyarrow.Schema, source: str) -> Columns:
+    """The columns of images and labels; see `parquet_source`.
+
+    Raises:
+        UserError: no column of images, or several and none is called so.
+    """
+    features = _features(source, schema.metadata or {})
+    structs = [f.name for f in schema if _is_image(f.type)]
+    usual = [name for name in IMAGES if name in structs]
+    if not usual and len(structs) != 1:
+        found = ", ".join(f"{f.name} ({shortened(str(f.type), 40)})" for f in schema)
+        raise UserError(
+            f"{source} holds {'no images' if not structs else 'several columns of images'}; its columns are "
+            f"{shortened(found)}; call the one of images, a struct of bytes and path, 'image'"
+        )
+    classes = {name: tuple(f["names"]) for name, f in features.items() if f.get("_type") == "ClassLabel"}
+    label, remarks = _label_column(schema, list(classes))
+    return Columns((usual or structs)[0], label, classes.get(label, ()), remarks)
+
+
+def _label_column(schema: pyarrow.Schema, classes: list[str]) -> tuple[str, tuple[str, ...]]:
+    import pyarrow as pa
+
+    for name in (n for n in LABELS if n in schema.names):
+        kind = schema.field(name).type
+        if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return name, ()
+        return "", (
+            f"careful: column {name!r} holds {shortened(str(kind), 40)}, no whole numbers or names: no classes",
+        )
+    return (classes[0] if len(classes) == 1 else ""), ()
+
+
+def _features(source: str, metadata: dict[bytes, bytes]) -> dict[str, dict[str, Any]]:
+    """What Hugging Face's metadata say of each column; nothing where there are none."""
+    text = metadata.get(b"huggingface", b"{}")
+    try:
+        features = json.loads(text).get("info", {}).get("features", {})
+        return {str(name): f for name, f in features.items() if isinstance(f, dict)}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{source}: its metadata 'huggingface' are damaged ({error}); write the file anew") from error
+
+
+def _is_image(kind: pyarrow.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_struct(kind) and {"bytes", "path"} == {kind.field(i).name for i in range(kind.num_fields)}
+
+
+def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
+    names = [columns.image, *([columns.label] if columns.label else [])]
+    for name, row in _rows_of(paths, names):
+        yield Item(name, _content(row[0]), row[1].as_py() if columns.label else None)
+
+
+def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The names of the columns of images, the same in all files.
+
+    Raises:
+        UserError: a file is damaged, or the files' columns differ.
+    """
+    from pyarrow import parquet
+
+    found = []
+    for path in paths:
+        with _reading(path):
+            schema = parquet.read_schema(path)
+        found.append(tuple(field.name for field in schema if _is_image(field.type)))
+        if found[-1] != found[0]:
+            raise UserError(f"{path} has other columns than {paths[0]}; keep files of one kind together")
+    return found[0]
+
+
+def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
+    """The images of one column of some files, without labels."""
+    identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
+    return Source(name, f"{identity} {column}", partial(_items, paths, Columns(column)), sum(map(_rows, paths)))
+
+
+def paired_items(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[list[Item]]:
+    """Of each row the images of some columns."""
+    for name, row in _rows_of(paths, columns):
+        yield [Item(f"{name}, column {column}", _content(image)) for column, image in zip(columns, row)]
+
+
+def _content(image: pyarrow.StructScalar) -> Content | Exception:
+    content = image["bytes"].as_py() if image.is_valid else None
+    return content or ValueError("the row has no bytes of an image")
+
+
+def _rows_of(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+    """The name of each row, and its scalars in some columns."""
+    from pyarrow import parquet
+
+    for path in paths:
+        number = 0
+        # pieces of a row group are read as they are needed, not the group as a whole
+        with _reading(path), parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH, columns=list(columns), use_threads=False):
+                chosen = [batch.column(column) for column in columns]
+                for row in range(len(batch)):
+                    yield f"{path}, row {number + row}", [column[row] for column in chosen]
+                number += len(batch)
