@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sparring.apply.generator import TrainedGenerator
-from sparring.data.samples import Data, Form, image_data, joined
+from sparring.data.form import Form
+from sparring.data.samples import Data, image_data, joined
 from sparring.evaluation.examples import Example
 from sparring.evaluation.likeness import LIKENESS, Examples, Outcome
 from sparring.metrics.extractors import Prepared, Random

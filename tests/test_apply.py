@@ -20,7 +20,7 @@ from sparring.apply.files import plan
 from sparring.apply.generator import TrainedGenerator
 from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.recipe import load_recipe
 from sparring.tasks import Cycle, Generate, Translate
 from sparring.tasks.base import Translator

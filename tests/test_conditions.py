@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import sparring
 from sparring.assemble.build import build_game
 from sparring.base.errors import UserError
-from sparring.data.samples import Form, image_data
+from sparring.data.form import Form
+from sparring.data.samples import image_data
 from sparring.game.game import Game
 from sparring.game.inputs import Categorical, Continuous, Normal
 from sparring.game.match import Match, Moment, packed, unpacked

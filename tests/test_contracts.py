@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sparring import networks, tasks
 from sparring.assemble.build import build_game, build_turns
 from sparring.base.components import make
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.game import augment, ema, inputs, losses, optimizers, penalties, schedules, turns
 from sparring.game.augment import InstanceNoise
 from sparring.game.game import SIDES, Game

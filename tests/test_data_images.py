@@ -15,9 +15,10 @@ from PIL import Image
 from sparring import train
 from sparring.base.choices import parse_size, size_text
 from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.labels import class_labels, lonely_classes
 from sparring.data.load import load_data
-from sparring.data.samples import Form, image_data
+from sparring.data.samples import image_data
 from sparring.data.sources.decode import NotDecodedError, Target, decode, look
 from sparring.recipe import Recipe, parse_recipe
 from sparring.run.directory import Run

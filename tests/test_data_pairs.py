@@ -19,10 +19,11 @@ from pyarrow import parquet
 
 from sparring.base.download import data_folder
 from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.layout import Pairs, Sets, class_names
 from sparring.data.load import load_data, load_held_out
 from sparring.data.maps import coloured
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.data.store.mapped import is_mapped
 from sparring.run.directory import Run
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 from sparring.base.download import data_folder
 from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.layout import Pairs, Sets
 from sparring.data.load import load_data, load_held_out
 from sparring.data.patches import lacking, reflected
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.data.store.mapped import is_mapped
 from sparring.data.store.whole import Whole, at_random, middle
 

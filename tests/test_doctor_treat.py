@@ -18,7 +18,7 @@ from test_doctor_verdicts import HEALTHY, SICK, log
 import sparring
 from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.doctor import Verdict, diagnose
 from sparring.doctor.autopilot import decide
 from sparring.doctor.diagnosis.candidates import Candidate, candidates, first_named, illnesses, last_healthy

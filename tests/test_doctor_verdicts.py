@@ -15,8 +15,8 @@ import torch
 from sparring.assemble.start import settled, start_state
 from sparring.base.components import make
 from sparring.cli import main
+from sparring.data.form import Form
 from sparring.data.load import load_data
-from sparring.data.samples import Form
 from sparring.doctor.diagnosis.remedies import REMEDIES, remedies_for, scaled_rate, slope_penalty
 from sparring.doctor.diagnosis.rules import ILLNESSES, RULES
 from sparring.doctor.diagnosis.verdicts import Verdict, diagnose

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import NotFiniteError, UserError
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.game.augment import InstanceNoise
 from sparring.game.game import Game, Player
 from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein

@@ -17,7 +17,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from sparring.base.errors import UserError
-from sparring.data.samples import Form, image_data, joined
+from sparring.data.form import Form
+from sparring.data.samples import image_data, joined
 from sparring.evaluation.examples import holes, patches
 from sparring.evaluation.likeness import Examples, Outcome
 from sparring.metrics import Estimate

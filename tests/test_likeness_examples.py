@@ -28,7 +28,8 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
-from sparring.data.samples import Form, image_data, joined
+from sparring.data.form import Form
+from sparring.data.samples import image_data, joined
 from sparring.data.store.whole import Whole
 from sparring.evaluation.examples import make_examples, whole
 from sparring.evaluation.likeness import LIKENESS, Examples, Outcome, usual_measures

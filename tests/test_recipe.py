@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sparring.assemble.build import build_ema, build_game, build_turns
 from sparring.base.errors import UserError
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, parse_recipe, recipe_names
 
 try:

@@ -16,8 +16,8 @@ import sparring
 from sparring.apply import apply_tensor
 from sparring.assemble.build import build_game
 from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.maps import coloured
-from sparring.data.samples import Form
 from sparring.game.game import Game
 from sparring.game.losses import LeastSquares, NonSaturating
 from sparring.game.match import Moment

@@ -16,7 +16,7 @@ from sparring.assemble.sampling import draw_made, make_samples
 from sparring.assemble.state import find_checkpoint
 from sparring.base.device import find_device
 from sparring.base.errors import UserError, check_number, did_you_mean
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.recipe import Recipe
 from sparring.run import checkpoint
 from sparring.run.checkpoint import restore_network, under

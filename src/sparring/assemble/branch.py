@@ -11,6 +11,7 @@ from sparring.recipe import Recipe
 from sparring.run import checkpoint
 from sparring.run.checkpoint import under
 from sparring.run.directory import Run
+from sparring.run.log import BRANCH
 
 
 def begin_with(state: State, start: str) -> None:
@@ -63,6 +64,6 @@ def branch(run: Run, out: Path, recipe: Recipe, state: State) -> Run:
     made.write_recipe(recipe)
     past = [row for row in run.history() if row["step"] <= state.step]
     made.write("log.jsonl", "".join(json.dumps(row) + "\n" for row in past))
-    made.append(state.row(event="branched", what=str(run.path)))
+    made.append(state.row(BRANCH, what=str(run.path)))
     state.save(made, None, recipe.keep)
     return made

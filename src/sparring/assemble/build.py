@@ -15,8 +15,9 @@ from sparring.base.components import make, make_all
 from sparring.base.device import autocast, find_precision
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
+from sparring.data.form import Form
 from sparring.data.load import load_data, load_held_out
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.game import augment, ema, inputs, losses, optimizers, penalties, schedules, turns
 from sparring.game.game import Game, Player, TurnRule
 from sparring.game.losses import Loss

@@ -40,9 +40,10 @@ class State:
         """The generator that samples are taken from: the average where there is one."""
         return self.game.generator.network if self.average is None else self.average
 
-    def row(self, **numbers: Any) -> Row:
-        """A row of the log at this point of the run."""
-        return {"step": self.step, "seconds": round(self.seconds, 3), **numbers}
+    def row(self, kind: str = "", /, **values: Any) -> Row:
+        """A row of the log at this point of the run, of a kind of `sparring.run.log`; "" for the metrics of a step."""
+        event = {"event": kind} if kind else {}
+        return {"step": self.step, "seconds": round(self.seconds, 3), **event, **values}
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint holds."""

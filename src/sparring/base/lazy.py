@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -28,7 +27,7 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return get
 
 
-class Aliases(MetaPathFinder, Loader):
+class Aliases:
     """Import old names of modules as the modules that they are now, their submodules included.
 
     Args:
@@ -42,6 +41,9 @@ class Aliases(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         return ModuleSpec(fullname, self) if self._home(fullname) else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """An empty module is made as usual."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the module that is meant in the place of the empty one which was made for the old name."""

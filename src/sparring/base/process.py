@@ -37,6 +37,17 @@ def locked(path: Path, taken: str, mend: str) -> Iterator[None]:
 
 
 @contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Wait for other processes that change the file at this path, and keep them away meanwhile.
+
+    Raises:
+        OSError: there is no place for the lock, `.NAME.lock` beside it.
+    """
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+@contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Keep other processes away from what is about to be made at a path; False where one is at it already."""
     lock = _acquired(path.with_name(f".{path.name}.lock"))

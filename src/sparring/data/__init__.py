@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from sparring.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from sparring.data.form import Form
     from sparring.data.layout import Layout, Pairs, Sets, Single
     from sparring.data.load import load_data, load_held_out
     from sparring.data.sampler import Sampler
-    from sparring.data.samples import Data, Form, Mixture, Split
+    from sparring.data.samples import Data, Mixture, Split
     from sparring.data.store.whole import Whole
 
 _HOMES = {

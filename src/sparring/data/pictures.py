@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sparring.base.errors import UserError, writing
-from sparring.data.samples import Form
+from sparring.data.form import Form
 
 
 def as_arrays(images: Tensor) -> NDArray[np.uint8]:

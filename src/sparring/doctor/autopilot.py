@@ -17,7 +17,8 @@ from sparring.assemble.branch import branch
 from sparring.assemble.start import BEFORE, start_state
 from sparring.assemble.state import State
 from sparring.base.errors import UserError, writing
-from sparring.data.samples import Data, Form
+from sparring.data.form import Form
+from sparring.data.samples import Data
 from sparring.doctor.diagnosis.candidates import illnesses, last_healthy
 from sparring.doctor.diagnosis.remedies import IN_FLIGHT, remedies_for
 from sparring.doctor.diagnosis.signs import EARLIEST

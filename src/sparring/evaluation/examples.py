@@ -12,7 +12,8 @@ from sparring.apply import apply_tensor
 from sparring.apply.generator import TrainedGenerator
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
-from sparring.data.samples import Data, Form
+from sparring.data.form import Form
+from sparring.data.samples import Data
 from sparring.data.store.whole import Whole
 from sparring.game.match import Batch
 from sparring.tasks.base import Translating

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sparring import metrics
 from sparring.base.errors import UserError
-from sparring.data.samples import Data, bytes_to_input, image_data
+from sparring.data.form import bytes_to_input
+from sparring.data.samples import Data, image_data
 from sparring.evaluation.examples import Example, holes, patches
 from sparring.evaluation.measuring import Measure, Value
 from sparring.metrics import Estimate

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.base.errors import UserError, check_number
-from sparring.data.samples import bytes_to_input
+from sparring.data.form import bytes_to_input
 from sparring.metrics.extractors.base import Prepared
 
 

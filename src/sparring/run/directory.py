@@ -13,20 +13,21 @@ summary.md        made at the end, with curves.png
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from sparring.base.errors import UserError, writing
 from sparring.base.files import write_atomically
 from sparring.base.process import locked
-from sparring.data.samples import Data, Form
+from sparring.data.form import Form
 from sparring.recipe import Recipe, read_recipe_file
-from sparring.run.environment import environment
-from sparring.run.log import Row, append_row, cut_torn_line, read_rows, without_abandoned
+from sparring.run.log import EVALUATION, STOP, Log, Row, kind_of, of_kind, without_abandoned
+
+if TYPE_CHECKING:
+    from sparring.data.samples import Data
 
 
 class Run:
@@ -36,7 +37,8 @@ class Run:
         self.path = path
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
-        self.log = path / "log.jsonl"
+        self.log = Log(path / "log.jsonl", self.mend)
+        self.score_log = Log(path / "scores.jsonl", f"make room or set the rights of {path}")
 
     @property
     def mend(self) -> str:
@@ -44,8 +46,14 @@ class Run:
         return f"make room or set the rights, then: sparring resume {self.path}"
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, data: Data, device: torch.device) -> Run:
+    def create(cls, path: Path, recipe: Recipe, data: Data, environment: Mapping[str, Any]) -> Run:
         """Make a run directory.
+
+        Args:
+            path: the folder.
+            recipe: what it is trained by.
+            data: what it is trained on.
+            environment: as `sparring.run.environment.environment` finds it.
 
         Raises:
             UserError: there is one already, or it cannot be written.
@@ -59,7 +67,7 @@ class Run:
             run.checkpoints.mkdir()
         form = {"name": data.name, "count": len(data), "digest": data.digest, "form": asdict(data.form)}
         run.write("data.json", json.dumps(form, indent=1))
-        run.write("environment.json", json.dumps(environment(device), indent=1))
+        run.write("environment.json", json.dumps(environment, indent=1))
         run.write_recipe(recipe)
         return run
 
@@ -92,29 +100,26 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
 
-    def changed_environment(self, device: torch.device) -> list[str]:
+    def changed_environment(self, now: Mapping[str, Any]) -> list[str]:
         """What differs from where the run began, such as "threads was 2 and is 1"."""
         path = self.path / "environment.json"
         try:
             before = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); copy the whole run directory again") from error
-        now = environment(device)
         return [f"{k} was {before[k]} and is {v}" for k, v in now.items() if k in before and before[k] != v]
 
     def append(self, row: Row) -> None:
         """Add a row to the log, in one write."""
-        append_row(self.log, row, self.mend)
+        self.log.append(row)
 
     def append_scores(self, scores: Row) -> None:
         """Add scores to those of the run, in one write."""
-        path, mend = self.path / "scores.jsonl", f"make room or set the rights of {self.path}"
-        cut_torn_line(path, mend)
-        append_row(path, scores, mend)
+        self.score_log.append(scores)
 
     def scores(self) -> list[Row]:
         """All scores of the run, as plain values, in the order in which they were measured."""
-        return read_rows(self.path / "scores.jsonl")
+        return self.score_log.rows()
 
     def clean_up(self, step: int) -> None:
         """Before going on from a step: remove pictures beyond it, and what a killed process left half written."""
@@ -123,11 +128,11 @@ class Run:
         beyond = [path for path in self.samples.glob("step-*.png") if path.stem > f"step-{step:09d}"]
         for path in [*self.path.glob("*.part"), *self.checkpoints.glob("*.part"), *orphans, *beyond]:
             path.unlink()
-        cut_torn_line(self.log, self.mend)
+        self.log.cut_torn_line()
 
     def rows(self) -> list[Row]:
         """The log's rows of numbers, one a step, in order; where a resumed run repeated steps, the later rows."""
-        found = {row["step"]: row for row in self.history() if "event" not in row}
+        found = {row["step"]: row for row in of_kind(self.history(), "")}
         return [found[step] for step in sorted(found)]
 
     def history(self) -> list[Row]:
@@ -140,16 +145,16 @@ class Run:
         Raises:
             UserError: a row is damaged.
         """
-        return read_rows(self.log)
+        return self.log.rows()
 
     def evaluations(self) -> list[Row]:
         """The log's rows of evaluations, in order; those after which the run stopped early have `stopped`."""
         found: list[Row] = []
         for row in self.history():
-            if row.get("event") == "evaluated":
+            if kind_of(row) == EVALUATION:
                 found.append(row)
-            elif row.get("event") == "stopped" and found:
-                found[-1]["stopped"] = True
+            elif kind_of(row) == STOP and found:
+                found[-1] = {**found[-1], "stopped": True}
         return found
 
     def locked(self) -> AbstractContextManager[None]:

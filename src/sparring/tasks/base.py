@@ -10,8 +10,9 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sparring.data.form import Form
 from sparring.data.layout import Layout, Single
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.game.game import Game
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from sparring.base.errors import check_number
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers
 from sparring.tasks.base import Make, Translator, Way

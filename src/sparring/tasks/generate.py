@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError, check_number
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.game.inputs import Categorical, Code, Latent, Normal
 from sparring.game.match import Batch, Images, Match, packed
 from sparring.tasks.base import Make, Task

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.game.match import Critic, Match
 from sparring.networks.critic import Critic as CriticNetwork
 from sparring.networks.images import ImageGenerator

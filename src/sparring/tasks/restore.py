@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError, check_number
-from sparring.data.samples import Data, Form
+from sparring.data.form import Form
+from sparring.data.samples import Data
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.metrics.colour import luminance
 from sparring.metrics.paired import cut_border

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from sparring.data.form import Form
 from sparring.data.layout import Layout, Pairs, Sets
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.game.match import Batch
 from sparring.tasks.base import Make, Translating, Translator, Way
 from sparring.tasks.degrade import Grey

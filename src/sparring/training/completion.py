@@ -11,6 +11,7 @@ from sparring.base.errors import NotFiniteError
 from sparring.recipe import Recipe
 from sparring.run.checkpoint import manifests
 from sparring.run.directory import Run
+from sparring.run.log import NOT_FINITE, RESUME, STOP, kind_of, of_kind
 from sparring.training.train import resume, train
 
 
@@ -46,7 +47,7 @@ def finished(path: Path) -> bool:
 def reached(path: Path, until: float) -> bool:
     """Has a run reached this share of its budget, with a checkpoint, or ended before by NaN or for lack of progress?"""
     run = Run.open(path)
-    events = [row["event"] for row in run.history() if row.get("event") in ("resumed", "stopped", "not finite")]
+    events = [kind_of(row) for row in of_kind(run.history(), RESUME, STOP, NOT_FINITE)]
     saved = manifests(run.checkpoints)
     spent = share_spent(run.read_recipe(), saved[-1].step, saved[-1].seconds) if saved else 0.0
-    return spent >= until or events[-1:] in (["stopped"], ["not finite"])
+    return spent >= until or events[-1:] in ([STOP], [NOT_FINITE])

@@ -14,8 +14,9 @@ from sparring.assemble.build import HeldOut
 from sparring.assemble.sampling import draw_gallery, draw_samples, make_images
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
+from sparring.data.form import Form
 from sparring.data.pictures import picture, save_image, sheet
-from sparring.data.samples import Data, Form
+from sparring.data.samples import Data
 from sparring.game.match import Batch
 from sparring.run.directory import Run
 from sparring.tasks.base import Translating

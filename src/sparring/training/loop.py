@@ -17,6 +17,7 @@ from sparring.game.losses import equilibrium
 from sparring.game.match import Side, Turn
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
+from sparring.run.log import CHECKPOINT, NOT_FINITE, STOP
 from sparring.training.gallery import Gallery
 from sparring.training.progress import Progress
 from sparring.training.readings import read_turns
@@ -129,7 +130,7 @@ class Session:
         if scorer is None or not evaluating:
             scores = score_samples(state, self.data, recipe.seed)
             state.save(run, scores.get("sliced_wasserstein") if scorer is None else None, recipe.keep)
-            run.append(state.row(event="checkpoint", **scores))
+            run.append(state.row(CHECKPOINT, **scores))
             return ""
         try:
             score = scorer.evaluate(state)
@@ -140,7 +141,7 @@ class Session:
         progress.note(scorer.report(state))
         reason = "" if last else scorer.give_up()
         if reason:
-            run.append(state.row(event="stopped", what=reason))
+            run.append(state.row(STOP, what=reason))
             progress.note(f"Stopped at step {state.step:,}: {reason}")
         return reason
 
@@ -169,7 +170,7 @@ def train_on(session: Session) -> None:
                 turns = session.take_step(session.share)
                 session.after_step(turns, stop, progress)
     except NotFiniteError as error:
-        run.append(session.state.row(event="not finite", what=str(error)))
+        run.append(session.state.row(NOT_FINITE, what=str(error)))
         session.summarize()
         last = find_checkpoint(run)
         raise NotFiniteError(

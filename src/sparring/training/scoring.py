@@ -22,7 +22,7 @@ from sparring.evaluation.translations import recipe_tests, score_translations
 from sparring.metrics import count_modes, sliced_wasserstein
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
-from sparring.run.log import Row
+from sparring.run.log import EVALUATION, Row
 from sparring.tasks.base import Translating
 
 
@@ -90,7 +90,7 @@ class Scorer:
         if self.deciding not in scores.values:
             raise UserError(f"{self.deciding}, which decides, could not be measured: {'; '.join(scores.notes)}")
         scores = replace(scores, seconds=state.seconds)
-        row = state.row(event="evaluated", cost=round(scores.cost, 3), **scores.values)
+        row = state.row(EVALUATION, cost=round(scores.cost, 3), **scores.values)
         self.run.append_scores(scores.to_json())
         self.run.append(row)
         self.history.append(row)

@@ -11,7 +11,7 @@ from sparring.evaluation.measures import better
 from sparring.evaluation.report import ARROWS
 from sparring.game.losses import Loss, equilibrium
 from sparring.run.directory import Run
-from sparring.run.log import Row
+from sparring.run.log import CHECKPOINT, EVALUATION, LEAK, PROBE, RESUME, STOP, Row, kind_of, of_kind
 from sparring.tasks.base import Task, Translating
 from sparring.training.progress import budget
 
@@ -41,8 +41,8 @@ def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, secon
     shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "There are no pictures."
     history = run.history()
     numbers = {**last, **last_scores(history)}
-    ends = [row for row in history if row.get("event") in ("stopped", "resumed")][-1:]
-    stopped = "".join(f"\n\nIt stopped early: {row['what']}." for row in ends if row["event"] == "stopped")
+    ends = of_kind(history, STOP, RESUME)[-1:]
+    stopped = "".join(f"\n\nIt stopped early: {row['what']}." for row in ends if kind_of(row) == STOP)
     table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in numbers.items())
     text = f"""# {run.path.name}
 
@@ -85,7 +85,7 @@ def doctors_section(run: Run, history: Sequence[Row]) -> str:
     from sparring.doctor.diagnosis.report import lines
     from sparring.doctor.diagnosis.verdicts import diagnose
 
-    if not any(row.get("event") in ("look", "leak") for row in history):
+    if not of_kind(history, PROBE, LEAK):
         return ""
     verdicts = diagnose(history)
     return "\n## The doctor\n\n```\n" + "\n".join(lines(run, verdicts)) + "\n```\n"
@@ -95,7 +95,7 @@ def last_scores(history: Sequence[Row]) -> dict[str, float]:
     """The last scores that were logged, of a checkpoint or an evaluation."""
     found: dict[str, float] = {}
     for row in history:
-        if row.get("event") in ("checkpoint", "evaluated"):
+        if kind_of(row) in (CHECKPOINT, EVALUATION):
             found = {n: v for n, v in row.items() if n not in ("step", "seconds", "event", "cost")}
     return found
 

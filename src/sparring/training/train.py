@@ -18,6 +18,8 @@ from sparring.doctor.watch import Watch, make_watch
 from sparring.recipe import DEFAULT, Recipe, load_recipe
 from sparring.run import checkpoint
 from sparring.run.directory import Run
+from sparring.run.environment import environment
+from sparring.run.log import RESUME
 from sparring.training.gallery import Gallery
 from sparring.training.loop import Session, train_on
 from sparring.training.scoring import Scorer
@@ -55,7 +57,7 @@ def train(
     begin_with(state, chosen.start)
     held_out = HeldOut(chosen, trust)
     scorer, watch = make_observers(chosen, data, state, trust, held_out)  # mistakes are reported before there is a run
-    run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
+    run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
     with run.locked():
         state.save(run, None, chosen.keep)
         train_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
@@ -101,10 +103,10 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if pending is not None:
             recipe, state = autopilot.carry_out(pending, run, recipe, data, state, trust)
         run.write_recipe(recipe)
-        changed = run.changed_environment(device)
+        changed = run.changed_environment(environment(device))
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
-        run.append(state.row(event="resumed"))
+        run.append(state.row(RESUME))
         held_out = HeldOut(recipe, trust)
         scorer, watch = make_observers(recipe, data, state, trust, held_out)
         train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))

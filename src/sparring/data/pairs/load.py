@@ -11,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.layout import Pairs, class_names
 from sparring.data.maps import class_pixels, decode_map, map_remarks
 from sparring.data.pairs.find import Pair, PairSource
 from sparring.data.patches import Keeper, check_left, cut_middle, lacking, patch_of, patch_remarks, reflected, too_small
-from sparring.data.samples import Data, Form, joined
+from sparring.data.samples import Data, joined
 from sparring.data.sources.decode import NotDecodedError, Size, Target, decode
 from sparring.data.sources.fitting import Fitting, fit_alike
 from sparring.data.sources.reading import channels_first, check_broken, looks_grey

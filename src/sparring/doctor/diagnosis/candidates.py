@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.base.errors import UserError
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.doctor.diagnosis.remedies import IN_FLIGHT, Remedy, remedies_for
 from sparring.doctor.diagnosis.rules import ILLNESSES
 from sparring.doctor.diagnosis.signs import STRETCH, stands_at

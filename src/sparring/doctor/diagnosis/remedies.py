@@ -12,7 +12,7 @@ from typing import Any
 from sparring import tasks
 from sparring.base.components import literal_fields, make, name_of, split, with_fields
 from sparring.base.errors import UserError
-from sparring.data.samples import Form
+from sparring.data.form import Form
 from sparring.game import inputs, optimizers, schedules
 from sparring.game import turns as turn_rules
 from sparring.game.augment.adaptive import ADA, SMALLEST_CHOSEN

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
-from sparring.data.samples import Data, bytes_to_input
+from sparring.data.form import bytes_to_input
+from sparring.data.samples import Data
 from sparring.data.store.mapped import release
 
 CHUNK = 250
