@@ -16,6 +16,7 @@ from conftest import TINY
 from test_doctor_verdicts import HEALTHY, SICK, log
 
 import sparring
+from sparring.assemble.build import HeldOut, training_data
 from sparring.base.errors import UserError
 from sparring.cli import main
 from sparring.data.form import Form
@@ -32,6 +33,7 @@ from sparring.studies.treat import trials
 from sparring.studies.treat.course import Course, Plan
 from sparring.studies.treat.treat import Treatment, check_free, check_same, treat
 from sparring.studies.treat.trials import Bench, Judge, Trial
+from sparring.training.train import start_state, start_watch
 
 RING: dict[str, object] = {
     "data": "ring",
@@ -440,6 +442,44 @@ def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
     back = piloted / "before-treatment-1"
     assert checkpoint.manifests(back / "checkpoints")[-1].step == first["step"]
     assert Run.open(back).read_recipe() == before.replace(doctor="watch")
+
+
+class CountedRows(list[Row]):
+    """A log that counts the rows that are visited."""
+
+    visited = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in super().__iter__():
+            self.visited += 1
+            yield row
+
+
+def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> None:
+    recipe = load_recipe("ring").replace(**{**RING, "steps": 100_000, "augment": "", "doctor": "treat"})
+    data = training_data(recipe, trust=False)
+    state = start_state(recipe, data, torch.device("cpu"), trust=False)
+    run = Run.create(tmp_path / "run", recipe, data, torch.device("cpu"))
+    watch = start_watch(recipe, data, state, HeldOut(recipe, False))
+    assert watch is not None
+    watch.begin(run, state, print)
+    rows = CountedRows()
+    watch.history = rows
+    looked = []
+    for step in range(1, 3000):
+        state.step, before = step, rows.visited
+        watch.look({"step": step, "progress": step / 100_000, "accuracy": 0.5}, state)
+        if rows[-1].get("event") == "look":
+            looked.append(step)
+        else:
+            assert rows.visited == before
+    assert looked == [1, 1001, 2001]
+    write_log(run.path, rows)
+    watch.begin(run, state, print)  # as after a stop
+    state.step = 3000
+    assert not watch.due({"progress": 0.03}, state)
+    state.step = 3001
+    assert watch.due({"progress": 0.03001}, state)
 
 
 @pytest.mark.slow

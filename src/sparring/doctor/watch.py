@@ -31,6 +31,7 @@ class Watch:
 
     Attributes:
         says: the verdicts of the last look, in a few words; "" before the first.
+        last_look: the step of the last look, or None before the first.
     """
 
     def __init__(self, recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> None:
@@ -47,6 +48,7 @@ class Watch:
         self.leak = None if images else beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
         self.told: tuple[str, ...] = ()
         self.says = ""
+        self.last_look: int | None = None
 
     @property
     def treats(self) -> bool:
@@ -57,6 +59,7 @@ class Watch:
         """Go on with what a run's log holds, and tell of values that no training reaches; `note` prints a line."""
         self.run, self.note = run, note
         self.history: list[Row] = run.history()
+        self.last_look = max((row["step"] for row in self.history if row.get("event") == "look"), default=None)
         self.prober.begin(self.history)
         self.prober.before = state.looked_at
         if self.leak is None or any(row.get("event") == "leak" for row in self.history):
@@ -85,6 +88,7 @@ class Watch:
         seen = state.row(event="look", progress=row["progress"], **numbers)
         self.run.append(seen)
         self.history.append(seen)
+        self.last_look = state.step
         found = diagnose(self.history)
         self.says = ", ".join(verdict.named for verdict in found)
         verdicts = [verdict for verdict in found if is_illness(verdict)]
@@ -102,9 +106,9 @@ class Watch:
         steps = self.recipe.steps
         if not self.treats or not steps or self.recipe.minutes:
             return self.prober.due(state.seconds, row["progress"])
-        last = max((r["step"] for r in self.history if r.get("event") == "look"), default=-steps)
         apart = min(max(APART, steps / MOST), steps / LEAST)
-        return bool(state.step - last >= apart or row["progress"] >= 1)
+        waited = self.last_look is None or state.step - self.last_look >= apart
+        return waited or bool(row["progress"] >= 1)
 
     def _to_be_treated(self, state: State, share: float, ill: bool) -> bool:
         state.looked_at = self.prober.before
