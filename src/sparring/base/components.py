@@ -11,6 +11,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -37,59 +38,93 @@ def make(
     Raises:
         UserError: for anything that is not such text; the message names the mend.
     """
-    node = _parse(text)
-    return _Maker(text, homes, trust).component(node, context, homes[:1], given or {})
+    return _Maker(text, homes, trust).component(Spec.read(text), context, homes[:1], given or {})
 
 
 def make_all(text: str, *homes: ModuleType, trust: bool = False) -> list[Any]:
     """Build the components of a comma-separated list; empty text gives an empty list."""
     maker = _Maker(text, homes, trust)
-    return [maker.component(node, (), homes[:1], {}) for node in _listed(text)]
+    return [maker.component(spec, (), homes[:1], {}) for spec in Spec.read_all(text)]
 
 
-def split(text: str) -> list[str]:
-    """The components of a comma-separated list, each as text."""
-    return [ast.unparse(node) for node in _listed(text)]
+@dataclass(frozen=True)
+class Spec:
+    """A component's text, read and not built: `R1(weight=5, every=16)`. `str` gives the text.
 
-
-def name_of(text: str) -> str:
-    """The name of the component that a text describes, such as `R1`."""
-    node = _parse(text)
-    return _dotted_name(node.func if isinstance(node, ast.Call) else node) or ""
-
-
-def literal_fields(text: str) -> dict[str, Any]:
-    """The fields of a component's text that are plain values, such as `{"weight": 5}` of `R1(weight=5)`."""
-    node = _parse(text)
-    found = {}
-    for keyword in node.keywords if isinstance(node, ast.Call) else []:
-        try:
-            found[keyword.arg or ""] = ast.literal_eval(keyword.value)
-        except ValueError:  # a component, say
-            continue
-    return found
-
-
-def _listed(text: str) -> list[ast.expr]:
-    if not text.strip():
-        return []
-    node = _parse(text)
-    return node.elts if isinstance(node, ast.Tuple) else [node]
-
-
-def with_fields(text: str, **fields: str | float | bool | tuple[int, ...]) -> str:
-    """A component's text with some of its fields set to plain values.
-
-    Raises:
-        UserError: it is not a component's text.
+    Attributes:
+        name: such as `R1`; dotted where it is the user's own.
+        positional: values without a name: literals, `Spec`s, and tuples of them.
+        fields: values by name.
     """
-    node = _parse(text)
+
+    name: str
+    positional: tuple[Any, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def read(cls, text: str) -> Spec:
+        """The component that a text describes.
+
+        Raises:
+            UserError: it is no such text.
+        """
+        return _spec(_parse(text), text)
+
+    @classmethod
+    def read_all(cls, text: str) -> list[Spec]:
+        """Those of a comma-separated list; empty text gives none."""
+        if not text.strip():
+            return []
+        node = _parse(text)
+        return [_spec(each, text) for each in (node.elts if isinstance(node, ast.Tuple) else [node])]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a field that the text names, or the default."""
+        return self.fields.get(name, default)
+
+    def replace(self, **fields: Any) -> Spec:
+        """The same with some fields set."""
+        return replace(self, fields={**self.fields, **fields})
+
+    def __str__(self) -> str:
+        named = [f"{name}={_text(value)}" for name, value in self.fields.items()]
+        return f"{self.name}({', '.join([*map(_text, self.positional), *named])})"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
+    return str(value) if isinstance(value, Spec) else ast.unparse(ast.Constant(value))
+
+
+def _spec(node: ast.expr, text: str) -> Spec:
+    """The component of a piece of the text."""
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-    if _dotted_name(call.func) is None:
-        raise UserError(f'{shortened(text)!r} is not a component; write "Name(field=value)"')
-    kept = [keyword for keyword in call.keywords if keyword.arg not in fields]
-    new = [ast.keyword(name, ast.parse(repr(value), mode="eval").body) for name, value in fields.items()]
-    return ast.unparse(ast.Call(call.func, call.args, [*kept, *new]))
+    name = _dotted_name(call.func)
+    if name is None:
+        raise UserError(f'{shortened(text)!r}: {_shown(node)!r} is not a component; write "Name(field=value)"')
+    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
+        raise UserError(f"{shortened(text)!r}: * and ** cannot be used here; write each field as field=value")
+    fields: dict[str, Any] = {}
+    for keyword in call.keywords:
+        if str(keyword.arg) in fields:
+            raise UserError(f"{name} in {shortened(text)!r}: the field {keyword.arg!r} is given twice")
+        fields[str(keyword.arg)] = _value(keyword.value, text)
+    return Spec(name, tuple(_value(argument, text) for argument in call.args), fields)
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Call):
+        return _spec(node, text)
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return tuple(_value(each, text) for each in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"{shortened(text)!r}: {_shown(node)!r} is not a value; allowed are numbers, quoted text, "
+            "True, False, None, tuples and components"
+        ) from error
 
 
 def _parse(text: str) -> ast.expr:
@@ -110,28 +145,15 @@ class _Maker:
         self.text, self.homes, self.trust = text, homes, trust
 
     def component(
-        self, node: ast.expr, context: Sequence[object], homes: Sequence[ModuleType], given: Mapping[str, object]
+        self, spec: Spec, context: Sequence[object], homes: Sequence[ModuleType], given: Mapping[str, object]
     ) -> Any:
-        if isinstance(node, ast.Call):
-            target, arguments, keywords = node.func, node.args, node.keywords
-        else:
-            target, arguments, keywords = node, [], []
-        name = _dotted_name(target)
-        if name is None:
-            raise UserError(f'{shortened(self.text)!r}: {_shown(node)!r} is not a component; write "Name(field=value)"')
-        if any(isinstance(a, ast.Starred) for a in arguments) or any(k.arg is None for k in keywords):
-            raise UserError(f"{shortened(self.text)!r}: * and ** cannot be used here; write each field as field=value")
-        factory = self._find(name, homes)
-        positional = [*context, *map(self._value, arguments)]
-        named: dict[str, Any] = {}
-        for keyword in keywords:
-            if str(keyword.arg) in named:
-                raise UserError(f"{name} in {shortened(self.text)!r}: the field {keyword.arg!r} is given twice")
-            named[str(keyword.arg)] = self._value(keyword.value)
+        factory = self._find(spec.name, homes)
+        positional = [*context, *map(self._value, spec.positional)]
+        named = {name: self._value(value) for name, value in spec.fields.items()}
         signature = _signature(factory)
         if signature is not None:
             given = {key: value for key, value in given.items() if value or key in signature.parameters}
-            self._check_fields(name, signature, positional, named, given, len(context))
+            self._check_fields(spec.name, signature, positional, named, given, len(context))
         return factory(*positional, **named, **given)
 
     def _find(self, name: str, homes: Sequence[ModuleType]) -> Callable[..., Any]:
@@ -157,18 +179,10 @@ class _Maker:
             raise UserError(f"{name!r} in {shortened(self.text)!r} is not a class or function")
         return found  # type: ignore[no-any-return]
 
-    def _value(self, node: ast.expr) -> Any:
-        if isinstance(node, ast.Call):
-            return self.component(node, (), self.homes, {})
-        if isinstance(node, (ast.Tuple, ast.List)):
-            return tuple(self._value(n) for n in node.elts)
-        try:
-            return ast.literal_eval(node)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-            raise UserError(
-                f"{shortened(self.text)!r}: {_shown(node)!r} is not a value; allowed are numbers, quoted text, "
-                "True, False, None, tuples and components"
-            ) from error
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(self._value, value))
+        return self.component(value, (), self.homes, {}) if isinstance(value, Spec) else value
 
     def _check_fields(
         self,

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from sparring import tasks
-from sparring.base.components import literal_fields, make, name_of, split, with_fields
+from sparring.base.components import Spec, make
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.game import inputs, optimizers, schedules
@@ -81,7 +81,7 @@ def slope_penalty(name: str, recipe: Recipe, form: Form) -> str:
     rule of thumb, which of 8x8 gives 0.0002, as good as nothing. Lazily for images, where it is dear."""
     if form.is_points:
         return f"{name}(weight={POINTS_WEIGHT})"
-    if name_of(recipe.discriminator) == "PatchDiscriminator":
+    if Spec.read(recipe.discriminator).name == "PatchDiscriminator":
         return f"{name}(weight=1, every=4)"
     _, height, width = form.shape
     suggested = suggested_gamma(height, width, recipe.batch_size)
@@ -93,22 +93,28 @@ def slope_penalty(name: str, recipe: Recipe, form: Form) -> str:
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:
     """R1 beside the other penalties, unless something bounds the slope already."""
-    if set(SLOPES) & set(_names(recipe.penalties)):
+    specs = Spec.read_all(recipe.penalties)
+    if any(spec.name in SLOPES for spec in specs):
         return {}
-    return {"penalties": _joined(recipe.penalties, slope_penalty("R1", recipe, form))}
+    return {"penalties": _listed(*specs, slope_penalty("R1", recipe, form))}
 
 
-def _bounded_by(recipe: Recipe, *penalties: str) -> str:
+def _bounded_by(recipe: Recipe, *penalties: Spec | str) -> str:
     """The penalties with these as all that bounds D's slope."""
-    return ", ".join([*(text for text in split(recipe.penalties) if name_of(text) not in SLOPES), *penalties])
+    return _listed(*(spec for spec in Spec.read_all(recipe.penalties) if spec.name not in SLOPES), *penalties)
+
+
+def _listed(*components: Spec | str) -> str:
+    """Components as one text."""
+    return ", ".join(map(str, components))
 
 
 def _relativistic(recipe: Recipe, form: Form) -> Changes:
     """Relativistic pairing; R1 and R2 as the recipe has the one of them, else with a weight that suits the data."""
-    turns = {"turns": "Alternating()"} if recipe.turns.strip().startswith("Unrolled") else {}
-    given = [text for text in split(recipe.penalties) if name_of(text) in ("R1", "R2")]
-    fields = (given[0] if given else slope_penalty("R1", recipe, form)).removeprefix("R1").removeprefix("R2")
-    penalties = _bounded_by(recipe, f"R1{fields}", f"R2{fields}")
+    turns = {"turns": "Alternating()"} if _is_unrolled(recipe) else {}
+    given = [spec for spec in Spec.read_all(recipe.penalties) if spec.name in ("R1", "R2")]
+    slope = given[0] if given else Spec.read(slope_penalty("R1", recipe, form))
+    penalties = _bounded_by(recipe, *(dataclasses.replace(slope, name=name) for name in ("R1", "R2")))
     return {"loss": "RelativisticPairing()", "penalties": penalties, **turns}
 
 
@@ -139,12 +145,12 @@ def usual_rate(recipe: Recipe) -> float:
 
 def _own(text: str, *homes: ModuleType) -> Any:
     """The component of a text, if it is one of this program's; None for the user's own code, which is not run."""
-    return None if "." in name_of(text) else make(text, *homes)
+    return None if "." in Spec.read(text).name else make(text, *homes)
 
 
 def _as_large(recipe: Recipe, form: Form) -> Changes:
     """A discriminator with as many units as the generator, where both tell them and it has fewer."""
-    mine, others = literal_fields(recipe.discriminator), literal_fields(recipe.generator)
+    mine, others = Spec.read(recipe.discriminator), Spec.read(recipe.generator)
     found: dict[str, int | tuple[int, ...]] = {}
     match mine.get("hidden"), others.get("hidden"):
         case tuple() as few, tuple() as many if sum(few) < sum(many):
@@ -152,7 +158,7 @@ def _as_large(recipe: Recipe, form: Form) -> Changes:
     match mine.get("width"), others.get("width"):
         case int(narrow), int(wide) if narrow < wide:
             found["width"] = wide
-    return {"discriminator": with_fields(recipe.discriminator, **found)} if found else {}
+    return {"discriminator": str(mine.replace(**found))} if found else {}
 
 
 def _wasserstein(recipe: Recipe, form: Form) -> Changes:
@@ -181,21 +187,25 @@ def _unroll(recipe: Recipe, form: Form) -> Changes:
 
     Relativistic losses do not see the last layer's bias, whose steps by Adam are then noise that an unroll amplifies.
     """
-    unrolled = recipe.turns.strip().startswith("Unrolled") or "Relativistic" in recipe.loss
-    smooth = recipe.discriminator_optimizer.strip().startswith(("SGD", "Adam"))
-    if unrolled or not smooth or recipe.clip_gradients or "WeightClip" in _names(recipe.penalties):
+    smooth = Spec.read(recipe.discriminator_optimizer).name in ("SGD", "Adam", "AdamW")
+    if _is_unrolled(recipe) or "Relativistic" in recipe.loss or not smooth or recipe.clip_gradients:
+        return {}
+    if "WeightClip" in _names(recipe.penalties):
         return {}
     return {"turns": "Unrolled(depth=5)"}
 
 
+def _is_unrolled(recipe: Recipe) -> bool:
+    return Spec.read(recipe.turns).name == "Unrolled"
+
+
 def _clip(recipe: Recipe, form: Form) -> Changes:
-    unrolled = recipe.turns.strip().startswith("Unrolled")
-    return {} if unrolled or 0 < recipe.clip_gradients <= 1 else {"clip_gradients": 1.0}
+    return {} if _is_unrolled(recipe) or 0 < recipe.clip_gradients <= 1 else {"clip_gradients": 1.0}
 
 
 def _adaptive(recipe: Recipe, form: Form) -> Changes:
     """ADA that can come to its full strength within a quarter of the budget, where that is one of steps."""
-    if form.is_points or form.map or min(form.shape[1:]) < SMALLEST_CHOSEN or recipe.augment.strip().startswith("ADA"):
+    if form.is_points or form.map or min(form.shape[1:]) < SMALLEST_CHOSEN or "ADA" in _names(recipe.augment):
         return {}
     images = recipe.steps * recipe.batch_size // 4 or ADA.images
     return {"augment": "ADA()" if images >= ADA.images else f"ADA(images={images})"}
@@ -210,7 +220,8 @@ def _augmented(recipe: Recipe, form: Form) -> Changes:
 
 
 def _smoothed(recipe: Recipe, form: Form) -> Changes:
-    return {"penalties": _joined(recipe.penalties, "LeCam()")} if "LeCam" not in _names(recipe.penalties) else {}
+    specs = Spec.read_all(recipe.penalties)
+    return {} if any(spec.name == "LeCam" for spec in specs) else {"penalties": _listed(*specs, "LeCam()")}
 
 
 def _rates(generator: float, discriminator: float) -> Callable[[Recipe, Form], Changes]:
@@ -258,26 +269,22 @@ def _more_critic(recipe: Recipe, form: Form) -> Changes:
 
 def _project(recipe: Recipe, form: Form) -> Changes:
     """A critic that is told the class in place of one that tells it, or that has it as an input."""
-    if "condition" not in recipe.discriminator or "projection" in recipe.discriminator:
+    critic = Spec.read(recipe.discriminator)
+    if critic.get("condition", "projection") == "projection":
         return {}
-    kept = [text for text in split(recipe.penalties) if name_of(text) != "AuxiliaryClassifier"]
-    changed = with_fields(recipe.discriminator, condition="projection")
-    return {"discriminator": changed, "penalties": ", ".join(kept)}
+    kept = [spec for spec in Spec.read_all(recipe.penalties) if spec.name != "AuxiliaryClassifier"]
+    return {"discriminator": str(critic.replace(condition="projection")), "penalties": _listed(*kept)}
 
 
 def _sighted(recipe: Recipe, form: Form) -> Changes:
     """A critic that sees the source, in tasks that say whether it does."""
     task = make(recipe.task, tasks, inputs, degrade, schedules)
     blind = getattr(task, "conditional", True) is False
-    return {"task": with_fields(recipe.task, conditional=True)} if blind else {}
+    return {"task": str(Spec.read(recipe.task).replace(conditional=True))} if blind else {}
 
 
-def _names(penalties: str) -> list[str]:
-    return [name_of(text) for text in split(penalties)]
-
-
-def _joined(penalties: str, more: str) -> str:
-    return ", ".join([*split(penalties), more])
+def _names(components: str) -> list[str]:
+    return [spec.name for spec in Spec.read_all(components)]
 
 
 SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
