@@ -1,15 +1,24 @@
-"""What a case of the clinic is, and the healthy settings that cases start from."""
+"""What a case of the clinic is, and how it is read from the TOML files beside this one."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
-from sparring.recipe import Recipe
+from sparring.base.errors import check_choice
+from sparring.doctor.diagnosis.rules import ILLNESSES
+from sparring.recipe import Recipe, field_names
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 HEALTHY = "healthy"
-PLANTS = "sparring.studies.clinic.plants."
+PACKAGE = "sparring.studies.clinic"
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Case:
     @property
     def curable(self) -> bool:
         """Is the fault in the recipe, so that a change of it can help? A planted network stays what it is."""
-        return self.illness != HEALTHY and PLANTS not in f"{self.recipe}"
+        return self.illness != HEALTHY and f"{PACKAGE}.plants." not in f"{self.recipe}"
 
     def make_recipe(self, seed: int) -> Recipe:
         """The recipe to train; it is watched, and examined at twenty moments."""
@@ -53,84 +62,37 @@ class Case:
         return Recipe(**{**exams, **fields, "evaluate_every": every, "log_every": max(1, fields["steps"] // 200)})
 
 
-COMMON: dict[str, Any] = {
-    "task": "Generate(latent=Normal(16))",
-    "loss": "NonSaturating()",
-    "turns": "Alternating()",
-    "generator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.99))",
-    "discriminator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.99))",
-    "learning_rate": "Linear(1, 0, begin=0.5)",
-    "ema": "",
-    "augment": "",
-    "precision": "fp32",
-    "evaluate_budget": 1.0,
-    "doctor": "watch",
-    "pictures": 10,
-    "checkpoint_every": 60.0,
-}
+def read_tables(name: str) -> dict[str, dict[str, Any]]:
+    """The tables of one of this package's TOML files. A text that begins with `plants.` names a part of that module."""
+    text = (resources.files(PACKAGE) / f"{name}.toml").read_text(encoding="utf-8")
+    return {title: {key: _in_full(v) for key, v in table.items()} for title, table in tomllib.loads(text).items()}
 
 
-def adam(lr: float, beta1: float = 0.0, beta2: float = 0.99) -> str:
-    """Adam as text."""
-    return f"Adam(lr={lr:g}, betas=({float(beta1)}, {float(beta2)}))"
+def _in_full(value: Any) -> Any:
+    return f"{PACKAGE}.{value}" if isinstance(value, str) and value.startswith("plants.") else value
 
 
-def _bases() -> dict[str, dict[str, Any]]:
-    """The healthy settings that cases start from."""
-    mlp = {"generator": "MLPGenerator(hidden=(128, 128))", "discriminator": "MLPDiscriminator(hidden=(128, 128))"}
-    points = {**mlp, "batch_size": 128, "steps": 2500, "penalties": "R1(weight=0.02)"}
-    wide = {"generator": "MLPGenerator(hidden=(256, 256))", "discriminator": "MLPDiscriminator(hidden=(256, 256))"}
-    images = {"task": "Generate(latent=Normal(32))", "batch_size": 64, "steps": 2500}
-    small = {**images, "data": "digits", "held_out": 0.2, "penalties": "R1(weight=0.1, every=4)"}
-    large = {**images, "data": "mnist", "penalties": "R1(weight=1, every=8)", "steps": 1500}
-    conv = {
-        "generator": "DCGANGenerator(width=16)",
-        "discriminator": "DCGANDiscriminator(width=16)",
-        "turns": "Simultaneous()",
-    }
-    turned = {"metrics": "frechet", "evaluate_count": 200, "batch_size": 4}  # one image into another: no modes to count
-    pairs = {
-        **turned,
-        "data": "digit-edges",
-        "held_out": 0.2,
-        "task": "Translate(l1=20)",
-        "generator": "UNetGenerator(width=16)",
-        "discriminator": "PatchDiscriminator(width=16)",
-        "generator_optimizer": adam(1e-3, 0.5, 0.999),
-        "discriminator_optimizer": adam(2e-4, 0.5, 0.999),
-        "steps": 400,
-    }
-    cycle = {
-        **turned,
-        "data": "digit-inverts",
-        "held_out": 0.2,
-        "task": "Cycle(cycle=10, identity=2)",
-        "loss": "LeastSquares()",
-        "generator": "ResNetTranslator(width=8, blocks=1)",
-        "discriminator": "PatchDiscriminator(width=16)",
-        "generator_optimizer": adam(1e-3, 0.5, 0.999),
-        "discriminator_optimizer": adam(5e-4, 0.5, 0.999),
-        "steps": 300,
-    }
-    return {
-        "edges": pairs,
-        "inverts": cycle,
-        "ring": {**points, "data": "ring"},
-        "grid": {**points, "data": "grid", "steps": 4000},
-        "digits": {**small, **wide},
-        "digits-conv": {**small, **conv},
-        "mnist": {**large, **wide},
-        "mnist-conv": {**large, **conv, "batch_size": 32, "steps": 1200},
-    }
+BASES = read_tables("bases")  # healthy settings
+COMMON = BASES.pop("common")
+OWN = ("about", "illness", "base", "control", "also", "begins", "quick")  # of a case; all else is of its recipe
 
 
-BASES = _bases()
-CLASSES = "Generate(latent=Normal(32), classes=True)"
+def make_case(name: str, table: Mapping[str, Any]) -> Case:
+    """The case of a table: what it is, the base that it starts from, and the fields of the recipe that it changes.
 
-
-def make_case(name: str, illness: str, about: str, base: str, **changes: Any) -> Case:
-    """A case with the healthy settings of `base`, but for the changes: fields of the recipe and of the case."""
-    own = {key: changes.pop(key) for key in ("also", "quick", "control", "begins") if key in changes}
-    control = own.pop("control", name if illness == HEALTHY else f"{base}-plain")
+    Raises:
+        UserError: a field, a base or an illness that there is not.
+    """
+    owner = f"case {name}"
+    changes = {key: value for key, value in table.items() if key not in OWN}
+    for key in changes:
+        check_choice(owner, "field", key, (*OWN, *field_names()))
+    base, illness, also = table.get("base", ""), table.get("illness", HEALTHY), tuple(table.get("also", ()))
+    check_choice(owner, "base", base, BASES)
+    for each in (illness, *also):
+        check_choice(owner, "illness", each, (HEALTHY, *ILLNESSES))
+    control = table.get("control", name if illness == HEALTHY else f"{base}-plain")
     steady = {} if illness == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
-    return Case(name, illness, about, {**BASES[base], **steady, **changes}, control=control, **own)
+    recipe = {**BASES[base], **steady, **changes}
+    begins, quick = table.get("begins", 0.0), table.get("quick", False)
+    return Case(name, illness, table.get("about", ""), recipe, control, also, begins, quick)

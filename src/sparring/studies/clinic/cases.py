@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sparring.studies.clinic.case import Case
-from sparring.studies.clinic.healthy import healthy_cases
-from sparring.studies.clinic.sick import sick_cases
-from sparring.studies.clinic.translating import translating_cases
+from sparring.studies.clinic.case import Case, make_case, read_tables
 
-CASES = tuple(healthy_cases() + sick_cases() + translating_cases())
+FILES = ("healthy", "sick", "translating")
+CASES = tuple(make_case(name, table) for file in FILES for name, table in read_tables(file).items())
 
 
 def _matched() -> dict[str, Case]:

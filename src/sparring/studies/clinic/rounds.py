@@ -25,8 +25,8 @@ ABOUT = """\
 `sparring clinic` trains cases of which is known what ails them, and asks the doctor at each of its looks. The truth
 comes from outside: the fault that was planted, and a score at twenty moments of the run, which the doctor does not
 read: for points the exact Wasserstein distance and the modes covered, for images the Frechet distance and the modes by
-an independent classifier, for images that are made of others the Frechet distance alone. The cases are in `healthy.py`,
-`sick.py` and `translating.py` of `sparring/clinic`, networks with a planted fault in `plants.py`.
+an independent classifier, for images that are made of others the Frechet distance alone. The cases are in
+`healthy.toml`, `sick.toml` and `translating.toml` of `sparring/clinic`, networks with a planted fault in `plants.py`.
 
 - *Named right*: the planted illness, or one that the plant is known to bring about, is among the verdicts at the end.
 - *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from
