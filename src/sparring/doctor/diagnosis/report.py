@@ -14,6 +14,8 @@ from sparring.doctor.diagnosis.signs import looks_of, numbers_of
 from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
 from sparring.run.directory import Run
 
+Helping = Callable[[Verdict], list[tuple[str, str]]]  # the remedies against an illness: what to do, and a command or ""
+
 
 def examine(path: Path) -> list[Verdict]:
     """The verdicts on a run, from its log alone; see `diagnose`.
@@ -48,11 +50,19 @@ def commands(run: Run, verdict: Verdict) -> list[tuple[str, str]]:
 
 def as_json(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """`{"healthy": ..., "verdicts": [...]}`, each verdict with its remedies."""
-    told = []
-    for verdict in verdicts:
-        remedies = [{"about": about, "command": command} for about, command in commands(run, verdict)]
-        told.append({**verdict.to_json(), "remedies": remedies})
+    told = plain(verdicts, lambda verdict: commands(run, verdict))
     return {"healthy": any(verdict.illness == "healthy" for verdict in verdicts), "verdicts": told}
+
+
+def plain(verdicts: Sequence[Verdict], helping: Helping = general) -> list[dict[str, Any]]:
+    """The verdicts as plain values, each with its remedies."""
+    return [
+        {
+            **verdict.to_json(),
+            "remedies": [{"about": about, "command": command or None} for about, command in helping(verdict)],
+        }
+        for verdict in verdicts
+    ]
 
 
 def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
@@ -62,9 +72,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
     return [*found, tried] if is_ill(verdicts) else found
 
 
-def words(
-    name: str, verdicts: Sequence[Verdict], helping: Callable[[Verdict], list[tuple[str, str]]] = general
-) -> list[str]:
+def words(name: str, verdicts: Sequence[Verdict], helping: Helping = general) -> list[str]:
     """The verdicts in words.
 
     Args:

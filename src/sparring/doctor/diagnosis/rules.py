@@ -172,12 +172,15 @@ GOES_BY = tuple(
     )
 )
 LEAK = "data-leak"
+TOO_LARGE = (
+    "The steps are too large for what the players do to each other: each answer is bigger than the one before, until "
+    "numbers leave what a float can hold."
+)
 
 RULES = (
     Rule(
         "divergence",
-        "The steps are too large for what the players do to each other: each answer is bigger than the one before, "
-        "until numbers leave what a float can hold. Nothing holds D's slope or the learning rate in check.",
+        f"{TOO_LARGE} Nothing holds D's slope or the learning rate in check.",
         any_of=(FINITE, SCALE),
         causes=("mode-collapse", "non-convergence", "vanishing-gradient"),
     ),

@@ -6,8 +6,9 @@ one look, and has to hold at two looks in a row.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,9 +81,9 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
         return leaks or [
             Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")
         ]
-    timelines = {"": Timeline(looks, *stands_at(history))}
+    timelines = {"": _timeline(looks, *stands_at(history))}
     for way in ways_of(looks):
-        timelines[way] = Timeline([of_way(look, way) for look in looks], *stands_at(history))
+        timelines[way] = _timeline([of_way(look, way) for look in looks], *stands_at(history))
     found = _consequences(leaks + timelines[""].found())
     for way in list(timelines)[1:]:
         found += [verdict.of(way) for verdict in _consequences(timelines[way].found())]
@@ -94,17 +95,15 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
 
 
 class Timeline:
-    """A run's signs at each of its looks, found when they are asked for."""
+    """A run's signs at each of its looks, found when they are asked for.
 
-    def __init__(self, looks: Sequence[Row], step: int, share: float) -> None:
-        """Args: looks: of `looks_of`; step, share: where the run stands at its end."""
-        self.looks, self.step, self.share = looks, step, share
-        self.known: dict[int, Signs | None] = {}
+    Args:
+        steps: of the looks.
+        find: gives the signs at a look, or None where there are too few looks.
+    """
 
-    def signs(self, index: int) -> Signs | None:
-        if index not in self.known:
-            self.known[index] = signs_at(self.looks, index, self.step, self.share)
-        return self.known[index]
+    def __init__(self, steps: Sequence[int], find: Callable[[int], Signs | None]) -> None:
+        self.steps, self.signs = steps, functools.cache(find)
 
     def holds(self, rule: Rule, index: int, looks: int = 1) -> bool:
         """Does the rule hold at a look, and at those before it, so many in all?
@@ -117,9 +116,9 @@ class Timeline:
             return False
         return all(rule.holds_for(each) for each in signs)
 
-    def found(self) -> list[Verdict]:
+    def found(self, rules: Sequence[Rule] = RULES) -> list[Verdict]:
         """Those of all rules that hold at the end."""
-        return [self.verdict(rule) for rule in RULES if self.holds(rule, len(self.looks) - 1, IN_A_ROW)]
+        return [self.verdict(rule) for rule in rules if self.holds(rule, len(self.steps) - 1, IN_A_ROW)]
 
     def _held(self, rule: Rule, index: int) -> bool:
         """Did what a rule tells late alone hold before it was late?"""
@@ -128,14 +127,19 @@ class Timeline:
 
     def verdict(self, rule: Rule) -> Verdict:
         """That of a rule which holds at the last look."""
-        first = last = len(self.looks) - 1
+        first = last = len(self.steps) - 1
         while first > 0 and (self.holds(rule, first - 1) or self._held(rule, first - 1)):
             first -= 1
         now = self.signs(last)
         assert now is not None
         alone = [rule.holds(look) for look in now.looks]
         evidence = rule.evidence(now.numbers) or rule.evidence(now.recent)
-        return Verdict(rule.illness, self.looks[first]["step"], sum(alone) / len(alone), evidence, rule.why)
+        return Verdict(rule.illness, self.steps[first], sum(alone) / len(alone), evidence, rule.why)
+
+
+def _timeline(looks: Sequence[Row], step: int, share: float) -> Timeline:
+    """That of looks, of a run that stands at a step and a share of the budget."""
+    return Timeline([look["step"] for look in looks], lambda index: signs_at(looks, index, step, share))
 
 
 def _consequences(found: Sequence[Verdict]) -> list[Verdict]:

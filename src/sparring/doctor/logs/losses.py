@@ -2,49 +2,41 @@
 
 A GAN's losses are no measure of its samples: they stay where they are while samples become better, and while they
 become all alike. So such a log shows two illnesses at best, and no health: where none of them is seen, the verdict is
-`no-sign`. As in `verdicts`, a rule reads medians over the last fifth, and has to hold there twice in a row.
+`no-sign`. Rules are those of `rules`, on a timeline of `verdicts` whose looks are pieces of the log.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sparring.doctor.diagnosis.report import general, words
-from sparring.doctor.diagnosis.rules import ILLNESSES, Evidence
-from sparring.doctor.diagnosis.verdicts import IN_A_ROW, Verdict
+from sparring.doctor.diagnosis.report import plain, words
+from sparring.doctor.diagnosis.rules import ILLNESSES, TOO_LARGE, Evidence, Limit, Rule
+from sparring.doctor.diagnosis.signs import Signs
+from sparring.doctor.diagnosis.verdicts import Timeline, Verdict
 from sparring.doctor.logs.tables import Table, read_table
 
 BINS = 100  # pieces that a log is looked at in, each by its medians
 LEAST_ROWS = 12
 LEAST_BINS = 4  # in a stretch, which else is a fifth
 GREW = 1000.0  # times: losses and gradients beyond are not of a game any more; a cross-entropy ends at 100
-PLAYED = (
-    0.25  # a size that losses of an even game have: 2 log 2 or log 2 with logarithms, 0.25 with squares, 2 with hinge
-)
-
-
-@dataclass(frozen=True)
-class Won:
-    """Where D has won: its loss below `loss`, its mean probability for real samples above `real`, for generated ones
-    below `fake`."""
-
-    loss: float
-    real: float
-    fake: float
-
-
-SURE = Won(0.3, 0.85, 0.1)  # G's saturating loss is flat then: a fifth of its slope in an even game is left at most
-CERTAIN = Won(0.03, 0.95, 0.02)  # its other loss is steep still; D's own slopes are what may be flat
+# A size that losses of an even game have: 2 log 2 or log 2 with logarithms, 0.25 with squares, 2 with hinge.
+PLAYED = 0.25
+# Where D has won: its loss is below the first, its mean probability for real samples above the second, that for generated
+# ones below the third.
+Won = tuple[float, float, float]
+SURE: Won = (0.3, 0.85, 0.1)  # G's saturating loss is flat then: a fifth of its slope in an even game is left at most
+CERTAIN: Won = (0.03, 0.95, 0.02)  # its other loss is steep still; D's own slopes are what may be flat
 ACCURATE = 0.9
 STUCK = -0.1  # G's saturating loss, log(1 - D(G(z))): at most 0, -0.7 in an even game
 HUGE = 5.0  # G's other loss, -log D(G(z)): 5 is a probability below 0.01
 FELL = 0.01  # of its highest, below which a gradient's norm has fallen by orders
+GROWING = ("d_loss", "g_loss", "d_gradient", "g_gradient")
 
 MONITOR = "sparring.doctor.Monitor, around the training's own loop, looks at the samples"
 CANNOT = {
@@ -86,15 +78,15 @@ class Log:
         """How many pieces a stretch has."""
         return max(LEAST_BINS, len(self.ends) // 5)
 
-    def recent(self, name: str, end: int) -> float | None:
-        """The median of a column over the stretch that ends with a piece."""
-        values = self.medians.get(name, ())
-        return _median(values[max(0, end + 1 - self.width) : end + 1])
+    @cached_property
+    def stretches(self) -> Mapping[str, Sequence[float | None]]:
+        """The medians of the stretches that end with each piece."""
+        ends = range(1, len(self.ends) + 1)
+        return {n: [_median(v[max(0, end - self.width) : end]) for end in ends] for n, v in self.medians.items()}
 
-    def past(self, name: str, end: int) -> list[float]:
-        """Those medians over all stretches up to there."""
-        found = [self.recent(name, i) for i in range(min(self.width, end + 1) - 1, end + 1)]
-        return [value for value in found if value is not None]
+    def recent(self, name: str) -> float | None:
+        """The median of a column over the last stretch."""
+        return next(reversed(self.stretches.get(name, ())), None)
 
     def finite(self, name: str) -> list[float]:
         """All finite values of a column; none where there is no such column."""
@@ -122,12 +114,35 @@ class Log:
             return "probabilities"
         return "logits" if self.plays else ""
 
-    def said(self, name: str, end: int) -> float | None:
-        """D's mean probability that real (`d_real`) or generated samples (`d_fake`) are real."""
-        value = self.recent(name, end) if self.says else None
-        if value is None or self.says == "probabilities":
-            return value
-        return 1 / (1 + math.exp(-max(-700.0, min(700.0, value))))
+    def signs(self, index: int) -> Signs | None:
+        """The signs at a piece, or None where there is no whole stretch before it."""
+        if index < self.width:
+            return None
+        numbers = self.numbers(self.stretches, index)
+        alone = [self.numbers(self.medians, i) for i in range(index + 1 - self.width, index + 1)]
+        step = int(self.table.steps[self.ends[index][1] - 1])
+        return Signs(step, 1.0, numbers, numbers, alone, improving=(), early=False, unpaired=False)
+
+    def numbers(self, medians: Mapping[str, Sequence[float | None]], index: int) -> dict[str, float]:
+        """The columns' medians at a piece, by their names in the file, D's outputs as probabilities; and what they are
+        beside those before."""
+        found: dict[str, float] = {}
+        for name, own in self.table.names.items():
+            value = medians[name][index]
+            if value is None:
+                continue
+            if name in ("d_real", "d_fake") and self.says == "logits":
+                value = 1 / (1 + math.exp(-max(-700.0, min(700.0, value))))
+            elif name == "accuracy" and max(self.finite(name)) > 1:
+                value /= 100
+            found[own] = value
+            before = [abs(each) for each in self.medians[name][:index] if each is not None]
+            if before:
+                found[f"growth of {own}"] = abs(value) / max(1.0, min(before))
+            highest = max(each for each in medians[name][min(index, self.width - 1) : index + 1] if each is not None)
+            if highest > 0:
+                found[f"{own} beside its highest"] = value / highest
+        return found
 
 
 def read_log(path: Path) -> Log:
@@ -142,10 +157,9 @@ def diagnose_log(log: Log) -> list[Verdict]:
         return [broken]
     if len(log.table.steps) < LEAST_ROWS:
         return [Verdict("too-early", why=f"There are {len(log.table.steps)} rows; {LEAST_ROWS} are needed.")]
-    found = [_verdict(log, illness, rule) for illness, rule in FINDERS.items() if _holds(log, rule, IN_A_ROW)]
-    if found:
-        return found[:1]  # a game that diverges is not asked who wins
-    return [Verdict("no-sign", int(log.table.steps[-1]), why="No sign of illness in what this log can show.")]
+    steps = [int(log.table.steps[end - 1]) for _, end in log.ends]
+    found = Timeline(steps, log.signs).found(rules_of(log))[:1]  # a game that diverges is not asked who wins
+    return found or [Verdict("no-sign", steps[-1], why="No sign of illness in what this log can show.")]
 
 
 def can_show(log: Log) -> list[str]:
@@ -165,12 +179,8 @@ def as_json(log: Log, verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
     `healthy` is false always: such a log does not show health.
     """
-    told = []
-    for verdict in verdicts:
-        remedies = [{"about": about, "command": None} for about, _ in general(verdict)]
-        told.append({**verdict.to_json(), "remedies": remedies})
     shown = {"can_show": can_show(log), "cannot_show": list(cannot_show(log))}
-    return {"healthy": False, "verdicts": told, **shown}
+    return {"healthy": False, "verdicts": plain(verdicts), **shown}
 
 
 def lines(name: str, log: Log, verdicts: Sequence[Verdict]) -> list[str]:
@@ -195,94 +205,50 @@ def _unclear(log: Log) -> str:
     return f"D's loss never was above {PLAYED:g}, so it cannot be told where it stands in an even game"
 
 
-def _winning(log: Log, end: int, limits: Won) -> list[Evidence]:
-    """The numbers that say that D has won; none where one of them says that it has not."""
-    found: list[tuple[str, float | None, bool, str, str]] = []
-    if log.plays:
-        loss = log.recent("d_loss", end)
-        found.append(("d_loss", loss, (loss or 0.0) < limits.loss, "1.4 or 0.7, in an even game", "0: D has won"))
-    real, fake = log.said("d_real", end), log.said("d_fake", end)
-    if real is not None and fake is not None:
-        kind = "" if log.says == "probabilities" else ", from its mean logit"
-        found.append(("d_real", real, real > limits.real, "0.5 to 0.85", f"D's probability for real samples{kind}"))
-        found.append(("d_fake", fake, fake < limits.fake, "0.15 to 0.5", f"D's probability for generated ones{kind}"))
-    accuracy = log.recent("accuracy", end)
-    if accuracy is not None and found:
-        share = accuracy / 100 if max(log.finite("accuracy")) > 1 else accuracy
-        found.append(("accuracy", share, share > ACCURATE, "0.5 to 0.85", "what D gets right"))
-    if any(value is None or not won for _, value, won, _, _ in found):
-        return []
-    return [Evidence(log.table.names[n], float(v or 0.0), normal, means) for n, v, _, normal, means in found]
-
-
-def _vanishing(log: Log, end: int) -> list[Evidence]:
-    """D has won, and G's loss is flat, its gradient has gone, or it is refused whatever it does."""
-    sure, certain = _winning(log, end, SURE), _winning(log, end, CERTAIN)
-    loss, norm = log.recent("g_loss", end), log.recent("g_gradient", end)
-    highest = max(log.past("g_gradient", end), default=0.0)
-    fell = norm is not None and norm < FELL * highest
+def rules_of(log: Log) -> list[Rule]:
+    """What a log's columns allow to ask."""
     own = log.table.names
-    if sure and norm is not None and fell:
-        means = f"norm of G's gradient; its highest was {highest:.3g}"
-        return [*sure, Evidence(own["g_gradient"], norm, "as before", means)]
-    if sure and log.saturates and loss is not None and loss > STUCK:
-        return [*sure, Evidence(own["g_loss"], loss, "-0.7, in an even game", "log(1 - D(G(z))): flat near 0")]
-    crossed = min(log.past("g_loss", end), default=0.0) >= 0  # a loss below 0 is no -log D(G(z)): hinge's, say
-    if certain and norm is None and loss is not None and loss > HUGE and crossed:
-        return [*certain, Evidence(own["g_loss"], loss, "0.7 to 3", "-log D(G(z)): all of G's samples are refused")]
-    return []
+    grown = [f"growth of {own[name]}" for name in GROWING if name in own]
+    limits = [Limit(name, "about 1", "its size beside the smallest that it had", high=GREW) for name in grown]
+    return [Rule("divergence", TOO_LARGE, any_of=tuple(limits)), *_vanishing(log)]
 
 
-def _growing(log: Log, end: int) -> list[Evidence]:
-    """Losses and gradients' norms that are larger than they were by orders of magnitude."""
-    found = []
-    for name in ("d_loss", "g_loss", "d_gradient", "g_gradient"):
-        before = [abs(value) for value in log.medians.get(name, ())[:end] if value is not None]
-        now = abs(log.recent(name, end) or 0.0)
-        if before and now > GREW * max(1.0, min(before)):
-            found.append(Evidence(log.table.names[name], now, f"{min(before):.3g}, as it was", "its size"))
-    return found
+def _vanishing(log: Log) -> list[Rule]:
+    """D has won, and G's loss is flat, its gradient has gone, or it is refused whatever it does."""
+    own, signs, limits, why = log.table.names, [], SURE, WON
+    losses = [loss for loss in log.stretches.get("g_loss", ())[log.width - 1 :] if loss is not None]
+    steep = log.recent("g_gradient") is None and not log.saturates
+    if log.recent("g_gradient") is not None:
+        signs += [Limit(f"{own['g_gradient']} beside its highest", "0.1 to 1", "norm of G's gradient", low=FELL)]
+    if log.saturates:
+        signs += [Limit(own["g_loss"], "-0.7, in an even game", "log(1 - D(G(z))): flat near 0", high=STUCK)]
+    if steep and min(losses, default=-1.0) >= 0:  # a loss below 0 is no -log D(G(z)): hinge's, say
+        signs += [Limit(own["g_loss"], "0.7 to 3", "-log D(G(z)): all of G's samples are refused", high=HUGE)]
+        limits, why = CERTAIN, WON + STEEP
+    won = _winning(log, limits)
+    return [Rule("vanishing-gradient", why, all_of=won, any_of=tuple(signs))] if won and signs else []
 
 
-FINDERS: Mapping[str, Callable[[Log, int], list[Evidence]]] = {
-    "divergence": _growing,
-    "vanishing-gradient": _vanishing,
-}
-WHY = {
-    "divergence": "The steps are too large for what the players do to each other: each answer is bigger than the one "
-    "before, until numbers leave what a float can hold.",
-    "vanishing-gradient": "D has won: it tells real from generated so surely that G has little or nothing to learn by.",
-}
+def _winning(log: Log, limits: Won) -> tuple[Limit, ...]:
+    """The numbers that say that D has won, of those that there are."""
+    own, found = log.table.names, []
+    loss, real, fake = limits
+    if log.plays:
+        found += [Limit(own["d_loss"], "1.4 or 0.7, in an even game", "0: D has won", low=loss)]
+    if log.says and log.recent("d_real") is not None and log.recent("d_fake") is not None:
+        kind = "" if log.says == "probabilities" else ", from its mean logit"
+        means = [f"D's probability for {each}{kind}" for each in ("real samples", "generated ones")]
+        found += [Limit(own["d_real"], "0.5 to 0.85", means[0], high=real)]
+        found += [Limit(own["d_fake"], "0.15 to 0.5", means[1], low=fake)]
+    if found and log.recent("accuracy") is not None:
+        found += [Limit(own["accuracy"], "0.5 to 0.85", "what D gets right", high=ACCURATE)]
+    return tuple(found)
+
+
+WON = "D has won: it tells real from generated so surely that G has little or nothing to learn by."
 STEEP = (
     " Where G minimises -log D(G(z)), it may learn all the same: the norm of its gradient, or a Monitor, would tell."
 )
-
-
-def _holds(log: Log, rule: Callable[[Log, int], list[Evidence]], times: int, end: int = -1) -> bool:
-    """Does a rule hold at a piece, and at so many before it?"""
-    last = end % len(log.ends)
-    return last + 1 >= times + log.width and all(rule(log, i) for i in range(last - times + 1, last + 1))
-
-
-def _verdict(log: Log, illness: str, rule: Callable[[Log, int], list[Evidence]]) -> Verdict:
-    """That of a rule which holds at the end."""
-    first = last = len(log.ends) - 1
-    while first > 0 and _holds(log, rule, 1, first - 1):
-        first -= 1
-    stretch = range(last - log.width + 1, last + 1)
-    alone = [bool(rule(_Alone(log.table), i)) for i in stretch]
-    since = log.table.steps[log.ends[first][1] - 1]
-    refused = illness == "vanishing-gradient" and not log.saturates and log.recent("g_gradient", last) is None
-    why = WHY[illness] + (STEEP if refused else "")
-    return Verdict(illness, int(since), sum(alone) / len(alone), tuple(rule(log, last)), why)
-
-
-class _Alone(Log):
-    """A log whose pieces each stand for themselves."""
-
-    def recent(self, name: str, end: int) -> float | None:
-        values = self.medians.get(name, ())
-        return values[end] if end < len(values) else None
 
 
 def _not_finite(log: Log) -> Verdict | None:
@@ -295,7 +261,7 @@ def _not_finite(log: Log) -> Verdict | None:
         if last > before and last < len(known):
             steps = [step for step, value in zip(log.table.steps, values) if value is not None]
             told = Evidence(log.table.names[name], float("nan"), "finite numbers", "NaN or infinity to the log's end")
-            return Verdict("divergence", int(steps[-last]), 1.0, (told,), WHY["divergence"])
+            return Verdict("divergence", int(steps[-last]), 1.0, (told,), TOO_LARGE)
     return None
 
 
