@@ -27,8 +27,8 @@ LEAST_BINS = 4  # in a stretch, which else is a fifth
 GREW = 1000.0  # times: losses and gradients beyond are not of a game any more; a cross-entropy ends at 100
 # A size that losses of an even game have: 2 log 2 or log 2 with logarithms, 0.25 with squares, 2 with hinge.
 PLAYED = 0.25
-# Where D has won: its loss is below the first, its mean probability for real samples above the second, that for generated
-# ones below the third.
+# Where D has won: its loss is below the first, its mean probability for real samples above the second, that for
+# generated ones below the third.
 Won = tuple[float, float, float]
 SURE: Won = (0.3, 0.85, 0.1)  # G's saturating loss is flat then: a fifth of its slope in an even game is left at most
 CERTAIN: Won = (0.03, 0.95, 0.02)  # its other loss is steep still; D's own slopes are what may be flat
