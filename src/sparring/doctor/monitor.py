@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sparring.base.errors import UserError, check_number, writing
 from sparring.doctor.diagnosis.report import is_illness, words
 from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
-from sparring.doctor.looks.looks import COUNT, MOST, Pace, measured, untouched
-from sparring.doctor.looks.subjects import Players, Samples, chosen, networks_of
+from sparring.doctor.looks.looks import COUNT, MOST, Pace
+from sparring.doctor.looks.subjects import OwnPlayers, Samples, chosen, networks_of
 from sparring.doctor.looks.yardstick import Numbers
 from sparring.game.losses import Loss
 from sparring.game.schedules import at
@@ -78,8 +78,8 @@ class Monitor:
         check_number("Monitor", "batch", batch, low=1, whole=True)
         check_number("Monitor", "start", start, low=0, whole=True)
         self.networks = networks_of(generator, discriminator, networks)
-        samples, self.yardstick = chosen(real, held_out, latents)
-        self.players = Players(generator, discriminator, self.networks, samples, probabilities, batch)
+        self.looker = chosen(real, held_out, latents, batch)
+        self.players = OwnPlayers(generator, discriminator, self.networks, probabilities).asked()
         self.steps, self.loss, self.taken = steps, loss, start
         self.log = None if log is None else Path(log).expanduser()
         self.pace, self.began, self.before = Pace(), math.nan, 0.0
@@ -102,13 +102,8 @@ class Monitor:
     def look(self) -> list[Verdict]:
         """Look at the players now, whether or not it is time to, and return what `step` returns."""
         start = time.perf_counter()
-        generator, discriminator = self.networks
-        gradients = _gradients({"generator": generator, "discriminator": discriminator})
-        progress = self._progress()
-        with untouched(generator, discriminator):
-            tensors = self.players.tensors()
-        loss = None if self.loss is None else at(self.loss, progress)
-        found = measured(self.yardstick, loss, tensors, generator, discriminator)
+        gradients, progress = _gradients(*self.networks), self._progress()
+        found = self.looker.look(self.players, None if self.loss is None else at(self.loss, progress))
         took = time.perf_counter() - start
         self.pace.took(took, self._place(self.taken))
         self._note(found | gradients, progress, took)
@@ -164,8 +159,7 @@ class Monitor:
         self.history = without_abandoned(self.history)
         looks = [row for row in self.history if row.get("event") == "look"]
         self.before = looks[-1]["seconds"] if looks else 0.0
-        self.pace.spent = sum(row["cost"] for row in looks)
-        self.pace.looked_at = self._place(looks[-1]["step"]) if looks else -1.0
+        self.pace.go_on(looks, lambda row: self._place(row["step"]))
 
     def _seconds(self) -> float:
         return self.before + (0.0 if math.isnan(self.began) else time.perf_counter() - self.began)
@@ -180,11 +174,11 @@ class Monitor:
         return step / self.steps if self.steps else math.log(1 + step / LENGTHEN) / math.log(1 + APART) / MOST
 
 
-def _gradients(networks: Mapping[str, nn.Module]) -> Numbers:
+def _gradients(generator: nn.Module, discriminator: nn.Module) -> Numbers:
     """The norms of the gradients that there are. Those that are not finite are left out: a loss scaler meets such now
     and then and skips the step; weights that they spoilt show in the samples."""
     found = {}
-    for side, network in networks.items():
+    for side, network in (("generator", generator), ("discriminator", discriminator)):
         gradients = [p.grad.detach() for p in network.parameters() if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
         if math.isfinite(norm):

@@ -45,7 +45,9 @@ class Watch:
         self.recipe, self.form = recipe, data.form
         self.prober = Prober(state.game, data, unseen, recipe.seed, part)
         images = isinstance(state.game.task, Translating)  # what it makes spans the range of images
-        self.leak = None if images else beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
+        self.leak = (
+            None if images else beyond_reach(state.game, self.prober.looker.inputs, self.prober.looker.train["real"])
+        )
         self.told: tuple[str, ...] = ()
         self.says = ""
         self.last_look: int | None = None

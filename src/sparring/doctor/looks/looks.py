@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparring.doctor.looks.yardstick import Numbers, Yardstick, judged, weights_norm
 from sparring.game.game import kept_buffers
 from sparring.game.losses import Loss
+from sparring.run.directory import Row
 
 COUNT = 256  # samples of each kind in a look
 FEWEST = 32  # samples of a kind below which a look says nothing
@@ -41,6 +42,12 @@ class Pace:
         """Take note of a look."""
         self.looked_at, self.last = place, seconds
         self.spent += seconds
+
+    def go_on(self, history: Sequence[Row], place: Callable[[Row], float]) -> None:
+        """Take note of the looks in a log; `place` tells where in the run each was."""
+        looks = [row for row in history if row.get("event") == "look"]
+        self.spent = sum(row["cost"] for row in looks)
+        self.looked_at = place(looks[-1]) if looks else -1.0
 
 
 @contextmanager

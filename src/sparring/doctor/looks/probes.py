@@ -6,11 +6,13 @@ A look changes nothing of the training. What looks cost is bounded to a share of
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
@@ -19,6 +21,7 @@ from sparring.doctor.looks import leaks, numbers
 from sparring.doctor.looks.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
 from sparring.doctor.looks.yardstick import Numbers, Yardstick
 from sparring.game.game import Game
+from sparring.game.losses import Loss
 from sparring.game.match import Batch, Images, Match, Moment
 from sparring.game.penalties.base import by_sample
 from sparring.game.schedules import at
@@ -55,6 +58,128 @@ class View:
         return {f"{self.way.name}/{name}": value for name, value in own.items()}
 
 
+@dataclass(frozen=True)
+class Players:
+    """Two players as a look sees them, whoever trains them.
+
+    Attributes:
+        networks: the generator's module and the discriminator's.
+        generate: what the generator makes of a batch.
+        matches: what the discriminator judges, of a batch and of what was made.
+        autocast: the precision that they compute in.
+    """
+
+    networks: tuple[nn.Module, nn.Module]
+    generate: Callable[[Batch], Images]
+    matches: Callable[[Batch, Images], Mapping[str, Match]]
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Looker:
+    """What is the same in all looks at a training, and how a look is taken.
+
+    Attributes:
+        views: what is looked at, one at least.
+        inputs: what the generator is fed with beside the samples, on the CPU, as the next two.
+        train: training samples, as many.
+        held_out: as many that no training saw, or None.
+        pieces: parts of these that the networks see at once.
+        classes: how many there are, where inputs hold `fake_label`.
+    """
+
+    views: Sequence[View]
+    inputs: Batch
+    train: Batch
+    held_out: Batch | None
+    pieces: Sequence[slice]
+    classes: int
+
+    def look(self, players: Players, loss: Loss | None) -> Numbers:
+        """The numbers of now, by name; what cannot be shown is left out.
+
+        `finite` is 1, or 0 where samples or logits hold NaN or infinity: then there are no other numbers.
+
+        Args:
+            players: on their device.
+            loss: what they minimise, as it stands now, or None.
+        """
+        found: Numbers = {}
+        for view, tensors in zip(self.views, self._gathered(players, self._part)):
+            own = measured(view.yardstick, loss, tensors, *players.networks)
+            if not own["finite"]:
+                return own
+            found |= view.named(own | self._leaks(players, view, tensors))
+        return found
+
+    def _gathered(
+        self, players: Players, ask: Callable[[Players, Batch, Batch, Batch], list[dict[str, Tensor]]]
+    ) -> list[dict[str, Tensor]]:
+        """What is answered of all pieces of the inputs, training and held-out samples, on the CPU."""
+        device = next(players.networks[0].parameters(), torch.empty(0)).device
+        parts = []
+        with untouched(*players.networks):
+            for piece in self.pieces:
+                kinds = (self.inputs, self.train, self.held_out or {})
+                cut = [{name: tensor[piece].to(device) for name, tensor in batch.items()} for batch in kinds]
+                with players.autocast():
+                    found = ask(players, *cut)
+                parts.append([{name: tensor.float().cpu() for name, tensor in each.items()} for each in found])
+        return [
+            {name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(len(parts[0]))
+        ]
+
+    def _part(self, players: Players, inputs: Batch, reals: Batch, held_out: Batch) -> list[dict[str, Tensor]]:
+        """What the players make and say, for each way: logits and seen samples."""
+        batch = {**reals, **inputs}
+        made = players.generate(batch)
+        matches = players.matches(batch, made)
+        found = [_seen(view.way, view.match(matches), batch, made) for view in self.views]
+        if held_out:
+            unseen = {**held_out, **inputs}
+            judged = players.matches(unseen, made if inputs else players.generate(unseen))  # sources are others, too
+            for view, tensors in zip(self.views, found):
+                tensors["held_out"] = view.match(judged).real_logits
+        if "fake_label" in inputs:
+            found[0] |= self._of_classes(players, batch, inputs, self.views[0].match(matches))
+        return found
+
+    def _of_classes(self, players: Players, batch: Batch, inputs: Batch, match: Match) -> dict[str, Tensor]:
+        """The same of another class, and of another latent."""
+        label = inputs["fake_label"]
+        others = {**inputs, "fake_label": (label + 1) % self.classes}
+        turned = {name: tensor.roll(1, 0) for name, tensor in inputs.items()} | {"fake_label": label}
+        return {
+            "other class": numbers.seen(players.generate(others)["fake"]),
+            "other latent": numbers.seen(players.generate(turned)["fake"]),
+            "wrong": match.judge(match.real, (batch["label"] + 1) % self.classes).logits,
+        }
+
+    def _leaks(self, players: Players, view: View, tensors: Mapping[str, Tensor]) -> Numbers:
+        """Where D is rather sure, how well it does once a silly difference is repaired in the fakes; else nothing."""
+        real = by_sample(tensors.get("held_out", tensors["real"]))
+        if not view.repairs or ranking(real, by_sample(tensors["fake"])) <= SURE:
+            return {}
+
+        def repaired(players: Players, inputs: Batch, reals: Batch, held_out: Batch) -> list[dict[str, Tensor]]:
+            batch = {**reals, **inputs}
+            made = players.generate(batch)
+            mended = {n: {**made, view.way.made: repair(made[view.way.made])} for n, repair in view.repairs.items()}
+            return [{n: view.match(players.matches(batch, each)).fake_logits for n, each in mended.items()}]
+
+        (judged,) = self._gathered(players, repaired)
+        return {f"leak/{name}": ranking(real, by_sample(logits)) for name, logits in judged.items()}
+
+
+def _seen(way: Way, match: Match, batch: Batch, made: Images) -> dict[str, Tensor]:
+    found = {"made": numbers.seen(made[way.made]), "real": match.real_logits, "fake": match.fake_logits}
+    if way.paired:
+        found["truth"] = numbers.seen(batch[way.real])
+    elif way.source:
+        found["source"] = numbers.seen(batch[way.source])
+    return found
+
+
 class Prober:
     """Looks at one run's players.
 
@@ -67,135 +192,67 @@ class Prober:
     """
 
     def __init__(self, game: Game, data: Data, held_out: Data | None, seed: int, part: int) -> None:
-        self.game, self.part, self.classes = game, part, max(2, len(data.form.classes))
-        self.device = next(game.generator.network.parameters()).device
+        self.game, self.pace = game, Pace()
         held_out = None if held_out is None or not fits(held_out, data) else held_out
         most = IMAGES if isinstance(game.task, Translating) else COUNT
         count = min(most, variety(data) // 2, COUNT if held_out is None else variety(held_out))
         order = _order(data, max(KNOWN, 2 * count), derive_seed(seed, "look"))
         rng = torch.Generator().manual_seed(derive_seed(seed, "look inputs"))
-        self.train = game.task.prepare(_batch(data, order[:count], seed), rng)
-        self.held_out = None if held_out is None else game.task.prepare(_chosen(held_out, data, count, seed), rng)
-        other = _batch(data, order[count : 2 * count], seed) if self.held_out is None else self.held_out
+        train = game.task.prepare(_batch(data, order[:count], seed), rng)
+        unseen = None if held_out is None else game.task.prepare(_chosen(held_out, data, count, seed), rng)
+        other = _batch(data, order[count : 2 * count], seed) if unseen is None else unseen
         ways = task_of(game).ways
         known: dict[str, list[Tensor]] = {way.real: [] for way in ways}
         for chosen in order[: max(KNOWN, 2 * count)].split(64):
             batch = _batch(data, chosen, seed)
             for name, parts in known.items():
                 parts.append(numbers.seen(batch[name]))
-        self.views = [self._view(way, other[way.real], torch.cat(known[way.real]), data) for way in ways]
-        self.inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
-        self.pace = Pace()
-
-    def _view(self, way: Way, other: Tensor, known: Tensor, data: Data) -> View:
-        real, map_of_classes = self.train[way.real], data.form.map and way.real == "real"
-        yardstick = Yardstick(numbers.seen(real), known, numbers.seen(other), unseen=self.held_out is not None)
-        return View(way, yardstick, {} if map_of_classes else leaks.repairs(real))  # why: see `leaks`
+        views = []
+        for way in ways:
+            real, map_of_classes = train[way.real], data.form.map and way.real == "real"
+            compared = numbers.seen(other[way.real])
+            yardstick = Yardstick(numbers.seen(real), torch.cat(known[way.real]), compared, unseen is not None)
+            views.append(View(way, yardstick, {} if map_of_classes else leaks.repairs(real)))  # why: see `leaks`
+        inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
+        pieces = [slice(start, start + part) for start in range(0, len(train["real"]), part)]
+        self.looker = Looker(views, inputs, train, unseen, pieces, max(2, len(data.form.classes)))
 
     @property
     def before(self) -> Tensor | None:
         """What the last look saw, of all ways side by side [n, d]; None before the first."""
-        seen = [view.yardstick.before for view in self.views]
+        seen = [view.yardstick.before for view in self.looker.views]
         return torch.cat([each for each in seen if each is not None], 1) if None not in seen else None
 
     @before.setter
     def before(self, seen: Tensor | None) -> None:
-        widths = [view.yardstick.train.shape[1] for view in self.views]
+        widths = [view.yardstick.train.shape[1] for view in self.looker.views]
         fits = seen is not None and seen.shape[1] == sum(widths)  # an older run kept what it saw of one way alone
         parts = seen.split(widths, 1) if seen is not None and fits else [None] * len(widths)
-        for view, part in zip(self.views, parts):
+        for view, part in zip(self.looker.views, parts):
             view.yardstick.before = part
 
     def begin(self, history: Sequence[Row]) -> None:
         """Go on with the looks that a run's log holds."""
-        looks = [row for row in history if row.get("event") == "look"]
-        self.pace.spent = sum(row["cost"] for row in looks)
-        self.pace.looked_at = looks[-1]["progress"] if looks else -1.0
+        self.pace.go_on(history, lambda row: float(row["progress"]))
 
     def due(self, seconds: float, progress: float) -> bool:
         """Is it time for another look, and is there time? The last moment of a run always has one."""
         return progress >= 1 or self.pace.due(seconds, progress)
 
     def look(self, moment: Moment) -> Numbers:
-        """The numbers of now, by name, with their cost in seconds; what this run cannot show is left out.
-
-        `finite` is 1, or 0 where samples or logits hold NaN or infinity: then there are no other numbers.
-        """
+        """The numbers of now, as `Looker.look` gives them, with their cost in seconds."""
         start = time.perf_counter()
-        generator, discriminator = self.game.generator.network, self.game.discriminator.network
-        with untouched(generator, discriminator):
-            parts = [self._part(i, moment) for i in range(0, len(self.train["real"]), self.part)]
-        loss, found = at(self.game.loss, moment.progress), dict[str, float]()
-        for index, view in enumerate(self.views):
-            tensors = {name: torch.cat([part[index][name] for part in parts]) for name in parts[0][index]}
-            own = measured(view.yardstick, loss, tensors, generator, discriminator)
-            if not own["finite"]:
-                found = own
-                break
-            found |= view.named(own | self._leaks(view, tensors, moment))
+        game, network = self.game, self.game.generator.network
+        players = Players(
+            (network, game.discriminator.network),
+            lambda batch: game.task.generate(network, batch),
+            lambda batch, made: game.matches(batch, made, moment),
+            game.autocast,
+        )
+        found = self.looker.look(players, at(game.loss, moment.progress))
         took = time.perf_counter() - start
         self.pace.took(took, moment.progress)
         return {**found, "cost": round(took, 4)}
-
-    def _part(self, start: int, moment: Moment) -> list[dict[str, Tensor]]:
-        """What the players make and say of a part of the samples, for each way, on the CPU: logits and seen samples."""
-        task, generator = self.game.task, self.game.generator.network
-        inputs, reals = self._cut(self.inputs, start), self._cut(self.train, start)
-        with self.game.autocast():
-            batch = {**reals, **inputs}
-            made = task.generate(generator, batch)
-            matches = self.game.matches(batch, made, moment)
-            found = [self._seen(view.way, view.match(matches), batch, made) for view in self.views]
-            if self.held_out is not None:
-                unseen = {**self._cut(self.held_out, start), **inputs}
-                others = made if inputs else task.generate(generator, unseen)  # the sources are others, too
-                judged = self.game.matches(unseen, others, moment)
-                for view, tensors in zip(self.views, found):
-                    tensors["held_out"] = view.match(judged).real_logits
-            if "fake_label" in inputs:
-                found[0] |= self._of_classes(reals, inputs, self.views[0].match(matches))
-        return [{name: tensor.float().cpu() for name, tensor in tensors.items()} for tensors in found]
-
-    def _seen(self, way: Way, match: Match, batch: Batch, made: Images) -> dict[str, Tensor]:
-        found = {"made": numbers.seen(made[way.made]), "real": match.real_logits, "fake": match.fake_logits}
-        if way.paired:
-            found["truth"] = numbers.seen(batch[way.real])
-        elif way.source:
-            found["source"] = numbers.seen(batch[way.source])
-        return found
-
-    def _of_classes(self, reals: Batch, inputs: Batch, match: Match) -> dict[str, Tensor]:
-        """The same of another class, and of another latent."""
-        task, generator, label = self.game.task, self.game.generator.network, inputs["fake_label"]
-        others = {**inputs, "fake_label": (label + 1) % self.classes}
-        turned = {name: tensor.roll(1, 0) for name, tensor in inputs.items()} | {"fake_label": label}
-        return {
-            "other class": numbers.seen(task.generate(generator, others)["fake"]),
-            "other latent": numbers.seen(task.generate(generator, turned)["fake"]),
-            "wrong": match.judge(match.real, (reals["label"] + 1) % self.classes).logits,
-        }
-
-    def _leaks(self, view: View, tensors: Mapping[str, Tensor], moment: Moment) -> Numbers:
-        """Where D is rather sure, how well it does once a silly difference is repaired in the fakes; else nothing."""
-        real = by_sample(tensors.get("held_out", tensors["real"]))
-        if not view.repairs or ranking(real, by_sample(tensors["fake"])) <= SURE:
-            return {}
-        with untouched(self.game.generator.network, self.game.discriminator.network):
-            parts = [self._repaired(view, i, moment) for i in range(0, len(self.train["real"]), self.part)]
-        repaired = {name: by_sample(torch.cat([part[name] for part in parts])) for name in view.repairs}
-        return {f"leak/{name}": ranking(real, logits) for name, logits in repaired.items()}
-
-    def _repaired(self, view: View, start: int, moment: Moment) -> dict[str, Tensor]:
-        """D's logits of a part of the fakes after each repair."""
-        batch = {**self._cut(self.train, start), **self._cut(self.inputs, start)}
-        with self.game.autocast():
-            made = self.game.task.generate(self.game.generator.network, batch)
-            mended = {n: {**made, view.way.made: repair(made[view.way.made])} for n, repair in view.repairs.items()}
-            judged = {n: view.match(self.game.matches(batch, each, moment)).fake_logits for n, each in mended.items()}
-        return {name: logits.float().cpu() for name, logits in judged.items()}
-
-    def _cut(self, batch: Batch, start: int) -> Batch:
-        return {name: tensor[start : start + self.part].to(self.device) for name, tensor in batch.items()}
 
 
 def variety(data: Data) -> int:

@@ -11,30 +11,22 @@ from torch import Tensor, nn
 from sparring.base.errors import UserError
 from sparring.doctor.looks import numbers
 from sparring.doctor.looks.looks import COUNT, FEWEST, KNOWN
+from sparring.doctor.looks.probes import Looker, Players, View
 from sparring.doctor.looks.yardstick import Yardstick
+from sparring.game.match import Batch, Images, Match
+from sparring.tasks.base import Way
 
 Samples = Tensor | tuple[Tensor, Tensor]
 Parts = tuple[Tensor, ...]  # samples or latents, perhaps with their labels
 SURE = 1e-12  # how near to 0 and 1 a probability is believed
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The samples of each look, equally many of each kind, each perhaps with labels.
+def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int) -> Looker:
+    """Choose samples for the looks, equally many of each kind, and what they are compared with.
 
-    Attributes:
-        latents: what the generator is fed with.
-        real: training samples.
-        held_out: samples that no training saw, or None.
-    """
-
-    latents: Parts
-    real: Parts
-    held_out: Parts | None
-
-
-def chosen(real: Samples, held_out: Samples | None, latents: Samples) -> tuple[Chosen, Yardstick]:
-    """Choose samples for the looks, and what they are compared with.
+    Args:
+        real, held_out, latents: as in `Monitor`.
+        batch: how many the players see at once, at most.
 
     Raises:
         UserError: too few samples, or of a kind that no network sees.
@@ -61,7 +53,17 @@ def chosen(real: Samples, held_out: Samples | None, latents: Samples) -> tuple[C
         mixed = torch.randperm(len(held[0]), generator=torch.Generator().manual_seed(0))
         other = held = _at(held, mixed[:count])
     yardstick = Yardstick(numbers.seen(train[0]), known, numbers.seen(other[0]), unseen=held is not None)
-    return Chosen(tuple(part[:count].clone() for part in fed), train, held), yardstick
+    inputs = tuple(part[:count].clone() for part in fed)
+    classes = 1 + max((int(parts[1].max()) for parts in (inputs, train) if len(parts) > 1), default=0)
+    pieces = torch.arange(count).tensor_split(-(-count // batch))  # of about one size: statistics need some
+    return Looker(
+        [View(Way(), yardstick, {})],
+        dict(zip(("latent", "fake_label"), inputs)),
+        dict(zip(("real", "label"), train)),
+        None if held is None else dict(zip(("real", "label"), held)),
+        [slice(int(piece[0]), int(piece[-1]) + 1) for piece in pieces],
+        max(2, classes),
+    )
 
 
 def networks_of(
@@ -88,70 +90,49 @@ def networks_of(
 
 
 @dataclass(frozen=True)
-class Players:
-    """Two players and what they are asked in each look.
+class OwnPlayers:
+    """Two players as `Monitor` is given them, and how they are asked.
 
-    Attributes:
-        generator, discriminator: modules or functions.
-        networks: the modules that are behind them.
-        samples: of each look.
-        probabilities: does D say probabilities?
-        batch: how many samples they see at once, at most.
+    Raises:
+        UserError: what a player makes or says does not fit.
     """
 
     generator: Callable[..., Tensor]
     discriminator: Callable[..., Tensor]
     networks: tuple[nn.Module, nn.Module]
-    samples: Chosen
     probabilities: bool
-    batch: int
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What `looks.measured` takes.
+    def asked(self) -> Players:
+        """The same as a `Looker` sees them."""
+        return Players(self.networks, self._generate, self._matches)
 
-        Raises:
-            UserError: what a player makes or says does not fit.
-        """
-        count = len(self.samples.real[0])
-        pieces = torch.arange(count).tensor_split(-(-count // self.batch))  # of about one size: statistics need some
-        found = [self._part(piece) for piece in pieces]
-        return {name: torch.cat([each[name].float().cpu() for each in found]) for name in found[0]}
-
-    def _part(self, piece: Tensor) -> dict[str, Tensor]:
-        latents, reals = self._at("latents", piece), self._at("real", piece)
-        labels = latents[1:]
-        made = self._made(latents)
-        if made.shape[1:] != reals[0].shape[1:]:
+    def _matches(self, batch: Batch, made: Images) -> dict[str, Match]:
+        real, fake = batch["real"], made["fake"]
+        if fake.shape[1:] != real.shape[1:]:
             raise UserError(
-                f"Monitor: the generator makes {_shape(made)}, real ones are {_shape(reals[0])}; give them alike, such "
+                f"Monitor: the generator makes {_shape(fake)}, real ones are {_shape(real)}; give them alike, such "
                 "as real=images.flatten(1)"
             )
-        found = {"made": numbers.seen(made), "real": self._judged(reals), "fake": self._judged((made, *labels))}
-        if self.samples.held_out is not None:
-            found["held_out"] = self._judged(self._at("held_out", piece))
-        if labels:
-            found["other class"] = numbers.seen(self._made((latents[0], self._next(labels[0]))))
-            found["other latent"] = numbers.seen(self._made((latents[0].roll(1, 0), labels[0])))
-            found["wrong"] = self._judged((reals[0], self._next(reals[1])))
-        return found
+        return {"": Match(self._judged, real, fake, batch.get("label"), batch.get("fake_label"))}
 
-    def _made(self, latents: Parts) -> Tensor:
-        made = self.generator(*latents)
-        if not isinstance(made, Tensor) or made.shape[:1] != latents[0].shape[:1]:
+    def _generate(self, batch: Batch) -> Images:
+        latents = batch["latent"]
+        made = self.generator(latents, *([batch["fake_label"]] if "fake_label" in batch else []))
+        if not isinstance(made, Tensor) or made.shape[:1] != latents.shape[:1]:
             told = _shape(made) if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise UserError(
-                f"Monitor: the generator makes {told} of {len(latents[0])} latents; wrap it in a function that gives "
+                f"Monitor: the generator makes {told} of {len(latents)} latents; wrap it in a function that gives "
                 "one tensor of samples: lambda z: G(z)[0]"
             )
-        return made
+        return {"fake": made}
 
-    def _judged(self, samples: Parts) -> Tensor:
+    def _judged(self, samples: Tensor, labels: Tensor | None) -> Tensor:
         """Logits of samples."""
-        said = self.discriminator(*samples)
-        if not isinstance(said, Tensor) or said.shape[:1] != samples[0].shape[:1]:
+        said = self.discriminator(samples) if labels is None else self.discriminator(samples, labels)
+        if not isinstance(said, Tensor) or said.shape[:1] != samples.shape[:1]:
             told = _shape(said) if isinstance(said, Tensor) else f"a {type(said).__name__}"
             raise UserError(
-                f"Monitor: the discriminator says {told} of {len(samples[0])} samples; wrap it in a function that "
+                f"Monitor: the discriminator says {told} of {len(samples)} samples; wrap it in a function that "
                 "gives one tensor [n, ...]: lambda x: D(x).view(len(x), -1)"
             )
         within = bool(((said >= 0) & (said <= 1) | said.isnan()).all())
@@ -164,16 +145,6 @@ class Players:
         if within and isinstance(list(self.networks[1].modules())[-1], nn.Sigmoid):
             raise UserError("Monitor: D ends in a sigmoid, so it says probabilities; add probabilities=True")
         return said
-
-    def _at(self, kind: str, piece: Tensor) -> Parts:
-        first = next(self.networks[0].parameters(), torch.empty(0))
-        parts = getattr(self.samples, kind)
-        return tuple(part[piece].to(first.device) for part in parts)
-
-    def _next(self, labels: Tensor) -> Tensor:
-        """The labels of other classes."""
-        classes = 1 + max(int(parts[1].max()) for parts in (self.samples.latents, self.samples.real))
-        return (labels + 1) % max(2, classes)
 
 
 def _parts(name: str, given: object) -> Parts:
