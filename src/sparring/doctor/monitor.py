@@ -39,9 +39,9 @@ class Monitor:
         latents: what the generator is fed with in each look, [n, ...], at least 32; 256 are best.
         held_out: samples of the same distribution that the loop does not train on, at least 32. Only with them can the
             verdicts tell whether D knows its training samples by heart.
-        steps: how many steps the loop will take. None where that is not known: then a budget twice as long as what was
-            seen is assumed, and 2,000 steps at least. So nothing is said before step 340, lack of variety that still
-            improves is never called an illness, and medians go over the last two fifths of the steps so far.
+        steps: how many steps the loop will take. None assumes twice what was seen, and 2,000 at least: nothing is said
+            before step 340, lack of variety that still improves is never called an illness, and medians go over the
+            last two fifths of the steps so far.
         loss: one of `sparring.game.losses` that is the generator's, for the number `signal`, without which
             `vanishing-gradient` is never told; `NonSaturating()` where G aims at `BCELoss(D(G(z)), ones)`.
         probabilities: does D say probabilities (its last layer is a sigmoid)? Then logits are found from them.

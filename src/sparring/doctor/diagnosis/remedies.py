@@ -30,18 +30,9 @@ USUAL = (5e-4, 2e-3)  # learning rates that the recipes here have with Adam; the
 RATE = 1e-3  # where neither player's is such a one
 
 # What can be built anew around networks that go on being trained.
-IN_FLIGHT = frozenset(
-    (
-        "loss",
-        "penalties",
-        "augment",
-        "turns",
-        "generator_optimizer",
-        "discriminator_optimizer",
-        "learning_rate",
-        "clip_gradients",
-    )
-)
+PLAYED_BY = ("loss", "penalties", "augment", "turns", "learning_rate", "clip_gradients")
+OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+IN_FLIGHT = frozenset((*PLAYED_BY, *OPTIMIZERS))
 
 Changes = dict[str, object]
 
@@ -93,10 +84,8 @@ def slope_penalty(name: str, recipe: Recipe, form: Form) -> str:
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:
     """R1 beside the other penalties, unless something bounds the slope already."""
-    specs = Spec.read_all(recipe.penalties)
-    if any(spec.name in SLOPES for spec in specs):
-        return {}
-    return {"penalties": _listed(*specs, slope_penalty("R1", recipe, form))}
+    bound = set(SLOPES) & set(_names(recipe.penalties))
+    return {} if bound else {"penalties": _bounded_by(recipe, slope_penalty("R1", recipe, form))}
 
 
 def _bounded_by(recipe: Recipe, *penalties: Spec | str) -> str:
@@ -128,8 +117,7 @@ def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
             "loss": loss,
             "penalties": _bounded_by(recipe, *(slope_penalty(name, recipe, form) for name in penalties)),
             "turns": recipe.turns if even else "Alternating()",
-            "generator_optimizer": adam,
-            "discriminator_optimizer": adam,
+            **dict.fromkeys(OPTIMIZERS, adam),
             "learning_rate": "Linear(1, 0, begin=0.5)",
         }
 
@@ -138,8 +126,8 @@ def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
 
 def usual_rate(recipe: Recipe) -> float:
     """The lower one of the players' learning rates that is a usual one, or `RATE`."""
-    texts = (recipe.generator_optimizer, recipe.discriminator_optimizer)
-    known = [made.lr for made in (_own(text, optimizers, schedules) for text in texts) if made is not None]
+    found = [_own(getattr(recipe, name), optimizers, schedules) for name in OPTIMIZERS]
+    known = [made.lr for made in found if made is not None]
     return min([rate for rate in known if USUAL[0] <= rate <= USUAL[1]], default=RATE)
 
 
@@ -228,8 +216,8 @@ def _rates(generator: float, discriminator: float) -> Callable[[Recipe, Form], C
     """Learning rates times these factors."""
 
     def change(recipe: Recipe, form: Form) -> Changes:
-        factors = {"generator_optimizer": generator, "discriminator_optimizer": discriminator}
-        return {n: scaled_rate(getattr(recipe, n), factor) for n, factor in factors.items() if factor != 1}
+        factors = zip(OPTIMIZERS, (generator, discriminator))
+        return {name: scaled_rate(getattr(recipe, name), factor) for name, factor in factors if factor != 1}
 
     return change
 
@@ -244,8 +232,7 @@ def _balanced(choose: Callable[..., float]) -> Callable[[Recipe, Form], Changes]
     """The same learning rate for both: the lower one (`min`) or the higher one (`max`)."""
 
     def change(recipe: Recipe, form: Form) -> Changes:
-        names = ("generator_optimizer", "discriminator_optimizer")
-        rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in names}
+        rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in OPTIMIZERS}
         wanted = choose(rates.values())
         return {n: scaled_rate(getattr(recipe, n), wanted / rate) for n, rate in rates.items() if rate != wanted}
 

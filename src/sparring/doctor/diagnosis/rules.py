@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparring.doctor.diagnosis.signs import LATE, Signs
@@ -46,8 +46,8 @@ class Limit:
 
     Attributes:
         name: of the number.
-        low, high: it is out of bounds below `low` or above `high`.
-        early: the bound that stands for it in the first part of the budget, when healthy trainings lack variety, too.
+        low, high: the bounds.
+        early: the bound in the first part of the budget, when healthy trainings lack variety, too.
         normal, means: as in `Evidence`.
     """
 
@@ -77,9 +77,9 @@ class Rule:
     Attributes:
         illness, why: as in `Verdict`.
         all_of, any_of: the limits.
-        waits: is it silent while coverage still improves, before the last part of the budget?
-        late: is it silent before the last part of the budget, and while coverage improves?
-        learns: is it silent before the last part of the budget where a style is learnt without pairs?
+        waits: silent while coverage improves, before the last part of the budget.
+        late: silent while coverage improves, and before the last part of the budget.
+        learns: silent before the last part of the budget where a style is learnt without pairs.
         causes: illnesses that follow from this one.
     """
 
@@ -128,7 +128,7 @@ SPREAD = Limit(
 )
 RANK = Limit("rank", "0.7 to 1.1", "directions that samples vary in, as a share of real samples'", low=0.35, early=0.2)
 LACKING = (CELLS, SPREAD, RANK)
-MOST_CELLS = Limit("cells", CELLS.normal, CELLS.means, low=0.8)
+MOST_CELLS = replace(CELLS, low=0.8, early=None)
 MOVE = Limit(
     "move",
     "0.05 to 0.8",
@@ -137,6 +137,7 @@ MOVE = Limit(
     early=1.3,
 )
 TOLD_APART = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=0.9)
+PERFECT = replace(TOLD_APART, high=SURE)
 SIGNAL = Limit("signal", "0.4 to 1", "slope of G's loss at the logits: all that G can learn by", low=0.25)
 SCALE = Limit("logit/scale", "0.1 to 10", "standard deviation of D's logits", high=160.0)
 FINITE = Limit("finite", "1", "are samples and logits free of NaN and infinity?", low=1.0)
@@ -155,12 +156,11 @@ BEATEN = Limit("fresh lead", "below 0.2", "by how much a critic solved for anew 
 FAR = Limit("far/targets", "falling to about 1", "far/reals, of what is made without pairs", high=2.0)
 RATIO = Limit("gradient/ratio", "-1 to 1", "logarithm of G's gradient's norm over D's", low=-2.0)
 NO_CLASS = Limit("effect/class share", "0.7 or more", "change by the class beside change by the latent", low=0.3)
-DEAF_TO_CLASS = Limit(NO_CLASS.name, NO_CLASS.normal, NO_CLASS.means, low=0.12)  # healthy ones soon are beyond that
+DEAF_TO_CLASS = replace(NO_CLASS, low=0.12)  # healthy ones soon are beyond that
 NO_SOURCE = Limit("effect/source", "0.7 or more", "change by the source, as a share of the distance of reals", low=0.1)
 STRANGER = Limit("effect/truth", "0.9 or less", "distance to its own true image, beside that to another's", high=0.97)
 NO_LATENT = Limit("effect/latent", "0.5 or more", "change by the latent, as a share of the distance of reals", low=0.1)
 
-PERFECT = Limit("area/train", "0.5 to 0.86", "chance that D rates a real sample above a generated one", high=SURE)
 REPAIRED = "D's area/... once generated samples have "
 GOES_BY = tuple(
     Limit(f"leak/{name}", "within 0.1 of area/train", REPAIRED + repair, low=FOOLED)

@@ -31,12 +31,11 @@ class Signs:
     Attributes:
         step: of the look.
         share: of the budget that was spent by then.
-        numbers: medians of the looks' numbers over the last fifth of the budget, with the
-            weights' `growth/...` beside the first look's.
+        numbers: medians over the last fifth of the budget; `growth/...` is beside the first look.
         recent: the same of the last three looks.
         looks: the numbers of each look of that stretch, each with the same `growth/...`.
-        improving: which of the numbers that tell of coverage were becoming better over the last half of the run.
-        early: are there too few looks, or is too little of the budget spent, to say anything at this look?
+        improving: the numbers of coverage that became better over the last half of the run.
+        early: too few looks, or too little of the budget, to say anything.
         unpaired: is it of a way that turns images into others without pairs?
     """
 
@@ -89,8 +88,8 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
     Args:
         looks: of `looks_of`.
         index: which of them.
-        step_now, share_now: where the run stands at its end; the share of an earlier look follows from its step, since
-            a run that was extended counted its shares anew.
+        step_now, share_now: where the run stands at its end. Shares of earlier looks follow from these and their steps,
+            since a run that was extended counted its shares anew.
     """
     per_step = share_now / max(1, step_now)
     step = looks[index]["step"]

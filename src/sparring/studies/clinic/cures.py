@@ -17,6 +17,7 @@ from sparring.base.errors import UserError
 from sparring.data.pictures import save_image
 from sparring.run.directory import Run
 from sparring.studies.clinic.case import Case
+from sparring.studies.clinic.score import markdown
 
 if TYPE_CHECKING:
     from sparring.studies.treat.treat import Treatment
@@ -157,20 +158,19 @@ def table(cures: Sequence[Cure]) -> list[str]:
     """How many are well, run by run, and which remedy worked for what, in Markdown."""
     count = max(1, len(cures))
     well, alone = sum(each.well for each in cures), sum(each.near(each.alone) for each in cures)
-    lines = [
+    told = (
         f"Of {len(cures)} sick runs {well} ({well / count:.0%}) came to within {NEAR:g} times the healthy control's "
-        f"held-out score; with the doctor's first remedy and no trials {alone} ({alone / count:.0%}) would have.",
-        "",
-        "| planted | run | chosen | sick | treated | first remedy alone | control | |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+        f"held-out score; with the doctor's first remedy and no trials {alone} ({alone / count:.0%}) would have."
+    )
+    rows = []
     for each in cures:
         mark = ("well" if each.well else "**not well**") + (f", still {', '.join(each.ill)}" if each.ill else "")
         values = (each.sick, each.treated, each.alone, each.control)
-        scores = " | ".join("-" if value is None else f"{value:.3g}" for value in values)
-        chosen = each.remedy or "nothing was done"
-        lines.append(f"| {each.case.illness} | {each.case.name} {each.seed} | {chosen} | {scores} | {mark} |")
-    return [*lines, "", *remedies_table(cures)]
+        scores = ["-" if value is None else f"{value:.3g}" for value in values]
+        run, chosen = f"{each.case.name} {each.seed}", each.remedy or "nothing was done"
+        rows.append((each.case.illness, run, chosen, *scores, mark))
+    names = ("planted", "run", "chosen", "sick", "treated", "first remedy alone", "control", "")
+    return [told, "", *markdown(names, rows), "", *remedies_table(cures)]
 
 
 def remedies_table(cures: Sequence[Cure]) -> list[str]:
@@ -186,9 +186,6 @@ def remedies_table(cures: Sequence[Cure]) -> list[str]:
             last[key] += share >= max(shares, default=1)
             chosen[key] += about == each.remedy
             well[key] += about == each.remedy and each.well
-    lines = [
-        "| planted | remedy | tried | in the last stage | chosen | well |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    rows = sorted(tried, key=lambda key: (key[0], -well[key], -last[key], key[1]))
-    return [*lines, *(f"| {k[0]} | {k[1]} | {tried[k]} | {last[k]} | {chosen[k]} | {well[k]} |" for k in rows)]
+    keys = sorted(tried, key=lambda key: (key[0], -well[key], -last[key], key[1]))
+    names = ("planted", "remedy", "tried", "in the last stage", "chosen", "well")
+    return markdown(names, [(*key, tried[key], last[key], chosen[key], well[key]) for key in keys])

@@ -16,7 +16,7 @@ from sparring.studies.clinic.case import HEALTHY, Case
 from sparring.studies.clinic.cases import CASES, MATCHED
 from sparring.studies.clinic.cures import Cure, Pair, cure, pairs, read_cure, save_pictures
 from sparring.studies.clinic.cures import table as cures_table
-from sparring.studies.clinic.score import Judged, judge, summary, table
+from sparring.studies.clinic.score import Judged, judge, markdown, summary, table
 from sparring.studies.clinic.ward import RESULT, attend, read_result
 
 ABOUT = """\
@@ -118,9 +118,9 @@ def run_name(case: Case, seed: int) -> str:
 
 def lines(judged: Sequence[Judged], cures: Sequence[Cure]) -> list[str]:
     """The counts and tables of what was judged and treated, in Markdown."""
-    counts = [f"| {name} | {n} of {total} | {n / max(1, total):.0%} |" for name, (n, total) in summary(judged).items()]
+    counts = [(name, f"{n} of {total}", f"{n / max(1, total):.0%}") for name, (n, total) in summary(judged).items()]
     treated = ["", "## Treated", "", *cures_table(cures)] if cures else []
-    return ["| | runs | |", "| --- | --- | --- |", *counts, "", *table(judged), *treated]
+    return [*markdown(("", "runs", ""), counts), "", *table(judged), *treated]
 
 
 def beside_controls(folder: Path, beds: Sequence[Bed]) -> list[Pair]:

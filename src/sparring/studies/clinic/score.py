@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,12 @@ WORSENED = 1.15  # times the best score that the run had before, from which on i
 FEW_MODES = 0.8  # of the modes there are, below which a run is bad by outcome
 
 Result = Mapping[str, Any]
+
+
+def markdown(names: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """A table as lines of Markdown."""
+    whole = (names, ["---"] * len(names), *rows)
+    return ["|" + "".join(f" {cell} |" if cell != "" else " |" for cell in row) for row in whole]
 
 
 @dataclass(frozen=True)
@@ -129,10 +135,7 @@ def summary(judged: Sequence[Judged]) -> dict[str, tuple[int, int]]:
 
 def table(judged: Sequence[Judged]) -> list[str]:
     """The runs as lines of a Markdown table."""
-    rows = [
-        "| planted | run | told at the end | first at | score (control) | modes |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    rows = []
     for each in judged:
         mark = "" if each.right else " **wrong**"
         late = "" if each.case.illness == HEALTHY or each.in_time or each.named_at is None else " late"
@@ -142,6 +145,6 @@ def table(judged: Sequence[Judged]) -> list[str]:
         along_text = f" (on the way: {', '.join(along)})" if along else ""
         score = f"{each.score:.3g} ({each.control:.3g})"
         modes = f"{each.modes[0]}/{each.modes[1]}" if each.modes[1] else "-"
-        name = f"{each.case.name} {each.seed}"
-        rows.append(f"| {each.case.illness} | {name} | {told}{mark}{along_text} | {at} | {score} | {modes} |")
-    return rows
+        run = f"{each.case.name} {each.seed}"
+        rows.append((each.case.illness, run, f"{told}{mark}{along_text}", at, score, modes))
+    return markdown(("planted", "run", "told at the end", "first at", "score (control)", "modes"), rows)

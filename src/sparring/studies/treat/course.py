@@ -82,9 +82,7 @@ def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, se
 
 
 class Course:
-    """A treatment under way.
-
-    What is known after each stage is written down, for scores of trials that went on are those of a later moment.
+    """A treatment under way. What is known after each stage is written down, for later stages replace its scores.
 
     Attributes:
         found: how the candidates did so far, best first.

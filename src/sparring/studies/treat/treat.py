@@ -79,17 +79,13 @@ def treat(
 ) -> Treatment:
     """Try remedies on a sick run, and train the best to the end of the budget; a run that is not ill is left alone.
 
-    What is done is told by the folder, so a treatment that was stopped goes on where it was. Each trial is the
-    beginning of a whole run, from the last healthy checkpoint where there is one and the remedy lets the networks be,
-    else anew. Trials are ranked by whether the doctor still names the illness, then by the score, and only the better
-    half is trained on, to twice the length each time (successive halving: Jamieson and Talwalkar 2016), the last two
-    until past the moment at which the illness was named. The best is trained to the end; where it is ill there, the
-    second one, too, and the score decides.
+    A treatment that was stopped goes on: the folder holds what is done. Trials are ranked by whether the doctor still
+    names the illness, then by the score, and shortened by successive halving (Jamieson and Talwalkar 2016); see `Plan`
+    and `Course`.
 
     Args:
         run: the sick run's directory; nothing is changed in it.
-        out: the folder for trials, the treated run (`run`) and what came of it (`treatment.json`, `treatment.md`); the
-            default is the sick run's name with `-treated`.
+        out: the folder for all of it; the default is the sick run's name with `-treated`.
         trials: how many remedies to try.
         share: of the budget that the last two are trained for at least, in (0, 1].
         seed: of the samples that are judged.

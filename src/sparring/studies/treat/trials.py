@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -38,11 +38,10 @@ PRAISED = ("memorising",)  # illnesses that scores take for excellence
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Candidate):
     """How a candidate did.
 
     Attributes:
-        name, about, illness, changes, start: of the `Candidate`.
         share: of the budget, for which it was trained: the better half is trained on, the best to the end.
         step: the last step that is trained.
         score: the held-out distance of its samples, lower is better; None if it ended in NaN or infinity, or could
@@ -51,11 +50,6 @@ class Trial:
         ended: why it ended before the trial did, or "".
     """
 
-    name: str
-    about: str
-    illness: str
-    changes: Mapping[str, Any]
-    start: int
     share: float
     step: int
     score: float | None
