@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -40,7 +43,7 @@ class Aliases:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if self._home(fullname) else None
+        return ModuleSpec(fullname, cast("Loader", self)) if self._home(fullname) else None
 
     def create_module(self, spec: ModuleSpec) -> None:
         """An empty module is made as usual."""

@@ -18,7 +18,7 @@ from sparring.doctor.looks.subjects import OwnPlayers, Samples, chosen, networks
 from sparring.doctor.looks.yardstick import Numbers
 from sparring.game.losses import Loss
 from sparring.game.schedules import at
-from sparring.run.log import Row, append_row, cut_torn_line, read_rows, without_abandoned
+from sparring.run.log import NOT_FINITE, PROBE, RESUME, Log, Row, kind_of, of_kind, without_abandoned
 
 FASTEST = 2000  # steps: the shortest budget that is assumed where none is known
 APART = 0.1  # by how much the steps grow between looks, where the budget is not known
@@ -81,7 +81,7 @@ class Monitor:
         self.looker = chosen(real, held_out, latents, batch)
         self.players = OwnPlayers(generator, discriminator, self.networks, probabilities).asked()
         self.steps, self.loss, self.taken = steps, loss, start
-        self.log = None if log is None else Path(log).expanduser()
+        self.log = None if log is None else Log(Path(log).expanduser(), "give another log")
         self.pace, self.began, self.before = Pace(), math.nan, 0.0
         self.history: list[Row] = []
         if self.log is not None:
@@ -126,38 +126,39 @@ class Monitor:
         """Add a look to the history and the log. NaN tells at once that the training is lost; a loop that went back to
         good weights by itself is believed."""
         when = {"step": self.taken, "seconds": round(self._seconds(), 4)}
-        if found["finite"] and self.history and self.history[-1].get("event") == "not finite":
-            self._append({**when, "event": "resumed"})
-        self._append({**when, "event": "look", "progress": progress, **found, "cost": round(took, 4)})
+        if found["finite"] and self.history and kind_of(self.history[-1]) == NOT_FINITE:
+            self._append({**when, "event": RESUME})
+        self._append({**when, "event": PROBE, "progress": progress, **found, "cost": round(took, 4)})
         if not found["finite"]:
-            self._append({**when, "event": "not finite", "what": "a sample or a logit is NaN or infinite"})
+            self._append({**when, "event": NOT_FINITE, "what": "a sample or a logit is NaN or infinite"})
 
     def _append(self, row: Row) -> None:
         self.history.append(row)
         if self.log is not None:
-            append_row(self.log, row, "make room or set its rights, then go on with start=" + str(self.taken))
+            self.log.fix = f"make room or set its rights, then go on with start={self.taken}"
+            self.log.append(row)
 
-    def _go_on(self, log: Path) -> None:
+    def _go_on(self, log: Log) -> None:
         """Take over the looks that a log holds up to `start`, and see that it can be written."""
-        with writing(log, "give another log"):
-            log.open("a", encoding="utf-8").close()
-        rows = without_abandoned(read_rows(log))
+        with writing(log.path, "give another log"):
+            log.path.open("a", encoding="utf-8").close()
+        rows = without_abandoned(log.rows())
         if rows and not self.taken:
             raise UserError(
-                f"{log} holds a training up to step {rows[-1]['step']}; to go on with it, give the steps that were "
-                f"taken: start={rows[-1]['step']}; else give another log, or remove the file"
+                f"{log.path} holds a training up to step {rows[-1]['step']}; to go on with it, give the steps that "
+                f"were taken: start={rows[-1]['step']}; else give another log, or remove the file"
             )
         for row in rows:
-            names = ("seconds", "progress", "cost") if row.get("event") == "look" else ("seconds",)
+            names = ("seconds", "progress", "cost") if kind_of(row) == PROBE else ("seconds",)
             if not all(isinstance(row.get(name), (int, float)) for name in names):
-                raise UserError(f"{log}, step {row['step']}: this is no row of a monitor's log; give another log")
-        cut_torn_line(log, "give another log")
+                raise UserError(f"{log.path}, step {row['step']}: this is no row of a monitor's log; give another log")
+        log.cut_torn_line()
         self.history = rows
         if not rows:
             return
-        self._append({"step": self.taken, "seconds": rows[-1]["seconds"], "event": "resumed"})
+        self._append({"step": self.taken, "seconds": rows[-1]["seconds"], "event": RESUME})
         self.history = without_abandoned(self.history)
-        looks = [row for row in self.history if row.get("event") == "look"]
+        looks = of_kind(self.history, PROBE)
         self.before = looks[-1]["seconds"] if looks else 0.0
         self.pace.go_on(looks, lambda row: self._place(row["step"]))
 

@@ -19,7 +19,7 @@ from sparring.doctor.looks.probes import Prober, variety
 from sparring.game.match import Moment
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
-from sparring.run.log import Row
+from sparring.run.log import LEAKED, PROBE, Row, kind_of, of_kind
 from sparring.tasks.base import Translating
 
 APART = 200  # steps between two looks of a doctor that treats: about as many as twenty looks cost
@@ -61,13 +61,13 @@ class Watch:
         """Go on with what a run's log holds, and tell of values that no training reaches; `note` prints a line."""
         self.run, self.note = run, note
         self.history: list[Row] = run.history()
-        self.last_look = max((row["step"] for row in self.history if row.get("event") == "look"), default=None)
+        self.last_look = max((row["step"] for row in self.history if kind_of(row) == PROBE), default=None)
         self.prober.begin(self.history)
         self.prober.before = state.looked_at
-        if self.leak is None or any(row.get("event") == "leak" for row in self.history):
+        if self.leak is None or of_kind(self.history, LEAKED):
             return
         what = self.leak.told(self.form.is_points)
-        row = state.row(event="leak", **self.leak.numbers, what=what)
+        row = state.row(LEAKED, **self.leak.numbers, what=what)
         self.run.append(row)
         self.history.append(row)
         self.told = (LEAK,)
@@ -87,7 +87,7 @@ class Watch:
         if "accuracy" not in row or not self.due(row, state):  # without an adversary there is nothing to look at
             return False
         numbers = self.prober.look(Moment(state.step, row["progress"]))
-        seen = state.row(event="look", progress=row["progress"], **numbers)
+        seen = state.row(PROBE, progress=row["progress"], **numbers)
         self.run.append(seen)
         self.history.append(seen)
         self.last_look = state.step

@@ -2,7 +2,7 @@
 they grow. Nothing here needs torch.
 
 A row is a JSON object with the `step` that it belongs to. A row without `event` holds the metrics of a step; a row with
-`event` is of one of the kinds below, whose fields the classes of the same names list.
+`event` is of one of the kinds below.
 """
 
 from __future__ import annotations
@@ -11,54 +11,27 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict
+from typing import Any, BinaryIO, Final, TypedDict, cast
 
 from sparring.base.errors import UserError, writing
 from sparring.base.process import exclusively
 
 Row = dict[str, Any]
+"""`step`; `seconds` of training; `event`, but for the metrics of a step; and what the kind says."""
 
-CHECKPOINT = "checkpoint"  # a checkpoint was written
-EVALUATION = "evaluated"  # the scores of an evaluation
-PROBE = "look"  # what the doctor measured
-LEAK = "leak"  # the doctor found a value that no training reaches
-TREATMENT = "treated"  # the doctor changed the recipe
-STOP = "stopped"  # it ended early for lack of progress
-NOT_FINITE = "not finite"  # it ended by NaN or infinity
-RESUME = "resumed"  # it went on from a checkpoint: later rows before this one are void
-BRANCH = "branched"  # it begins from the state of another run
-KINDS = (CHECKPOINT, EVALUATION, PROBE, LEAK, TREATMENT, STOP, NOT_FINITE, RESUME, BRANCH)
-
-
-class Metrics(TypedDict):
-    """Of a step. Beside these: losses, terms, gradient norms, learning rates, logits, accuracy, by name."""
-
-    step: int
-    seconds: float
-    """seconds of training"""
-    progress: float
-    """the share of the budget that is spent, in [0, 1]"""
-
-
-class Probe(Metrics):
-    """A row of the kind PROBE. Beside these: what was measured, by name."""
-
-    event: str
-    cost: float
-    """seconds that it took"""
-
-
-class Ending(TypedDict):
-    """A row of the kind STOP, NOT_FINITE, LEAK or BRANCH."""
-
-    step: int
-    seconds: float
-    event: str
-    what: str
+CHECKPOINT: Final = "checkpoint"  # a checkpoint was written: its quick scores by name
+EVALUATION: Final = "evaluated"  # an evaluation: its scores by name, and `cost`, the seconds that it took
+PROBE: Final = "look"  # what the doctor measured, by name; `progress`, the share of the budget spent; `cost`
+LEAKED: Final = "leak"  # the doctor found a value that no training reaches: `what`
+TREATMENT: Final = "treated"  # the doctor changed the recipe: see `Treatment`
+STOP: Final = "stopped"  # it ended early for lack of progress: `what`
+NOT_FINITE: Final = "not finite"  # it ended by NaN or infinity: `what`
+RESUME: Final = "resumed"  # it went on from a checkpoint: rows before this one of later steps are void
+BRANCH: Final = "branched"  # it begins from the state of another run: `what`
 
 
 class Treatment(TypedDict):
-    """A row of the kind TREATMENT."""
+    """A row of the kind TREATMENT: what was done about a failure."""
 
     step: int
     seconds: float
@@ -76,13 +49,18 @@ class Treatment(TypedDict):
 
 
 def kind_of(row: Row) -> str:
-    """The kind of a row, one of KINDS; "" for the metrics of a step."""
+    """The kind of a row; "" for the metrics of a step."""
     return str(row.get("event", ""))
 
 
 def of_kind(rows: Iterable[Row], *kinds: str) -> list[Row]:
     """The rows of these kinds, in order; "" for the metrics of steps."""
     return [row for row in rows if kind_of(row) in kinds]
+
+
+def treatments(rows: Iterable[Row]) -> list[Treatment]:
+    """The rows of the kind TREATMENT, in order."""
+    return [cast(Treatment, row) for row in of_kind(rows, TREATMENT)]
 
 
 def without_abandoned(rows: Iterable[Row]) -> list[Row]:

@@ -11,7 +11,7 @@ from sparring.evaluation.measures import better
 from sparring.evaluation.report import ARROWS
 from sparring.game.losses import Loss, equilibrium
 from sparring.run.directory import Run
-from sparring.run.log import CHECKPOINT, EVALUATION, LEAK, PROBE, RESUME, STOP, Row, kind_of, of_kind
+from sparring.run.log import CHECKPOINT, EVALUATION, LEAKED, PROBE, RESUME, STOP, Row, kind_of, of_kind
 from sparring.tasks.base import Task, Translating
 from sparring.training.progress import budget
 
@@ -85,7 +85,7 @@ def doctors_section(run: Run, history: Sequence[Row]) -> str:
     from sparring.doctor.diagnosis.report import lines
     from sparring.doctor.diagnosis.verdicts import diagnose
 
-    if not of_kind(history, PROBE, LEAK):
+    if not of_kind(history, PROBE, LEAKED):
         return ""
     verdicts = diagnose(history)
     return "\n## The doctor\n\n```\n" + "\n".join(lines(run, verdicts)) + "\n```\n"

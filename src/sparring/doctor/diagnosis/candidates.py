@@ -15,7 +15,7 @@ from sparring.doctor.diagnosis.signs import STRETCH, stands_at
 from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
 from sparring.recipe import Recipe
 from sparring.run.checkpoint import Manifest
-from sparring.run.log import Row
+from sparring.run.log import NOT_FINITE, PROBE, Row, kind_of
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def first_named(history: Sequence[Row], names: Collection[str]) -> float:
     """
     step, share = stands_at(history)
     for end, row in enumerate(history, start=1):
-        told = diagnose(history[:end]) if row.get("event") in ("look", "not finite") else []
+        told = diagnose(history[:end]) if kind_of(row) in (PROBE, NOT_FINITE) else []
         if {verdict.illness for verdict in told} & set(names):
             return float(row["step"] * share / step)
     return 1.0

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sparring.run.log import Row
+from sparring.run.log import PROBE, Row
 
 STRETCH = 0.2  # of the budget, over which medians are taken
 LEAST_LOOKS = 4
@@ -59,7 +59,7 @@ def looks_of(history: Sequence[Row]) -> list[Row]:
     for row in history:
         if "event" not in row:
             gradients = {n: v for n, v in row.items() if n.startswith("gradient/")}
-        elif row["event"] == "look" and isinstance(row.get("progress"), (int, float)):
+        elif row["event"] == PROBE and isinstance(row.get("progress"), (int, float)):
             whole = {**gradients, **row}
             found[row["step"]] = {n: v for n, v in whole.items() if not isinstance(v, float) or math.isfinite(v)}
     return [found[step] for step in sorted(found)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from sparring.doctor.diagnosis.rules import CELLS, ILLNESSES, LACKING, LEAK, RULES, Evidence, Rule
 from sparring.doctor.diagnosis.signs import Signs, looks_of, of_way, signs_at, stands_at, ways_of
-from sparring.run.log import Row
+from sparring.run.log import LEAKED, NOT_FINITE, RESUME, Row, kind_of, of_kind
 
 IN_A_ROW = 2
 PLAYERS = ("growth/", "gradient/")  # numbers of the players as a whole, whatever ways they have
@@ -167,7 +167,7 @@ def _unsuspicious(signs: Signs | None) -> Verdict:
 def _out_of_reach(history: Sequence[Row]) -> list[Verdict]:
     """The leak by range that was seen before training, if there is one."""
     for row in history:
-        if row.get("event") == "leak":
+        if kind_of(row) == LEAKED:
             told = Evidence("leak/share", row["leak/share"], "0", str(row.get("what", "")))
             return [Verdict(LEAK, row["step"], 1.0, (told,), next(r.why for r in RULES if r.illness == LEAK))]
     return []
@@ -175,8 +175,8 @@ def _out_of_reach(history: Sequence[Row]) -> list[Verdict]:
 
 def _not_finite(history: Sequence[Row]) -> Verdict | None:
     """A run that ended in NaN or infinity."""
-    ends = [row for row in history if row.get("event") in ("not finite", "resumed")]
-    if not ends or ends[-1]["event"] != "not finite":
+    ends = of_kind(history, NOT_FINITE, RESUME)
+    if not ends or ends[-1]["event"] != NOT_FINITE:
         return None
     told = Evidence("not finite", float("nan"), "finite numbers", str(ends[-1].get("what", "")))
     return Verdict("divergence", ends[-1]["step"], 1.0, (told,), RULES[0].why)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sparring.doctor.looks.yardstick import Numbers, Yardstick, judged, weights_norm
 from sparring.game.game import kept_buffers
 from sparring.game.losses import Loss
-from sparring.run.directory import Row
+from sparring.run.log import PROBE, Row, of_kind
 
 COUNT = 256  # samples of each kind in a look
 FEWEST = 32  # samples of a kind below which a look says nothing
@@ -45,7 +45,7 @@ class Pace:
 
     def go_on(self, history: Sequence[Row], place: Callable[[Row], float]) -> None:
         """Take note of the looks in a log; `place` tells where in the run each was."""
-        looks = [row for row in history if row.get("event") == "look"]
+        looks = of_kind(history, PROBE)
         self.spent = sum(row["cost"] for row in looks)
         self.looked_at = place(looks[-1]) if looks else -1.0
 

@@ -13,7 +13,7 @@ from typing import Any
 from sparring.base.errors import NotFiniteError, UserError
 from sparring.doctor.diagnosis.verdicts import diagnose
 from sparring.run.directory import Run
-from sparring.run.log import Row
+from sparring.run.log import EVALUATION, NOT_FINITE, PROBE, Row, kind_of
 from sparring.studies.clinic.case import Case
 
 RESULT = "clinic.json"
@@ -67,7 +67,7 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 def told(history: Sequence[Row]) -> list[Told]:
     """What the doctor would have said live, at each look, and at the end."""
-    moments = [i + 1 for i, row in enumerate(history) if row.get("event") in ("look", "not finite")]
+    moments = [i + 1 for i, row in enumerate(history) if kind_of(row) in (PROBE, NOT_FINITE)]
     found = []
     for end in moments:
         rows = [row for row in history[:end] if "progress" in row]
@@ -81,4 +81,4 @@ def told(history: Sequence[Row]) -> list[Told]:
 def exams(history: Sequence[Row]) -> list[dict[str, Any]]:
     """The scores from outside, of which the doctor knows nothing."""
     kept = ("step", "wasserstein", "frechet", "modes", "modes_there", "high_quality", "kl")
-    return [{n: v for n, v in row.items() if n in kept} for row in history if row.get("event") == "evaluated"]
+    return [{n: v for n, v in row.items() if n in kept} for row in history if kind_of(row) == EVALUATION]
