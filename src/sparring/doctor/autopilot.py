@@ -76,14 +76,8 @@ def wanted(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> Pres
 
 
 def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[Manifest]) -> Prescription | None:
-    """The first remedy of the leading illness that can be applied in flight, right after the look that showed it.
-
-    Args:
-        history: the run's log.
-        recipe: as it stands.
-        form: of the data.
-        saved: the healthy states that were kept.
-    """
+    """The first remedy of the leading illness that can be applied in flight, right after the look that showed it;
+    `saved` are the healthy states that were kept."""
     looks = of_kind(history, PROBE)
     treated = treatments(history)
     if not looks or looks[-1]["step"] < history[-1]["step"] or len(treated) >= MOST:

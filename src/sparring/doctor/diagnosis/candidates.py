@@ -43,14 +43,11 @@ def illnesses(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def candidates(found: Sequence[Verdict], recipe: Recipe, form: Form, start: int, most: int) -> list[Candidate]:
-    """The best remedies, at most so many. The recipe as it was is none of them: the sick run tells what comes of it.
+    """The best remedies for a sick run's recipe, at most so many; the recipe as it was is none of them.
 
     Args:
         found: of `illnesses`, one at least.
-        recipe: the sick run's.
-        form: of its data.
         start: the step of the checkpoint to go on from, where a recipe can; 0: there is none.
-        most: how many remedies at most.
 
     Raises:
         UserError: there is no remedy.
@@ -94,14 +91,10 @@ def _go_together(illness: str, first: Remedy, second: Remedy, recipe: Recipe, fo
 def last_healthy(
     history: Sequence[Row], saved: Sequence[Manifest], since: int, earliest: float = 0.0
 ) -> Manifest | None:
-    """The last checkpoint from before an illness, or None.
-
-    Verdicts go by medians over a stretch of the run, so they notice half a stretch late what single looks show: it
-    lies that much before `since`, and what the log said of the run by then was no illness.
+    """The last checkpoint from before an illness, or None. Medians notice half a stretch late what single looks show,
+    so it lies that much before `since`; by then the log showed no illness.
 
     Args:
-        history: the run's log.
-        saved: its checkpoints.
         since: the step of the first look at which the illness was seen.
         earliest: the share of the budget before which a checkpoint is not trusted.
     """

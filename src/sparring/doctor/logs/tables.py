@@ -98,7 +98,8 @@ def _cells(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(DELIMITERS, key=first.count)
     try:
-        rows = [(n, row) for n, row in _numbered(text, delimiter) if any(cell.strip() for cell in row)]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise UserError(f"{path} is damaged ({error}); write it again") from error
     if not rows:
@@ -116,11 +117,6 @@ def _cells(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
         cells = [cell.strip().replace(",", ".") if delimiter == ";" else cell.strip() for cell in row]
         found.append((number, {name: cell or None for name, cell in zip(names, cells)}))
     return names, found
-
-
-def _numbered(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    return [(reader.line_num, row) for row in reader]
 
 
 def _json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
@@ -154,7 +150,8 @@ def _table(path: Path, names: Mapping[str, str], records: Sequence[tuple[int, Re
     if "d_loss" not in names and set(PARTS) <= set(names):
         names = {**names, "d_loss": " + ".join(names[part] for part in PARTS)}
         for row in rows:
-            row["d_loss"] = _sum(row[PARTS[0]], row[PARTS[1]])
+            first, second = (row[part] for part in PARTS)
+            row["d_loss"] = None if first is None or second is None else first + second
     kept = [name for name in names if name not in ("step", "epoch", *PARTS)]
     columns = {name: tuple(row[name] for row in rows) for name in kept}
     return Table(tuple(row["step"] or 0.0 for row in rows), columns, {name: names[name] for name in kept})
@@ -189,7 +186,3 @@ def _number(path: Path, line: int, name: str, cell: object) -> float | None:
     except (ValueError, OverflowError):
         told = shortened(repr(cell), 60)
         raise UserError(f"{path}, line {line}: {name} is {told}; it must be a number, or empty") from None
-
-
-def _sum(first: float | None, second: float | None) -> float | None:
-    return None if first is None or second is None else first + second

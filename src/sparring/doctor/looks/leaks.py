@@ -84,11 +84,10 @@ class OutOfReach(NamedTuple):
 def emitted(generator: nn.Module, make: Callable[[nn.Module], Tensor]) -> Bounds:
     """What a generator can emit whatever it learns: the bounds of its last activation.
 
-    In a copy, each layer with weights gives huge noise instead of what it would. Where outputs then sit on their lowest
-    or highest value, something behind the layers keeps them there: tanh both ways, ReLU below only. That needs no names
-    of activations, and holds for functions as for modules. A place that the noise does not reach, such as padding
-    behind the last layer, has its one value as both bounds. Nothing is claimed where an activation follows inside of a
-    layer that has weights itself, unless the network is that one layer.
+    In a copy, each layer with weights gives huge noise. Outputs that then sit on their lowest or highest value are kept
+    there by something behind the layers: tanh both ways, ReLU below only. A place that the noise does not reach, such
+    as padding, has its one value as both bounds. Nothing is claimed where an activation follows inside of a layer that
+    has weights itself, unless the network is that one layer.
 
     Args:
         generator: the network; neither it nor the random state is touched.
@@ -133,8 +132,7 @@ def _is_layer(module: nn.Module) -> bool:
 def out_of_reach(bounds: Bounds, real: Tensor) -> OutOfReach | None:
     """The leak by range: more than 1 % of a channel's real values lie clearly outside of what can be emitted.
 
-    Clearly is by a tenth of the data's range (or of four standard deviations, where outliers make the range long): tanh
-    never reaches the -1 that pictures are full of, and that is none.
+    Clearly is by a tenth of the data's range, or of four standard deviations: tanh only just misses -1.
 
     Args:
         bounds: of `emitted`.
@@ -162,15 +160,11 @@ def out_of_reach(bounds: Bounds, real: Tensor) -> OutOfReach | None:
 
 
 def beyond_reach(game: Game, inputs: Batch, real: Tensor) -> OutOfReach | None:
-    """The leak by range of a game, if there is one; before training as well as later, for the answer stays the same.
+    """The leak by range of a game, if there is one; training does not change the answer.
 
     Args:
-        game: its task makes the samples, with the generator on its device.
-        inputs: what the task draws, some hundred.
-        real: samples [n, C, ...] in the networks' units.
-
-    Raises:
-        UserError: the generator's samples have another shape.
+        inputs: what the game's task draws, some hundred.
+        real: as in `out_of_reach`, which also says what is raised.
     """
     network = game.generator.network
     device = next(network.parameters()).device

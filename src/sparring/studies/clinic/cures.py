@@ -33,13 +33,12 @@ class Cure:
     """What treating a run gave.
 
     Attributes:
-        case: of the run; seed: of the run.
-        ailed: what the doctor named.
+        case, seed: of the run.
+        ailed, ill: what the doctor named of the sick run, and of the treated one.
         remedy: what was chosen, in words; "" where nothing was done.
         first: the doctor's first remedy, in words.
         sick, treated, alone, control: the held-out scores at the end of the whole budget, lower is better, of the sick
             run, the treated one, one with the first remedy and no trials, and the healthy control; None: NaN, or none.
-        ill: what ails the treated run.
         tried: each remedy that was tried, in words, and the share of the budget for which it was trained.
     """
 
@@ -66,12 +65,8 @@ class Cure:
 
 
 def cure(case: Case, seed: int, path: Path, control: Path) -> None:
-    """Treat a run that `attend` left, and write `cured.json` into it. All scores are of the treatment's own judge.
-
-    Args:
-        case, seed, path: of the run.
-        control: the healthy run of the same data, seed and number of steps.
-    """
+    """Treat a run that `attend` left, and write `cured.json` into it. All scores are of the treatment's own judge, that
+    of the control, a healthy run of the same data, seed and number of steps, too."""
     from sparring.studies.treat.treat import Treatment, treat
     from sparring.studies.treat.trials import Judge
 

@@ -28,7 +28,7 @@ class Judged:
     """One run of a case, judged.
 
     Attributes:
-        case: of the run; seed: of the run.
+        case, seed: of the run.
         told: the illnesses that were named at the end, causes first.
         alarms: those that were named at any look.
         named_at: share of the run at which a right name was first told; None: never.
@@ -70,13 +70,8 @@ class Judged:
 
 
 def judge(case: Case, result: Result, control: Result | None) -> Judged:
-    """Set what was told in a run against what was planted in it.
-
-    Args:
-        case: which was trained.
-        result: of `attend`.
-        control: that of the control with the same seed, if there is one.
-    """
+    """Set what was told in a run (the result of `attend`) against what was planted in it; `control` is the result of
+    the control with the same seed, if there is one."""
     told = [(t["share"], [n for n in t["names"] if n in ILLNESSES]) for t in result["told"]]
     right = {case.illness, *case.also}
     named_at = next((share for share, names in told if right & set(names)), None)
