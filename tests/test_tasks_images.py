@@ -391,6 +391,17 @@ def test_samples_of_several_scales_are_counted_once(tmp_path: Path) -> None:
     turn = game.take_turn("discriminator", [batch_of(game, form, count=3)], Moment())
     assert len(turn.outcomes[0].matches) == 2
     assert turn.samples == 3
+    recipe = Recipe(
+        task="Generate(latent=Normal(5))",
+        generator="DCGANGenerator(width=4)",
+        discriminator="PatchDiscriminator(width=4, scales=2)",
+        augment="ADA(images=100, every=1, target=-1)",
+        precision="fp32",
+    )
+    game = build_game(recipe, Form((1, 16, 16)), torch.device("cpu"))
+    turn = game.take_turn("discriminator", [{"real": images(3, 1, 16, 16), **game.task.draw(3)}], Moment())
+    assert turn.samples == 3
+    assert game.remembering["0-ADA"].readings()["augment/p"] == pytest.approx(3 / 100)
 
 
 def test_augmentation_of_a_source_of_another_size() -> None:

@@ -100,7 +100,10 @@ class Generate(Task):
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         real, fake = packed(batch["real"], self.pack), packed(made["fake"], self.pack)
-        found = {name: Match(critic, real, fake, pack=self.pack) for name, critic in critics(network).items()}
+        found = {
+            name: Match(critic, real, fake, pack=self.pack, again=place > 0)
+            for place, (name, critic) in enumerate(critics(network).items())
+        }
         for match in found.values():
             if self.classes:
                 match.real_condition, match.fake_condition = batch["label"], batch["fake_label"]
