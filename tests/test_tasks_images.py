@@ -276,6 +276,24 @@ def test_every_scale_of_a_critic_is_a_match() -> None:
     assert any("PairedFeatureMatching" in name for name in turns["generator"].terms)
 
 
+@pytest.mark.parametrize(("scales", "layers"), [(1, 3), (2, 3), (1, 1), (2, 2)])
+def test_feature_matching_of_pairs_is_pix2pixhds(scales: int, layers: int) -> None:
+    discriminator = f"PatchDiscriminator(width=4, scales={scales}, layers={layers})"
+    recipe = tiny("pix2pix", discriminator=discriminator, penalties="PairedFeatureMatching()")
+    form = Form((3, 64, 64), source=Form((1, 64, 64)))
+    game = build_game(recipe, form, torch.device("cpu"))
+    batch = batch_of(game, form)
+    terms = game.generator_outcome(batch, Moment()).terms
+    found = sum(float(value) for name, value in terms.items() if name.endswith("PairedFeatureMatching"))
+    fake = game.task.generate(game.generator.network, batch)["fake"]
+    wanted = 0.0  # lambda_feat * D_weights * feat_weights * L1, summed over layers and scales
+    for critic in game.discriminator.network.critics():  # type: ignore[operator, union-attr]
+        shown = [critic.judge(images, batch["source"]).layers for images in (fake, batch["real"])]
+        assert len(shown[0]) == layers + 1
+        wanted += sum(10 * (1 / scales) * (4 / (layers + 1)) * float(F.l1_loss(*pair)) for pair in zip(*shown))
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
 def test_what_makes_images_from_images_draws_no_samples(tmp_path: Path) -> None:
     run = sparring.train(tiny("pix2pix", steps=1), out=tmp_path / "run")
     with pytest.raises(UserError, match="sparring apply"):

@@ -41,6 +41,7 @@ class Match:
         paired: does each fake belong to the real sample in its place?
         again: did a match before it hold the same samples, for another critic? What looks at samples alone is then
             content with that one.
+        scales: number of critics of one discriminator that judge the same samples, each in a match of its own.
         pack: how many samples stand side by side as channels of one of `real` and `fake`.
         progress: the share of the run's budget that is spent, for what changes in its course.
     """
@@ -54,6 +55,7 @@ class Match:
     code: Tensor | None = None
     paired: bool = False
     again: bool = False
+    scales: int = 1
     pack: int = 1
     progress: float = 0.0
 

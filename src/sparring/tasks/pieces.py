@@ -35,9 +35,10 @@ def matched(
     network: nn.Module, real: Tensor, fake: Tensor, condition: Tensor | None = None, paired: bool = False
 ) -> dict[str, Match]:
     """A match before each judge of the discriminator; all are told the same condition of real and fake."""
+    judges = critics(network)
     return {
-        name: Match(critic, real, fake, condition, condition, paired=paired, again=place > 0)
-        for place, (name, critic) in enumerate(critics(network).items())
+        name: Match(critic, real, fake, condition, condition, paired=paired, again=place > 0, scales=len(judges))
+        for place, (name, critic) in enumerate(judges.items())
     }
 
 

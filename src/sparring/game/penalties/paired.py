@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from sparring.game.match import Match
 
 
+LAYERS = 4  # hidden layers that count 1 each; more or fewer count as much together
+
+
 @dataclass(frozen=True)
 class PairedFeatureMatching(Penalty):
-    """The generator's: the mean absolute difference of D's hidden layers between a fake and its real one, averaged over
-    layers. It wants a critic that shows its layers, such as PatchDiscriminator. Source: Wang et al. 2018 (pix2pixHD),
-    equation 4.
+    """The generator's: the mean absolute difference of D's hidden layers between a fake and its real one, summed over
+    layers. It wants a critic that shows its layers, such as PatchDiscriminator.
+
+    A layer counts 4 / (number of hidden layers), so the default of 4 layers has the factor 1, and a scale counts
+    1 / (number of scales), as in pix2pixHD's code (`feat_weights` and `D_weights`); `weight` is its `lambda_feat`. The
+    paper's equation has neither factor. Source: Wang et al. 2018 (pix2pixHD), equation 4 and the authors' code.
     """
 
     sides: ClassVar[tuple[Side, ...]] = ("generator",)
@@ -34,7 +40,8 @@ class PairedFeatureMatching(Penalty):
         real, fake = match.real_judgement.layers, match.fake_judgement.layers
         if not real:
             raise UserError("PairedFeatureMatching needs a critic that shows its layers: PatchDiscriminator()")
-        return torch.stack([(x - y.detach()).abs().flatten(1).mean(1) for x, y in zip(fake, real)]).mean(0)
+        distances = torch.stack([(x - y.detach()).abs().flatten(1).mean(1) for x, y in zip(fake, real)])
+        return LAYERS / match.scales * distances.mean(0)
 
 
 @dataclass(frozen=True)
