@@ -28,7 +28,7 @@ from sparring.game.penalties import R1
 from sparring.game.penalties.slopes import differentiable
 from sparring.game.turns import Alternating
 from sparring.networks import MLPDiscriminator, MLPGenerator
-from sparring.tasks import Generate
+from sparring.tasks import Generate, Translate
 
 OFF = {"flip": False, "rotate90": False, "shift": False, "geometry": False, "color": False}
 SHAPES = [(1, 8, 8), (3, 16, 16), (4, 9, 12), (3, 13, 8)]
@@ -307,6 +307,74 @@ def test_autocast_around_it_changes_no_bit(component: Any) -> None:
         coarse = call(images.bfloat16())
     assert coarse.dtype == torch.float32
     assert torch.equal(coarse, call(images.bfloat16().float()))
+
+
+# What stands beside an image
+
+
+class Recording(nn.Module):
+    """A critic that keeps what it was shown."""
+
+    shown: tuple[Tensor, Tensor | None]
+
+    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        self.shown = samples, condition
+        return samples.flatten(1).mean(1)
+
+
+def shown_to_critic(component: Any, images: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """What a critic sees of images and their spatial condition, drawn from seed 3."""
+    players = [Player(network, torch.optim.SGD([torch.zeros(1)], 0.1)) for network in (nn.Identity(), Recording())]
+    game = Game(Translate(), NonSaturating(), *players, augment=component)
+    match = game.matches({"real": images, "source": condition}, {"fake": images}, Moment())["adversarial"]
+    torch.manual_seed(3)
+    assert match.real_logits.shape == (len(images),)
+    samples, beside = players[1].network.shown
+    return samples, beside  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "component",
+    [ADA(start=1.0, most=1.0), ADA(start=0.5), only("color"), DiffAugment(), InstanceNoise(sigma=0.3)],
+    ids=repr,
+)
+def test_a_source_changes_nothing_of_its_image_and_gets_neither_colour_nor_noise(component: Any) -> None:
+    images, classes = images_of(6, 3, 16, 16), torch.randint(3, (6, 16, 16))
+    source = nn.functional.one_hot(classes, 3).permute(0, 3, 1, 2).float()
+    changed, beside = shown_to_critic(component, images, source)
+    assert torch.equal(changed, fixed(component)(images)), "as without a source"
+    assert beside.min() >= 0
+    assert beside.sum(1).max() <= 1 + 1e-5, "nothing is added to a label map"
+    if component in (only("color"), InstanceNoise(sigma=0.3)):
+        assert torch.equal(beside, source)
+
+
+def test_saturation_of_an_image_beside_its_source_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *size: torch.tensor([[0.5], [0.25], [0.5]]))
+    image = torch.tensor([0.8, 0.0, -0.4]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    source = torch.full((1, 3, 8, 8), -1.0)
+    changed, beside = shown_to_critic(DiffAugment(translation=0, cutout=0), image, source)
+    mean = 0.4 / 3
+    assert changed[0, :, 0, 0].tolist() == pytest.approx([mean + (x - mean) / 2 for x in (0.8, 0.0, -0.4)], abs=1e-6)
+    assert torch.equal(beside, source)
+
+
+@pytest.mark.parametrize(
+    "component",
+    [only("flip", "rotate90", "shift"), only("geometry"), DiffAugment(color=False), DiffAugment()],
+    ids=repr,
+)
+def test_image_and_source_share_the_geometry(component: Any) -> None:
+    images = images_of(6, 3, 16, 16)
+    changed, beside = shown_to_critic(replace(component, color=False), images, images[:, :2])
+    assert not torch.equal(beside, images[:, :2])
+    assert torch.equal(beside, changed[:, :2])
+
+
+def test_an_augmentation_that_does_not_split_is_refused_beside_a_source() -> None:
+    images = images_of(2, 3, 8, 8)
+    with pytest.raises(UserError, match=r"function does not say what of it is geometry.*SplitAugment"):
+        shown_to_critic(lambda images, progress: 2 * images, images, images)
 
 
 # What is refused

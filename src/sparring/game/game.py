@@ -15,7 +15,7 @@ from sparring.base.errors import NotFiniteError
 from sparring.game.augment import Augment
 from sparring.game.finite import check_terms
 from sparring.game.losses import Loss
-from sparring.game.match import Batch, Critic, GameTask, Images, Match, Outcome, Side, Terms, Turn, packed, unpacked
+from sparring.game.match import Batch, Critic, GameTask, Images, Match, Outcome, Side, Terms, Turn, augmented
 from sparring.game.match import Moment as Moment
 from sparring.game.memory import Remembers
 from sparring.game.optimizers import set_betas
@@ -23,7 +23,6 @@ from sparring.game.penalties.base import Constraint, Penalty, Term, WeightPenalt
 from sparring.game.penalties.slopes import differentiable
 from sparring.game.schedules import Scheduled, at, value_at
 from sparring.networks.critic import Judgement
-from sparring.networks.patch import resized
 
 SIDES: tuple[Side, ...] = ("discriminator", "generator")
 NextBatches = Callable[[], Sequence[Batch]]
@@ -232,12 +231,8 @@ class Game:
         critic, pack = match.critic, match.pack
 
         def prepared(images: Tensor, condition: Tensor | None) -> Judgement:
-            if self.augment is not None and condition is not None and condition.dim() > 2:  # an image: both alike
-                condition = resized(condition, images).to(images.dtype)
-                both = self.augment(torch.cat([images, condition], 1), moment.progress)
-                images, condition = both[:, : images.shape[1]], both[:, images.shape[1] :]
-            elif self.augment is not None:
-                images = packed(self.augment(unpacked(images, pack), moment.progress), pack)
+            if self.augment is not None:
+                images, condition = augmented(self.augment, images, condition, moment.progress, pack)
             found = critic(images, condition)
             return (found if isinstance(found, Judgement) else Judgement(found)).float()
 

@@ -10,9 +10,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from sparring.base.errors import UserError
+from sparring.game.augment.base import Augment, SplitAugment
 from sparring.game.inputs import Code
 from sparring.game.memory import Remembers
 from sparring.networks.critic import Judgement
+from sparring.networks.patch import resized
 
 Batch = Mapping[str, Tensor]
 Images = Mapping[str, Tensor]
@@ -93,6 +96,25 @@ def packed(samples: Tensor, pack: int) -> Tensor:
 def unpacked(samples: Tensor, pack: int) -> Tensor:
     """The inverse of `packed`."""
     return samples if pack == 1 else samples.unflatten(1, (pack, -1)).flatten(0, 1)
+
+
+def augmented(
+    augment: Augment, images: Tensor, condition: Tensor | None, progress: float, pack: int = 1
+) -> tuple[Tensor, Tensor | None]:
+    """Images behind an augmentation, each of a pack by itself, and their condition: a spatial one, in the images' size,
+    shares the geometry; a label stays unchanged.
+
+    Raises:
+        UserError: the condition is spatial, and the augmentation does not split into geometry and colour.
+    """
+    if condition is None or condition.dim() <= 2:
+        return packed(augment(unpacked(images, pack), progress), pack), condition
+    if not isinstance(augment, SplitAugment):
+        raise UserError(
+            f"{type(augment).__name__} does not say what of it is geometry, which a source image shares; derive it "
+            "from sparring.game.augment.SplitAugment, or set conditional=False in the task"
+        )
+    return augment.together(images, resized(condition, images).to(images.dtype), progress)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring.base.errors import check_number
-from sparring.game.augment.base import check_images, check_switch, computable
+from sparring.game.augment.base import Change, SplitAugment, check_images, check_switch
 from sparring.game.augment.color import random_colors, recolor
 from sparring.game.augment.geometry import random_affine, random_blits, resample
 from sparring.game.losses import Loss
@@ -24,7 +24,7 @@ SMALLEST_CHOSEN = 16
 
 
 @dataclass(frozen=True)
-class ADA(Remembers):
+class ADA(Remembers, SplitAugment):
     """Adaptive discriminator augmentation: each change is applied to each image with probability p, which adapts.
 
     D overfits to few samples, and then tells the generator nothing any more. A sign of it is r = E[sign D(real)] on
@@ -36,7 +36,7 @@ class ADA(Remembers):
     Images [n, C, H, W] of at least 8x8, about in [-1, 1]; p = 0 costs nothing. Rotations of images that are not square
     cut and mirror what does not fit. Left out of the paper's pipeline "bgc": the wavelets against aliasing; images are
     resampled once, bilinearly, so images that are rotated, scaled or shifted by fractions are visibly smoother than
-    others, on both sides alike.
+    others, on both sides alike. A spatial condition is resampled with its image, and keeps its colours.
 
     Args:
         target: r that p is led to. For losses that know only differences of logits (relativistic, Wasserstein), r is
@@ -84,18 +84,21 @@ class ADA(Remembers):
         names = ("signs", "logits", "samples", "turns", "heuristic", "windows")
         self._note(p=self.start, **dict.fromkeys(names, 0.0))
 
-    def __call__(self, images: Tensor, progress: float) -> Tensor:
+    def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         check_images("ADA", images)
         chance = self.memory["p"].item()
         if not chance:
-            return images
-        images = computable(images)
+            return []
         count, channels, height, width = images.shape
+        found = []
         if self.flip or self.rotate90 or self.shift or self.geometry:
             maps = random_blits(count, chance, height, width, self.flip, self.rotate90, self.shift)
             maps = maps @ random_affine(count, chance, height, width) if self.geometry else maps
-            images = resample(images, maps)
-        return recolor(images, random_colors(count, chance, channels)) if self.color else images
+            found.append(Change(lambda x: resample(x, maps), geometric=True))
+        if self.color:
+            colors = random_colors(count, chance, channels)
+            found.append(Change(lambda x: recolor(x, colors), geometric=False))
+        return found
 
     def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         seen = {name: tensor.item() for name, tensor in self.memory.items()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,6 +19,39 @@ class Augment(Protocol):
     """A differentiable change of the critic's inputs."""
 
     def __call__(self, images: Tensor, progress: float) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of n images, with its random numbers drawn: whatever it is applied to changes alike.
+
+    Attributes:
+        apply: images [n, C, H, W] of any C -> the same shape.
+        geometric: it moves or hides pixels, whatever they stand for. Colour and noise are not geometric.
+    """
+
+    apply: Callable[[Tensor], Tensor]
+    geometric: bool
+
+
+class SplitAugment(ABC):
+    """An augmentation that consists of changes. A spatial condition (source image, mask, label map) shares the
+    geometric ones with its image; the others are the image's alone."""
+
+    @abstractmethod
+    def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
+        """Draw the changes of these images, in the order in which they apply."""
+
+    def __call__(self, images: Tensor, progress: float) -> Tensor:
+        return self.together(images, None, progress)[0]
+
+    def together(self, images: Tensor, condition: Tensor | None, progress: float) -> tuple[Tensor, Tensor | None]:
+        """Change images [n, C, H, W] and, where they have one, their spatial condition [n, K, H, W]."""
+        for change in self.changes(images, progress):
+            images = change.apply(computable(images))
+            if condition is not None and change.geometric:
+                condition = change.apply(computable(condition))
+        return images, condition
 
 
 def check_switch(owner: str, name: str, value: object) -> None:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from sparring.base.errors import check_number
-from sparring.game.augment.base import check_images, check_switch, computable, per_image, pick
+from sparring.game.augment.base import Change, SplitAugment, check_images, check_switch, per_image, pick
 
 
 @dataclass(frozen=True)
-class DiffAugment:
+class DiffAugment(SplitAugment):
     """Colour, translation and cutout, drawn anew for each image, always applied: D cannot learn samples by heart.
 
     Images [n, C, H, W] of at least 8x8, about in [-1, 1]. Zero, which fills what translation and cutout leave
     empty, is mid grey there, as in the authors' code. Unlike ADA it does not adapt: it is as strong on the last step
-    as on the first.
+    as on the first. A spatial condition is translated and cut with its image, and keeps its colours.
 
     Args:
         color: brightness + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5)? Saturation
@@ -42,18 +42,21 @@ class DiffAugment:
         check_number("DiffAugment", "translation", self.translation, low=0, high=1)
         check_number("DiffAugment", "cutout", self.cutout, low=0, high=1)
 
-    def __call__(self, images: Tensor, progress: float) -> Tensor:
+    def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         check_images("DiffAugment", images)
-        images = computable(images)
-        shape = images.shape
+        count, _, *sizes = images.shape
+        found = []
         if self.color:
-            images = change_colors(images, *torch.rand(3, shape[0]))
+            numbers = torch.rand(3, count)
+            found.append(Change(lambda x: change_colors(x, *numbers), geometric=False))
         if self.translation:
-            images = translate(images, *[_shifts(shape[0], size, self.translation) for size in shape[2:]])
+            shifts = [_shifts(count, size, self.translation) for size in sizes]
+            found.append(Change(lambda x: translate(x, *shifts), geometric=True))
         if self.cutout:
-            sizes = [_rounded(size * self.cutout) for size in shape[2:]]
-            images = cut_out(images, sizes, *[_corners(shape[0], size, side) for size, side in zip(shape[2:], sizes)])
-        return images
+            sides = [_rounded(size * self.cutout) for size in sizes]
+            corners = [_corners(count, size, side) for size, side in zip(sizes, sides)]
+            found.append(Change(lambda x: cut_out(x, sides, *corners), geometric=True))
+        return found
 
 
 def change_colors(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sparring.game.augment.base import Change, SplitAugment
 from sparring.game.schedules import Linear, Scheduled, check_scheduled, value_at
 
 
 @dataclass(frozen=True)
-class InstanceNoise:
+class InstanceNoise(SplitAugment):
     """Gaussian noise on the critic's inputs, so that real and fake distributions overlap; `sigma` in input units.
 
-    Images span [-1, 1]. Source: Sønderby et al. 2017, section 3; Arjovsky and Bottou 2017, section 3.
+    Images span [-1, 1]. What stands beside an image (a source, a mask) gets no noise.
+    Source: Sønderby et al. 2017, section 3; Arjovsky and Bottou 2017, section 3.
     """
 
     sigma: Scheduled = Linear(start=0.1, end=0.0)
@@ -22,6 +25,6 @@ class InstanceNoise:
     def __post_init__(self) -> None:
         check_scheduled("InstanceNoise", "sigma", self.sigma, low=0)
 
-    def __call__(self, images: Tensor, progress: float) -> Tensor:
+    def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         sigma = value_at(self.sigma, progress)
-        return images + sigma * torch.randn_like(images) if sigma else images
+        return [Change(lambda x: x + sigma * torch.randn_like(x), geometric=False)] if sigma else []
