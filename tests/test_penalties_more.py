@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
+from sparring.game.augment import DiffAugment
 from sparring.game.inputs import Categorical, Continuous
 from sparring.game.losses import Hinge
 from sparring.game.match import Match
@@ -99,6 +100,19 @@ def test_consistency_by_hand() -> None:
     match = Match(lambda x, c: x[:, 0], real, fake)
     assert Consistency(augment=Doubled(), fakes=False)(match).tolist() == [1, 9]  # (x - 2 x)^2
     assert Consistency(augment=Doubled())(match).tolist() == [1 + 4, 9 + 0.25]
+
+
+def test_consistency_moves_a_source_with_its_image() -> None:
+    def alignment(images: Tensor, source: Tensor | None) -> Tensor:
+        assert source is not None
+        return (images - source).flatten(1).abs().amax(1)
+
+    images = torch.rand(8, 1, 16, 16)
+    match = Match(alignment, images, images, images, images)
+    for augment in (DiffAugment(color=False, cutout=0.0), DiffAugment(color=False)):
+        assert Consistency(augment=augment)(match).tolist() == [0] * 8, "an aligned pair stays aligned"
+    labelled = Match(lambda x, label: x.flatten(1).mean(1) + label, images, images, torch.arange(8), torch.arange(8))
+    assert Consistency()(labelled).shape == (8,)
 
 
 def test_consistency_follows_its_augmentations_schedule() -> None:

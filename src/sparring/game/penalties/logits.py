@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparring.base.errors import UserError, check_number
 from sparring.game.augment import Augment, DiffAugment
-from sparring.game.match import Side, packed, unpacked
+from sparring.game.match import Side, augmented
 from sparring.game.memory import Remembers
 from sparring.game.penalties.base import Penalty, by_sample
 from sparring.game.schedules import Scheduled
@@ -55,7 +55,8 @@ class LeCam(Remembers, Penalty):
 class Consistency(Penalty):
     """(D(x) - D(T(x)))^2 for reals and, with `fakes`, for generated samples, where T is a random augmentation.
 
-    What T changes shall not matter to D; D itself plays on plain samples. With `fakes` it is the balanced form (bCR).
+    What T changes shall not matter to D; D itself plays on plain samples. A spatial condition (source image, mask,
+    label map) moves with its sample and keeps its colours. With `fakes` it is the balanced form (bCR).
     Source: Zhang et al. 2020 (CR), equation 3; Zhao et al. 2021 (bCR), algorithm 1.
     """
 
@@ -76,7 +77,7 @@ class Consistency(Penalty):
         return value
 
     def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Tensor | None) -> Tensor:
-        changed = packed(self.augment(unpacked(samples.detach(), match.pack), match.progress), match.pack)
+        changed, condition = augmented(self.augment, samples.detach(), condition, match.progress, match.pack)
         return by_sample((logits - match.judge(changed, condition).logits).square())
 
 
