@@ -250,6 +250,21 @@ def test_unrolled_updates_are_those_of_the_optimizer(kind: Any, options: dict[st
     assert unrolled_gradient(games[1], 3) == pytest.approx((loss_after[1] - loss_after[0]) / 2e-4, rel=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4])
+def test_unrolled_is_finite_where_a_gradient_is_far_below_adams_eps(scale: float) -> None:
+    game = small_game(loss=RelativisticPairing(), penalties=[R1(weight=1), R2(weight=1)])
+    network = game.discriminator.network
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(scale)
+    game.discriminator = Player(network, torch.optim.Adam(network.parameters(), 1e-2, betas=(0.0, 0.99)))
+    rule = Unrolled(depth=5)
+    turn = game.accumulate(
+        "generator", [batch_of()], Moment(), lambda batch, moment: rule._outcome(game, batch, moment)
+    )
+    assert 0 < turn.gradient_norm < 1e6
+
+
 def test_unrolled_leaves_the_discriminator_as_it_was() -> None:
     game = small_game("convolutional", penalties=[R2()])
     before = state_of(game.discriminator.network)

@@ -79,6 +79,8 @@ class Unrolled:
     Its gradient flows through those updates: they are differentiable steps of the discriminator's optimiser (SGD, or
     Adam from its present moments) on a functional copy, all on the generator's batch. The discriminator itself takes
     one ordinary step. Micro-batches are unrolled one by one, so they are not exactly one batch.
+    Adam's copy divides by the root mean square of a weight's gradients, or by 1e-6 where that is smaller: the slope of
+    an update is up to the inverse of it, and the product of `depth` slopes of 1 / eps = 1e8 exceeds fp32.
     Source: Metz et al. 2017, equations 7 to 9.
     """
 
@@ -135,6 +137,8 @@ def call_with(network: nn.Module, weights: Mapping[str, Tensor], function: Calla
     named = {f"network.{name}": weight for name, weight in weights.items()}
     return functional_call(_Within(network, function), named, arguments)
 
+
+SMALLEST_ROOT = 1e-6  # by which the differentiable copy of Adam divides at least
 
 Update = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], "dict[str, Tensor]"]
 
@@ -196,7 +200,7 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
             )
             moments[name] = (mean, square, step)
             # eps stands inside the root: where a weight never had a gradient, the root's own would be infinite
-            root = (square / (1 - beta2**step) + eps**2).sqrt()
+            root = (square / (1 - beta2**step) + eps**2).clamp(min=SMALLEST_ROOT**2).sqrt()
             new[name] = weight - lr * (mean / (1 - beta1**step) / root + (decay if decoupled else 0.0))
         return new
 
