@@ -425,29 +425,47 @@ def logits(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
+def of_one(real: Tensor, fake: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    return {"adversarial": (real, fake)}
+
+
 def test_p_moves_by_hand() -> None:
     ada, loss = ADA(target=0.5, images=100, every=2), NonSaturating()
     assert isinstance(ada, Remembers)
     assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}
-    ada.observe(logits(1, 2, 3, 4), logits(9, 9, 9, 9), loss, 4)
+    ada.observe(of_one(logits(1, 2, 3, 4), logits(9, 9, 9, 9)), loss, 4)
     assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}, "the window is open still"
-    ada.observe(logits(1, 2, 3, -4), logits(-1, -1, -1, -1), loss, 4)  # signs: 4 and 2 of 8 -> 0.75, above
+    ada.observe(of_one(logits(1, 2, 3, -4), logits(-1, -1, -1, -1)), loss, 4)  # signs: 4 and 2 of 8 -> 0.75, above
     assert ada.readings() == pytest.approx({"augment/p": 0.08, "augment/target": 0.5, "augment/heuristic": 0.75})
-    ada.observe(logits(1, 1, 1), logits(0, 0, 0), loss, 3)
-    ada.observe(logits(-1, -1, 0), logits(0, 0, 0), loss, 3)  # 3 - 2 of 6: below
+    ada.observe(of_one(logits(1, 1, 1), logits(0, 0, 0)), loss, 3)
+    ada.observe(of_one(logits(-1, -1, 0), logits(0, 0, 0)), loss, 3)  # 3 - 2 of 6: below
     assert ada.readings() == pytest.approx({"augment/p": 0.02, "augment/target": 0.5, "augment/heuristic": 1 / 6})
     for _ in range(2):
-        ada.observe(logits(1, 1, 1, -1), logits(0, 0, 0, 0), loss, 4)  # exactly the target counts as below
+        ada.observe(of_one(logits(1, 1, 1, -1), logits(0, 0, 0, 0)), loss, 4)  # exactly the target counts as below
     assert ada.readings()["augment/p"] == 0
+
+
+@pytest.mark.parametrize("loss", [NonSaturating(), Wasserstein()], ids=repr)
+def test_each_critic_counts_by_its_own_logits_and_alike(loss: Any) -> None:
+    # one critic is right of each of its few logits, if far from the other's; that of many logits guesses
+    sure, unsure = (logits(11, 12), logits(9, 10)), (logits(1, 1, -1, -1), logits(1, 1, -1, -1))
+    right = {"there": sure, "back": (sure[0] - 9, sure[1] - 20)}
+    ada = ADA(every=1)
+    ada.observe(right, loss, 2)
+    assert ada.readings()["augment/heuristic"] == 1
+    for order in (("there", "back"), ("back", "there")):
+        ada = ADA(every=1)
+        ada.observe({name: {"there": sure, "back": unsure}[name] for name in order}, loss, 2)
+        assert ada.readings()["augment/heuristic"] == pytest.approx(0.5)
 
 
 def test_p_stays_within_its_limits() -> None:
     ada, loss = ADA(images=10, every=1, start=0.5, most=0.8), NonSaturating()
     for expected in (0.7, 0.8, 0.8):
-        ada.observe(logits(1, 1), logits(0, 0), loss, 2)
+        ada.observe(of_one(logits(1, 1), logits(0, 0)), loss, 2)
         assert ada.memory["p"].item() == pytest.approx(expected)
     for expected in (0.6, 0.4, 0.2, 0.0, 0.0):
-        ada.observe(logits(-1, -1), logits(0, 0), loss, 2)
+        ada.observe(of_one(logits(-1, -1), logits(0, 0)), loss, 2)
         assert ada.memory["p"].item() == pytest.approx(expected, abs=1e-12)
 
 
@@ -457,7 +475,7 @@ def test_p_comes_to_rest_where_the_critic_is_led_to_the_target() -> None:
     torch.manual_seed(0)
     for _ in range(500):
         sure = torch.rand(64) < 1 - ada.memory["p"].item() / 2
-        ada.observe(sure.float() * 2 - 1, torch.zeros(64), NonSaturating(), 64)
+        ada.observe(of_one(sure.float() * 2 - 1, torch.zeros(64)), NonSaturating(), 64)
     assert ada.memory["p"].item() == pytest.approx(0.4, abs=0.08)
 
 
@@ -475,10 +493,10 @@ def test_differences_are_counted_over_all_pairs(loss: Any) -> None:
     expected = (real.flatten()[:, None] - fake.flatten()).sign()
     assert signs_of(real, fake[:6], loss.undecided) == (expected[:, :30].sum().item(), 35 * 30)
     ada = ADA(every=1)
-    ada.observe(real, fake, loss, len(real))
+    ada.observe(of_one(real, fake), loss, len(real))
     assert ada.readings()["augment/heuristic"] == pytest.approx(expected.mean().item())
     assert ada.memory["p"].item() == 0
-    ada.observe(real + 9, fake, loss, len(real))
+    ada.observe(of_one(real + 9, fake), loss, len(real))
     assert ada.memory["p"].item() == pytest.approx(7 / 500_000)
 
 
@@ -487,15 +505,15 @@ def test_a_restored_memory_goes_on_where_it_was() -> None:
     turns = [(torch.randn(8) + 1, torch.randn(8)) for _ in range(23)]
     whole, first, second = (ADA(images=100, every=4, target=0.65) for _ in range(3))
     for real, fake in turns:
-        whole.observe(real, fake, NonSaturating(), len(real))
+        whole.observe(of_one(real, fake), NonSaturating(), len(real))
     for real, fake in turns[:10]:
-        first.observe(real, fake, NonSaturating(), len(real))
+        first.observe(of_one(real, fake), NonSaturating(), len(real))
     for name, tensor in first.memory.items():
         assert (tensor.dtype, tensor.shape, tensor.device.type) == (torch.float64, (), "cpu")
         second.memory[name] = tensor.clone()
     assert second.readings() == first.readings()
     for real, fake in turns[10:]:
-        second.observe(real, fake, NonSaturating(), len(real))
+        second.observe(of_one(real, fake), NonSaturating(), len(real))
     assert second.memory == whole.memory
     assert second.readings() == whole.readings()
     assert whole == ADA(images=100, every=4, target=0.65), "a component is its configuration"
@@ -503,7 +521,7 @@ def test_a_restored_memory_goes_on_where_it_was() -> None:
 
 def test_observing_draws_nothing_and_keeps_no_graph() -> None:
     ada, before = ADA(every=1), torch.get_rng_state()
-    ada.observe(logits(1, 2).requires_grad_(), logits(0, 0).requires_grad_(), NonSaturating(), 2)
+    ada.observe(of_one(logits(1, 2).requires_grad_(), logits(0, 0).requires_grad_()), NonSaturating(), 2)
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(tensor.requires_grad for tensor in ada.memory.values())
 

@@ -109,7 +109,7 @@ def test_penalties_are_finite_terms_of_their_own_side(name: str) -> None:
     (penalty,) = game.penalties
     assert set(penalty.sides) <= set(get_args(Side))
     if isinstance(penalty, Remembers):
-        penalty.observe(torch.ones(4), -torch.ones(4), game.loss, 4)
+        penalty.observe({"adversarial": (torch.ones(4), -torch.ones(4))}, game.loss, 4)
     for side in SIDES:
         outcome = getattr(game, f"{side}_outcome")
         network = game.player(side).network.requires_grad_(True)

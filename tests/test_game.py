@@ -24,6 +24,7 @@ from sparring.game.turns import Alternating, Simultaneous, Unrolled
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from sparring.tasks import Generate
 from sparring.tasks.base import Make, Task
+from sparring.training.readings import read_turns
 
 SHAPE = (1, 8, 8)
 RULES = [Alternating(), Alternating(n_critic=3), Simultaneous(), Unrolled(depth=2)]
@@ -283,6 +284,41 @@ def test_unrolled_refuses_an_optimizer_that_it_cannot_pass_through() -> None:
 def test_unrolled_refuses_what_it_cannot_pass_through(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="neither WeightClip nor clip_gradients"):
         Unrolled()(small_game(**options), lambda: [batch_of()], Moment())
+
+
+class Mean(nn.Module):
+    """A critic that says how bright a sample is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.weight * samples.flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class TwoCritics(Generate):
+    """Two critics that say the same, the second with an offset of 100 and twice a logit."""
+
+    def matches(self, network: nn.Module, batch: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Match]:
+        def shifted(samples: Tensor, condition: Tensor | None) -> Tensor:
+            return network(samples)[:, None].expand(-1, 2) + 100
+
+        return {name: Match(c, batch["real"], made["fake"]) for name, c in (("first", network), ("second", shifted))}
+
+
+def game_of_two(**options: Any) -> Game:
+    network = Mean()
+    player = Player(network, torch.optim.SGD(network.parameters(), 0.0))
+    return small_game(task=TwoCritics(), discriminator=player, loss=RelativisticPairing(), **options)
+
+
+def test_the_accuracy_of_several_critics_is_the_mean_of_their_own() -> None:
+    game, batch = game_of_two(), batch_of()
+    batch["real"] = torch.ones_like(batch["real"])
+    turn = game.take_turn("discriminator", [batch], Moment())
+    assert read_turns(game, {"discriminator": turn})["accuracy"] == 1
 
 
 def test_two_penalties_of_a_kind_add_up() -> None:

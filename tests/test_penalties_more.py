@@ -83,9 +83,9 @@ def test_lecam_by_hand() -> None:
     real, fake = torch.tensor([2.0, 4.0]), torch.tensor([-1.0, 1.0])
     match = Match(lambda x, c: x[:, 0], real[:, None], fake[:, None])
     assert penalty(match).tolist() == [0, 0], "before the first turn there is nothing to hold on to"
-    penalty.observe(torch.tensor([1.0, 3.0]), torch.tensor([-2.0, 0.0]), Hinge(), 2)  # means 2 and -1
+    penalty.observe({"": (torch.tensor([1.0, 3.0]), torch.tensor([-2.0, 0.0]))}, Hinge(), 2)  # means 2 and -1
     assert penalty(match).tolist() == [(2 + 1) ** 2 + (-1 - 2) ** 2, (4 + 1) ** 2 + (1 - 2) ** 2]
-    penalty.observe(torch.tensor([6.0]), torch.tensor([3.0]), Hinge(), 1)
+    penalty.observe({"": (torch.tensor([6.0]), torch.tensor([3.0]))}, Hinge(), 1)
     assert (penalty.memory["real"].item(), penalty.memory["fake"].item()) == (0.75 * 2 + 0.25 * 6, 0.75 * -1 + 0.25 * 3)
     assert LeCam().memory is not penalty.memory
     assert repr(penalty) == "LeCam(weight=0.3, every=1, decay=0.75)"

@@ -15,7 +15,7 @@ from sparring.base.errors import NotFiniteError
 from sparring.game.augment import Augment
 from sparring.game.finite import check_terms
 from sparring.game.losses import Loss
-from sparring.game.match import Batch, Critic, GameTask, Images, Match, Outcome, Side, Terms, Turn, augmented
+from sparring.game.match import Batch, Critic, Images, Logits, Match, Terms, augmented
 from sparring.game.match import Moment as Moment
 from sparring.game.memory import Remembers
 from sparring.game.optimizers import set_betas
@@ -45,6 +45,45 @@ class Player:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         set_betas(self.optimizer, progress)
+
+
+@dataclass
+class Outcome:
+    """What one batch gave one player: the scalars whose sum it minimises, and what they were computed from."""
+
+    terms: Terms
+    made: Images
+    matches: dict[str, Match]
+
+
+@dataclass
+class Turn:
+    """One turn that was taken: terms averaged over micro-batches, the gradient's norm, each batch's outcome, and the
+    weight that the adversarial term had among the terms."""
+
+    terms: dict[str, float]
+    gradient_norm: float
+    outcomes: list[Outcome]
+    weight: float = 1.0
+
+    @property
+    def loss(self) -> float:
+        return sum(self.terms.values())
+
+    @property
+    def samples(self) -> int:
+        """How many real samples were judged."""
+        matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
+        return sum(len(match.real) * match.pack for match in matches if not match.again)
+
+    def logits(self) -> Logits:
+        """The logits of all micro-batches, by match."""
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for name in self.outcomes[0].matches:
+            matches = [outcome.matches[name] for outcome in self.outcomes]
+            real = torch.cat([match.real_logits.detach().flatten() for match in matches])
+            found[name] = real, torch.cat([match.fake_logits.detach().flatten() for match in matches])
+        return found
 
 
 OutcomeOf = Callable[[Batch, Moment], Outcome]
@@ -223,7 +262,7 @@ class Game:
         turn = Turn(terms, norm.item(), outcomes, self.weight(moment) if side == "generator" else 1.0)
         if side == "discriminator" and self.plays(moment):
             for component in self.remembering.values():
-                component.observe(*turn.logits(), self.loss, turn.samples, [outcome.made for outcome in outcomes])
+                component.observe(turn.logits(), self.loss, turn.samples, [outcome.made for outcome in outcomes])
         return turn
 
     def _prepared(self, match: Match, moment: Moment) -> Critic:

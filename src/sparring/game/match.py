@@ -20,6 +20,8 @@ from sparring.networks.patch import resized
 Batch = Mapping[str, Tensor]
 Images = Mapping[str, Tensor]
 Terms = dict[str, Tensor]
+Logits = Mapping[str, tuple[Tensor, Tensor]]
+"""The logits of real and of generated samples, flat and detached, by the name of their match."""
 Critic = Callable[[Tensor, "Tensor | None"], "Tensor | Judgement"]
 Side = Literal["discriminator", "generator"]
 

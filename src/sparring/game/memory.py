@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from sparring.game.losses import Loss
+if TYPE_CHECKING:
+    from sparring.game.losses import Loss
+    from sparring.game.match import Images, Logits
 
 
 class Remembers(ABC):
@@ -20,13 +22,12 @@ class Remembers(ABC):
     memory: dict[str, Tensor]
 
     @abstractmethod
-    def observe(
-        self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Mapping[str, Tensor]] = ()
-    ) -> None:
+    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         """Take note of the turn that the discriminator took.
 
         Args:
-            real, fake: its logits, detached, of all micro-batches.
+            logits: its logits (real, fake) of all micro-batches, flat and detached, by match: those of different
+                critics share no scale.
             loss: what it minimised.
             samples: how many real samples it saw, each of which may have several logits, or share one with others of
                 its pack.

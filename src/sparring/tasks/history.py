@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparring.game.losses import Loss
-from sparring.game.match import Images
+from sparring.game.match import Images, Logits
 from sparring.game.memory import Remembers
 
 STAYS, JOINS = -1, -2
@@ -39,7 +39,7 @@ class ImageHistory(Remembers):
             shown |= {f"{name}/new": images, f"{name}/slots": slots}
         return shown
 
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
+    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         names = [name.removesuffix("/slots") for name in (made[0] if made else ()) if name.endswith("/slots")]
         count = int(self.memory["count"])
         for name in names:

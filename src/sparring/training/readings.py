@@ -11,7 +11,7 @@ from torch import Tensor
 from sparring.game.augment.adaptive import signs_of
 from sparring.game.game import Game
 from sparring.game.losses import Loss
-from sparring.game.match import Turn
+from sparring.game.match import Logits
 
 
 def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
@@ -31,12 +31,18 @@ def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
         row[f"learning_rate/{side}"] = game.player(side).optimizer.param_groups[0]["lr"]
     if "discriminator" not in turns or not turns["discriminator"].outcomes[0].matches:
         return row
-    real, fake = turns["discriminator"].logits()
-    row |= {"logit/real": real.mean().item(), "logit/fake": fake.mean().item()}
-    row["accuracy"] = accuracy(game.loss, real, fake)
+    logits = turns["discriminator"].logits()
+    for name, tensors in zip(("real", "fake"), zip(*logits.values())):
+        row[f"logit/{name}"] = torch.cat(tensors).mean().item()
+    row["accuracy"] = mean_accuracy(game.loss, logits)
     for component in game.remembering.values():
         row |= component.readings()
     return row
+
+
+def mean_accuracy(loss: Loss, logits: Logits) -> float:
+    """The mean over critics of the accuracy of each: logits of different critics share no scale."""
+    return sum(accuracy(loss, real, fake) for real, fake in logits.values()) / len(logits)
 
 
 def accuracy(loss: Loss, real: Tensor, fake: Tensor) -> float:

@@ -17,7 +17,7 @@ from sparring.game.losses import Loss
 from sparring.game.memory import Remembers
 
 if TYPE_CHECKING:
-    from sparring.game.match import Images
+    from sparring.game.match import Images, Logits
 
 FEW_SAMPLES = 5_000
 SMALLEST_CHOSEN = 16
@@ -41,7 +41,8 @@ class ADA(Remembers, SplitAugment):
     Args:
         target: r that p is led to. For losses that know only differences of logits (relativistic, Wasserstein), r is
             the mean of sign(D(real) - D(fake)) over all pairs of the turn, 2 AUC - 1. That is the stricter measure:
-            0.6 of it is 0.45 of the other, where logits are normal with equal spread about an undecided middle.
+            0.6 of it is 0.45 of the other, where logits are normal with equal spread about an undecided middle. Of
+            several critics, r is the mean of each one's own.
         images: real images that it takes p to go from 0 to 1 at the fastest.
         every: turns of the discriminator between two changes of p.
         start: p at the beginning; with `images=10**15` it stays there.
@@ -100,11 +101,12 @@ class ADA(Remembers, SplitAugment):
             found.append(Change(lambda x: recolor(x, colors), geometric=False))
         return found
 
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
+    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         seen = {name: tensor.item() for name, tensor in self.memory.items()}
-        signs, logits = signs_of(real, fake, loss.undecided)
-        seen["signs"] += signs
-        seen["logits"] += logits
+        counted = [signs_of(real, fake, loss.undecided) for real, fake in logits.values()]
+        number = counted[0][1]
+        seen["signs"] += sum(signs * (number / own) for signs, own in counted) / len(counted)  # critics count alike
+        seen["logits"] += number
         seen["samples"] += samples
         seen["turns"] += 1
         if seen["turns"] >= self.every:

@@ -18,7 +18,7 @@ from sparring.game.schedules import Scheduled
 
 if TYPE_CHECKING:
     from sparring.game.losses import Loss
-    from sparring.game.match import Images, Match
+    from sparring.game.match import Images, Logits, Match
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class LeCam(Remembers, Penalty):
         begun = float(self.memory["turns"] > 0)
         return begun * ((real - self.memory["fake"].item()).square() + (fake - self.memory["real"].item()).square())
 
-    def observe(self, real: Tensor, fake: Tensor, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
+    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         decay = self.decay if self.memory["turns"] else 0.0
-        for name, logits in (("real", real), ("fake", fake)):
-            self.memory[name].mul_(decay).add_((1 - decay) * logits.mean().cpu())
+        real, fake = (torch.cat(each) for each in zip(*logits.values()))
+        for name, logits_of in (("real", real), ("fake", fake)):
+            self.memory[name].mul_(decay).add_((1 - decay) * logits_of.mean().cpu())
         self.memory["turns"] += 1
 
 
