@@ -17,8 +17,8 @@ from sparring.data.form import Form
 from sparring.game.augment import InstanceNoise
 from sparring.game.game import Game, Player
 from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein
-from sparring.game.match import Match, Moment
-from sparring.game.penalties import R1, R2, GradientPenalty, WeightClip
+from sparring.game.match import Match
+from sparring.game.penalties import R1, R2, GradientPenalty, LeCam, WeightClip
 from sparring.game.schedules import Linear
 from sparring.game.turns import Alternating, Simultaneous, Unrolled
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
@@ -299,7 +299,7 @@ class Mean(nn.Module):
 
 @dataclass(frozen=True)
 class TwoCritics(Generate):
-    """Two critics that say the same, the second with an offset of 100 and twice a logit."""
+    """Two critics that say the same, the second with an offset of 100 and each logit twice."""
 
     def matches(self, network: nn.Module, batch: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Match]:
         def shifted(samples: Tensor, condition: Tensor | None) -> Tensor:
@@ -319,6 +319,13 @@ def test_the_accuracy_of_several_critics_is_the_mean_of_their_own() -> None:
     batch["real"] = torch.ones_like(batch["real"])
     turn = game.take_turn("discriminator", [batch], Moment())
     assert read_turns(game, {"discriminator": turn})["accuracy"] == 1
+
+
+def test_lecam_holds_each_critic_to_its_own_averages() -> None:
+    game = game_of_two(penalties=[LeCam()])
+    game.take_turn("discriminator", [batch_of(seed=1)], Moment())
+    terms = game.take_turn("discriminator", [batch_of(seed=2)], Moment(1)).terms
+    assert terms["second/LeCam"] == pytest.approx(terms["first/LeCam"], rel=1e-2, abs=1e-6), "an offset changes nothing"
 
 
 def test_two_penalties_of_a_kind_add_up() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,9 +87,31 @@ def test_lecam_by_hand() -> None:
     penalty.observe({"": (torch.tensor([1.0, 3.0]), torch.tensor([-2.0, 0.0]))}, Hinge(), 2)  # means 2 and -1
     assert penalty(match).tolist() == [(2 + 1) ** 2 + (-1 - 2) ** 2, (4 + 1) ** 2 + (1 - 2) ** 2]
     penalty.observe({"": (torch.tensor([6.0]), torch.tensor([3.0]))}, Hinge(), 1)
-    assert (penalty.memory["real"].item(), penalty.memory["fake"].item()) == (0.75 * 2 + 0.25 * 6, 0.75 * -1 + 0.25 * 3)
+    averages = {name: penalty.memory[name].item() for name in ("real/", "fake/")}
+    assert averages == {"real/": 0.75 * 2 + 0.25 * 6, "fake/": 0.75 * -1 + 0.25 * 3}
     assert LeCam().memory is not penalty.memory
     assert repr(penalty) == "LeCam(weight=0.3, every=1, decay=0.75)"
+
+
+def test_lecam_goes_on_from_the_one_pair_of_an_older_checkpoint() -> None:
+    penalty, old = LeCam(decay=0.75), {"real": 2.0, "fake": -1.0, "turns": 8.0}
+    assert penalty.memory.keys() <= old.keys(), "what a checkpoint must hold"
+    penalty.memory.update({name: torch.tensor(number) for name, number in old.items()})
+    match = Match(lambda x, c: x[:, 0], torch.tensor([[1.0]]), torch.tensor([[0.0]]), name="first")
+    for name in ("first", "second"):
+        assert penalty(replace(match, name=name)).tolist() == [(1 + 1) ** 2 + (0 - 2) ** 2]
+    logits = {
+        "first": (torch.tensor([4.0]), torch.tensor([3.0])),
+        "second": (torch.tensor([-2.0]), torch.tensor([5.0])),
+    }
+    penalty.observe(logits, Hinge(), 1)
+    assert {name: value.item() for name, value in penalty.memory.items()} == {
+        "turns": 9,
+        "real/first": 0.75 * 2 + 0.25 * 4,
+        "fake/first": 0.75 * -1 + 0.25 * 3,
+        "real/second": 0.75 * 2 + 0.25 * -2,
+        "fake/second": 0.75 * -1 + 0.25 * 5,
+    }
 
 
 def test_consistency_by_hand() -> None:

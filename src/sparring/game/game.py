@@ -200,8 +200,8 @@ class Game:
     def matches(self, batch: Batch, made: Images, moment: Moment, *sides: Side) -> dict[str, Match]:
         """The task's matches as this game plays them, ready for the penalties of these sides."""
         matches = self.task.matches(self.discriminator.network, batch, made)
-        for match in matches.values():
-            match.critic, match.progress = self._prepared(match, moment), moment.progress
+        for name, match in matches.items():
+            match.critic, match.progress, match.name = self._prepared(match, moment), moment.progress, name
             if self._differentiates(moment, *sides):
                 match.real, match.fake = differentiable(match.real), differentiable(match.fake)
         return matches

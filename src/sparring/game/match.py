@@ -49,6 +49,7 @@ class Match:
         scales: number of critics of one discriminator that judge the same samples, each in a match of its own.
         pack: how many samples stand side by side as channels of one of `real` and `fake`.
         progress: the share of the run's budget that is spent, for what changes in its course.
+        name: what the game calls it, by which a penalty with a memory tells critics apart.
     """
 
     critic: Critic
@@ -63,6 +64,7 @@ class Match:
     scales: int = 1
     pack: int = 1
     progress: float = 0.0
+    name: str = ""
 
     def judge(self, samples: Tensor, condition: Tensor | None) -> Judgement:
         """What the critic says of samples."""

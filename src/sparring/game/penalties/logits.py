@@ -27,29 +27,39 @@ class LeCam(Remembers, Penalty):
 
     It keeps D's verdicts on either side from moving away from each other where data is short. `decay` is that of the
     averages, each of the discriminator's turns; they begin at the first turn's means, before which the penalty is 0.
+    Each critic (scale, direction) has averages of its own.
     Source: Tseng et al. 2021, equation 5 (weight 0.3 and decay 0.99 in their settings).
     """
 
     weight: Scheduled = 0.3
     decay: float = 0.99
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """`turns`, and the averages `real/NAME` and `fake/NAME` of each match. Checkpoints of before hold one pair, `real`
+    and `fake`, at which all of them begin."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("LeCam", "decay", self.decay, low=0, high=1)
-        self.memory.update({name: torch.zeros(()) for name in ("real", "fake", "turns")})
+        self.memory["turns"] = torch.zeros(())
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
         real, fake = by_sample(match.real_logits), by_sample(match.fake_logits)
         begun = float(self.memory["turns"] > 0)
-        return begun * ((real - self.memory["fake"].item()).square() + (fake - self.memory["real"].item()).square())
+        of_real, of_fake = (self._average(side, match.name).item() for side in ("real", "fake"))
+        return begun * ((real - of_fake).square() + (fake - of_real).square())
 
     def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         decay = self.decay if self.memory["turns"] else 0.0
-        real, fake = (torch.cat(each) for each in zip(*logits.values()))
-        for name, logits_of in (("real", real), ("fake", fake)):
-            self.memory[name].mul_(decay).add_((1 - decay) * logits_of.mean().cpu())
+        for match, (real, fake) in logits.items():
+            for side, now in (("real", real), ("fake", fake)):
+                self.memory[f"{side}/{match}"] = decay * self._average(side, match) + (1 - decay) * now.mean().cpu()
+        for old in self.memory.keys() & {"real", "fake"}:
+            del self.memory[old]
         self.memory["turns"] += 1
+
+    def _average(self, side: str, match: str) -> Tensor:
+        found = self.memory.get(f"{side}/{match}", self.memory.get(side))
+        return torch.zeros(()) if found is None else found
 
 
 @dataclass(frozen=True)
