@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -90,6 +91,29 @@ def test_four_micro_batches_equal_one_batch(side: Any, loss: Any) -> None:
     for a, b in zip(first.player(side).network.parameters(), second.player(side).network.parameters()):
         torch.testing.assert_close(a, b, rtol=0, atol=5e-7)
     assert turns[0].terms == pytest.approx(turns[1].terms, rel=1e-5)
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one", "both"])
+@pytest.mark.parametrize("side", ["generator", "discriminator"])
+def test_nothing_of_a_micro_batch_outlives_it_but_numbers_and_logits(side: Any, both: bool) -> None:
+    game = small_game("convolutional", penalties=[R1(), LeCam()])
+    of_before, held, matches = [], [], game.matches
+
+    def watched(*arguments: Any) -> dict[str, Match]:
+        held.append(sum(reference() is not None for reference in of_before))
+        found = matches(*arguments)
+        of_before.extend(weakref.ref(part) for m in found.values() for part in (m, m.fake, m.fake_judgement.features))
+        return found
+
+    game.matches = watched  # type: ignore[method-assign]
+    parts = [batch_of(4, seed=i) for i in range(4)]
+    turn = game.accumulate_both(parts, Moment())[side] if both else game.accumulate(side, parts, Moment())
+    assert held == [0] * 4
+    assert not any(reference() is not None for reference in of_before)
+    logits = [tensor for pair in turn.logits.values() for tensor in pair]
+    assert [tensor.shape for tensor in logits] == ([(16,)] * 2 if side == "discriminator" else [])
+    assert not any(tensor.requires_grad for tensor in logits)
+    assert (turn.samples, turn.matches) == (16, ("adversarial",))
 
 
 def test_a_lazy_penalty_acts_each_kth_step_with_k_times_its_weight() -> None:

@@ -407,7 +407,7 @@ def test_samples_of_several_scales_are_counted_once(tmp_path: Path) -> None:
         torch.device("cpu"),
     )
     turn = game.take_turn("discriminator", [batch_of(game, form, count=3)], Moment())
-    assert len(turn.outcomes[0].matches) == 2
+    assert len(turn.matches) == 2
     assert turn.samples == 3
     recipe = Recipe(
         task="Generate(latent=Normal(5))",

@@ -49,41 +49,59 @@ class Player:
 
 @dataclass
 class Outcome:
-    """What one batch gave one player: the scalars whose sum it minimises, and what they were computed from."""
+    """What one batch gave one player: the scalars whose sum it minimises, and what they were computed from, with their
+    graphs. No longer needed after the backward pass, but for `kept`."""
 
     terms: Terms
     made: Images
     matches: dict[str, Match]
 
+    def kept(self, side: Side, made: bool) -> Kept:
+        """What the turn needs of it, without graphs; the generator's turn needs no logits, and may not have any."""
+        judged = self.matches if side == "discriminator" else {}
+        return Kept(
+            terms={name: value.item() for name, value in self.terms.items()},
+            matches=tuple(self.matches),
+            logits={name: (_flat(match.real_logits), _flat(match.fake_logits)) for name, match in judged.items()},
+            samples=sum(len(match.real) * match.pack for match in self.matches.values() if not match.again),
+            made={name: images.detach() for name, images in self.made.items()} if made else {},
+        )
+
+
+@dataclass
+class Kept:
+    """What is kept of a micro-batch until the turn ends: numbers, detached logits, and images for who observes them."""
+
+    terms: dict[str, float]
+    matches: tuple[str, ...]
+    logits: Logits
+    samples: int
+    made: Images
+
 
 @dataclass
 class Turn:
-    """One turn that was taken: terms averaged over micro-batches, the gradient's norm, each batch's outcome, and the
-    weight that the adversarial term had among the terms."""
+    """One turn that was taken. It holds no graph.
+
+    Attributes:
+        terms: what the player minimised, averaged over micro-batches.
+        gradient_norm: before clipping.
+        matches: the names of the matches.
+        logits: the discriminator's, of all micro-batches, by match; of the generator's turn none.
+        samples: how many real samples were judged.
+        weight: the weight that the adversarial term had among the terms.
+    """
 
     terms: dict[str, float]
     gradient_norm: float
-    outcomes: list[Outcome]
+    matches: tuple[str, ...] = ()
+    logits: Logits = field(default_factory=dict)
+    samples: int = 0
     weight: float = 1.0
 
     @property
     def loss(self) -> float:
         return sum(self.terms.values())
-
-    @property
-    def samples(self) -> int:
-        """How many real samples were judged."""
-        matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
-        return sum(len(match.real) * match.pack for match in matches if not match.again)
-
-    def logits(self) -> Logits:
-        """The logits of all micro-batches, by match."""
-        found: dict[str, tuple[Tensor, Tensor]] = {}
-        for name in self.outcomes[0].matches:
-            matches = [outcome.matches[name] for outcome in self.outcomes]
-            real = torch.cat([match.real_logits.detach().flatten() for match in matches])
-            found[name] = real, torch.cat([match.fake_logits.detach().flatten() for match in matches])
-        return found
 
 
 OutcomeOf = Callable[[Batch, Moment], Outcome]
@@ -164,29 +182,15 @@ class Game:
         """Compute one player's gradient, averaged over micro-batches; the other player is left as it was."""
         if outcome_of is None:
             outcome_of = self.generator_outcome if side == "generator" else self.discriminator_outcome
-        outcomes = []
         with self._on_turn(side):
-            for batch in batches:
-                outcomes.append(outcome_of(batch, moment))
-                self._backward(side, batch, outcomes[-1], moment, len(batches))
-        return self._finish(side, outcomes, moment)
+            parts = [self._part(side, batch, moment, len(batches), outcome_of) for batch in batches]
+        return self._finish(side, parts, moment)
 
     def accumulate_both(self, batches: Sequence[Batch], moment: Moment) -> dict[Side, Turn]:
         """Compute both players' gradients at the same point, from the same images and logits."""
-        outcomes: dict[Side, list[Outcome]] = {"discriminator": [], "generator": []}
-        with self._on_turn("discriminator", "generator"):
-            for batch in batches:
-                with self._precision(moment, *outcomes):
-                    made = self.task.generate(self.generator.network, batch)
-                    matches = self.matches(batch, made, moment, *outcomes)
-                    terms = self._generator_terms(batch, made, matches, moment)
-                    outcomes["generator"].append(Outcome(terms, made, matches))
-                    terms = self._discriminator_terms(matches, moment) if self.plays(moment) else {}
-                    outcomes["discriminator"].append(Outcome(terms, made, matches if terms else {}))
-                for side in outcomes:
-                    again = side == "discriminator"  # the generator's backward pass still needs what they share
-                    self._backward(side, batch, outcomes[side][-1], moment, len(batches), retain_graph=again)
-        return {side: self._finish(side, outcomes[side], moment) for side in outcomes}
+        with self._on_turn(*SIDES):
+            parts = [self._part_of_both(batch, moment, len(batches)) for batch in batches]
+        return {side: self._finish(side, [part[side] for part in parts], moment) for side in SIDES}
 
     def update(self, side: Side, moment: Moment) -> None:
         """Apply one player's gradient, and the constraints on its weights."""
@@ -238,6 +242,29 @@ class Game:
             for side in sides:
                 self.player(side).network.requires_grad_(False)
 
+    def _part(self, side: Side, batch: Batch, moment: Moment, parts: int, outcome_of: OutcomeOf) -> Kept:
+        """One player's gradient on one of `parts` micro-batches; its graph and images end here, before the next one."""
+        outcome = outcome_of(batch, moment)
+        self._backward(side, batch, outcome, moment, parts)
+        return self._kept(side, outcome)
+
+    def _part_of_both(self, batch: Batch, moment: Moment, parts: int) -> dict[Side, Kept]:
+        """The same of both players, from the same images and logits."""
+        with self._precision(moment, *SIDES):
+            made = self.task.generate(self.generator.network, batch)
+            matches = self.matches(batch, made, moment, *SIDES)
+            terms = self._generator_terms(batch, made, matches, moment)
+            outcomes: dict[Side, Outcome] = {"generator": Outcome(terms, made, matches)}
+            terms = self._discriminator_terms(matches, moment) if self.plays(moment) else {}
+            outcomes["discriminator"] = Outcome(terms, made, matches if terms else {})
+        for side in SIDES:
+            again = side == "discriminator"  # the generator's backward pass still needs what they share
+            self._backward(side, batch, outcomes[side], moment, parts, retain_graph=again)
+        return {side: self._kept(side, outcome) for side, outcome in outcomes.items()}
+
+    def _kept(self, side: Side, outcome: Outcome) -> Kept:
+        return outcome.kept(side, made=side == "discriminator" and bool(self.remembering))
+
     def _backward(
         self, side: Side, batch: Batch, outcome: Outcome, moment: Moment, parts: int, retain_graph: bool = False
     ) -> None:
@@ -248,7 +275,7 @@ class Game:
         total = torch.stack(list(outcome.terms.values())).sum() / parts
         total.backward(inputs=list(self.player(side).network.parameters()), retain_graph=retain_graph)
 
-    def _finish(self, side: Side, outcomes: list[Outcome], moment: Moment) -> Turn:
+    def _finish(self, side: Side, parts: Sequence[Kept], moment: Moment) -> Turn:
         """Check and clip the gradient, whose norm is reported before clipping; average the terms."""
         network = self.player(side).network
         gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
@@ -258,11 +285,17 @@ class Game:
             raise NotFiniteError(f"step {moment.step}: the {side}'s gradient of '{name}' is not finite")
         if self.clip_gradients:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_gradients, norm)
-        terms = {k: sum(o.terms[k].item() for o in outcomes) / len(outcomes) for k in outcomes[0].terms}
-        turn = Turn(terms, norm.item(), outcomes, self.weight(moment) if side == "generator" else 1.0)
+        turn = Turn(
+            terms={name: sum(part.terms[name] for part in parts) / len(parts) for name in parts[0].terms},
+            gradient_norm=norm.item(),
+            matches=parts[0].matches,
+            logits=_joined([part.logits for part in parts]),
+            samples=sum(part.samples for part in parts),
+            weight=self.weight(moment) if side == "generator" else 1.0,
+        )
         if side == "discriminator" and self.plays(moment):
             for component in self.remembering.values():
-                component.observe(turn.logits(), self.loss, turn.samples, [outcome.made for outcome in outcomes])
+                component.observe(turn.logits, self.loss, turn.samples, [part.made for part in parts])
         return turn
 
     def _prepared(self, match: Match, moment: Moment) -> Critic:
@@ -299,6 +332,18 @@ class Game:
             for key, value in values.items():
                 terms[key] = terms[key] + weight * value if key in terms else weight * value
         return terms
+
+
+def _flat(logits: Tensor) -> Tensor:
+    return logits.detach().flatten()
+
+
+def _joined(parts: Sequence[Logits]) -> Logits:
+    """The logits of all micro-batches, by match."""
+    return {
+        name: (torch.cat([part[name][0] for part in parts]), torch.cat([part[name][1] for part in parts]))
+        for name in parts[0]
+    }
 
 
 @contextmanager

@@ -22,16 +22,15 @@ def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
     """
     row: dict[str, float] = {}
     for side, turn in turns.items():
-        matches = turn.outcomes[0].matches
-        losses = [turn.terms[name] for name in matches if name in turn.terms]
+        losses = [turn.terms[name] for name in turn.matches if name in turn.terms]
         if losses:
             row[f"loss/{side}"] = sum(losses) / len(losses) / turn.weight
-        row |= {f"term/{side}/{n}": value for n, value in turn.terms.items() if n not in matches}
+        row |= {f"term/{side}/{n}": value for n, value in turn.terms.items() if n not in turn.matches}
         row[f"gradient/{side}"] = turn.gradient_norm
         row[f"learning_rate/{side}"] = game.player(side).optimizer.param_groups[0]["lr"]
-    if "discriminator" not in turns or not turns["discriminator"].outcomes[0].matches:
+    if "discriminator" not in turns or not turns["discriminator"].matches:
         return row
-    logits = turns["discriminator"].logits()
+    logits = turns["discriminator"].logits
     for name, tensors in zip(("real", "fake"), zip(*logits.values())):
         row[f"logit/{name}"] = torch.cat(tensors).mean().item()
     row["accuracy"] = mean_accuracy(game.loss, logits)
