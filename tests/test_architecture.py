@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ast
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
+import torch
+
+from sparring.cli import main
 
 SOURCE = Path(__file__).parents[1] / "src" / "sparring"
 ORDER = (
@@ -30,6 +36,7 @@ ORDER = (
     "__main__",
 )
 """Bottom to top; docs/architecture.md shows it."""
+MOST_FRAMES = 8
 
 
 class Import(NamedTuple):
@@ -125,3 +132,21 @@ def test_no_import_leads_upward() -> None:
 def test_no_imports_go_in_a_circle() -> None:
     found = circles(list(imports(SOURCE)))
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("turns", ["Alternating()", "Simultaneous()", "Unrolled(depth=1)"])
+def test_few_frames_lie_between_the_command_and_backward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: str
+) -> None:
+    backward, stacks = torch.Tensor.backward, []
+
+    def noted(self: torch.Tensor, *arguments: object, **named: object) -> None:
+        stacks.append([f.name for f in traceback.extract_stack() if Path(f.filename).is_relative_to(SOURCE)])
+        backward(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.Tensor, "backward", noted)
+    words = ["--generator=MLPGenerator(hidden=(8,))", "--discriminator=MLPDiscriminator(hidden=(8,))", "--penalties="]
+    assert main(["train", "digits", "--steps=1", f"--turns={turns}", f"--out={tmp_path / 'run'}", *words]) == 0
+    assert len(stacks) == 2
+    assert stacks[0][:4] == ["main", "run", "train", "train_on"]
+    assert max(map(len, stacks)) <= MOST_FRAMES, stacks

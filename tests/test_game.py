@@ -18,7 +18,7 @@ from sparring.data.form import Form
 from sparring.game.augment import InstanceNoise
 from sparring.game.game import Game, Player
 from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein
-from sparring.game.match import Match
+from sparring.game.match import Match, Moment
 from sparring.game.penalties import R1, R2, GradientPenalty, LeCam, WeightClip
 from sparring.game.schedules import Linear
 from sparring.game.turns import Alternating, Simultaneous, Unrolled

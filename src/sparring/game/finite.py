@@ -7,7 +7,8 @@ import math
 from torch import nn
 
 from sparring.base.errors import NotFiniteError
-from sparring.game.match import Batch, Moment, Outcome, Side
+from sparring.game.match import Batch, Moment, Side
+from sparring.game.outcome import Outcome
 
 
 def check_terms(

@@ -15,10 +15,10 @@ from sparring.base.errors import NotFiniteError
 from sparring.game.augment import Augment
 from sparring.game.finite import check_terms
 from sparring.game.losses import Loss
-from sparring.game.match import Batch, Critic, Images, Logits, Match, Terms, augmented
-from sparring.game.match import Moment as Moment
-from sparring.game.memory import Remembers
+from sparring.game.match import Batch, Critic, GameTask, Images, Match, Moment, Side, Terms, augmented
+from sparring.game.memory import Logits, Remembers
 from sparring.game.optimizers import set_betas
+from sparring.game.outcome import Kept, Outcome, Turn
 from sparring.game.penalties.base import Constraint, Penalty, Term, WeightPenalty
 from sparring.game.penalties.slopes import differentiable
 from sparring.game.schedules import Scheduled, at, value_at
@@ -45,63 +45,6 @@ class Player:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         set_betas(self.optimizer, progress)
-
-
-@dataclass
-class Outcome:
-    """What one batch gave one player: the scalars whose sum it minimises, and what they were computed from, with their
-    graphs. No longer needed after the backward pass, but for `kept`."""
-
-    terms: Terms
-    made: Images
-    matches: dict[str, Match]
-
-    def kept(self, side: Side, made: bool) -> Kept:
-        """What the turn needs of it, without graphs; the generator's turn needs no logits, and may not have any."""
-        judged = self.matches if side == "discriminator" else {}
-        return Kept(
-            terms={name: value.item() for name, value in self.terms.items()},
-            matches=tuple(self.matches),
-            logits={name: (_flat(match.real_logits), _flat(match.fake_logits)) for name, match in judged.items()},
-            samples=sum(len(match.real) * match.pack for match in self.matches.values() if not match.again),
-            made={name: images.detach() for name, images in self.made.items()} if made else {},
-        )
-
-
-@dataclass
-class Kept:
-    """What is kept of a micro-batch until the turn ends: numbers, detached logits, and images for who observes them."""
-
-    terms: dict[str, float]
-    matches: tuple[str, ...]
-    logits: Logits
-    samples: int
-    made: Images
-
-
-@dataclass
-class Turn:
-    """One turn that was taken. It holds no graph.
-
-    Attributes:
-        terms: what the player minimised, averaged over micro-batches.
-        gradient_norm: before clipping.
-        matches: the names of the matches.
-        logits: the discriminator's, of all micro-batches, by match; of the generator's turn none.
-        samples: how many real samples were judged.
-        weight: the weight that the adversarial term had among the terms.
-    """
-
-    terms: dict[str, float]
-    gradient_norm: float
-    matches: tuple[str, ...] = ()
-    logits: Logits = field(default_factory=dict)
-    samples: int = 0
-    weight: float = 1.0
-
-    @property
-    def loss(self) -> float:
-        return sum(self.terms.values())
 
 
 OutcomeOf = Callable[[Batch, Moment], Outcome]
@@ -182,14 +125,23 @@ class Game:
         """Compute one player's gradient, averaged over micro-batches; the other player is left as it was."""
         if outcome_of is None:
             outcome_of = self.generator_outcome if side == "generator" else self.discriminator_outcome
+        parts = []
         with self._on_turn(side):
-            parts = [self._part(side, batch, moment, len(batches), outcome_of) for batch in batches]
+            for batch in batches:
+                outcome = outcome_of(batch, moment)
+                total = self._total(side, batch, outcome, moment)
+                if total is not None:
+                    (total / len(batches)).backward(inputs=self._weights(side))
+                parts.append(self._kept(side, outcome))
+                del outcome, total  # graph and images end here, before those of the next micro-batch
         return self._finish(side, parts, moment)
 
     def accumulate_both(self, batches: Sequence[Batch], moment: Moment) -> dict[Side, Turn]:
         """Compute both players' gradients at the same point, from the same images and logits."""
+        parts = []
         with self._on_turn(*SIDES):
-            parts = [self._part_of_both(batch, moment, len(batches)) for batch in batches]
+            for batch in batches:
+                parts.append(self._part_of_both(batch, moment, len(batches)))
         return {side: self._finish(side, [part[side] for part in parts], moment) for side in SIDES}
 
     def update(self, side: Side, moment: Moment) -> None:
@@ -242,14 +194,8 @@ class Game:
             for side in sides:
                 self.player(side).network.requires_grad_(False)
 
-    def _part(self, side: Side, batch: Batch, moment: Moment, parts: int, outcome_of: OutcomeOf) -> Kept:
-        """One player's gradient on one of `parts` micro-batches; its graph and images end here, before the next one."""
-        outcome = outcome_of(batch, moment)
-        self._backward(side, batch, outcome, moment, parts)
-        return self._kept(side, outcome)
-
     def _part_of_both(self, batch: Batch, moment: Moment, parts: int) -> dict[Side, Kept]:
-        """The same of both players, from the same images and logits."""
+        """Both players' gradients on one of `parts` micro-batches; its graph and images end here."""
         with self._precision(moment, *SIDES):
             made = self.task.generate(self.generator.network, batch)
             matches = self.matches(batch, made, moment, *SIDES)
@@ -258,22 +204,22 @@ class Game:
             terms = self._discriminator_terms(matches, moment) if self.plays(moment) else {}
             outcomes["discriminator"] = Outcome(terms, made, matches if terms else {})
         for side in SIDES:
-            again = side == "discriminator"  # the generator's backward pass still needs what they share
-            self._backward(side, batch, outcomes[side], moment, parts, retain_graph=again)
+            total = self._total(side, batch, outcomes[side], moment)
+            if total is not None:
+                shared = side == "discriminator"  # the generator's backward pass still needs what they share
+                (total / parts).backward(inputs=self._weights(side), retain_graph=shared)
         return {side: self._kept(side, outcome) for side, outcome in outcomes.items()}
 
     def _kept(self, side: Side, outcome: Outcome) -> Kept:
         return outcome.kept(side, made=side == "discriminator" and bool(self.remembering))
 
-    def _backward(
-        self, side: Side, batch: Batch, outcome: Outcome, moment: Moment, parts: int, retain_graph: bool = False
-    ) -> None:
-        """Add the gradient of one of `parts` micro-batches, after a check."""
+    def _total(self, side: Side, batch: Batch, outcome: Outcome, moment: Moment) -> Tensor | None:
+        """The sum of a player's terms, after a check; None while there is no adversary and so nothing to minimise."""
         check_terms(self.generator.network, self.discriminator.network, side, batch, outcome, moment)
-        if not outcome.terms:
-            return  # no adversary now
-        total = torch.stack(list(outcome.terms.values())).sum() / parts
-        total.backward(inputs=list(self.player(side).network.parameters()), retain_graph=retain_graph)
+        return torch.stack(list(outcome.terms.values())).sum() if outcome.terms else None
+
+    def _weights(self, side: Side) -> list[nn.Parameter]:
+        return list(self.player(side).network.parameters())
 
     def _finish(self, side: Side, parts: Sequence[Kept], moment: Moment) -> Turn:
         """Check and clip the gradient, whose norm is reported before clipping; average the terms."""
@@ -332,10 +278,6 @@ class Game:
             for key, value in values.items():
                 terms[key] = terms[key] + weight * value if key in terms else weight * value
         return terms
-
-
-def _flat(logits: Tensor) -> Tensor:
-    return logits.detach().flatten()
 
 
 def _joined(parts: Sequence[Logits]) -> Logits:

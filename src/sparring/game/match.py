@@ -20,8 +20,6 @@ from sparring.networks.patch import resized
 Batch = Mapping[str, Tensor]
 Images = Mapping[str, Tensor]
 Terms = dict[str, Tensor]
-Logits = Mapping[str, tuple[Tensor, Tensor]]
-"""The logits of real and of generated samples, flat and detached, by the name of their match."""
 Critic = Callable[[Tensor, "Tensor | None"], "Tensor | Judgement"]
 Side = Literal["discriminator", "generator"]
 
@@ -119,42 +117,6 @@ def augmented(
             "from sparring.game.augment.SplitAugment, or set conditional=False in the task"
         )
     return augment.together(images, resized(condition, images).to(images.dtype), progress)
-
-
-@dataclass
-class Outcome:
-    """What one batch gave one player: the scalars whose sum it minimises, and what they were computed from."""
-
-    terms: Terms
-    made: Images
-    matches: dict[str, Match]
-
-
-@dataclass
-class Turn:
-    """One turn that was taken: terms averaged over micro-batches, the gradient's norm, each batch's outcome, and the
-    weight that the adversarial term had among the terms."""
-
-    terms: dict[str, float]
-    gradient_norm: float
-    outcomes: list[Outcome]
-    weight: float = 1.0
-
-    @property
-    def loss(self) -> float:
-        return sum(self.terms.values())
-
-    @property
-    def samples(self) -> int:
-        """How many real samples were judged."""
-        matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
-        return sum(len(match.real) * match.pack for match in matches if not match.again)
-
-    def logits(self) -> tuple[Tensor, Tensor]:
-        """The logits of all real and all generated samples, flat and detached."""
-        matches = [match for outcome in self.outcomes for match in outcome.matches.values()]
-        real = torch.cat([match.real_logits.detach().flatten() for match in matches])
-        return real, torch.cat([match.fake_logits.detach().flatten() for match in matches])
 
 
 class GameTask(Protocol):

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from sparring.game.losses import Loss
-    from sparring.game.match import Images, Logits
+from sparring.game.losses import Loss
+
+Logits = Mapping[str, tuple[Tensor, Tensor]]
+"""The logits of real and of generated samples, flat and detached, by the name of their match."""
 
 
 class Remembers(ABC):
@@ -22,7 +23,7 @@ class Remembers(ABC):
     memory: dict[str, Tensor]
 
     @abstractmethod
-    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
+    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Mapping[str, Tensor]] = ()) -> None:
         """Take note of the turn that the discriminator took.
 
         Args:

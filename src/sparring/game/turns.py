@@ -15,7 +15,8 @@ from sparring.base.errors import UserError, check_number
 
 if TYPE_CHECKING:
     from sparring.game.game import Game, NextBatches
-    from sparring.game.match import Batch, Moment, Outcome, Side, Turn
+    from sparring.game.match import Batch, Moment, Side
+from sparring.game.outcome import Outcome, Turn
 
 __all__ = ["Alternating", "Simultaneous", "Unrolled"]
 

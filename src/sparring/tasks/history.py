@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sparring.game.losses import Loss
-from sparring.game.match import Images, Logits
-from sparring.game.memory import Remembers
+from sparring.game.match import Images
+from sparring.game.memory import Logits, Remembers
 
 STAYS, JOINS = -1, -2
 

@@ -14,7 +14,8 @@ from sparring.data.samples import Data
 from sparring.doctor import autopilot
 from sparring.doctor.watch import Watch
 from sparring.game.losses import equilibrium
-from sparring.game.match import Side, Turn
+from sparring.game.match import Side
+from sparring.game.outcome import Turn
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
 from sparring.run.log import CHECKPOINT, NOT_FINITE, STOP

@@ -11,7 +11,8 @@ from torch import Tensor
 from sparring.game.augment.adaptive import signs_of
 from sparring.game.game import Game
 from sparring.game.losses import Loss
-from sparring.game.match import Logits
+from sparring.game.memory import Logits
+from sparring.game.outcome import Turn
 
 
 def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:

@@ -9,7 +9,8 @@ from sparring.assemble.state import State
 from sparring.base.seeds import derive_seed
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data
-from sparring.game.match import Batch, Moment, Side, Turn
+from sparring.game.match import Batch, Moment, Side
+from sparring.game.outcome import Turn
 from sparring.recipe import Recipe
 
 

@@ -17,7 +17,8 @@ from sparring.game.losses import Loss
 from sparring.game.memory import Remembers
 
 if TYPE_CHECKING:
-    from sparring.game.match import Images, Logits
+    from sparring.game.match import Images
+from sparring.game.memory import Logits
 
 FEW_SAMPLES = 5_000
 SMALLEST_CHOSEN = 16

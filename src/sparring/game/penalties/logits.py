@@ -18,7 +18,8 @@ from sparring.game.schedules import Scheduled
 
 if TYPE_CHECKING:
     from sparring.game.losses import Loss
-    from sparring.game.match import Images, Logits, Match
+    from sparring.game.match import Images, Match
+from sparring.game.memory import Logits
 
 
 @dataclass(frozen=True)
