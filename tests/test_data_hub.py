@@ -131,6 +131,19 @@ def test_the_hub_is_read_once_a_version(hub: Hub, capfd: pytest.CaptureFixture[s
     assert (len(load_data("hub:them/set")), hub.opened) == (5, 5)
 
 
+def test_a_set_of_the_hub_is_read_once_however_and_wherever_it_is_named(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = load_data("hub:them/set").digest
+    monkeypatch.chdir(tmp_path)
+    assert load_data("hub:them/set:train").digest == first
+    assert hub.opened == 3, "twice for its columns, once for its images"
+    hub.down = True
+    assert load_data("hub:them/set").digest == first
+    assert "its last answer is taken" in capfd.readouterr().err
+    assert len(list((tmp_path / "cache").rglob("hub-*.json"))) == len(list((tmp_path / "cache").rglob("*.pixels"))) == 1
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

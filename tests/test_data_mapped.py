@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from sparring.data import load_data, load_held_out
+from sparring.data import Sets, Single, load_data, load_held_out
 from sparring.data.decode import Target
 from sparring.data.images import load_images
 from sparring.data.mapped import GIB, chunks, is_mapped, memory_bound, select
-from sparring.data.pixels import InFile, InMemory, TooLargeError
+from sparring.data.pixels import InFile, InMemory, Pixels, TooLargeError
+from sparring.data.reading import read_source
 from sparring.data.report import describe_data, duplicates
 from sparring.data.samples import image_data
 from sparring.data.source import Item, Source
@@ -83,6 +85,66 @@ def test_the_cache_serves_until_the_source_changes(
     assert load_data(source).digest != first.digest
     assert len(list(cache.glob("*.pixels"))) == len(list(cache.glob("*.json"))) == 3, "what is outdated is removed"
     assert not list(cache.glob("*.part"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "parquet", "columns"])
+def test_a_set_has_one_place_in_the_cache_however_its_path_is_spelled(
+    kind: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = folder(tmp_path / "here" / "set")
+    (tmp_path / "link").symlink_to(tmp_path / "here", target_is_directory=True)
+    (tmp_path / "here" / "inner").mkdir()
+    name, layout = "set", Sets() if kind == "columns" else Single()
+    if kind == "folder":
+        (images / "cat" / "02.png").write_bytes(b"torn")
+    elif kind == "zip":
+        name = Path(shutil.make_archive(str(images), "zip", images)).name
+    else:
+        name = "tables"
+        (tmp_path / "here" / name).mkdir()
+        columns = ("A", "B") if kind == "columns" else ("image",)
+        as_table(tmp_path / "here" / name / "train.parquet", images / "cat", *columns)
+    passes = []
+
+    def read(source: Source, target: Target, pixels: Pixels) -> object:
+        passes.extend([source.name] if isinstance(pixels, InFile) else [])
+        return read_source(source, target, pixels)
+
+    monkeypatch.setattr("sparring.data.images.read_source", read)
+    found = []
+    for place in (tmp_path / "here", tmp_path / "here" / "inner", tmp_path):
+        monkeypatch.chdir(place)
+        for spelled in (tmp_path / "here" / name, tmp_path / "link" / name, tmp_path / "here" / "inner" / ".." / name):
+            for spec in (str(spelled), os.path.relpath(spelled)):
+                data = load_data(spec, layout=layout)
+                found.append(data.digest)
+                assert data.name == spec
+                assert all(note.startswith(f"left out {spec}/") for note in data.notes)
+                assert len(data.notes) == (kind == "folder")
+    files = 2 if kind == "columns" else 1
+    assert len(set(found)) == 1
+    assert len(passes) == len(list(cache.glob("*.pixels"))) == files
+
+
+def test_what_is_read_of_one_set_in_several_ways_has_several_places(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = folder(tmp_path / "set")
+    for split in ("train", "test"):
+        as_table(images / f"{split}.parquet", images / "cat", "A", "B")
+    folder(tmp_path / "two" / "trainA")
+    folder(tmp_path / "two" / "trainB")
+
+    def load_all() -> None:
+        for spec in (str(images), str(tmp_path / "two")):
+            load_data(spec, layout=Sets())
+        assert load_held_out(str(images), layout=Sets()) is not None
+        load_data(str(tmp_path / "two" / "trainA"))  # with its labels, which no set of two has
+
+    load_all()
+    assert len(list(cache.glob("*.pixels"))) == 7
+    monkeypatch.setattr("sparring.data.images.read_source", lambda *_: pytest.fail("it is decoded twice"))
+    load_all()
 
 
 def test_writing_to_samples_does_not_reach_the_cache(tmp_path: Path, cache: Path) -> None:
@@ -305,11 +367,14 @@ def test_resident_memory_stays_bounded(kind: str, tmp_path: Path) -> None:
 
 
 def as_parquet(folder_of_images: Path) -> Path:
+    return as_table(folder_of_images.with_suffix(".parquet"), folder_of_images, "image")
+
+
+def as_table(path: Path, folder_of_images: Path, *columns: str) -> Path:
     import pyarrow as pa
     from pyarrow import parquet
 
-    rows = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(folder_of_images.iterdir())]
-    path = folder_of_images.with_suffix(".parquet")
+    rows = [{"bytes": image.read_bytes(), "path": image.name} for image in sorted(folder_of_images.iterdir())]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    parquet.write_table(pa.table({"image": pa.array(rows, kind)}), path, row_group_size=500)
+    parquet.write_table(pa.table({column: pa.array(rows, kind) for column in columns}), path, row_group_size=500)
     return path

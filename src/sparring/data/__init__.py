@@ -216,7 +216,7 @@ def _load_test(spec: str, size: str | int, fit: str, layout: Layout) -> Data | N
         sides, trained = find_sets(spec, layout, _path_source, "test"), find_sets(spec, layout, _path_source)
         if sides is None or trained is None:
             return None
-        like = [replace(side, channels=1 if all_grey(own) else 3) for side, own in zip(sides, trained)]
+        like = [replace(side, part=True, channels=1 if all_grey(own) else 3) for side, own in zip(sides, trained)]
         return as_sets(spec, *(_from_source(side, target) for side in like))
     source = _held_out_source(spec, size, fit)
     return None if source is None else _from_source(source, target)

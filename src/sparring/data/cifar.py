@@ -57,8 +57,9 @@ def _source(split: Split) -> Source:
 def _binary_source(path: Path, split: Split) -> Source:
     """The records of the original archive's batches of a split."""
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
-    identity = f"{path.resolve()} {stamp(path)} {split}"
-    return Source(str(path), identity, partial(_items, path, names), len(names) * 10_000, CLASSES, split == "test")
+    place = f"{path.resolve()} {split}"
+    items, test = partial(_items, path, names), split == "test"
+    return Source(str(path), f"{place} {stamp(path)}", items, len(names) * 10_000, CLASSES, test, place=place)
 
 
 def _items(path: Path, names: list[str]) -> Iterator[Item]:

@@ -24,8 +24,9 @@ def folder_source(folder: Path) -> Source:
     state = hashlib.blake2b(digest_size=16)
     for path in paths:
         state.update(f"{path.relative_to(folder)}\0{stamp(path)}\n".encode(errors="surrogateescape"))
-    identity = f"{folder.resolve()} {state.hexdigest()}"
-    return Source(str(folder), identity, partial(_items, folder, paths), len(paths))
+    place = str(folder.resolve())
+    identity = f"{place} {state.hexdigest()}"
+    return Source(str(folder), identity, partial(_items, folder, paths), len(paths), place=place)
 
 
 def is_image(path: PurePath) -> bool:

@@ -41,7 +41,7 @@ def hub_held_out_source(spec: str, classes: Sequence[str], channels: int) -> Sou
     name, split = parse_hub(spec)
     if split:
         return None
-    told = _remembered(spec, "splits", lambda: list(_datasets().get_dataset_split_names(name)))
+    told = _remembered(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
     held = next((word for word in PARTS["test"] if word in told), "")
     if not held:
         return None
@@ -65,12 +65,13 @@ def parse_hub(spec: str) -> tuple[str, str]:
 
 
 def _source(spec: str, name: str, split: str) -> Source:
-    told = _remembered(spec, f"images of {split}", lambda: _describe(spec, name, split))
+    told = _remembered(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
     saved: dict[str, Any] = told["columns"]
     columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
     identity = f"{name} {split} {told['fingerprint']}"
     items = partial(_items, spec, name, split, columns)
-    return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks)
+    place = f"{PREFIX}{name}:{split}"
+    return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place)
 
 
 def _describe(spec: str, name: str, split: str) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def _content(image: dict[str, Any] | None, name: str) -> bytes | Exception:
 
 def _remembered(spec: str, what: str, ask: Any) -> Any:
     """What the Hub answers now; where it fails, what it answered the last time."""
-    digest = hashlib.blake2b(f"{spec} {what}".encode(), digest_size=12).hexdigest()
+    digest = hashlib.blake2b(what.encode(), digest_size=12).hexdigest()
     path = mapped_folder() / f"hub-{digest}.json"
     try:
         with _asking(spec):

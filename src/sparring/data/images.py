@@ -27,7 +27,7 @@ from sparring.data.source import Source
 from sparring.download import ROOM
 from sparring.errors import UserError, writing
 
-VERSION = 1  # of the files in the cache, and of what decoding does to images
+VERSION = 2  # of the files in the cache, and of what decoding does to images
 
 
 def load_images(source: Source, target: Target) -> Data:
@@ -92,8 +92,8 @@ class _Entry:
     @cached_property
     def pixels(self) -> Path:
         source, target = self.source, self.target
-        wanted = [str(Path(source.name).resolve()), source.part, target.size, target.fit if target.size else ""]
-        state = [VERSION, PIL.__version__, source.name, source.identity, source.classes, source.channels]
+        wanted = [source.place or source.name, source.part, target.size, target.fit if target.size else ""]
+        state = [VERSION, PIL.__version__, source.identity, source.classes, source.channels]
         return mapped_folder() / f"{_hash(wanted)}-{_hash(state)}.pixels"
 
     @property
@@ -116,8 +116,10 @@ class _Entry:
             with self.pixels.open("rb") as file:
                 samples = map_file(file, shape)
             labels = None if saved["labels"] is None else torch.tensor(saved["labels"], dtype=torch.int64)
-            lines = [tuple(saved[name]) for name in ("classes", "notes", "remarks")]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            begun, begin = f"left out {saved['name']}", f"left out {self.source.name}"  # as the path is spelled now
+            own = [begin + note.removeprefix(begun) if note.startswith(begun) else note for note in saved["notes"]]
+            lines = tuple(saved["classes"]), tuple(own), tuple(saved["remarks"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
         return image_data(self.source.name, samples, labels, *lines)
 
@@ -137,7 +139,7 @@ class _Entry:
         finally:
             part.unlink(missing_ok=True)
         labels = None if told.labels is None else told.labels.tolist()
-        saved = {**told._asdict(), "labels": labels, "shape": pixels.shape}
+        saved = {**told._asdict(), "labels": labels, "name": self.source.name, "shape": pixels.shape}
         write_atomically(self.manifest, json.dumps(saved).encode(), ROOM)
         kind = self.pixels.name.partition("-")[0]
         for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ class Columns:
 
 
 def parquet_source(paths: Sequence[Path], name: str) -> Source:
-    """The images of parquet files of the same columns, one file after another.
+    """The images of parquet files of the same columns, one file after another; `name` is the path that holds them.
 
     The images are the column `image`, else `img`, else the only one of {bytes, path}; the labels are `label` or
     `labels`, if it holds whole numbers or texts, else the only column of classes, else there are none.
@@ -51,7 +51,8 @@ def parquet_source(paths: Sequence[Path], name: str) -> Source:
     count = sum(_rows(path) for path in paths)
     chosen = columns[0]
     items = partial(_items, paths, chosen)
-    return Source(name, identity, items, count, chosen.classes, remarks=chosen.remarks)
+    place = str(Path(name).resolve())
+    return Source(name, identity, items, count, chosen.classes, remarks=chosen.remarks, place=place)
 
 
 def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
@@ -77,7 +78,7 @@ def held_out_source(folder: Path) -> Source | None:
     if not classes:
         items, classes = partial(named_items, held), _label_names(parquet_parts(folder), train.name)
     channels = 1 if all_grey(train) else 3
-    return Source(held.name, held.identity, items, held.count, classes, True, channels, held.remarks)
+    return replace(held, items=items, classes=classes, part=True, channels=channels)
 
 
 def _label_names(paths: Sequence[Path], name: str) -> tuple[str, ...]:
@@ -200,9 +201,10 @@ def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
-    """The images of one column of some files, without labels."""
+    """The images of one column of some files, without labels; `name` is the path that holds them."""
     identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
-    return Source(name, f"{identity} {column}", partial(_items, paths, Columns(column)), sum(map(_rows, paths)))
+    items, place = partial(_items, paths, Columns(column)), f"{Path(name).resolve()}, column {column}"
+    return Source(name, f"{identity} {column}", items, sum(map(_rows, paths)), place=place)
 
 
 def paired_items(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[list[Item]]:

@@ -38,6 +38,7 @@ class Source:
         part: is it a part of a set, which need not have all classes?
         channels: 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is.
         remarks: what to tell of it.
+        place: which set it is, the same however its path is spelled and whatever becomes of its images; "": the name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     part: bool = False
     channels: int = 0
     remarks: tuple[str, ...] = ()
+    place: str = ""
 
 
 def stamp(path: Path) -> str:

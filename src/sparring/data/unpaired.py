@@ -41,7 +41,8 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
             return found
         tables = parquet_parts(path, split)
     if tables and {layout.a, layout.b} <= {*image_columns(tables)}:
-        a, b = (column_source(tables, column, f"{path}, column {column}") for column in (layout.a, layout.b))
+        sides = (column_source(tables, column, str(path)) for column in (layout.a, layout.b))
+        a, b = (replace(side, name=f"{path}, column {column}") for side, column in zip(sides, (layout.a, layout.b)))
         return a, b
     if split == "test":
         return None
@@ -84,7 +85,7 @@ def _ended(path: Path) -> list[Path]:
 
 def _unlabelled(source: Source) -> Source:
     items = partial(_without_labels, source)
-    return replace(source, items=items, classes=(), identity=f"{source.identity} unlabelled")
+    return replace(source, items=items, classes=(), place=f"{source.place} unlabelled")
 
 
 def _without_labels(source: Source) -> Iterator[Item]:
