@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from sparring.data import Data, Form, Pairs, Sets, load_data, load_held_out
 from sparring.data.mapped import is_mapped
 from sparring.data.uncut import lacking, reflected
 from sparring.data.whole import Whole, at_random, middle
-from sparring.download import data_folder
 from sparring.errors import UserError
 
 SIZES = ((40, 24), (24, 40), (24, 24), (33, 57))
@@ -337,10 +337,8 @@ def test_photos() -> None:
     assert load_data("photos").form.shape == (3, 427, 640)
 
 
-def test_real_photos_of_several_sizes() -> None:
-    path = data_folder() / "super_resolution"
-    if not path.is_dir():
-        pytest.skip(f"super_resolution is not in {data_folder()}")
+def test_real_photos_of_several_sizes(real_set: Callable[[str], Path]) -> None:
+    path = real_set("super_resolution")
     data = load_data(str(path / "train.parquet"), 96, fit="patch")
     assert (len(data), data.image(0).shape) == (200, (3, 321, 481))
     check_photo(data)

@@ -27,9 +27,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
 
 
-def data_folder() -> Path:
-    """Where named sets are looked for before the cache: `$SPARRING_DATA`, else `../shared/data`."""
-    return Path(os.environ.get("SPARRING_DATA") or "../shared/data")
+def set_folders(name: str) -> list[Path]:
+    """Where the files of a named set may lie: in `$SPARRING_DATA`, if that is set, and in the cache."""
+    own = os.environ.get("SPARRING_DATA")
+    return [folder / name for folder in ([Path(own)] if own else []) + [cache_folder()]]
 
 
 def fetch(urls: Iterable[str], target: Path, check: Check, mend: str) -> None:

@@ -18,7 +18,7 @@ from sparring.data.images import load_images
 from sparring.data.parquet import parquet_source
 from sparring.data.samples import Data, Split
 from sparring.data.source import Item, Source, stamp
-from sparring.download import cache_folder, data_folder, fetch, md5
+from sparring.download import cache_folder, fetch, md5, set_folders
 from sparring.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -32,8 +32,8 @@ MEND = f"put {FILE}, or train.parquet and test.parquet, in $SPARRING_DATA/cifar1
 def load_cifar10(split: Split = "train") -> Data:
     """CIFAR-10's 50,000 (train) or 10,000 (test) photographs of 32x32, RGB, ten classes.
 
-    `train.parquet` and `test.parquet`, or the original archive, are looked for in `$SPARRING_DATA/cifar10`, else
-    `../shared/data/cifar10`, else in the cache, where the archive is downloaded to (and checked) if need be.
+    `train.parquet` and `test.parquet`, or the original archive, are looked for in `$SPARRING_DATA/cifar10`, else in the
+    cache, where the archive is downloaded to (and checked) if need be.
     Source: Krizhevsky 2009.
 
     Raises:
@@ -43,12 +43,12 @@ def load_cifar10(split: Split = "train") -> Data:
 
 
 def _source(split: Split) -> Source:
-    for folder in (data_folder(), cache_folder()):
-        table = folder / "cifar10" / f"{split}.parquet"
+    for folder in set_folders("cifar10"):
+        table = folder / f"{split}.parquet"
         if table.is_file():
             return parquet_source([table], str(table))
-        if (folder / "cifar10" / FILE).is_file():
-            return _binary_source(folder / "cifar10" / FILE, split)
+        if (folder / FILE).is_file():
+            return _binary_source(folder / FILE, split)
     target = cache_folder() / "cifar10" / FILE
     fetch([f"{os.environ.get('SPARRING_CIFAR_URL') or URL}/{FILE}"], target, md5(MD5), MEND)
     return _binary_source(target, split)
