@@ -95,7 +95,8 @@ class Contest:
     def load(self) -> tuple[Data, Data | None]:
         """What is trained on, and what is held out."""
         where = (self.data, self.size, self.held_out)
-        return load_data(*where), load_held_out(*where)
+        train = load_data(*where)
+        return train, load_held_out(*where, train=train)
 
 
 CONTESTS: dict[str, Contest | ImageContest] = {

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from sparring import resume, train
+from sparring.build import HeldOut, training_data
 from sparring.data import Sets, Single, load_data, load_held_out
 from sparring.data.decode import Target
 from sparring.data.images import load_images
@@ -24,6 +27,9 @@ from sparring.data.report import describe_data, duplicates
 from sparring.data.samples import image_data
 from sparring.data.source import Item, Source
 from sparring.errors import UserError
+from sparring.evaluation.evaluator import RunEvaluator
+from sparring.evaluation.options import Options
+from sparring.recipe import load_recipe
 
 SMALL = str(1000 / GIB)  # 1,000 bytes
 
@@ -101,7 +107,6 @@ def test_a_set_has_one_place_in_the_cache_however_its_path_is_spelled(
         name = Path(shutil.make_archive(str(images), "zip", images)).name
     else:
         name = "tables"
-        (tmp_path / "here" / name).mkdir()
         columns = ("A", "B") if kind == "columns" else ("image",)
         as_table(tmp_path / "here" / name / "train.parquet", images / "cat", *columns)
     passes = []
@@ -145,6 +150,32 @@ def test_what_is_read_of_one_set_in_several_ways_has_several_places(
     assert len(list(cache.glob("*.pixels"))) == 7
     monkeypatch.setattr("sparring.data.images.read_source", lambda *_: pytest.fail("it is decoded twice"))
     load_all()
+
+
+def test_the_cache_knows_the_digest(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = str(folder(tmp_path / "set"))
+    as_table(tmp_path / "tables" / "train.parquet", tmp_path / "set" / "cat", "image")
+    as_table(tmp_path / "tables" / "test.parquet", tmp_path / "set" / "dog", "image")
+    tables = str(tmp_path / "tables")
+
+    def digests() -> list[str]:
+        held = load_held_out(tables)
+        assert held is not None
+        assert held.split == "test"
+        return [load_data(source).digest, load_data(source, size="8x6").digest, load_data(tables).digest, held.digest]
+
+    with monkeypatch.context() as patch:
+        patch.setenv("SPARRING_MEMORY", "1")
+        plain = digests()
+    assert digests() == plain
+    with monkeypatch.context() as patch:
+        patch.setattr("sparring.data.samples.chunks", lambda _: pytest.fail("all samples are hashed again"))
+        assert digests() == plain
+    data = load_data(source)
+    assert data.part(torch.arange(4)).digest == image_data("", data.samples[:4], data.labels[:4]).digest  # type: ignore[index]
+    assert replace(data, samples=data.samples.flip(0)).digest not in (data.digest, plain[0])
+    noise(99).save(tmp_path / "set" / "cat" / "01.png")
+    assert load_data(source).digest != plain[0]
 
 
 def test_writing_to_samples_does_not_reach_the_cache(tmp_path: Path, cache: Path) -> None:
@@ -214,6 +245,47 @@ def test_two_at_once_decode_once(tmp_path: Path, cache: Path) -> None:
     assert len(passes) == 1
     assert len(set(found)) == 1
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.25])
+@pytest.mark.parametrize("fit", ["crop", "patch"])
+@pytest.mark.parametrize("task", ["Generate(latent=Normal(8))", "Translate(source='A', target='B')", "Cycle()"])
+def test_nothing_is_decoded_twice_for_what_is_held_out(
+    task: str, fit: str, held_out: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "images", 24)
+    columns = ("image",) if task.startswith("Generate") else ("A", "B")
+    for split, kind in (("train", "cat"), ("test", "dog")):  # 18 and 6
+        as_table(tmp_path / "set" / f"{split}.parquet", tmp_path / "images" / kind, *columns)
+    opened, open_image = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or open_image(file))
+    recipe = load_recipe("digits").replace(task=task, data=str(tmp_path / "set"), size="8", fit=fit, held_out=held_out)
+    train = training_data(recipe, trust=False)
+    held = HeldOut(recipe, trust=False, train=train).data
+    assert held is not None
+    assert held.form == train.form
+    assert (len(train), len(held)) == ((14, 4) if held_out else (18, 6))
+    assert len(opened) == (18 if held_out else 24) * len(columns)
+    again = HeldOut(recipe, trust=False).data
+    assert again is not None
+    assert again.digest == held.digest
+
+
+def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder(tmp_path / "set", 40)
+    opened, open_image = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or open_image(file))
+    tiny = {"generator": "MLPGenerator(hidden=(8,))", "discriminator": "MLPDiscriminator(hidden=(8,))", "penalties": ""}
+    told = {"steps": 4, "batch_size": 4, "metrics": "sliced_wasserstein", "evaluate_every": 2, "device": "cpu"}
+    out = tmp_path / "run"
+    train("digits", out=out, data=str(source), held_out=0.25, until=0.5, **tiny, **told)
+    assert sorted(map(str, opened)) == sorted(map(str, source.rglob("*.png")))
+    opened.clear()
+    resume(out)
+    assert len(opened) == 40
+    opened.clear()
+    assert RunEvaluator(out, Options("sliced_wasserstein", "auto", 8, split="test")).reference.held_out is not None
+    assert len(opened) == 40
 
 
 @pytest.mark.parametrize("first_grey", [0, 1, 7])
@@ -374,6 +446,7 @@ def as_table(path: Path, folder_of_images: Path, *columns: str) -> Path:
     import pyarrow as pa
     from pyarrow import parquet
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [{"bytes": image.read_bytes(), "path": image.name} for image in sorted(folder_of_images.iterdir())]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     parquet.write_table(pa.table({column: pa.array(rows, kind) for column in columns}), path, row_group_size=500)

@@ -74,7 +74,7 @@ def train(
     chosen = settled(chosen, data, device, trust)
     state = start_state(chosen, data, device, trust)
     begin_with(state, chosen.start)
-    held_out = HeldOut(chosen, trust)
+    held_out = HeldOut(chosen, trust, data)
     scorer, watch = make_scorer(chosen, data, trust, held_out), start_watch(chosen, data, state, held_out)
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, device)
     with run.locked():
@@ -128,7 +128,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(event="resumed"))
-        held_out = HeldOut(recipe, trust)
+        held_out = HeldOut(recipe, trust, data)
         scorer, watch = make_scorer(recipe, data, trust, held_out), start_watch(recipe, data, state, held_out)
         _go_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
     return run.path

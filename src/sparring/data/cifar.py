@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def load_cifar10(split: Split = "train") -> Data:
     Raises:
         UserError: it cannot be had, or is damaged.
     """
-    return replace(load_images(_source(split), Target()), name="cifar10")
+    return load_images(_source(split), Target()).renamed("cifar10")
 
 
 def _source(split: Split) -> Source:

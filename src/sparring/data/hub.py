@@ -6,15 +6,15 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from sparring.checkpoint import write_atomically
 from sparring.data.mapped import mapped_folder
-from sparring.data.parquet import PARTS, Columns, columns_of, named_items
+from sparring.data.parquet import PARTS, Columns, columns_of
 from sparring.data.source import Item, Source
 from sparring.download import ROOM
 from sparring.errors import UserError, shortened, writing
@@ -35,19 +35,15 @@ def hub_source(spec: str) -> Source:
     return _source(spec, name, split or "train")
 
 
-def hub_held_out_source(spec: str, classes: Sequence[str], channels: int) -> Source | None:
-    """The images of its test (else validation) split, with the classes and channels of its training split; None if
-    the specification names a split, or there is none to hold out."""
+def hub_held_out_source(spec: str) -> Source | None:
+    """The images of its test (else validation) split; None if the specification names a split, or there is none to hold
+    out."""
     name, split = parse_hub(spec)
     if split:
         return None
     told = _remembered(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
     held = next((word for word in PARTS["test"] if word in told), "")
-    if not held:
-        return None
-    source = _source(spec, name, held)
-    items = source.items if source.classes else partial(named_items, source)
-    return replace(source, items=items, classes=tuple(classes), channels=channels, part=True)
+    return _source(spec, name, held) if held else None
 
 
 def parse_hub(spec: str) -> tuple[str, str]:

@@ -119,9 +119,12 @@ class _Entry:
             begun, begin = f"left out {saved['name']}", f"left out {self.source.name}"  # as the path is spelled now
             own = [begin + note.removeprefix(begun) if note.startswith(begun) else note for note in saved["notes"]]
             lines = tuple(saved["classes"]), tuple(own), tuple(saved["remarks"])
+            digest = str(saved["digest"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
-        return image_data(self.source.name, samples, labels, *lines)
+        found = image_data(self.source.name, samples, labels, *lines)
+        vars(found)["digest"] = digest  # so that it is not computed from all samples again
+        return found
 
     def write(self) -> Data:
         """Decode the source into the file."""
@@ -138,8 +141,11 @@ class _Entry:
                 part.replace(self.pixels)
         finally:
             part.unlink(missing_ok=True)
+        with self.pixels.open("rb") as kept:
+            digest = image_data(self.source.name, map_file(kept, pixels.shape), *told).digest
         labels = None if told.labels is None else told.labels.tolist()
-        saved = {**told._asdict(), "labels": labels, "name": self.source.name, "shape": pixels.shape}
+        more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": digest}
+        saved = {**told._asdict(), **more}
         write_atomically(self.manifest, json.dumps(saved).encode(), ROOM)
         kind = self.pixels.name.partition("-")[0]
         for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped

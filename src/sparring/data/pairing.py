@@ -17,7 +17,7 @@ from sparring.data.mapped import chunks, map_file, mapped_folder, memory_bound, 
 from sparring.data.maps import class_pixels, decode_map, map_remarks
 from sparring.data.pairs import Pair, PairSource
 from sparring.data.pixels import InFile, InMemory, Pixels, TooLargeError
-from sparring.data.reading import channels_first, check_broken, looks_grey
+from sparring.data.reading import channels_first, check_broken
 from sparring.data.samples import Data, Form
 from sparring.data.source import Item
 from sparring.data.toys import joined
@@ -122,16 +122,6 @@ def _bent(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return ()
     return (f"careful: {len(names):,} sources are of another shape than their targets, and squeezed: {names[0]}, ...",)
-
-
-def channels_of(found: PairSource, layout: Pairs) -> tuple[int, int]:
-    """How many channels the sides of pairs have, told from their heads alone."""
-    grey = [True, True]
-    for pair in found.items():
-        grey = [g and looks_grey(item.content) for g, item in zip(grey, pair)]
-    maps = (bool(layout.source_classes), bool(layout.target_classes))
-    first, second = (1 if g or ids else 3 for g, ids in zip(grey, maps))
-    return first, second
 
 
 def _together(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparring.data.decode import Content
-from sparring.data.labels import Label, class_labels
-from sparring.data.reading import all_grey
 from sparring.data.source import Item, Source, stamp
 from sparring.errors import UserError, shortened
 
@@ -65,38 +63,6 @@ def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
             if found := sorted(path for path in place.glob(f"{word}*.parquet") if path.is_file()):
                 return found
     return []
-
-
-def held_out_source(folder: Path) -> Source | None:
-    """The images of a folder's held-out split, as many channels and the same classes as its training split, or None."""
-    paths = parquet_parts(folder, "test")
-    if not paths:
-        return None
-    train = parquet_source(parquet_parts(folder), str(folder))
-    held = parquet_source(paths, str(folder))
-    items, classes = held.items, train.classes
-    if not classes:
-        items, classes = partial(named_items, held), _label_names(parquet_parts(folder), train.name)
-    channels = 1 if all_grey(train) else 3
-    return replace(held, items=items, classes=classes, part=True, channels=channels)
-
-
-def _label_names(paths: Sequence[Path], name: str) -> tuple[str, ...]:
-    """The classes that follow from the labels of some files."""
-    from pyarrow import parquet
-
-    labels: list[Label] = []
-    for path in paths:
-        with _reading(path):
-            column = _columns(path).label
-            labels += parquet.read_table(path, columns=[column]).column(0).to_pylist() if column else []
-    return class_labels(name, labels)[1]
-
-
-def named_items(source: Source) -> Iterator[Item]:
-    """A source's items with their labels as texts, by which a training split's classes are known."""
-    for item in source.items():
-        yield item if item.label is None else item._replace(label=str(item.label))
 
 
 @contextmanager

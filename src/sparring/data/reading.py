@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from sparring.data.decode import Content, NotDecodedError, Pixel, Target, decode, look
+from sparring.data.decode import NotDecodedError, Pixel, Target, decode, look
 from sparring.data.fitting import Fitting
 from sparring.data.labels import Label, class_labels
 from sparring.data.pixels import Pixels
@@ -59,19 +59,6 @@ def read_source(source: Source, target: Target, pixels: Pixels) -> Found:
         )
     found = class_labels(source.name, labels, source.classes, source.part)
     return Found(*found, tuple(broken), (*source.remarks, *fitting.remarks()))
-
-
-def all_grey(source: Source) -> bool:
-    """Is every image of a source grey? Told from their heads; broken ones do not count."""
-    return all(looks_grey(item.content) for item in source.items())
-
-
-def looks_grey(content: Content | Exception) -> bool:
-    """Is an image grey by its head, or broken?"""
-    try:
-        return isinstance(content, Exception) or look(content)[1]
-    except NotDecodedError:
-        return True
 
 
 def check_broken(name: str, broken: list[str], read: int, what: str = "images") -> None:

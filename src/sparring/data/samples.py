@@ -107,6 +107,7 @@ class Data:
         source: the images that these are made from: one for each, in the same order, or a set of its own.
         paired: is it one for each?
         whole: the uncut images, where `samples` are patches, of the middle of each.
+        rest: the share of the same set that is held out from these, where there is one.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Data:
     source: Data | None = None
     paired: bool = True
     whole: Whole | None = None
+    rest: Data | None = None
 
     def __post_init__(self) -> None:
         assert self.source is None or not self.paired or len(self.source) == len(self)
@@ -162,7 +164,15 @@ class Data:
         else:
             counts = count_classes(labels, self.form.classes)
         form = replace(self.form, counts=counts)
-        return replace(self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source)
+        return replace(
+            self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source, rest=None
+        )
+
+    def renamed(self, name: str = "", split: Split | None = None) -> Data:
+        """The same samples under another name, or as another split; a digest that is known stays known."""
+        found = replace(self, name=name or self.name, split=split or self.split)
+        vars(found).update({"digest": self.digest} if "digest" in vars(self) else {})
+        return found
 
     def chunks(self) -> Iterator[Tensor]:
         """All samples in order, in slices of about 16 MiB."""

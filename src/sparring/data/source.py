@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from sparring.data.decode import Content
 from sparring.data.labels import Label
+from sparring.data.samples import Form
 
 
 class Item(NamedTuple):
@@ -50,6 +52,20 @@ class Source:
     channels: int = 0
     remarks: tuple[str, ...] = ()
     place: str = ""
+
+
+def part_like(source: Source, form: Form) -> Source:
+    """The images of another part of a set whose training part has this form: of its classes and channels.
+
+    Where the part does not know the classes itself, it takes them by name.
+    """
+    items = source.items if source.classes else partial(_named_items, source)
+    return replace(source, items=items, classes=form.classes, channels=form.shape[0], part=True)
+
+
+def _named_items(source: Source) -> Iterator[Item]:
+    for item in source.items():
+        yield item if item.label is None else item._replace(label=str(item.label))
 
 
 def stamp(path: Path) -> str:
