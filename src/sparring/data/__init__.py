@@ -20,13 +20,13 @@ from sparring.data.images import brought_to, load_images
 from sparring.data.layout import Layout, Pairs, Sets, Single
 from sparring.data.pairing import load_pairs
 from sparring.data.pairs import WANTED as PAIRS_WANTED
-from sparring.data.pairs import PairSource, find_pairs
+from sparring.data.pairs import find_pairs
 from sparring.data.parquet import parquet_parts, parquet_source
 from sparring.data.points import POINT_SETS
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data, Form, Mixture, Split
 from sparring.data.sets import load_digits, load_mnist, load_small_mnist, load_stacked_mnist
-from sparring.data.source import Source, part_like
+from sparring.data.source import PairSource, Source, part_like
 from sparring.data.toys import load_digit_colours, load_digit_edges, load_digit_inverts, load_digit_maps, photo_source
 from sparring.data.uncut import load_whole, patch_of, uncut
 from sparring.data.unpaired import WANTED as SETS_WANTED

@@ -18,7 +18,7 @@ def folder_source(folder: Path) -> Source:
     Raises:
         UserError: there are none.
     """
-    paths = sorted(p for p in folder.rglob("*") if is_image(p.relative_to(folder)) and p.is_file())
+    paths = image_paths(folder)
     if not paths:
         raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
     state = hashlib.blake2b(digest_size=16)
@@ -27,6 +27,11 @@ def folder_source(folder: Path) -> Source:
     place = str(folder.resolve())
     identity = f"{place} {state.hexdigest()}"
     return Source(str(folder), identity, partial(_items, folder, paths), len(paths), place=place)
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """All images below a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if is_image(path.relative_to(folder)) and path.is_file())
 
 
 def is_image(path: PurePath) -> bool:

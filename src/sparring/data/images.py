@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 
 from sparring.checkpoint import write_atomically
 from sparring.data.decode import Target
-from sparring.data.fitting import Fitting
+from sparring.data.fitting import fitted_remarks
 from sparring.data.mapped import map_file, mapped_folder, memory_bound
 from sparring.data.pixels import InFile, InMemory, TooLargeError
 from sparring.data.reading import read_source
@@ -69,14 +70,14 @@ def brought_to(target: Target, data: Data) -> Data:
         return data
     if data.form.is_points:
         raise UserError(f"{data.name} holds points, which have no size; leave --size out")
-    fitting = Fitting(target)
     images = []
     for pixels in data.samples.permute(0, 2, 3, 1).numpy():
         image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-        fitting.note(image.size)
         images.append(np.atleast_3d(np.asarray(target.apply(image))))
     samples = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return image_data(data.name, samples, data.labels, data.form.classes, data.notes, fitting.remarks())
+    _, height, width = data.form.shape
+    remarks = fitted_remarks(Counter({(width, height): len(data)}), target)
+    return image_data(data.name, samples, data.labels, data.form.classes, data.notes, remarks)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sparring.errors import UserError
+from sparring.errors import UserError, listed
 
 Label = str | int | None
 SHOWN = 3
@@ -72,8 +72,7 @@ def lonely_classes(counts: Sequence[int], classes: Sequence[str]) -> tuple[str, 
         return ()
     if len(lonely) == 1:
         return (f"careful: class {lonely[0]!r} has one image",)
-    more = f" and {len(lonely) - SHOWN} more" if len(lonely) > SHOWN else ""
-    return (f"careful: classes {', '.join(map(repr, lonely[:SHOWN]))}{more} have one image each",)
+    return (f"careful: classes {listed([*map(repr, lonely)], SHOWN, ' and')} have one image each",)
 
 
 def count_classes(labels: Tensor | None, classes: Sequence[str]) -> tuple[int, ...]:

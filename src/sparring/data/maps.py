@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparring.data.decode import Content, load_upright
 from sparring.data.layout import IGNORED
-from sparring.errors import UserError
+from sparring.errors import UserError, listed
 
 
 def one_hot(maps: Tensor, count: int) -> Tensor:
@@ -62,8 +62,7 @@ def map_remarks(what: str, counts: Tensor, names: Sequence[str]) -> tuple[str, .
     share = counts[IGNORED].item() / max(1, counts.sum().item())
     missing = [name for name, count in zip(names, counts.tolist()) if not count]
     lines = (f"ignored: {share:.1%} of the {what}'s pixels belong to no class",) if share else ()
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return (*lines, f"careful: the {what} lacks {', '.join(map(repr, missing[:3]))}{more}") if missing else lines
+    return (*lines, f"careful: the {what} lacks {listed([*map(repr, missing)], 3, ' and')}") if missing else lines
 
 
 def _ids(name: str, image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from sparring.data.decode import Content
+from sparring.data.decode import Content, NotDecodedError
 from sparring.data.labels import Label
 from sparring.data.samples import Form
 
@@ -25,6 +25,20 @@ class Item(NamedTuple):
     name: str
     content: Content | Exception
     label: Label = None
+
+    @property
+    def encoded(self) -> Content:
+        """What is to be decoded; raises NotDecodedError where there is nothing."""
+        if isinstance(self.content, Exception):
+            raise NotDecodedError(str(self.content))
+        return self.content
+
+
+class Pair(NamedTuple):
+    """The images of a pair; of both, only `name` and `content` count."""
+
+    source: Item
+    target: Item
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,15 @@ class Source:
     channels: int = 0
     remarks: tuple[str, ...] = ()
     place: str = ""
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Where pairs come from: the name as the user wrote it, all pairs in the same order, and how many there are."""
+
+    name: str
+    items: Callable[[], Iterator[Pair]]
+    count: int
 
 
 def part_like(source: Source, form: Form) -> Source:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sparring.data.archives import ENDINGS
 from sparring.data.layout import Sets
-from sparring.data.parquet import PARTS, column_source, image_columns, parquet_parts
+from sparring.data.parquet import column_source, image_columns, parquet_parts, places
 from sparring.data.samples import Data, Split
 from sparring.data.source import Item, Source
 from sparring.data.toys import joined
@@ -51,19 +51,16 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
 
 def as_sets(name: str, a: Data, b: Data) -> Data:
     """The set that is made from the other, with what was told of both."""
-    remarks = tuple(
-        f"{kind}: set {which}: {text}" for which, data in (("A", a), ("B", b)) for kind, text in _told(data)
+    first, second = (
+        tuple(remark.replace(": ", f": set {which}: ", 1) for remark in data.remarks)
+        for which, data in (("A", a), ("B", b))
     )
-    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=remarks)
-
-
-def _told(data: Data) -> list[tuple[str, str]]:
-    return [(kind, text) for kind, _, text in (remark.partition(": ") for remark in data.remarks)]
+    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=(*first, *second))
 
 
 def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[Source, Source] | None:
     for place in (folder, folder / "data"):
-        for way in _ways(split):
+        for way in places(split):
             ended = (_ended(place / way.format(side)) for side in (layout.a, layout.b))
             a, b = (next((p for p in paths if p.exists()), None) for paths in ended)
             if a is not None and b is not None:
@@ -71,12 +68,6 @@ def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[So
                 if first is not None and second is not None:
                     return _unlabelled(first), _unlabelled(second)
     return None
-
-
-def _ways(split: Split) -> list[str]:
-    """Where a set of a split may lie: trainA, train/A, A/train and, for training, A alone; each with any ending."""
-    ways = [way for word in PARTS[split] for way in (f"{word}{{}}", f"{word}/{{}}", f"{{}}/{word}")]
-    return [*ways, "{}"] if split == "train" else ways
 
 
 def _ended(path: Path) -> list[Path]:
