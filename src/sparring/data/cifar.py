@@ -17,7 +17,7 @@ from sparring.data.images import load_images
 from sparring.data.parquet import parquet_source
 from sparring.data.samples import Data, Split
 from sparring.data.source import Item, Source, stamp
-from sparring.download import cache_folder, fetch, md5, set_folders
+from sparring.download import cache_folder, fetch, md5, set_file
 from sparring.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -42,12 +42,10 @@ def load_cifar10(split: Split = "train") -> Data:
 
 
 def _source(split: Split) -> Source:
-    for folder in set_folders("cifar10"):
-        table = folder / f"{split}.parquet"
-        if table.is_file():
-            return parquet_source([table], str(table))
-        if (folder / FILE).is_file():
-            return _binary_source(folder / FILE, split)
+    if (table := set_file(f"cifar10/{split}.parquet")) is not None:
+        return parquet_source([table], str(table))
+    if (archive := set_file(f"cifar10/{FILE}")) is not None:
+        return _binary_source(archive, split)
     target = cache_folder() / "cifar10" / FILE
     fetch([f"{os.environ.get('SPARRING_CIFAR_URL') or URL}/{FILE}"], target, md5(MD5), MEND)
     return _binary_source(target, split)

@@ -143,9 +143,9 @@ class _Entry:
         finally:
             part.unlink(missing_ok=True)
         with self.pixels.open("rb") as kept:
-            digest = image_data(self.source.name, map_file(kept, pixels.shape), *told).digest
+            found = image_data(self.source.name, map_file(kept, pixels.shape), *told)
         labels = None if told.labels is None else told.labels.tolist()
-        more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": digest}
+        more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
         saved = {**told._asdict(), **more}
         write_atomically(self.manifest, json.dumps(saved).encode(), ROOM)
         kind = self.pixels.name.partition("-")[0]
@@ -153,8 +153,6 @@ class _Entry:
             if old != self.manifest:
                 old.unlink(missing_ok=True)
                 old.with_suffix(".pixels").unlink(missing_ok=True)
-        found = self.read()
-        assert found is not None
         return found
 
 

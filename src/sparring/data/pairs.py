@@ -145,20 +145,16 @@ def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path]
 
 def _in_folders(source: Path, target: Path, name: str) -> PairSource:
     """Images of two folders whose names are the same but for what follows the dot."""
-    sides = [_by_stem(folder) for folder in (source, target)]
-    lonely = [sorted(one.keys() - other.keys()) for one, other in (sides, sides[::-1])]
-    if any(lonely):
-        raise UserError(
-            f"{name}: "
-            + "; ".join(
-                f"{len(stems)} of {len(own)} images in {folder} have no partner in {other}: {listed(stems)}"
-                for stems, own, folder, other in zip(lonely, sides, (source, target), (target, source))
-                if stems
-            )
-            + "; partners have the same name; add or remove some"
-        )
-    found = [(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
-    return PairSource(name, partial(_file_items, found), len(found))
+    sources, targets = _by_stem(source), _by_stem(target)
+    lonely = [
+        f"{len(stems)} of {len(own)} images in {folder} have no partner in {other}: {listed(stems)}"
+        for own, theirs, folder, other in ((sources, targets, source, target), (targets, sources, target, source))
+        if (stems := sorted(own.keys() - theirs.keys()))
+    ]
+    if lonely:
+        raise UserError(f"{name}: {'; '.join(lonely)}; partners have the same name; add or remove some")
+    found = [(sources[stem], targets[stem]) for stem in sorted(sources)]
+    return PairSource(name, lambda: (Pair(Item(str(a), a), Item(str(b), b)) for a, b in found), len(found))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -169,11 +165,6 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             raise UserError(f"{found[stem]} and {path} have the same name, so partners are not clear; remove one")
         found[stem] = path
     return found
-
-
-def _file_items(paths: Sequence[tuple[Path, Path]]) -> Iterator[Pair]:
-    for source, target in paths:
-        yield Pair(Item(str(source), source), Item(str(target), target))
 
 
 # ------------------------------------------------------------------------------------------------- halves, and arrays

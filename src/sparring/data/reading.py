@@ -54,13 +54,8 @@ class Side:
         return ids, ids.size
 
 
-class Record(NamedTuple):
-    """What was read: one image or the two of a pair, their sizes before, and the (target's) name and label."""
-
-    name: str
-    label: Label
-    images: list[Image.Image]
-    sizes: list[Size]
+Record = tuple[str, Label, list[Image.Image], list[Size]]
+"""The name and label of an image (of a pair, its target's), the one image or both, and the sizes they had."""
 
 
 @dataclass
@@ -178,8 +173,7 @@ def decoded(source: Source | PairSource, told: Told) -> Iterator[Record]:
         name, label = items[-1].name, items[-1].label
         read = []
         for side, item in zip(told.sides, items):
-            try:
-                # once they are refused nothing but the sizes is of interest
+            try:  # of images that will be refused nothing but the size is needed
                 read.append((None, look(item.encoded)[0]) if told.refused else side.read(item))
             except NotDecodedError as error:
                 told.broken.append(f"left out {item.name}: {error}")
@@ -189,7 +183,7 @@ def decoded(source: Source | PairSource, told: Told) -> Iterator[Record]:
             told.note(name, sizes)
             images = [image for image, _ in read if image is not None]
             if images:
-                yield Record(name, label, images, sizes)
+                yield name, label, images, sizes
 
 
 def factor(source: Size, target: Size) -> int:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparring.data.samples import Data, Split, image_data
-from sparring.download import cache_folder, fetch, set_folders, unpacked_md5
+from sparring.download import cache_folder, fetch, set_file, unpacked_md5
 from sparring.errors import UserError
 
 DIGITS = tuple("0123456789")
@@ -93,9 +93,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def _mnist_file(name: str) -> Path:
-    for folder in set_folders("mnist"):
-        if (folder / name).is_file():
-            return folder / name
+    if (found := set_file(f"mnist/{name}")) is not None:
+        return found
     mirrors = os.environ.get("SPARRING_MNIST_URL")
     target = cache_folder() / "mnist" / name
     download([f"{m}/{name}" for m in ((mirrors,) if mirrors else MNIST_MIRRORS)], target, MNIST_MD5[name])

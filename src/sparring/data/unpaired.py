@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from sparring.data.archives import ENDINGS
 from sparring.data.layout import Sets
 from sparring.data.parquet import column_source, image_columns, parquet_parts, places
 from sparring.data.samples import Data, Split
-from sparring.data.source import Item, Source
+from sparring.data.source import Source
 from sparring.data.toys import joined
 from sparring.errors import UserError, existing_path
 
@@ -75,10 +74,6 @@ def _ended(path: Path) -> list[Path]:
 
 
 def _unlabelled(source: Source) -> Source:
-    items = partial(_without_labels, source)
-    return replace(source, items=items, classes=(), place=f"{source.place} unlabelled")
-
-
-def _without_labels(source: Source) -> Iterator[Item]:
-    for item in source.items():
-        yield item._replace(label=None)
+    items = source.items
+    place = f"{source.place} unlabelled"
+    return replace(source, items=lambda: (item._replace(label=None) for item in items()), classes=(), place=place)
