@@ -41,7 +41,7 @@ DAMAGED = (
 
 
 def is_archive(path: Path) -> bool:
-    """Does the file's name end as that of an archive?"""
+    """The file's name ends as that of an archive."""
     return path.name.lower().endswith(ENDINGS)
 
 

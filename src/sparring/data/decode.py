@@ -113,7 +113,7 @@ def look(content: Content) -> tuple[Size, bool]:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Does the image's mode hold one channel of brightness?"""
+    """The image's mode holds one channel of brightness."""
     return image.mode in GREY_MODES or image.mode.startswith("I")
 
 

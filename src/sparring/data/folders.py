@@ -35,7 +35,7 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def is_image(path: PurePath) -> bool:
-    """Is it one by its name? Finder's copies of attributes are not."""
+    """It is one by its name; Finder's copies of attributes are not."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 

@@ -23,7 +23,7 @@ def class_labels(
         found: of each sample a class's name or number; None, or -1 of numbered `names`, where it has none.
         names: the classes, where they are known: numbers count in them, texts are among them. Else the different
             labels are the classes, in order.
-        part: are these samples a part of a set, which need not have all classes?
+        part: these samples are a part of a set, which need not have all classes.
 
     Raises:
         UserError: some samples have no label, a label is negative or no class, or there are more classes than samples.

@@ -67,7 +67,7 @@ def map_file(file: BinaryIO, shape: tuple[int, ...]) -> Tensor:
 
 
 def is_mapped(samples: Tensor) -> bool:
-    """Do these samples, or those that they are a slice of, lie in a mapped file?"""
+    """These samples, or those that they are a slice of, lie in a mapped file."""
     return samples.untyped_storage().data_ptr() in _mappings
 
 

@@ -51,7 +51,7 @@ class Source:
         items: goes through all of them, always in the same order.
         count: how many there are; None if only going through them tells.
         classes: the classes' names, where the source knows them; else they follow from the labels.
-        part: is it a part of a set, which need not have all classes?
+        part: it is a part of a set, which need not have all classes.
         channels: 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is.
         remarks: what to tell of it.
         place: which set it is, the same however its path is spelled and whatever becomes of its images; "": the name.
