@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import DATA
-from sparring.data.parquet import parquet_source
-from sparring.errors import UserError
+from sparring.assemble.state import find_checkpoint
+from sparring.base.errors import UserError
+from sparring.data.sources.parquet import parquet_source
 from sparring.evaluation.evaluator import RunEvaluator
 from sparring.evaluation.likeness import BASELINE
 from sparring.evaluation.measures import better
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Scores
 from sparring.evaluation.report import ARROWS, number, with_error
-from sparring.state import find_checkpoint
 
 CAMVID = "('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')"
 FACES = {"data": f"{DATA}/faces_utk", "size": "", "fit": "crop"}

@@ -23,18 +23,20 @@ from PIL import Image
 from benchmarks import DATA, images
 from benchmarks.images import IMAGE_CONTESTS, ImageContest
 from benchmarks.setting import describe_machine
-from sparring.completion import finished
-from sparring.data import Data, load_data, load_held_out
-from sparring.evaluation.compare import Comparison, cell, compare, value_names
-from sparring.evaluation.evaluator import Options, make_reference, measure
-from sparring.evaluation.page import curves_image, write_page
+from sparring.apply.generator import load
+from sparring.data.load import load_data, load_held_out
+from sparring.data.pictures import grid, save_image, scatter
+from sparring.data.samples import Data
+from sparring.evaluation.evaluator import Options
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, number
+from sparring.evaluation.samples import make_reference, measure
 from sparring.evaluation.subject import Reference, Subject
-from sparring.evaluation.sweep import check_same_recipe
-from sparring.generator import load
-from sparring.pictures import grid, save_image, scatter
 from sparring.recipe import load_recipe
+from sparring.studies.compare import Comparison, cell, compare, value_names
+from sparring.studies.page import curves_image, write_page
+from sparring.studies.sweep import check_same_recipe
+from sparring.training.completion import finished
 
 RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")

@@ -50,7 +50,7 @@ def prepare(path: Path) -> None:
     """Write the samples, and train the classifier if it is not there."""
     import torch
 
-    from sparring.data import load_data, load_held_out
+    from sparring.data.load import load_data, load_held_out
     from sparring.evaluation.subject import prepare_extractor
 
     held_out = load_held_out("mnist")

@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sparring import load_recipe
-from sparring.data import Data, load_data
-from sparring.device import find_precision, prepare
-from sparring.training import Stepper, start_state
+from sparring.assemble.start import start_state
+from sparring.base.device import find_precision, prepare
+from sparring.data.load import load_data
+from sparring.data.samples import Data
+from sparring.training.step import Stepper
 
 BATCH = 128
 

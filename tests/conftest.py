@@ -98,7 +98,7 @@ def killed_at() -> Callable[..., AbstractContextManager[None]]:
 
     @contextmanager
     def kill(at: int, seed: int = 0) -> Iterator[None]:
-        from sparring.training import Stepper
+        from sparring.training.step import Stepper
 
         take_step = Stepper.__call__
 

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparring.data import Data, Form
-from sparring.data.samples import image_data
-from sparring.data.toys import joined
+from sparring.apply.generator import TrainedGenerator
+from sparring.data.form import Form
+from sparring.data.samples import Data, image_data, joined
 from sparring.evaluation.examples import Example
 from sparring.evaluation.likeness import LIKENESS, Examples, Outcome
-from sparring.extractors import Prepared, Random
-from sparring.generator import TrainedGenerator
+from sparring.metrics.extractors import Prepared, Random
 from sparring.recipe import Recipe
 from sparring.tasks import Restore
 from sparring.tasks.base import Translating

@@ -15,15 +15,15 @@ from profiles import cmyk_profile, grey_profile, linear_profile, p3_profile, srg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparring.applying import apply_image, apply_stored, apply_tensor
-from sparring.applying.files import plan
+from sparring.apply import apply_image, apply_stored, apply_tensor
+from sparring.apply.files import plan
+from sparring.apply.generator import TrainedGenerator
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.data.samples import Form
-from sparring.errors import UserError
-from sparring.generator import TrainedGenerator
+from sparring.data.form import Form
 from sparring.recipe import load_recipe
 from sparring.tasks import Cycle, Generate, Translate
-from sparring.translator import Translator
+from sparring.tasks.base import Translator
 
 Refused = Callable[..., str]
 
@@ -452,7 +452,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Translator], None]:
     """`run(translator)` makes every run one of that translator."""
 
     def stand_in(translator: Translator) -> None:
-        monkeypatch.setattr("sparring.generator.load", lambda *_, **__: generator(translator))
+        monkeypatch.setattr("sparring.apply.generator.load", lambda *_, **__: generator(translator))
 
     return stand_in
 

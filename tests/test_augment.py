@@ -11,24 +11,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring import augment
-from sparring.augment import ADA, DiffAugment, InstanceNoise, chosen_augment
-from sparring.augment.adaptive import signs_of
-from sparring.augment.color import brightness, contrast, hue, luma_flip, random_colors, recolor, saturation
-from sparring.augment.differentiable import change_colors, cut_out, translate
-from sparring.augment.geometry import random_affine, random_blits, resample, scaling, shifting, turning
-from sparring.components import make
-from sparring.errors import UserError
-from sparring.game import Game, Moment, Player
-from sparring.latents import Normal
-from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
-from sparring.match import Match
-from sparring.memory import Remembers
+from sparring.base.components import make
+from sparring.base.errors import UserError
+from sparring.game import augment
+from sparring.game.augment import ADA, DiffAugment, InstanceNoise, chosen_augment
+from sparring.game.augment.adaptive import signs_of
+from sparring.game.augment.color import brightness, contrast, hue, luma_flip, random_colors, recolor, saturation
+from sparring.game.augment.differentiable import change_colors, cut_out, translate
+from sparring.game.augment.geometry import random_affine, random_blits, resample, scaling, shifting, turning
+from sparring.game.game import Game, Player
+from sparring.game.inputs import Normal
+from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein
+from sparring.game.match import Match, Moment
+from sparring.game.memory import Remembers
+from sparring.game.penalties import R1
+from sparring.game.penalties.slopes import differentiable
+from sparring.game.turns import Alternating
 from sparring.networks import MLPDiscriminator, MLPGenerator
-from sparring.penalties import R1
-from sparring.penalties.slopes import differentiable
 from sparring.tasks import Generate
-from sparring.turns import Alternating
 
 OFF = {"flip": False, "rotate90": False, "shift": False, "geometry": False, "color": False}
 SHAPES = [(1, 8, 8), (3, 16, 16), (4, 9, 12), (3, 13, 8)]
@@ -345,7 +345,7 @@ def test_wrong_fields_are_told(text: str, message: str) -> None:
     "component", [ADA(target=0.5, most=0.8, rotate90=False), DiffAugment(cutout=0), InstanceNoise()]
 )
 def test_the_repr_is_the_text_of_a_configuration(component: Any) -> None:
-    from sparring import schedules
+    from sparring.game import schedules
 
     assert make(repr(component), augment, schedules) == component
 

@@ -20,7 +20,7 @@ from conftest import TINY
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from sparring import __version__
+from sparring.base.version import __version__
 from sparring.cli import main
 from sparring.recipe import field_names, load_recipe, parse_recipe, recipe_names
 
@@ -447,7 +447,7 @@ def test_data_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
 
 
 def test_a_second_trainer_is_refused(run_copy: Path, refused: Refused) -> None:
-    from sparring.run import Run
+    from sparring.run.directory import Run
 
     with Run.open(run_copy).locked():
         message = refused("resume", run_copy, "--steps", "22")
@@ -509,7 +509,7 @@ def test_interruption_before_training(monkeypatch: pytest.MonkeyPatch, capfd: py
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sparring.cli.load_recipe", interrupt)
+    monkeypatch.setattr("sparring.commands.train.load_recipe", interrupt)
     assert main(["train"]) == 130
     assert capfd.readouterr().err == "sparring: interrupted\n"
 

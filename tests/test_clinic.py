@@ -10,23 +10,24 @@ import pytest
 import torch
 from PIL import Image
 
-from sparring.build import build_game, training_data
+from sparring.assemble.build import build_game, training_data
+from sparring.assemble.start import settled, start_state
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.clinic import plants
-from sparring.clinic.case import HEALTHY, Case
-from sparring.clinic.cases import CASES, MATCHED
-from sparring.clinic.cures import Cure, pairs, save_pictures
-from sparring.clinic.cures import table as cures_table
-from sparring.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
-from sparring.clinic.score import judge, summary
-from sparring.clinic.ward import RESULT, attend, read_result, told
-from sparring.doctor.rules import ILLNESSES
-from sparring.errors import UserError
+from sparring.data.pictures import save_image
+from sparring.doctor.diagnosis.rules import ILLNESSES
 from sparring.networks import UNetGenerator
-from sparring.pictures import save_image
-from sparring.run import Run
+from sparring.run.directory import Run
+from sparring.studies.clinic import plants
+from sparring.studies.clinic.case import COMMON, HEALTHY, Case, make_case
+from sparring.studies.clinic.cases import CASES, MATCHED
+from sparring.studies.clinic.cures import Cure, pairs, save_pictures
+from sparring.studies.clinic.cures import table as cures_table
+from sparring.studies.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
+from sparring.studies.clinic.score import judge, summary
+from sparring.studies.clinic.ward import RESULT, attend, read_result, told
 from sparring.tasks import Cycle
-from sparring.training import Stepper, settled, start_state
+from sparring.training.step import Stepper
 
 SICK = Case("sick", "mode-collapse", "planted", {}, control="well", also=("non-convergence",))
 WELL = Case("well", HEALTHY, "nothing", {}, control="well")
@@ -58,6 +59,47 @@ def test_every_illness_is_planted_on_two_sets_and_healthy_cases_are_of_all_kinds
     assert all({case.illness} | set(case.also) <= {*ILLNESSES, HEALTHY} for case in CASES)
     controls = {case.name for case in well}
     assert all(case.control in controls for case in CASES)
+
+
+def test_a_case_is_a_base_and_what_it_changes() -> None:
+    case = BY_NAME["grid-vanish"]
+    assert case == make_case(
+        "grid-vanish",
+        {
+            "illness": "vanishing-gradient",
+            "about": "minimax, a fast D",
+            "base": "grid",
+            "loss": "Minimax()",
+            "turns": "Alternating(n_critic=5)",
+            "discriminator_optimizer": "Adam(lr=0.003, betas=(0.0, 0.99))",
+            "steps": 2000,
+            "penalties": "",
+        },
+    )
+    recipe = case.make_recipe(seed=4)
+    assert (case.control, recipe.seed, recipe.steps, recipe.evaluate_every) == ("grid-plain", 4, 2000, 100)
+    assert (recipe.learning_rate, recipe.data, recipe.batch_size) == ("Constant(1)", "grid", 128)
+    assert recipe.generator_optimizer == COMMON["generator_optimizer"]
+    assert (
+        BY_NAME["digits-silent"].recipe["generator"]
+        == "sparring.studies.clinic.plants.SilentGenerator(hidden=(256, 256))"
+    )
+    assert len(CASES) == 65
+    assert sum(case.quick for case in CASES) == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"los": "Hinge()"}, "case new: field='los'; did you mean 'loss'"),
+        ({"base": "rings"}, "case new: base='rings'; did you mean 'ring'"),
+        ({"illness": "flu"}, "case new: illness='flu'"),
+        ({"also": ["mode-colapse"]}, "illness='mode-colapse'; did you mean 'mode-collapse'"),
+    ],
+)
+def test_a_case_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_case("new", {"base": "ring", "about": "", **change})
 
 
 @pytest.mark.slow
@@ -155,7 +197,7 @@ TINY = Case(
     "tanh on points",
     {
         "data": "ring",
-        "generator": "sparring.clinic.plants.TanhPointGenerator(hidden=(16,))",
+        "generator": "sparring.studies.clinic.plants.TanhPointGenerator(hidden=(16,))",
         "discriminator": "MLPDiscriminator(hidden=(16,))",
         "steps": 60,
         "batch_size": 16,

@@ -19,12 +19,12 @@ from test_tasks_images import tiny as tiny_images
 
 import sparring
 from sparring.cli import main
-from sparring.completion import finished
-from sparring.evaluation.compare import Comparison, best_group, compare
-from sparring.evaluation.page import scored_name, write_page
 from sparring.evaluation.protocol import Scores
-from sparring.evaluation.sweep import combinations, read_grid, sweep
-from sparring.run import Run
+from sparring.run.directory import Run
+from sparring.studies.compare import Comparison, best_group, compare
+from sparring.studies.page import scored_name, write_page
+from sparring.studies.sweep import combinations, read_grid, sweep
+from sparring.training.completion import finished
 
 OPTIONS = {"metrics": "frechet,precision_recall", "extractor": "Pixels(most=4)", "count": 300}
 

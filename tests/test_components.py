@@ -11,15 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sparring import augment, ema, latents, losses, networks, optimizers, penalties, schedules, tasks, turns
-from sparring.components import make, make_all
-from sparring.errors import UserError
-from sparring.latents import Normal, Uniform
-from sparring.losses import Hinge, NonSaturating
+from sparring import networks, tasks
+from sparring.base.components import Spec, make, make_all
+from sparring.base.errors import UserError
+from sparring.game import augment, ema, losses, optimizers, penalties, schedules, turns
+from sparring.game import inputs as latents
+from sparring.game.inputs import Normal, Uniform
+from sparring.game.losses import Hinge, NonSaturating
+from sparring.game.optimizers import Adam
+from sparring.game.penalties import R1, R2, WeightClip
+from sparring.game.schedules import Cosine, Linear
 from sparring.networks import MLPGenerator
-from sparring.optimizers import Adam
-from sparring.penalties import R1, R2, WeightClip
-from sparring.schedules import Cosine, Linear
 from sparring.tasks import Generate
 
 HOMES = (penalties, losses, schedules, turns, latents, ema, augment, optimizers, tasks)
@@ -190,7 +192,7 @@ def test_dotted_names_need_trust() -> None:
     with pytest.raises(UserError, match=r"would run code of 'fractions.Fraction'.*--trust"):
         make_all(f"R1(), {text}", penalties)
     assert make(text, penalties, trust=True) == Fraction(1, 3)
-    assert make(f"R1(weight={'sparring.schedules.Constant(3)'})", penalties, trust=True).weight(0.5) == 3
+    assert make(f"R1(weight={'sparring.game.schedules.Constant(3)'})", penalties, trust=True).weight(0.5) == 3
 
 
 @pytest.mark.parametrize(
@@ -226,6 +228,49 @@ def test_reading_text_does_not_warn() -> None:
         with pytest.raises(UserError):
             make(r'NonSaturating(smoothing="\d")', losses)
     assert not seen, "it would be a second line on stderr"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("R1", "R1()"),
+        (" R1( 5 ,every = 16 )", "R1(5, every=16)"),
+        ("R1(weight=Linear(1, 5e-2), every=8)", "R1(weight=Linear(1, 0.05), every=8)"),
+        ("Adam(lr=1e-3, betas=[0.0, .9])", "Adam(lr=0.001, betas=(0.0, 0.9))"),
+        ("MLPGenerator(hidden=(64,))", "MLPGenerator(hidden=(64,))"),
+        ("ADA(images=20_000)", "ADA(images=20000)"),
+        (
+            'mine.Net(kind="a b", depth=-1, wide=True, of=((), 1e999))',
+            "mine.Net(kind='a b', depth=-1, wide=True, of=((), 1e309))",
+        ),
+    ],
+)
+def test_a_text_is_read_and_written(text: str, wanted: str) -> None:
+    assert str(Spec.read(text)) == wanted
+    assert Spec.read(wanted) == Spec.read(text)
+
+
+def test_fields_of_a_text_are_read_and_replaced() -> None:
+    spec = Spec.read("R1(5, every=Linear(1, finish=(2,)))")
+    assert (spec.name, spec.positional) == ("R1", (5,))
+    assert spec.get("every") == Spec("Linear", (1,), {"finish": (2,)})
+    assert spec.get("weight") is None
+    assert spec.get("weight", 3) == 3
+    assert str(spec.replace(every=4, weight=Spec("Cosine", (5, 1)))) == "R1(5, every=4, weight=Cosine(5, 1))"
+    assert spec == Spec.read("R1(5, every=Linear(1, finish=(2,)))"), "it stays as it was"
+    assert [each.name for each in Spec.read_all("R1(weight=5), mine.R2, WeightClip(0.1),")] == [
+        "R1",
+        "mine.R2",
+        "WeightClip",
+    ]
+    assert Spec.read_all(" ") == []
+    assert len({spec, Spec.read(str(spec))}) == 1
+
+
+@pytest.mark.parametrize("text", ["", "5", "R1, R2", "R1(*[5])", "R1(weight=2**3)", "R1(weight=5, weight=6)", "R1("])
+def test_what_no_component_can_be_is_not_read(text: str) -> None:
+    with pytest.raises(UserError):
+        Spec.read(text)
 
 
 NAMES = sorted({name for home in HOMES for name in home.__all__})
@@ -274,6 +319,17 @@ def test_no_text_raises_anything_but_a_user_error(text: str) -> None:
             build(text, *HOMES)
         except UserError as error:
             assert "\n" not in str(error)  # noqa: PT017
+
+
+@settings(max_examples=300, deadline=None)
+@given(LIKELY)
+def test_the_text_of_what_was_read_reads_the_same(text: str) -> None:
+    try:
+        spec = Spec.read(text)
+    except UserError:
+        return
+    assert Spec.read(str(spec)) == spec
+    assert str(Spec.read(str(spec))) == str(spec)
 
 
 @pytest.mark.parametrize(

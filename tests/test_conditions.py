@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 import sparring
-from sparring.build import build_game
-from sparring.codes import Categorical, Continuous
-from sparring.data.samples import Form, image_data
-from sparring.errors import UserError
-from sparring.game import Game, Moment
-from sparring.latents import Normal
-from sparring.match import Match, packed, unpacked
+from sparring.assemble.build import build_game
+from sparring.base.errors import UserError
+from sparring.data.form import Form
+from sparring.data.samples import image_data
+from sparring.game.game import Game
+from sparring.game.inputs import Categorical, Continuous, Normal
+from sparring.game.match import Match, Moment, packed, unpacked
+from sparring.game.penalties import R1, MutualInformation
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from sparring.networks.critic import CONDITIONS, Critic, with_label
 from sparring.networks.layers import ConditionalBatchNorm, MinibatchDeviation
-from sparring.penalties import R1, MutualInformation
 from sparring.recipe import Recipe
 from sparring.tasks import Generate
 

@@ -12,36 +12,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring import (
-    augment,
-    codes,
-    degrade,
-    ema,
-    extractors,
-    latents,
-    losses,
-    networks,
-    optimizers,
-    penalties,
-    schedules,
-    tasks,
-    turns,
-)
-from sparring.augment import InstanceNoise
-from sparring.build import build_game, build_turns
-from sparring.components import make
-from sparring.data.samples import Form
-from sparring.game import SIDES, Game, Moment
-from sparring.losses import equilibrium
-from sparring.memory import Remembers
+from sparring import networks, tasks
+from sparring.assemble.build import build_game, build_turns
+from sparring.base.components import make
+from sparring.data.form import Form
+from sparring.game import augment, ema, inputs, losses, optimizers, penalties, schedules, turns
+from sparring.game.augment import InstanceNoise
+from sparring.game.game import SIDES, Game
+from sparring.game.losses import equilibrium
+from sparring.game.match import Moment, Side
+from sparring.game.memory import Remembers
+from sparring.game.penalties.base import Constraint, Penalty, Term
+from sparring.game.schedules import at
+from sparring.metrics import extractors
 from sparring.networks import PatchDiscriminator
 from sparring.networks.critic import Critic
 from sparring.networks.images import ImageGenerator
-from sparring.penalties.base import Constraint, Penalty, Side, Term
 from sparring.recipe import Recipe
-from sparring.schedules import at
+from sparring.tasks import degrade
 
-HOMES = (augment, codes, degrade, ema, latents, losses, optimizers, penalties, schedules, tasks, turns)
+HOMES = (augment, degrade, ema, inputs, losses, optimizers, penalties, schedules, tasks, turns)
 COMPONENTS = [(home, name) for home in HOMES for name in home.__all__]
 FORM = Form((1, 16, 16), ("a", "b"), counts=(3, 1))
 RECIPE = Recipe(
@@ -288,18 +278,18 @@ def test_critics_can_be_differentiated_twice_and_judge_samples_alone(name: str) 
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", latents.__all__)
+@pytest.mark.parametrize("name", ["Normal", "Uniform"])
 def test_latents(name: str) -> None:
-    latent = make(f"{name}(7)", latents)
+    latent = make(f"{name}(7)", inputs)
     drawn = [latent(5, torch.Generator().manual_seed(3)) for _ in range(2)]
     assert drawn[0].shape == (5, 7) == (5, latent.size)
     assert torch.equal(*drawn)
     assert not torch.equal(drawn[0], latent(5, torch.Generator().manual_seed(4)))
 
 
-@pytest.mark.parametrize("name", codes.__all__)
+@pytest.mark.parametrize("name", ["Categorical", "Continuous"])
 def test_codes(name: str) -> None:
-    code = make(name, codes)
+    code = make(name, inputs)
     drawn = code(5, torch.Generator().manual_seed(3))
     assert drawn.shape == (5, code.width)
     assert code.surprise(torch.randn(5, code.parameters), drawn).shape == (5,)

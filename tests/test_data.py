@@ -18,12 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparring.data import Form, Sampler, load_data, load_held_out
-from sparring.data.points import POINT_SETS
-from sparring.data.report import describe_data
+from sparring.base.errors import UserError
+from sparring.data.form import Form
+from sparring.data.load import load_data, load_held_out
+from sparring.data.sampler import Sampler
 from sparring.data.samples import image_data, point_data
-from sparring.data.sets import MNIST_MD5, download, load_mnist, read_idx
-from sparring.errors import UserError
+from sparring.data.sets.mnist import MNIST_MD5, download, load_mnist, read_idx
+from sparring.data.sets.points import POINT_SETS
+from sparring.doctor.checkup.report import describe_data
 
 TRAIN = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 

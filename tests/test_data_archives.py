@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sparring.data import load_data
-from sparring.data.archives import LARGEST
+from sparring.data.load import load_data
+from sparring.data.sources.archives import LARGEST
 
 Refused = Callable[..., str]
 
@@ -186,6 +186,6 @@ def test_a_zip_that_declares_less_than_it_holds(tmp_path: Path, refused: Refused
 
 
 def test_too_many_members(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparring.data.archives.MOST", 3)
+    monkeypatch.setattr("sparring.data.sources.archives.MOST", 3)
     for kind in KINDS[:3]:
         assert "holds more than 3 members" in refused("data", pack(tmp_path / kind, MEMBERS))

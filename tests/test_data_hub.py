@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from sparring.build import HeldOut, training_data
+from sparring.assemble.build import HeldOut, training_data
 from sparring.data import load_data, load_held_out
-from sparring.data.hub import _content
-from sparring.data.mapped import is_mapped
+from sparring.data.sources.hub import _content
+from sparring.data.store.mapped import is_mapped
 from sparring.recipe import load_recipe
 
 KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})

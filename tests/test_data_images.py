@@ -13,14 +13,15 @@ import torch
 from PIL import Image
 
 from sparring import train
-from sparring.data import Form, load_data
-from sparring.data.decode import NotDecodedError, Target, decode, look
+from sparring.base.choices import parse_size, size_text
+from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.labels import class_labels, lonely_classes
+from sparring.data.load import load_data
 from sparring.data.samples import image_data
-from sparring.errors import UserError
+from sparring.data.sources.decode import NotDecodedError, Target, decode, look
 from sparring.recipe import Recipe, parse_recipe
-from sparring.run import Run
-from sparring.sizes import parse_size, size_text
+from sparring.run.directory import Run
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -224,7 +225,7 @@ def test_an_unknown_fit(halves: str) -> None:
 
 
 def test_images_that_are_not_square_are_trained_and_sampled(halves: str, tmp_path: Path) -> None:
-    from sparring.generator import load
+    from sparring.apply.generator import load
 
     run = train(
         "digits",

@@ -16,17 +16,17 @@ import torch
 from PIL import Image
 
 from sparring import resume, train
-from sparring.build import HeldOut, training_data
+from sparring.assemble.build import HeldOut, training_data
+from sparring.base.errors import UserError
 from sparring.data import Sets, Single, load_data, load_held_out
-from sparring.data.decode import Target
 from sparring.data.images import load_images
-from sparring.data.mapped import GIB, chunks, is_mapped, memory_bound, select
-from sparring.data.pixels import InFile, InMemory, Pixels, TooLargeError
-from sparring.data.reading import read_source
-from sparring.data.report import describe_data, duplicates
 from sparring.data.samples import image_data
-from sparring.data.source import Item, Source
-from sparring.errors import UserError
+from sparring.data.sources.decode import Target
+from sparring.data.sources.reading import read_source
+from sparring.data.sources.source import Item, Source
+from sparring.data.store.mapped import GIB, chunks, is_mapped, memory_bound, select
+from sparring.data.store.pixels import InFile, InMemory, Pixels, TooLargeError
+from sparring.doctor.checkup.report import describe_data, duplicates
 from sparring.evaluation.evaluator import RunEvaluator
 from sparring.evaluation.options import Options
 from sparring.recipe import load_recipe
@@ -220,7 +220,7 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path, cache: Path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sparring.data.reading.check_broken", stop)
+        patch.setattr("sparring.data.sources.reading.check_broken", stop)
         with pytest.raises(KeyboardInterrupt):
             load_data(str(source))
     assert [p.suffix for p in cache.iterdir()] == [".lock"]
@@ -331,12 +331,12 @@ def test_a_bound_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_usual_bound_is_a_quarter_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPARRING_MEMORY", raising=False)
-    monkeypatch.setattr("sparring.data.mapped.LIMITS", ())
+    monkeypatch.setattr("sparring.data.store.mapped.LIMITS", ())
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert memory_bound() == total // 4
     for name, text, expected in (("old", "max", total), ("new", "40000000", 40_000_000)):
         (tmp_path / name).write_text(f"{text}\n")
-        monkeypatch.setattr("sparring.data.mapped.LIMITS", (str(tmp_path / name), str(tmp_path / "none")))
+        monkeypatch.setattr("sparring.data.store.mapped.LIMITS", (str(tmp_path / name), str(tmp_path / "none")))
         assert memory_bound() == expected // 4, "a container may have less"
     monkeypatch.setenv("SPARRING_MEMORY", "0.5")
     assert memory_bound() == GIB // 2
@@ -361,7 +361,7 @@ NAMES = ("loading", "batches", "digest and report", "parts", "features")
 MEASURE = """
 import re, sys, torch
 from sparring.data import load_data, load_held_out, Sampler
-from sparring.data.report import describe_data
+from sparring.doctor.checkup.report import describe_data
 from sparring.extractors import Pixels
 
 def memory(what):  # not getrusage, which counts what the parent had

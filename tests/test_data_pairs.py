@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+from sparring.base.errors import UserError
 from sparring.data import Data, Form, Pairs, Sets, load_data, load_held_out
 from sparring.data.layout import class_names
-from sparring.data.mapped import is_mapped
 from sparring.data.maps import coloured
-from sparring.errors import UserError
-from sparring.run import Run
+from sparring.data.store.mapped import is_mapped
+from sparring.run.directory import Run
 
 WIDTH, HEIGHT = 12, 8
 

@@ -19,11 +19,11 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.data import load_data, load_held_out
-from sparring.data.cifar import CLASSES, FILE, RECORD
-from sparring.data.mapped import is_mapped
-from sparring.errors import UserError
+from sparring.data.load import load_data, load_held_out
+from sparring.data.sets.cifar import CLASSES, FILE, RECORD
+from sparring.data.store.mapped import is_mapped
 
 KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 Refused = Callable[..., str]
@@ -276,7 +276,7 @@ def mirror(nothing_there: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 def test_cifar_is_downloaded_once(mirror: Path, nothing_there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = hashlib.md5(mirror.read_bytes(), usedforsecurity=False).hexdigest()
-    monkeypatch.setattr("sparring.data.cifar.MD5", digest)
+    monkeypatch.setattr("sparring.data.sets.cifar.MD5", digest)
     check_cifar()
     mirror.unlink()
     check_cifar()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from sparring.base.errors import UserError
 from sparring.data import Data, Form, Pairs, Sets, load_data, load_held_out
-from sparring.data.mapped import is_mapped
-from sparring.data.uncut import lacking, reflected
-from sparring.data.whole import Whole, at_random, middle
-from sparring.errors import UserError
+from sparring.data.patches import lacking, reflected
+from sparring.data.store.mapped import is_mapped
+from sparring.data.store.whole import Whole, at_random, middle
 
 SIZES = ((40, 24), (24, 40), (24, 24), (33, 57))
 

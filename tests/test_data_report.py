@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sparring import cli
-from sparring.data import load_data
-from sparring.data.compression import grid_traces
-from sparring.data.proposal import OWN, Change, Proposal, proper_size, propose, suggested_gamma
-from sparring.data.report import describe_data
+from sparring.data.load import load_data
 from sparring.data.samples import Data, image_data, point_data
-from sparring.data.silly import look_at, silly_reasons
+from sparring.doctor.checkup.artifacts import look_at, silly_reasons
+from sparring.doctor.checkup.jpeg import grid_traces
+from sparring.doctor.checkup.proposal import OWN, Change, Proposal, proper_size, propose
+from sparring.doctor.checkup.report import describe_data
+from sparring.game.penalties.slopes import suggested_gamma
 from sparring.recipe import field_names, load_recipe, recipe_names
 
 SOON = {"mirror", "fit"}  # fields that recipes are about to get

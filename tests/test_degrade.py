@@ -18,10 +18,23 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from sparring import degrade, schedules
-from sparring.components import make
-from sparring.degrade import Blur, Chain, Degradation, Downscale, Grey, Jpeg, Mask, Noise, chained, cropped, mask_of
-from sparring.errors import UserError
+from sparring.base.components import make
+from sparring.base.errors import UserError
+from sparring.game import schedules
+from sparring.tasks import degrade
+from sparring.tasks.degrade import (
+    Blur,
+    Chain,
+    Degradation,
+    Downscale,
+    Grey,
+    Jpeg,
+    Mask,
+    Noise,
+    chained,
+    cropped,
+    mask_of,
+)
 
 ALL: tuple[Any, ...] = (
     Downscale(4),

@@ -10,18 +10,19 @@ import torch
 from torch import Tensor, nn
 
 import sparring
-from sparring.build import HeldOut, build_game, held_out_data, training_data
-from sparring.data import Data
-from sparring.doctor.probes import Prober
-from sparring.doctor.remedies import remedies_for
-from sparring.doctor.rules import SURE
-from sparring.doctor.trials import Judge
-from sparring.doctor.verdicts import diagnose
-from sparring.game import Moment
-from sparring.penalties.base import by_sample
+from sparring.assemble.build import HeldOut, build_game, held_out_data, training_data
+from sparring.assemble.start import start_state
+from sparring.data.samples import Data
+from sparring.doctor.diagnosis.remedies import remedies_for
+from sparring.doctor.diagnosis.rules import SURE
+from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.doctor.looks.probes import Prober
+from sparring.doctor.watch import make_watch
+from sparring.game.match import Moment
+from sparring.game.penalties.base import by_sample
 from sparring.recipe import Recipe, load_recipe
-from sparring.run import Run
-from sparring.training import start_state, start_watch
+from sparring.run.directory import Run
+from sparring.studies.treat.trials import Judge
 
 QUICK = {
     "generator": "UNetGenerator(width=4)",
@@ -147,7 +148,7 @@ def test_the_patches_of_an_image_are_one_sample() -> None:
 def test_trials_are_judged_by_the_score_that_decides_for_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparring.doctor.trials.SAMPLES", 100)
+    monkeypatch.setattr("sparring.studies.treat.trials.SAMPLES", 100)
     recipe = load_recipe("segment").replace(**{**QUICK, "steps": 2, "pictures": 1})
     run = sparring.train(recipe, out=tmp_path / "run")
     judge = Judge(recipe, seed=1, trust=False)
@@ -160,7 +161,7 @@ def test_remedies_fit_the_task() -> None:
     blind = load_recipe("pix2pix").replace(task="Translate(l1=100, conditional=False)")
     form = training_data(blind, trust=False).form
     first = remedies_for("ignored-condition", blind, form)[0]
-    task = sparring.build.build_task(blind.replace(**first.changes), form, trust=False)
+    task = sparring.assemble.build.build_task(blind.replace(**first.changes), form, trust=False)
     assert task == sparring.tasks.Translate(l1=100, conditional=True)
     about = [remedy.about for remedy in remedies_for("ignored-condition", load_recipe("pix2pix"), form)]
     assert first.about not in about, "its critic sees the source already"
@@ -175,7 +176,7 @@ def test_a_run_without_an_adversary_is_not_watched(adversarial: str, watched: bo
     recipe = load_recipe("segment").replace(**QUICK, adversarial=adversarial, doctor="watch")
     data = training_data(recipe, trust=False)
     state = start_state(recipe, data, torch.device("cpu"), trust=False)
-    assert (start_watch(recipe, data, state, HeldOut(recipe, trust=False)) is not None) == watched
+    assert (make_watch(recipe, data, state, HeldOut(recipe, trust=False)) is not None) == watched
 
 
 def test_held_out_samples_are_loaded_once_for_all_that_look_at_them(
@@ -187,7 +188,7 @@ def test_held_out_samples_are_loaded_once_for_all_that_look_at_them(
         loaded.append(recipe)
         return held_out_data(recipe, trust, train)
 
-    monkeypatch.setattr("sparring.build.held_out_data", load)
+    monkeypatch.setattr("sparring.assemble.build.held_out_data", load)
     told = {"evaluate_every": 4, "metrics": "l1", "log_every": 2, "pictures": 1, "held_out": 0.1}
     recipe = load_recipe("pix2pix").replace(**{**QUICK, **told, "steps": 4})
     history = Run.open(sparring.train(recipe, out=tmp_path / "run")).history()

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 import sparring
 from sparring import networks
-from sparring.data import load_data
-from sparring.doctor.leaks import LEVEL, Bounds, emitted, out_of_reach, repairs
-from sparring.doctor.verdicts import diagnose
-from sparring.errors import UserError
+from sparring.base.errors import UserError
+from sparring.data.load import load_data
+from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.doctor.looks.leaks import LEVEL, Bounds, emitted, out_of_reach, repairs
 from sparring.networks import DCGANGenerator, MLPGenerator, R3GANGenerator, ResNetGenerator
 from sparring.networks.images import ImageGenerator
-from sparring.run import Run
+from sparring.run.directory import Run
 
 INF = math.inf
 IMAGE = (3, 8, 8)

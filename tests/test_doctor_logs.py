@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.data import load_data
-from sparring.doctor.foreign import can_show, cannot_show, diagnose_log, read_log
-from sparring.doctor.rules import ILLNESSES
-from sparring.doctor.tables import ALIASES, read_table
-from sparring.errors import UserError
+from sparring.data.load import load_data
+from sparring.doctor.diagnosis.rules import ILLNESSES
+from sparring.doctor.logs.losses import can_show, cannot_show, diagnose_log, read_log
+from sparring.doctor.logs.tables import ALIASES, read_table
 
 
 def write(path: Path, names: Sequence[str], rows: Sequence[Sequence[object]], delimiter: str = ",") -> Path:

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring.data import load_data
-from sparring.doctor import Monitor, looks
-from sparring.doctor.looks import MOST, SHARE, Pace
-from sparring.errors import UserError
-from sparring.losses import Minimax, NonSaturating, TopK
+from sparring.base.errors import UserError
+from sparring.data.load import load_data
+from sparring.doctor import Monitor
+from sparring.doctor.looks import looks
+from sparring.doctor.looks.looks import MOST, SHARE, Pace
+from sparring.game.losses import Minimax, NonSaturating, TopK
 
 STEPS = 100
 

@@ -13,19 +13,19 @@ import torch
 from scipy import stats
 
 import sparring
-from sparring.checkpoint import manifests
-from sparring.data import load_data
-from sparring.doctor import numbers
-from sparring.doctor.probes import FEWEST, Prober, fits
-from sparring.doctor.signs import rank_correlation
-from sparring.doctor.yardstick import Yardstick, judged
-from sparring.game import Moment
-from sparring.losses import Hinge, LeastSquares, Loss, Minimax, NonSaturating, RelativisticPairing, Wasserstein
-from sparring.metrics.convergence import ranking, ranking_error
+from sparring.assemble.start import start_state
+from sparring.data.load import load_data
+from sparring.doctor.diagnosis.signs import rank_correlation
+from sparring.doctor.looks import numbers
+from sparring.doctor.looks.probes import FEWEST, Prober, fits
+from sparring.doctor.looks.yardstick import Yardstick, judged
+from sparring.game.losses import Hinge, LeastSquares, Loss, Minimax, NonSaturating, RelativisticPairing, Wasserstein
+from sparring.game.match import Moment
 from sparring.metrics.neighbours import nearest, usual_distances
+from sparring.metrics.ranking import ranking, ranking_error
 from sparring.recipe import load_recipe
-from sparring.run import Run
-from sparring.training import start_state
+from sparring.run.checkpoint import manifests
+from sparring.run.directory import Run
 
 
 def test_area_is_that_of_mann_and_whitney() -> None:

@@ -16,20 +16,24 @@ from conftest import TINY
 from test_doctor_verdicts import HEALTHY, SICK, log
 
 import sparring
-from sparring import checkpoint
-from sparring.checkpoint import Manifest
+from sparring.assemble.build import HeldOut, training_data
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.data import Form
-from sparring.doctor import Treatment, Verdict, diagnose, treat, trials
+from sparring.data.form import Form
+from sparring.doctor import Verdict, diagnose
 from sparring.doctor.autopilot import decide
-from sparring.doctor.candidates import Candidate, candidates, first_named, illnesses, last_healthy
-from sparring.doctor.course import Course, Plan
-from sparring.doctor.remedies import REMEDIES, remedies_for
-from sparring.doctor.treat import check_free, check_same
-from sparring.doctor.trials import Bench, Judge, Trial
-from sparring.errors import UserError
+from sparring.doctor.diagnosis.candidates import Candidate, candidates, first_named, illnesses, last_healthy
+from sparring.doctor.diagnosis.remedies import REMEDIES, remedies_for
 from sparring.recipe import load_recipe
-from sparring.run import Row, Run
+from sparring.run import checkpoint
+from sparring.run.checkpoint import Manifest
+from sparring.run.directory import Run
+from sparring.run.log import Row
+from sparring.studies.treat import trials
+from sparring.studies.treat.course import Course, Plan
+from sparring.studies.treat.treat import Treatment, check_free, check_same, treat
+from sparring.studies.treat.trials import Bench, Judge, Trial
+from sparring.training.train import start_state, start_watch
 
 RING: dict[str, object] = {
     "data": "ring",
@@ -57,13 +61,13 @@ EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_
 @pytest.fixture
 def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks are taken whatever they cost: on a busy machine they would be others, and so might the verdicts."""
-    monkeypatch.setattr("sparring.doctor.looks.SHARE", 1e9)
+    monkeypatch.setattr("sparring.doctor.looks.looks.SHARE", 1e9)
 
 
 @pytest.fixture
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials are judged quickly, and badly."""
-    monkeypatch.setattr("sparring.doctor.trials.SAMPLES", 100)
+    monkeypatch.setattr("sparring.studies.treat.trials.SAMPLES", 100)
 
 
 def collapsed(run: Path) -> None:
@@ -147,7 +151,7 @@ def test_trials_that_end_in_nan_are_told_and_lose(
 def untrained() -> Iterator[None]:
     """Not a step may be taken."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparring.training.Stepper.__call__", lambda *_: pytest.fail("a step was taken"))
+        patch.setattr("sparring.training.step.Stepper.__call__", lambda *_: pytest.fail("a step was taken"))
         yield
 
 
@@ -438,6 +442,44 @@ def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
     back = piloted / "before-treatment-1"
     assert checkpoint.manifests(back / "checkpoints")[-1].step == first["step"]
     assert Run.open(back).read_recipe() == before.replace(doctor="watch")
+
+
+class CountedRows(list[Row]):
+    """A log that counts the rows that are visited."""
+
+    visited = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in super().__iter__():
+            self.visited += 1
+            yield row
+
+
+def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> None:
+    recipe = load_recipe("ring").replace(**{**RING, "steps": 100_000, "augment": "", "doctor": "treat"})
+    data = training_data(recipe, trust=False)
+    state = start_state(recipe, data, torch.device("cpu"), trust=False)
+    run = Run.create(tmp_path / "run", recipe, data, torch.device("cpu"))
+    watch = start_watch(recipe, data, state, HeldOut(recipe, False))
+    assert watch is not None
+    watch.begin(run, state, print)
+    rows = CountedRows()
+    watch.history = rows
+    looked = []
+    for step in range(1, 3000):
+        state.step, before = step, rows.visited
+        watch.look({"step": step, "progress": step / 100_000, "accuracy": 0.5}, state)
+        if rows[-1].get("event") == "look":
+            looked.append(step)
+        else:
+            assert rows.visited == before
+    assert looked == [1, 1001, 2001]
+    write_log(run.path, rows)
+    watch.begin(run, state, print)  # as after a stop
+    state.step = 3000
+    assert not watch.due({"progress": 0.03}, state)
+    state.step = 3001
+    assert watch.due({"progress": 0.03001}, state)
 
 
 @pytest.mark.slow

@@ -12,16 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparring import optimizers
+from sparring.assemble.start import settled, start_state
+from sparring.base.components import make
 from sparring.cli import main
-from sparring.components import make
-from sparring.data import Form, load_data
-from sparring.doctor.remedies import REMEDIES, remedies_for, scaled_rate, slope_penalty
-from sparring.doctor.rules import ILLNESSES, RULES
-from sparring.doctor.verdicts import Verdict, diagnose
+from sparring.data.form import Form
+from sparring.data.load import load_data
+from sparring.doctor.diagnosis.remedies import REMEDIES, remedies_for, scaled_rate, slope_penalty
+from sparring.doctor.diagnosis.rules import ILLNESSES, RULES
+from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
+from sparring.game import optimizers
 from sparring.recipe import load_recipe
-from sparring.run import Row, Run
-from sparring.training import Stepper, settled, start_state
+from sparring.run.directory import Run
+from sparring.run.log import Row
+from sparring.training.step import Stepper
 
 HEALTHY: dict[str, float] = {
     "signal": 0.5,

@@ -14,15 +14,16 @@ import torch
 from test_tasks_images import tiny as tiny_images
 
 import sparring
-from sparring.cli import METRICS, main
-from sparring.data import load_data
-from sparring.errors import UserError
+from sparring.assemble.state import find_checkpoint
+from sparring.base.errors import UserError
+from sparring.cli import main
+from sparring.commands.evaluate import METRICS
+from sparring.data.load import load_data
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.measures import better, deciding_value, find_measures
 from sparring.evaluation.report import BESIDE, lines, number, with_error
-from sparring.run import Run
-from sparring.state import find_checkpoint
+from sparring.run.directory import Run
 
 PROTOCOL = Protocol("digits", "abc", "train", 1000, 1000, "Pixels()", "pixels", "none")
 FAST = {"extractor": "Pixels()", "count": 300}

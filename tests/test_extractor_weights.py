@@ -26,13 +26,13 @@ from safetensors.torch import save_file
 from test_data import Breaks, Quiet, _serve
 from torch import Tensor, nn
 
+from sparring.base.download import fetch, sha256
+from sparring.base.errors import UserError
 from sparring.data.samples import Data, image_data, point_data
-from sparring.download import fetch, sha256
-from sparring.errors import UserError
-from sparring.extractors import inception
-from sparring.extractors.inception import FILE, SHA256, Inception, InceptionNetwork
-from sparring.extractors.pretrained import resize_bicubic, resize_tensorflow, to_levels
-from sparring.extractors.transformers import CLIP, DINOv2, Looking
+from sparring.metrics.extractors import inception
+from sparring.metrics.extractors.inception import FILE, SHA256, Inception, InceptionNetwork
+from sparring.metrics.extractors.pretrained import resize_bicubic, resize_tensorflow, to_levels
+from sparring.metrics.extractors.transformers import CLIP, DINOv2, Looking
 
 CPU = torch.device("cpu")
 GREY = image_data("grey", torch.arange(3 * 12 * 9).mul(37).remainder(256).byte().view(3, 1, 12, 9))

@@ -13,15 +13,17 @@ import torch
 from torch import nn
 
 from sparring import metrics
-from sparring.data import load_data, load_held_out
+from sparring.base.errors import UserError
+from sparring.data.load import load_data, load_held_out
 from sparring.data.samples import Data, image_data
-from sparring.errors import UserError
+from sparring.evaluation.players import duality_gap
 from sparring.evaluation.subject import prepare_extractor
-from sparring.extractors import Classifier, Pixels, Prepared, Random
-from sparring.extractors.classifier import _Channelwise
-from sparring.game import Game, Moment, Player
-from sparring.latents import Normal
-from sparring.losses import NonSaturating
+from sparring.game.game import Game, Player
+from sparring.game.inputs import Normal
+from sparring.game.losses import NonSaturating
+from sparring.game.match import Moment
+from sparring.metrics.extractors import Classifier, Pixels, Prepared, Random
+from sparring.metrics.extractors.classifier import _Channelwise
 from sparring.networks import MLPDiscriminator
 from sparring.tasks import Generate
 
@@ -128,7 +130,7 @@ def test_features_do_not_depend_on_the_chunk(
     digits: Data, classifier: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = classifier(digits.samples[:40]).features
-    monkeypatch.setattr("sparring.extractors.base.CHUNK", 7)
+    monkeypatch.setattr("sparring.metrics.extractors.base.CHUNK", 7)
     torch.testing.assert_close(classifier(digits.samples[:40]).features, whole, rtol=1e-4, atol=1e-4)
 
 
@@ -217,11 +219,11 @@ def _batch(count: int = 1000) -> dict[str, torch.Tensor]:
 def test_the_duality_gap_is_zero_at_the_equilibrium_and_large_far_from_it() -> None:
     torch.manual_seed(0)
     judged = [_batch() for _ in range(8)]
-    at = metrics.duality_gap(_game(0.0), _batch, judged, steps=60)
+    at = duality_gap(_game(0.0), _batch, judged, steps=60)
     assert at.now == pytest.approx(-2 * math.log(2))
     assert at.worst == pytest.approx(-2 * math.log(2))  # a critic that says 0 everywhere gives G nothing to gain
     assert 0 <= at.gap < 0.01
-    far = metrics.duality_gap(_game(6.0), _batch, judged, steps=60)
+    far = duality_gap(_game(6.0), _batch, judged, steps=60)
     assert far.gap > 1.2  # the best D knows nearly all: V comes close to 0 from -1.386
 
 
@@ -230,7 +232,7 @@ def test_the_generators_best_response_counts_too() -> None:
     for step in range(150):  # D learns where the fakes are
         game.take_turn("discriminator", [_batch(200)], Moment(step))
     judged = [_batch() for _ in range(4)]
-    found = metrics.duality_gap(game, lambda: _batch(200), judged, steps=150)
+    found = duality_gap(game, lambda: _batch(200), judged, steps=150)
     assert found.worst < found.now - 0.3  # a copy of G walks to where D takes it for real
 
 
@@ -239,7 +241,7 @@ def test_the_duality_gap_leaves_the_game_as_it_was() -> None:
     game.take_turn("discriminator", [_batch(50)], Moment(0))
     before = copy.deepcopy([game.generator.network.state_dict(), game.discriminator.network.state_dict()])
     state = copy.deepcopy(game.discriminator.optimizer.state_dict())
-    metrics.duality_gap(game, lambda: _batch(50), [_batch(50)], steps=20)
+    duality_gap(game, lambda: _batch(50), [_batch(50)], steps=20)
     after = [game.generator.network.state_dict(), game.discriminator.network.state_dict()]
     for old, new in zip(before, after):
         assert all(torch.equal(old[name], new[name]) for name in old)

@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring.augment import InstanceNoise
-from sparring.data.samples import Form
-from sparring.errors import NotFiniteError, UserError
-from sparring.game import Game, Moment, Player
-from sparring.losses import NonSaturating, RelativisticPairing, Wasserstein
-from sparring.match import Match
+from sparring.base.errors import NotFiniteError, UserError
+from sparring.data.form import Form
+from sparring.game.augment import InstanceNoise
+from sparring.game.game import Game, Player
+from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein
+from sparring.game.match import Match, Moment
+from sparring.game.penalties import R1, R2, GradientPenalty, WeightClip
+from sparring.game.schedules import Linear
+from sparring.game.turns import Alternating, Simultaneous, Unrolled
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
-from sparring.penalties import R1, R2, GradientPenalty, WeightClip
-from sparring.schedules import Linear
 from sparring.tasks import Generate
 from sparring.tasks.base import Make, Task
-from sparring.turns import Alternating, Simultaneous, Unrolled
 
 SHAPE = (1, 8, 8)
 RULES = [Alternating(), Alternating(n_critic=3), Simultaneous(), Unrolled(depth=2)]

@@ -16,16 +16,15 @@ from skimage.color import rgb2lab, rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score, jaccard_score
 
-from sparring.data import Form
-from sparring.data.samples import image_data
-from sparring.data.toys import joined
-from sparring.degrade import Downscale, Grey, Mask, Noise
-from sparring.errors import UserError
+from sparring.base.errors import UserError
+from sparring.data.form import Form
+from sparring.data.samples import image_data, joined
 from sparring.evaluation.examples import holes, patches
 from sparring.evaluation.likeness import Examples, Outcome
-from sparring.extractors import Prepared
 from sparring.metrics import Estimate
+from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Segment, Translate
+from sparring.tasks.degrade import Downscale, Grey, Mask, Noise
 
 
 def check_mean(found: Any, values: Sequence[float]) -> None:

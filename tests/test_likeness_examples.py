@@ -27,20 +27,19 @@ from PIL import Image
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor, nn
 
-from sparring.data import Form
-from sparring.data.samples import image_data
-from sparring.data.toys import joined
-from sparring.data.whole import Whole
-from sparring.degrade import Blur, Downscale, Grey, Mask, Noise
-from sparring.errors import UserError
+from sparring.base.errors import UserError
+from sparring.data.form import Form
+from sparring.data.samples import image_data, joined
+from sparring.data.store.whole import Whole
 from sparring.evaluation.examples import make_examples, whole
 from sparring.evaluation.likeness import LIKENESS, Examples, Outcome, usual_measures
 from sparring.evaluation.measures import better, deciding_value
 from sparring.evaluation.options import Options
-from sparring.evaluation.translated import make_tests
-from sparring.extractors import Prepared
+from sparring.evaluation.translations import make_tests
+from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate
 from sparring.tasks.base import Translating
+from sparring.tasks.degrade import Blur, Downscale, Grey, Mask, Noise
 
 
 def made_of(task: Restore, images: Tensor, network: nn.Module | None = None, count: int = 99, seed: int = 0) -> Any:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparring import losses
-from sparring.errors import UserError
-from sparring.losses import (
+from sparring.base.errors import UserError
+from sparring.game import losses
+from sparring.game.losses import (
     Hinge,
     LeastSquares,
     Loss,
@@ -22,7 +22,7 @@ from sparring.losses import (
     Wasserstein,
     equilibrium,
 )
-from sparring.schedules import Linear, at
+from sparring.game.schedules import Linear, at
 
 R = torch.tensor([-5, 1.4, 12.5, 2.7], dtype=torch.float64)
 F = torch.tensor([10, 4.4, -5.5, 3.6], dtype=torch.float64)

@@ -9,7 +9,7 @@ import ot
 import pytest
 import torch
 
-from sparring.data import load_data
+from sparring.data.load import load_data
 from sparring.metrics import count_modes, frechet, precision_recall, sliced_wasserstein
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring import metrics
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 
 def normal(n: int, d: int = 8, seed: int = 0, shift: float = 0.0, scale: float = 1.0) -> Tensor:
@@ -223,7 +223,7 @@ def test_the_expected_share_is_true_for_few_held_out_samples() -> None:
 
 
 def test_copies_are_caught_where_points_lie_in_tight_heaps() -> None:
-    from sparring.data import load_data, load_held_out
+    from sparring.data.load import load_data, load_held_out
 
     ring, held_out = load_data("ring"), load_held_out("ring")
     assert held_out is not None

@@ -19,15 +19,15 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torch import Tensor
 
 from sparring import metrics
-from sparring.baselines import biharmonic, interpolated, most_frequent_class
+from sparring.base.errors import UserError
 from sparring.data.samples import image_data
-from sparring.degrade import Downscale, Mask, cropped
-from sparring.errors import UserError
-from sparring.extractors import Pixels, Prepared, Random
-from sparring.extractors.classifier import ClassifierNetwork
-from sparring.extractors.inception import InceptionNetwork
-from sparring.extractors.plain import Shrink
-from sparring.extractors.pretrained import to_levels
+from sparring.metrics.extractors import Pixels, Prepared, Random
+from sparring.metrics.extractors.classifier import ClassifierNetwork
+from sparring.metrics.extractors.inception import InceptionNetwork
+from sparring.metrics.extractors.plain import Shrink
+from sparring.metrics.extractors.pretrained import to_levels
+from sparring.tasks.baselines import biharmonic, interpolated, most_frequent_class
+from sparring.tasks.degrade import Downscale, Mask, cropped
 
 CPU = torch.device("cpu")
 CLOSE = 1e-4

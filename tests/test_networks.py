@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sparring import networks
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator, PatchDiscriminator
 from sparring.networks.images import ImageGenerator
 from sparring.networks.layers import halvings

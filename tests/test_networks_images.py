@@ -11,8 +11,8 @@ from stirring import stirred
 from torch import Tensor, nn
 
 from sparring import networks
-from sparring.components import make
-from sparring.errors import UserError
+from sparring.base.components import make
+from sparring.base.errors import UserError
 from sparring.networks import (
     EDSRGenerator,
     GatedGenerator,

@@ -11,8 +11,8 @@ from stirring import stirred
 from torch import Tensor, nn
 
 from sparring import networks
-from sparring.components import make
-from sparring.errors import UserError
+from sparring.base.components import make
+from sparring.base.errors import UserError
 from sparring.networks import R3GANDiscriminator, R3GANGenerator, ResNetDiscriminator, ResNetGenerator
 from sparring.networks.attention import SelfAttention, nearest_level
 from sparring.networks.r3gan import SLOPE, ResidualBlock, _reduced_by_matrices, reduced

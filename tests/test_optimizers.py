@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sparring import optimizers, schedules
-from sparring.checkpoint import optimizer_tensors, restore_optimizer
-from sparring.components import make
-from sparring.errors import UserError
-from sparring.game import Game, Moment, Player
-from sparring.losses import NonSaturating
+from sparring.base.components import make
+from sparring.base.errors import UserError
+from sparring.game import optimizers, schedules
+from sparring.game.game import Game, Player
+from sparring.game.losses import NonSaturating
+from sparring.game.match import Moment
+from sparring.game.optimizers import Adam, AdamW
+from sparring.game.schedules import Cosine, Linear
+from sparring.game.turns import Alternating, differentiable_update
 from sparring.networks import MLPDiscriminator, MLPGenerator
-from sparring.optimizers import Adam, AdamW
-from sparring.schedules import Cosine, Linear
+from sparring.run.checkpoint import optimizer_tensors, restore_optimizer
 from sparring.tasks import Generate
-from sparring.turns import Alternating, differentiable_update
 
 BETAS = (0.0, Cosine(0.9, 0.99, finish=0.4))
 

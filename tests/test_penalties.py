@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring.augment import InstanceNoise
-from sparring.match import Match
-from sparring.penalties import R1, R2, GradientPenalty, WeightClip
-from sparring.penalties.base import Penalty
-from sparring.penalties.slopes import differentiable
-from sparring.schedules import Linear
+from sparring.game.augment import InstanceNoise
+from sparring.game.match import Match
+from sparring.game.penalties import R1, R2, GradientPenalty, WeightClip
+from sparring.game.penalties.base import Penalty
+from sparring.game.penalties.slopes import differentiable
+from sparring.game.schedules import Linear
 
 GRADIENT_PENALTIES = [R1(), R2(), GradientPenalty()]
 

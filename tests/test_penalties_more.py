@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparring.codes import Categorical, Continuous
-from sparring.errors import UserError
-from sparring.losses import Hinge
-from sparring.match import Match
-from sparring.networks.critic import Judgement
-from sparring.penalties import (
+from sparring.base.errors import UserError
+from sparring.game.inputs import Categorical, Continuous
+from sparring.game.losses import Hinge
+from sparring.game.match import Match
+from sparring.game.penalties import (
     AuxiliaryClassifier,
     Consistency,
     Dragan,
@@ -23,7 +22,8 @@ from sparring.penalties import (
     MutualInformation,
     Orthogonal,
 )
-from sparring.schedules import Cosine
+from sparring.game.schedules import Cosine
+from sparring.networks.critic import Judgement
 
 GENERATED_CLASSES = torch.tensor(
     [[10, 4.4, -5.5, 3.6], [-4, 4.4, 5.2, 4.6], [1.1, 2.4, -3.5, 5.6], [1.1, 2.4, -3.5, 5.6]]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sparring
-from sparring.data import load_data
+from sparring.data.load import load_data
 from sparring.metrics import ModeCount, count_modes
 
 SAMPLES = 5000

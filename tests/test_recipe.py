@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.build import build_ema, build_game, build_turns
-from sparring.data.samples import Form
-from sparring.errors import UserError
+from sparring.assemble.build import build_ema, build_game, build_turns
+from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, parse_recipe, recipe_names
 
 try:

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import sparring
-from sparring import checkpoint
-from sparring.game import Game, Moment
-from sparring.progress import Progress
-from sparring.run import Run
+from sparring.game.game import Game
+from sparring.game.match import Moment
+from sparring.run import checkpoint
+from sparring.run.directory import Run
+from sparring.training.progress import Progress
 
 # Everything with a state or a random choice: batch statistics, power iterations, noise, interpolation, Adam, EMA.
 FIELDS = {
@@ -137,7 +138,7 @@ def test_interrupted_and_extended(whole: Path, tmp_path: Path, monkeypatch: pyte
         if row["step"] == 15:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("sparring.progress.Progress.show", interrupting)
+    monkeypatch.setattr("sparring.training.progress.Progress.show", interrupting)
     with pytest.raises(sparring.Interrupted, match=f"step 15.*sparring resume {run}"):
         sparring.train("digits", out=run, **{**FIELDS, "precision": precision_of(whole)})
     assert checkpoint.manifests(run / "checkpoints")[-1].step == 15
@@ -161,7 +162,7 @@ def test_a_checkpoint_holds_no_time_and_loads_what_was_saved(tmp_path: Path) -> 
 
 def test_the_last_few_and_the_best_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([5.0, 1.0, *[3.0] * 100])
-    monkeypatch.setattr("sparring.training.score_samples", lambda *_: {"sliced_wasserstein": next(scores)})
+    monkeypatch.setattr("sparring.training.loop.score_samples", lambda *_: {"sliced_wasserstein": next(scores)})
     run = sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "checkpoint_every": 1e-9, "keep": 2, "steps": 8})
     assert [m.step for m in checkpoint.manifests(run / "checkpoints")] == [2, 7, 8]
     assert len(list((run / "checkpoints").iterdir())) == 6

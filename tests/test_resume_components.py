@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import sparring
-from sparring import checkpoint
 from sparring.recipe import load_recipe, recipe_names
-from sparring.run import Run
+from sparring.run import checkpoint
+from sparring.run.directory import Run
 
 COMMON = {
     "data": "digits",

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 import sparring
-from sparring.losses import Hinge, LeastSquares, Minimax, RelativisticPairing, Wasserstein
-from sparring.progress import Progress
-from sparring.readings import accuracy
+from sparring.game.losses import Hinge, LeastSquares, Minimax, RelativisticPairing, Wasserstein
 from sparring.recipe import Recipe
-from sparring.run import Run
+from sparring.run.directory import Run
+from sparring.training.progress import Progress
+from sparring.training.readings import accuracy
 
 TINY = {
     "generator": "MLPGenerator(hidden=(16,))",
@@ -78,7 +78,7 @@ def test_the_doctor_has_a_section_in_the_summary_where_it_watched(
 
 
 def test_a_run_of_the_users_own_optimiser_that_breaks_has_its_summary(tmp_path: Path) -> None:
-    own = {**TINY, "discriminator_optimizer": "sparring.optimizers.SGD(lr=1e30)", "log_every": 1}
+    own = {**TINY, "discriminator_optimizer": "sparring.game.optimizers.SGD(lr=1e30)", "log_every": 1}
     with pytest.raises(sparring.NotFiniteError):
         sparring.train("digits", out=tmp_path / "run", trust=True, **own)
     text = (tmp_path / "run" / "summary.md").read_text()
@@ -133,7 +133,7 @@ def test_what_the_progress_line_says() -> None:
 
 
 @pytest.mark.parametrize("loss", [Minimax(), Hinge(), RelativisticPairing(), Wasserstein()], ids=repr)
-def test_accuracy(loss: sparring.losses.Loss) -> None:
+def test_accuracy(loss: sparring.game.losses.Loss) -> None:
     high, low = torch.tensor([2.0, 3.0]), torch.tensor([-1.0, -2.0])
     assert accuracy(loss, high, low) == 1
     assert accuracy(loss, low, high) == 0

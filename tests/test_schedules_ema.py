@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from sparring.ema import EMA
-from sparring.errors import UserError
-from sparring.latents import Normal, Uniform
-from sparring.schedules import Constant, Cosine, Linear, value_at
-from sparring.seeds import derive_seed
+from sparring.base.errors import UserError
+from sparring.base.seeds import derive_seed
+from sparring.game.ema import EMA
+from sparring.game.inputs import Normal, Uniform
+from sparring.game.schedules import Constant, Cosine, Linear, value_at
 
 
 def test_schedules() -> None:

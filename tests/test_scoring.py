@@ -13,13 +13,13 @@ from conftest import TINY
 from test_tasks_images import tiny as tiny_images
 
 import sparring
-from sparring import checkpoint
+from sparring.assemble.state import find_checkpoint
+from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.completion import finished
-from sparring.errors import UserError
-from sparring.run import Run
-from sparring.scoring import Scorer
-from sparring.state import find_checkpoint
+from sparring.run import checkpoint
+from sparring.run.directory import Run
+from sparring.training.completion import finished
+from sparring.training.scoring import Scorer
 
 SCORED = {
     **TINY,
@@ -73,15 +73,15 @@ def test_training_takes_no_notice_of_evaluations(tmp_path: Path) -> None:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> None:
     """Let evaluations give the values of a function of the step."""
-    from sparring.evaluation import evaluator
+    from sparring.evaluation import samples
 
-    real = evaluator.measure
+    real = samples.measure
 
     def measure(subject: object, name: str, options: object) -> object:
         scores = real(subject, name, options)  # type: ignore[arg-type]
         return replace(scores, values={"frechet": value(subject.generator.step)})  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(evaluator, "measure", measure)
+    monkeypatch.setattr(samples, "measure", measure)
 
 
 def test_patience_stops_with_a_reason_and_resume_goes_on(
@@ -130,7 +130,7 @@ def test_evaluations_keep_to_their_share_of_the_time() -> None:
 
 
 def test_held_out_samples_are_not_trained_on(tmp_path: Path) -> None:
-    from sparring.data import load_data, load_held_out
+    from sparring.data.load import load_data, load_held_out
 
     train, held_out = load_data("digits", held_out=0.2), load_held_out("digits", held_out=0.2)
     assert held_out is not None
@@ -272,7 +272,7 @@ def test_a_summary_tells_what_was_measured(tiny_run: Path, tmp_path: Path) -> No
 def test_held_out_images_are_loaded_once_for_scores_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sparring import build
+    from sparring.assemble import build
 
     loads: list[str] = []
     real = build.load_held_out

@@ -13,21 +13,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sparring
-from sparring.applying import apply_tensor
-from sparring.build import build_game
+from sparring.apply import apply_tensor
+from sparring.assemble.build import build_game
+from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.maps import coloured
-from sparring.data.samples import Form
-from sparring.errors import UserError
-from sparring.gallery import shown
-from sparring.game import Game, Moment
-from sparring.losses import LeastSquares, NonSaturating
+from sparring.game.game import Game
+from sparring.game.losses import LeastSquares, NonSaturating
+from sparring.game.match import Moment
+from sparring.game.turns import Alternating, Simultaneous
 from sparring.recipe import Recipe, load_recipe
-from sparring.run import Run
+from sparring.run.directory import Run
 from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate
 from sparring.tasks.base import Translating
 from sparring.tasks.contrast import patch_contrast
 from sparring.tasks.history import ImageHistory
-from sparring.turns import Alternating, Simultaneous
+from sparring.training.gallery import shown
 
 SMALL = {
     "pix2pix": {"generator": "UNetGenerator(width=4)", "discriminator": "PatchDiscriminator(width=4)"},
@@ -178,7 +179,9 @@ def test_named_recipes_train_and_resume_to_the_bit(name: str, tmp_path: Path) ->
 
 def test_known_pixels_are_kept_to_the_bit() -> None:
     form = Form((3, 16, 16))
-    task = sparring.build.make("Restore(degrade=Mask('random'))", sparring.tasks, sparring.degrade).for_data(form)
+    task = sparring.assemble.build.make(
+        "Restore(degrade=Mask('random'))", sparring.tasks, sparring.tasks.degrade
+    ).for_data(form)
     batch = task.prepare({"real": images(3, 3, 16, 16)}, torch.Generator().manual_seed(0))
     made = task.generate(nn.Conv2d(4, 3, 1), batch)["fake"]
     known = (batch["mask"] == 0).expand_as(made)
@@ -217,8 +220,8 @@ def test_a_discriminator_is_shown_images_of_before() -> None:
 
 def test_history_is_part_of_a_checkpoint_and_of_alternating_turns_alone(tmp_path: Path) -> None:
     run = sparring.train(tiny("cyclegan"), out=tmp_path / "run")
-    from sparring import checkpoint
-    from sparring.state import find_checkpoint
+    from sparring.assemble.state import find_checkpoint
+    from sparring.run import checkpoint
 
     saved = checkpoint.load(Run.open(run).checkpoints, find_checkpoint(Run.open(run)))
     (kept,) = (tensor for name, tensor in saved.items() if name.endswith("ImageHistory/fake"))
@@ -231,9 +234,9 @@ def test_without_adversary_the_discriminator_rests(tmp_path: Path) -> None:
     run = sparring.train(tiny("pix2pix", adversarial="0"), out=tmp_path / "run")
     recipe, (_, form) = Run.open(run).read_recipe(), Run.open(run).read_data()
     start = build_game(recipe, form, torch.device("cpu"))
-    from sparring import checkpoint
-    from sparring.checkpoint import under
-    from sparring.state import find_checkpoint
+    from sparring.assemble.state import find_checkpoint
+    from sparring.run import checkpoint
+    from sparring.run.checkpoint import under
 
     saved = checkpoint.load(Run.open(run).checkpoints, find_checkpoint(Run.open(run)))
     assert not changed(start.discriminator.network, under("discriminator", saved))

@@ -24,20 +24,19 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
-from sparring.data.samples import image_data
-from sparring.data.toys import joined
-from sparring.data.whole import Whole
-from sparring.degrade import Blur, Downscale, Grey, Mask, Noise
-from sparring.errors import UserError
+from sparring.base.errors import UserError
+from sparring.data.samples import image_data, joined
+from sparring.data.store.whole import Whole
+from sparring.evaluation.examples import recoloured
 from sparring.evaluation.likeness import LIKENESS, Outcome
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import differences
-from sparring.evaluation.recolour import recoloured
 from sparring.evaluation.report import kept_apart
-from sparring.evaluation.translated import make_tests, score_translations
-from sparring.extractors import Prepared
+from sparring.evaluation.translations import make_tests, score_translations
 from sparring.metrics import Estimate, colour_distance
+from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Restore
+from sparring.tasks.degrade import Blur, Downscale, Grey, Mask, Noise
 
 
 def scored(task: Restore, images: Tensor, **options: Any) -> Any:

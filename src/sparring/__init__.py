@@ -2,51 +2,61 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
+
+from sparring.base.lazy import Aliases, lazy_names
+from sparring.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from sparring.errors import NotFiniteError, UserError
-    from sparring.evaluation import evaluate, evaluate_images
-    from sparring.evaluation.compare import compare
-    from sparring.evaluation.sweep import sweep
-    from sparring.generator import TrainedGenerator, load
+    from sparring.apply.generator import TrainedGenerator, load
+    from sparring.base.errors import NotFiniteError, UserError
+    from sparring.base.process import Interrupted
+    from sparring.evaluation.evaluator import evaluate
+    from sparring.evaluation.samples import evaluate_images
     from sparring.recipe import Recipe, load_recipe, recipe_names
-    from sparring.training import Interrupted, resume, train
+    from sparring.studies.compare import compare
+    from sparring.studies.sweep import sweep
+    from sparring.studies.treat.treat import treat
+    from sparring.training.train import resume, train
 
-__version__ = "0.1.0"
-
-_HOMES = {
-    "Interrupted": "training",
-    "NotFiniteError": "errors",
-    "Recipe": "recipe",
-    "TrainedGenerator": "generator",
-    "UserError": "errors",
-    "compare": "evaluation.compare",
-    "evaluate": "evaluation",
-    "evaluate_images": "evaluation",
-    "load": "generator",
-    "load_recipe": "recipe",
-    "recipe_names": "recipe",
-    "resume": "training",
-    "sweep": "evaluation.sweep",
-    "train": "training",
+_NAMES = {
+    "Interrupted": "sparring.base.process",
+    "NotFiniteError": "sparring.base.errors",
+    "Recipe": "sparring.recipe",
+    "TrainedGenerator": "sparring.apply.generator",
+    "UserError": "sparring.base.errors",
+    "compare": "sparring.studies.compare",
+    "evaluate": "sparring.evaluation.evaluator",
+    "evaluate_images": "sparring.evaluation.samples",
+    "load": "sparring.apply.generator",
+    "load_recipe": "sparring.recipe",
+    "recipe_names": "sparring.recipe",
+    "resume": "sparring.training.train",
+    "sweep": "sparring.studies.sweep",
+    "train": "sparring.training.train",
+    "treat": "sparring.studies.treat.treat",
 }
-_MODULES = (
-    "augment",
-    "data",
-    "doctor",
-    "evaluation",
-    "extractors",
-    "latents",
-    "losses",
-    "metrics",
-    "networks",
-    "penalties",
-    "schedules",
-    "tasks",
-    "turns",
-)
+_PACKAGES = ("data", "doctor", "evaluation", "metrics", "networks", "run", "tasks", "training")
+_SHORT = {  # components and what else users name without the package that holds it
+    "augment": "sparring.game.augment",
+    "checkpoint": "sparring.run.checkpoint",
+    "clinic": "sparring.studies.clinic",
+    "codes": "sparring.game.inputs",
+    "components": "sparring.base.components",
+    "degrade": "sparring.tasks.degrade",
+    "ema": "sparring.game.ema",
+    "errors": "sparring.base.errors",
+    "extractors": "sparring.metrics.extractors",
+    "generator": "sparring.apply.generator",
+    "latents": "sparring.game.inputs",
+    "losses": "sparring.game.losses",
+    "match": "sparring.game.match",
+    "optimizers": "sparring.game.optimizers",
+    "penalties": "sparring.game.penalties",
+    "schedules": "sparring.game.schedules",
+    "turns": "sparring.game.turns",
+}
 
 __all__ = [
     "Interrupted",
@@ -63,13 +73,8 @@ __all__ = [
     "resume",
     "sweep",
     "train",
+    "treat",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that `sparring --help` needs no torch."""
-    if name in _HOMES:
-        return getattr(import_module(f"sparring.{_HOMES[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"sparring.{name}")
-    raise AttributeError(f"module 'sparring' has no attribute {name!r}")
+sys.meta_path.insert(0, Aliases({f"sparring.{old}": new for old, new in _SHORT.items()}))
+__getattr__ = lazy_names("sparring", _NAMES | dict.fromkeys((*_PACKAGES, *_SHORT), ""))

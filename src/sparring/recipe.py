@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from sparring.errors import UserError, check_choice, check_number, did_you_mean, existing_path
-from sparring.sizes import check_fit, size_text
+from sparring.base.choices import DEVICES, DOCTORS, PRECISIONS, check_fit, size_text
+from sparring.base.errors import UserError, check_choice, check_number, did_you_mean, existing_path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,9 +21,6 @@ else:
     import tomli as tomllib
 
 DEFAULT = "digits"
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
-DOCTORS = ("off", "watch", "treat")
 
 
 def _field(default: Any, about: str, low: float = 0, open_low: bool = False, high: float = math.inf) -> Any:
@@ -32,7 +29,7 @@ def _field(default: Any, about: str, low: float = 0, open_low: bool = False, hig
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train and how. Components are text, such as `R1(weight=5, every=16)`; see `sparring.components`.
+    """What to train and how. Components are text, such as `R1(weight=5, every=16)`; see `sparring.base.components`.
 
     Raises:
         UserError: a field has the wrong type or is out of range.

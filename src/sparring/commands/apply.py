@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparring.base.choices import DEVICES
+from sparring.base.errors import UserError
 from sparring.commands import DONE, FAILED, add_trust
-from sparring.errors import UserError
-from sparring.recipe import DEVICES
 
 if TYPE_CHECKING:
-    from sparring.applying.files import Job
+    from sparring.apply.files import Job
 
 ABOUT = "apply a trained generator to an image or a folder of images; exit status 1 if some could not be done"
 
@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Apply it; the exit status: 0 done, 1 some images could not be read."""
-    from sparring import generator
-    from sparring.applying.files import apply_files, plan
-    from sparring.applying.tensors import check_mask
+    from sparring.apply import generator
+    from sparring.apply.files import apply_files, plan
+    from sparring.apply.tensors import check_mask
 
     trained = generator.load(chosen.run, checkpoint_name=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
     if chosen.blend is not None:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Plant failures, examine all runs, print and write what was found."""
-    from sparring.clinic.rounds import make_rounds
+    from sparring.studies.clinic.rounds import make_rounds
 
     seeds = chosen.seeds if chosen.seeds is not None else 1 if chosen.quick else 3
     options = {"quick": chosen.quick, "only": chosen.only, "jobs": chosen.jobs, "cures": chosen.treat}

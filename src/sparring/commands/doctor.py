@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from sparring.base.errors import UserError
 from sparring.commands import DONE, FAILED
-from sparring.errors import UserError
 
 ABOUT = "say what ails a run, why, and what helps; exit status 1 if something does"
 
@@ -30,8 +30,8 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _examine_log(chosen: argparse.Namespace) -> int:
-    from sparring.doctor.foreign import as_json, diagnose_log, lines, read_log
-    from sparring.doctor.report import is_ill
+    from sparring.doctor.diagnosis.report import is_ill
+    from sparring.doctor.logs.losses import as_json, diagnose_log, lines, read_log
 
     log = read_log(chosen.csv)
     verdicts = diagnose_log(log)
@@ -40,8 +40,8 @@ def _examine_log(chosen: argparse.Namespace) -> int:
 
 
 def _examine_run(chosen: argparse.Namespace) -> int:
-    from sparring.doctor.report import as_json, draw, examine, is_ill, lines
-    from sparring.run import Run
+    from sparring.doctor.diagnosis.report import as_json, draw, examine, is_ill, lines
+    from sparring.run.directory import Run
 
     found, verdicts = Run.open(chosen.run), examine(chosen.run)
     if chosen.json:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sparring.base.process import Interrupted
 from sparring.commands import DONE, FAILED, INTERRUPTED, add_trust
 
 ABOUT = "try what helps a sick run in short trainings, and train the best to the end; exit status 1 if it stays ill"
@@ -25,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Treat it; the exit status: 0 it is well, 1 it stays ill, 130 interrupted."""
-    from sparring.doctor import treat
-    from sparring.doctor.treat import conclusion
-    from sparring.training import Interrupted
+    from sparring.studies.treat.treat import conclusion, treat
 
     names = ("out", "trials", "share", "seed", "jobs", "trust")
     try:

@@ -17,16 +17,16 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from sparring.checkpoint import write_atomically
-from sparring.data.decode import Target
-from sparring.data.fitting import fitted_remarks
-from sparring.data.mapped import map_file, mapped_folder, memory_bound
-from sparring.data.pixels import InFile, InMemory, TooLargeError
-from sparring.data.reading import read_source
+from sparring.base.download import ROOM
+from sparring.base.errors import UserError, writing
+from sparring.base.files import write_atomically
 from sparring.data.samples import Data, image_data
-from sparring.data.source import Source
-from sparring.download import ROOM
-from sparring.errors import UserError, writing
+from sparring.data.sources.decode import Target
+from sparring.data.sources.fitting import fitted_remarks
+from sparring.data.sources.reading import read_source
+from sparring.data.sources.source import Source
+from sparring.data.store.mapped import map_file, mapped_folder, memory_bound
+from sparring.data.store.pixels import InFile, InMemory, TooLargeError
 
 VERSION = 2  # of the files in the cache, and of what decoding does to images
 

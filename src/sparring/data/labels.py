@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sparring.errors import UserError, listed
+from sparring.base.errors import UserError, listed
 
 Label = str | int | None
 SHOWN = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparring.errors import UserError, check_number, shortened
+from sparring.base.errors import UserError, check_number, shortened
 
 MOST_CLASSES = 255  # a byte holds them, and one number more for pixels of no class
 IGNORED = 255  # how a pixel of no class is stored

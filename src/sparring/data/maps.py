@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sparring.data.decode import Content, load_upright
+from sparring.base.errors import UserError, listed
 from sparring.data.layout import IGNORED
-from sparring.errors import UserError, listed
+from sparring.data.sources.decode import Content, load_upright
 
 
 def one_hot(maps: Tensor, count: int) -> Tensor:

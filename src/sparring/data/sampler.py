@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparring.seeds import derive_seed
+from sparring.base.seeds import derive_seed
 
 
 class Sampler:

@@ -1,8 +1,25 @@
-"""The doctor: notices the failures of GAN training, names them with evidence, offers remedies, and treats by them."""
+"""The doctor: diagnoses failures of GAN training, gives evidence, suggests fixes, and applies them if asked to."""
 
-from sparring.doctor.monitor import Monitor
-from sparring.doctor.rules import ILLNESSES, Evidence
-from sparring.doctor.treat import Treatment, treat
-from sparring.doctor.verdicts import Verdict, diagnose
+from __future__ import annotations
 
-__all__ = ["ILLNESSES", "Evidence", "Monitor", "Treatment", "Verdict", "diagnose", "treat"]
+from typing import TYPE_CHECKING
+
+from sparring.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sparring.doctor.diagnosis.rules import ILLNESSES, Evidence
+    from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
+    from sparring.doctor.monitor import Monitor
+
+__all__ = ["ILLNESSES", "Evidence", "Monitor", "Verdict", "diagnose"]
+
+__getattr__ = lazy_names(
+    "sparring.doctor",
+    {
+        "ILLNESSES": "sparring.doctor.diagnosis.rules",
+        "Evidence": "sparring.doctor.diagnosis.rules",
+        "Monitor": "sparring.doctor.monitor",
+        "Verdict": "sparring.doctor.diagnosis.verdicts",
+        "diagnose": "sparring.doctor.diagnosis.verdicts",
+    },
+)

@@ -13,20 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring import checkpoint
-from sparring.branch import branch
-from sparring.checkpoint import Manifest, manifests
-from sparring.data import Data
-from sparring.data.samples import Form
-from sparring.doctor.candidates import illnesses, last_healthy
-from sparring.doctor.remedies import IN_FLIGHT, remedies_for
-from sparring.doctor.signs import EARLIEST
-from sparring.doctor.verdicts import diagnose
-from sparring.errors import UserError, writing
+from sparring.assemble.branch import branch
+from sparring.assemble.start import BEFORE, start_state
+from sparring.assemble.state import State
+from sparring.base.errors import UserError, writing
+from sparring.data.form import Form
+from sparring.data.samples import Data
+from sparring.doctor.diagnosis.candidates import illnesses, last_healthy
+from sparring.doctor.diagnosis.remedies import IN_FLIGHT, remedies_for
+from sparring.doctor.diagnosis.signs import EARLIEST
+from sparring.doctor.diagnosis.verdicts import diagnose
 from sparring.recipe import Recipe, read_recipe_file
-from sparring.run import Row, Run
-from sparring.state import State
-from sparring.training import BEFORE, start_state
+from sparring.run import checkpoint
+from sparring.run.checkpoint import Manifest, manifests
+from sparring.run.directory import Run
+from sparring.run.log import BRANCH, PROBE, TREATMENT, Row, Treatment, kind_of, of_kind, treatments
 
 MOST = 2  # treatments of a run
 APART = 0.2  # of the budget between two of them, and after the last: verdicts look back as far
@@ -61,7 +62,7 @@ class Prescription:
         return f"{self.about} ({changes}); {state}"
 
     @classmethod
-    def from_row(cls, row: Row) -> Prescription:
+    def from_row(cls, row: Treatment) -> Prescription:
         """That of a row of the log."""
         back, restarted = row["back_to"], tuple(row["restarted"])
         return cls(row["illness"], row["about"], row["changes"], back, restarted)
@@ -75,16 +76,10 @@ def wanted(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> Pres
 
 
 def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[Manifest]) -> Prescription | None:
-    """The first remedy of the leading illness that can be applied in flight, right after the look that showed it.
-
-    Args:
-        history: the run's log.
-        recipe: as it stands.
-        form: of the data.
-        saved: the healthy states that were kept.
-    """
-    looks = [row for row in history if row.get("event") == "look"]
-    treated = [row for row in history if row.get("event") == "treated"]
+    """The first remedy of the leading illness that can be applied in flight, right after the look that showed it;
+    `saved` are the healthy states that were kept."""
+    looks = of_kind(history, PROBE)
+    treated = treatments(history)
     if not looks or looks[-1]["step"] < history[-1]["step"] or len(treated) >= MOST:
         return None
     share = looks[-1]["progress"]
@@ -110,13 +105,13 @@ def prescribe(prescription: Prescription, run: Run, recipe: Recipe, state: State
 
     The way back is a run directory of its own, `before-treatment-1` or `-2`: resumed, it goes on untreated.
     """
-    number = sum(row.get("event") == "treated" for row in run.history()) + 1
+    number = len(treatments(run.history())) + 1
     folder = _way_back(run, number)
     branch(run, folder, recipe.replace(doctor="watch"), state)
     if number == 1:
         run.write(BEFORE, recipe.to_toml())
     found = vars(prescription) | {"restarted": list(prescription.restarted), "way_back": folder.name}
-    row = state.row(event="treated", **found)
+    row = state.row(TREATMENT, **found)
     run.append(row)
     return row
 
@@ -135,7 +130,7 @@ def _way_back(run: Run, number: int) -> Path:
 def _gone_on_with(folder: Path) -> bool:
     """Was a way back resumed? Until then its log ends where it was branched off."""
     whole = bool(manifests(folder / "checkpoints"))
-    return whole and Run(folder).entries()[-1].get("event") != "branched"
+    return whole and kind_of(Run(folder).entries()[-1]) != BRANCH
 
 
 def carry_out(
@@ -161,10 +156,10 @@ def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
     does: its checkpoint is of the moment before.
     """
     recipe, before = run.read_recipe(), read_recipe_file(run.path / BEFORE)
-    rows = [row for row in run.entries() if row.get("event") == "treated"]
+    rows = treatments(run.entries())
     fields = {name for row in rows for name in row["changes"]}
     recipe = recipe.replace(**{name: getattr(before, name) for name in fields})
-    valid = [row for row in run.history() if row.get("event") == "treated"]  # what was cut off does not count
+    valid = treatments(run.history())  # what was cut off does not count
     for row in valid:
         if row["step"] < step:
             recipe = recipe.replace(**row["changes"])
@@ -185,7 +180,7 @@ def keep_healthy(run: Run, recipe: Recipe, state: State, share: float) -> None:
         folder.mkdir(exist_ok=True)
     manifest = {"step": state.step, "seconds": state.seconds, "position": state.position, "score": None}
     checkpoint.save(folder, state.tensors(), manifest, run.mend)
-    used = {row.get("back_to") for row in run.entries() if row.get("event") == "treated"}
+    used = {row["back_to"] for row in treatments(run.entries())}
     for old in saved[: max(0, len(saved) + 1 - SAVED)]:
         if old.step not in used:
             checkpoint.remove(folder, old)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sparring.doctor.looks import COUNT, MOST, Pace, measured, untouched
-from sparring.doctor.report import is_illness, words
-from sparring.doctor.subjects import Players, Samples, chosen, networks_of
-from sparring.doctor.verdicts import Verdict, diagnose
-from sparring.doctor.yardstick import Numbers
-from sparring.errors import UserError, check_number, writing
-from sparring.losses import Loss
-from sparring.run import Row, append_row, cut_torn_line, read_rows, without_abandoned
-from sparring.schedules import at
+from sparring.base.errors import UserError, check_number, writing
+from sparring.doctor.diagnosis.report import is_illness, words
+from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
+from sparring.doctor.looks.looks import COUNT, MOST, Pace
+from sparring.doctor.looks.subjects import OwnPlayers, Samples, chosen, networks_of
+from sparring.doctor.looks.yardstick import Numbers
+from sparring.game.losses import Loss
+from sparring.game.schedules import at
+from sparring.run.log import NOT_FINITE, PROBE, RESUME, Log, Row, kind_of, of_kind, without_abandoned
 
 FASTEST = 2000  # steps: the shortest budget that is assumed where none is known
 APART = 0.1  # by how much the steps grow between looks, where the budget is not known
@@ -39,10 +39,10 @@ class Monitor:
         latents: what the generator is fed with in each look, [n, ...], at least 32; 256 are best.
         held_out: samples of the same distribution that the loop does not train on, at least 32. Only with them can the
             verdicts tell whether D knows its training samples by heart.
-        steps: how many steps the loop will take. None where that is not known: then a budget twice as long as what was
-            seen is assumed, and 2,000 steps at least. So nothing is said before step 340, lack of variety that still
-            improves is never called an illness, and medians go over the last two fifths of the steps so far.
-        loss: one of `sparring.losses` that is the generator's, for the number `signal`, without which
+        steps: how many steps the loop will take. None assumes twice what was seen, and 2,000 at least: nothing is said
+            before step 340, lack of variety that still improves is never called an illness, and medians go over the
+            last two fifths of the steps so far.
+        loss: one of `sparring.game.losses` that is the generator's, for the number `signal`, without which
             `vanishing-gradient` is never told; `NonSaturating()` where G aims at `BCELoss(D(G(z)), ones)`.
         probabilities: does D say probabilities (its last layer is a sigmoid)? Then logits are found from them.
         networks: the modules (G, D) that are behind functions; needed where a player is not a module itself.
@@ -78,10 +78,10 @@ class Monitor:
         check_number("Monitor", "batch", batch, low=1, whole=True)
         check_number("Monitor", "start", start, low=0, whole=True)
         self.networks = networks_of(generator, discriminator, networks)
-        samples, self.yardstick = chosen(real, held_out, latents)
-        self.players = Players(generator, discriminator, self.networks, samples, probabilities, batch)
+        self.looker = chosen(real, held_out, latents, batch)
+        self.players = OwnPlayers(generator, discriminator, self.networks, probabilities).asked()
         self.steps, self.loss, self.taken = steps, loss, start
-        self.log = None if log is None else Path(log).expanduser()
+        self.log = None if log is None else Log(Path(log).expanduser(), "give another log")
         self.pace, self.began, self.before = Pace(), math.nan, 0.0
         self.history: list[Row] = []
         if self.log is not None:
@@ -102,13 +102,8 @@ class Monitor:
     def look(self) -> list[Verdict]:
         """Look at the players now, whether or not it is time to, and return what `step` returns."""
         start = time.perf_counter()
-        generator, discriminator = self.networks
-        gradients = _gradients({"generator": generator, "discriminator": discriminator})
-        progress = self._progress()
-        with untouched(generator, discriminator):
-            tensors = self.players.tensors()
-        loss = None if self.loss is None else at(self.loss, progress)
-        found = measured(self.yardstick, loss, tensors, generator, discriminator)
+        gradients, progress = _gradients(*self.networks), self._progress()
+        found = self.looker.look(self.players, None if self.loss is None else at(self.loss, progress))
         took = time.perf_counter() - start
         self.pace.took(took, self._place(self.taken))
         self._note(found | gradients, progress, took)
@@ -131,41 +126,41 @@ class Monitor:
         """Add a look to the history and the log. NaN tells at once that the training is lost; a loop that went back to
         good weights by itself is believed."""
         when = {"step": self.taken, "seconds": round(self._seconds(), 4)}
-        if found["finite"] and self.history and self.history[-1].get("event") == "not finite":
-            self._append({**when, "event": "resumed"})
-        self._append({**when, "event": "look", "progress": progress, **found, "cost": round(took, 4)})
+        if found["finite"] and self.history and kind_of(self.history[-1]) == NOT_FINITE:
+            self._append({**when, "event": RESUME})
+        self._append({**when, "event": PROBE, "progress": progress, **found, "cost": round(took, 4)})
         if not found["finite"]:
-            self._append({**when, "event": "not finite", "what": "a sample or a logit is NaN or infinite"})
+            self._append({**when, "event": NOT_FINITE, "what": "a sample or a logit is NaN or infinite"})
 
     def _append(self, row: Row) -> None:
         self.history.append(row)
         if self.log is not None:
-            append_row(self.log, row, "make room or set its rights, then go on with start=" + str(self.taken))
+            self.log.fix = f"make room or set its rights, then go on with start={self.taken}"
+            self.log.append(row)
 
-    def _go_on(self, log: Path) -> None:
+    def _go_on(self, log: Log) -> None:
         """Take over the looks that a log holds up to `start`, and see that it can be written."""
-        with writing(log, "give another log"):
-            log.open("a", encoding="utf-8").close()
-        rows = without_abandoned(read_rows(log))
+        with writing(log.path, "give another log"):
+            log.path.open("a", encoding="utf-8").close()
+        rows = without_abandoned(log.rows())
         if rows and not self.taken:
             raise UserError(
-                f"{log} holds a training up to step {rows[-1]['step']}; to go on with it, give the steps that were "
-                f"taken: start={rows[-1]['step']}; else give another log, or remove the file"
+                f"{log.path} holds a training up to step {rows[-1]['step']}; to go on with it, give the steps that "
+                f"were taken: start={rows[-1]['step']}; else give another log, or remove the file"
             )
         for row in rows:
-            names = ("seconds", "progress", "cost") if row.get("event") == "look" else ("seconds",)
+            names = ("seconds", "progress", "cost") if kind_of(row) == PROBE else ("seconds",)
             if not all(isinstance(row.get(name), (int, float)) for name in names):
-                raise UserError(f"{log}, step {row['step']}: this is no row of a monitor's log; give another log")
-        cut_torn_line(log, "give another log")
+                raise UserError(f"{log.path}, step {row['step']}: this is no row of a monitor's log; give another log")
+        log.cut_torn_line()
         self.history = rows
         if not rows:
             return
-        self._append({"step": self.taken, "seconds": rows[-1]["seconds"], "event": "resumed"})
+        self._append({"step": self.taken, "seconds": rows[-1]["seconds"], "event": RESUME})
         self.history = without_abandoned(self.history)
-        looks = [row for row in self.history if row.get("event") == "look"]
+        looks = of_kind(self.history, PROBE)
         self.before = looks[-1]["seconds"] if looks else 0.0
-        self.pace.spent = sum(row["cost"] for row in looks)
-        self.pace.looked_at = self._place(looks[-1]["step"]) if looks else -1.0
+        self.pace.go_on(looks, lambda row: self._place(row["step"]))
 
     def _seconds(self) -> float:
         return self.before + (0.0 if math.isnan(self.began) else time.perf_counter() - self.began)
@@ -180,11 +175,11 @@ class Monitor:
         return step / self.steps if self.steps else math.log(1 + step / LENGTHEN) / math.log(1 + APART) / MOST
 
 
-def _gradients(networks: Mapping[str, nn.Module]) -> Numbers:
+def _gradients(generator: nn.Module, discriminator: nn.Module) -> Numbers:
     """The norms of the gradients that there are. Those that are not finite are left out: a loss scaler meets such now
     and then and skips the step; weights that they spoilt show in the samples."""
     found = {}
-    for side, network in networks.items():
+    for side, network in (("generator", generator), ("discriminator", discriminator)):
         gradients = [p.grad.detach() for p in network.parameters() if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
         if math.isfinite(norm):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from sparring.build import HeldOut
-from sparring.data import Data
-from sparring.doctor.leaks import beyond_reach
-from sparring.doctor.looks import FEWEST, MOST
-from sparring.doctor.probes import Prober, variety
-from sparring.doctor.report import is_illness
-from sparring.doctor.rules import LEAK
-from sparring.doctor.verdicts import diagnose
-from sparring.errors import UserError
-from sparring.game import Moment
+from sparring.assemble.build import HeldOut
+from sparring.assemble.state import State
+from sparring.base.errors import UserError
+from sparring.data.samples import Data
+from sparring.doctor import autopilot
+from sparring.doctor.diagnosis.report import is_illness
+from sparring.doctor.diagnosis.rules import LEAK
+from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.doctor.looks.leaks import beyond_reach
+from sparring.doctor.looks.looks import FEWEST, MOST
+from sparring.doctor.looks.probes import Prober, variety
+from sparring.game.match import Moment
 from sparring.recipe import Recipe
-from sparring.run import Row, Run
-from sparring.state import State
+from sparring.run.directory import Run
+from sparring.run.log import LEAKED, PROBE, Row, kind_of, of_kind
 from sparring.tasks.base import Translating
 
 APART = 200  # steps between two looks of a doctor that treats: about as many as twenty looks cost
@@ -29,6 +31,7 @@ class Watch:
 
     Attributes:
         says: the verdicts of the last look, in a few words; "" before the first.
+        last_look: the step of the last look, or None before the first.
     """
 
     def __init__(self, recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> None:
@@ -42,9 +45,12 @@ class Watch:
         self.recipe, self.form = recipe, data.form
         self.prober = Prober(state.game, data, unseen, recipe.seed, part)
         images = isinstance(state.game.task, Translating)  # what it makes spans the range of images
-        self.leak = None if images else beyond_reach(state.game, self.prober.inputs, self.prober.train["real"])
+        self.leak = (
+            None if images else beyond_reach(state.game, self.prober.looker.inputs, self.prober.looker.train["real"])
+        )
         self.told: tuple[str, ...] = ()
         self.says = ""
+        self.last_look: int | None = None
 
     @property
     def treats(self) -> bool:
@@ -55,12 +61,13 @@ class Watch:
         """Go on with what a run's log holds, and tell of values that no training reaches; `note` prints a line."""
         self.run, self.note = run, note
         self.history: list[Row] = run.history()
+        self.last_look = max((row["step"] for row in self.history if kind_of(row) == PROBE), default=None)
         self.prober.begin(self.history)
         self.prober.before = state.looked_at
-        if self.leak is None or any(row.get("event") == "leak" for row in self.history):
+        if self.leak is None or of_kind(self.history, LEAKED):
             return
         what = self.leak.told(self.form.is_points)
-        row = state.row(event="leak", **self.leak.numbers, what=what)
+        row = state.row(LEAKED, **self.leak.numbers, what=what)
         self.run.append(row)
         self.history.append(row)
         self.told = (LEAK,)
@@ -80,9 +87,10 @@ class Watch:
         if "accuracy" not in row or not self.due(row, state):  # without an adversary there is nothing to look at
             return False
         numbers = self.prober.look(Moment(state.step, row["progress"]))
-        seen = state.row(event="look", progress=row["progress"], **numbers)
+        seen = state.row(PROBE, progress=row["progress"], **numbers)
         self.run.append(seen)
         self.history.append(seen)
+        self.last_look = state.step
         found = diagnose(self.history)
         self.says = ", ".join(verdict.named for verdict in found)
         verdicts = [verdict for verdict in found if is_illness(verdict)]
@@ -100,13 +108,11 @@ class Watch:
         steps = self.recipe.steps
         if not self.treats or not steps or self.recipe.minutes:
             return self.prober.due(state.seconds, row["progress"])
-        last = max((r["step"] for r in self.history if r.get("event") == "look"), default=-steps)
         apart = min(max(APART, steps / MOST), steps / LEAST)
-        return bool(state.step - last >= apart or row["progress"] >= 1)
+        waited = self.last_look is None or state.step - self.last_look >= apart
+        return waited or bool(row["progress"] >= 1)
 
     def _to_be_treated(self, state: State, share: float, ill: bool) -> bool:
-        from sparring.doctor import autopilot
-
         state.looked_at = self.prober.before
         if not ill:
             autopilot.keep_healthy(self.run, self.recipe, state, share)
@@ -114,12 +120,15 @@ class Watch:
 
 
 def make_watch(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> Watch | None:
-    """What looks while the run trains, if there are samples enough to compare with.
+    """What probes a run as it trains; None where the recipe has no doctor or no adversary, or too few samples to
+    compare with.
 
     Args:
         recipe: of the run; data: what it trains on; state: where it stands.
         held_out: the samples that it does not train on.
     """
+    if recipe.doctor == "off" or not any(state.game.plays(Moment(progress=share)) for share in (0.0, 1.0)):
+        return None
     if variety(data) < 2 * FEWEST:
         print(f"Note: the doctor does not watch: it compares with {2 * FEWEST} samples at least", file=sys.stderr)
         return None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from sparring.applying import apply_tensor
-from sparring.data import Data, Form
-from sparring.errors import UserError
-from sparring.generator import TrainedGenerator
-from sparring.match import Batch
-from sparring.seeds import derive_seed
+from sparring.apply import apply_tensor
+from sparring.apply.generator import TrainedGenerator
+from sparring.base.errors import UserError
+from sparring.base.seeds import derive_seed
+from sparring.data.form import Form
+from sparring.data.samples import Data
+from sparring.data.store.whole import Whole
+from sparring.game.match import Batch
 from sparring.tasks.base import Translating
+from sparring.tasks.degrade.images import LUMA
 
 
 @dataclass(frozen=True)
@@ -116,3 +119,44 @@ def holes(examples: Sequence[Example], images: Sequence[Tensor]) -> list[Tensor]
 def _stored(form: Form, image: Tensor) -> Tensor:
     """One image as networks see it -> as the data stores it."""
     return form.to_stored(image.cpu())[0]
+
+
+def recoloured(data: Data, like: Data) -> Data:
+    """The same images, in as many channels as those of another set, sources as well: grey ones thrice, RGB ones as
+    their luminance, as in reading files (ITU-R BT.601). What has these channels stays as it is.
+
+    Raises:
+        UserError: they are points, or have other channels than grey and RGB.
+    """
+    source = data.source
+    if source is not None and like.source is not None:
+        source = recoloured(source, like.source)
+    channels, wanted = data.form.shape[0], like.form.shape[0]
+    if not data.form.is_points and channels == wanted:
+        return data if source is data.source else _made_from(data, source)
+    if data.form.is_points or {channels, wanted} != {1, 3}:
+        ours, theirs = list(data.form.shape), list(like.form.shape)
+        raise UserError(f"{data.name} holds samples of shape {ours}, {like.name} of shape {theirs}; give like images")
+    change = _to_rgb if wanted == 3 else _to_grey
+    samples = torch.cat([change(chunk) for chunk in data.chunks()])
+    whole = None if data.whole is None else Whole(tuple(map(_one(change), data.whole.images)), data.whole.unit)
+    form = replace(data.form, shape=(wanted, *data.form.shape[1:]))
+    return _made_from(replace(data, samples=samples, form=form, whole=whole), source)
+
+
+def _made_from(data: Data, source: Data | None) -> Data:
+    form = replace(data.form, source=None if source is None else source.form)
+    return replace(data, form=form, source=source)
+
+
+def _to_grey(images: Tensor) -> Tensor:
+    shares = torch.tensor(LUMA).view(3, 1, 1)
+    return (images.float() * shares).sum(1, keepdim=True).round().to(torch.uint8)
+
+
+def _to_rgb(images: Tensor) -> Tensor:
+    return images.expand(-1, 3, -1, -1)
+
+
+def _one(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda image: change(image[None])[0]

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparring import metrics
-from sparring.data import Data
-from sparring.data.samples import bytes_to_input, image_data
-from sparring.errors import UserError
+from sparring.base.errors import UserError
+from sparring.data.form import bytes_to_input
+from sparring.data.samples import Data, image_data
 from sparring.evaluation.examples import Example, holes, patches
 from sparring.evaluation.measuring import Measure, Value
-from sparring.extractors import Prepared, Seen
 from sparring.metrics import Estimate
+from sparring.metrics.extractors import Prepared, Seen
 from sparring.metrics.paired import l1, psnr, ssim
 from sparring.tasks.base import Translating
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 
 from sparring import metrics
-from sparring.errors import UserError, did_you_mean
+from sparring.base.errors import UserError, did_you_mean
 from sparring.evaluation.likeness import BASELINE, LIKENESS, usual_measures
 from sparring.evaluation.measuring import Measure, Value
-from sparring.evaluation.play import measure_critic_gap, measure_duality_gap, measure_path_length
+from sparring.evaluation.players import measure_critic_gap, measure_duality_gap, measure_path_length
 from sparring.evaluation.subject import Subject
 from sparring.metrics.distribution import MOST_TRANSPORTED
 from sparring.tasks.base import Task, Translating

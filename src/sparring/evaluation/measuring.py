@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 from sparring.metrics import Estimate
 
 Value = float | Estimate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparring.errors import check_choice, check_number
+from sparring.base.errors import check_choice, check_number
 from sparring.evaluation.measures import check_names
 
 

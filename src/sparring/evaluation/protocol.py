@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 METRICS_VERSION = 1  # raised whenever a metric's number changes for the same samples
 

@@ -10,15 +10,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sparring import extractors
-from sparring.components import make
-from sparring.data import Data
-from sparring.errors import UserError, check_choice, check_number
-from sparring.extractors import Classifier, Extractor, Pixels, Prepared, Random, Seen
-from sparring.game import Game
-from sparring.generator import TrainedGenerator
-from sparring.metrics import Memorising, memorising, usual_distances
-from sparring.seeds import derive_seed
+from sparring.apply.generator import TrainedGenerator
+from sparring.base.components import make
+from sparring.base.errors import UserError, check_choice, check_number
+from sparring.base.seeds import derive_seed
+from sparring.data.samples import Data
+from sparring.game.game import Game
+from sparring.metrics import Memorising, extractors, memorising, usual_distances
+from sparring.metrics.extractors import Classifier, Extractor, Pixels, Prepared, Random, Seen
 
 LEAST_IN_CLASS = 10  # samples of a class on average, for labels to be classes that can be learned
 
@@ -134,5 +133,7 @@ def prepare_extractor(text: str, data: Data, device: torch.device, trust: bool =
         names = {name.lower(): name for name in extractors.__all__}  # `inception` means Inception()
         chosen = make(names.get(text.lower(), text), extractors, trust=trust)
         if not isinstance(chosen, Extractor):
-            raise UserError(f"extractor {text!r} is not an Extractor; derive it from sparring.extractors.Extractor")
+            raise UserError(
+                f"extractor {text!r} is not an Extractor; derive it from sparring.metrics.extractors.Extractor"
+            )
     return chosen.prepare(data, device)

@@ -1,7 +1,6 @@
 """Metrics: an extractor that turns samples into features, and a pure function of two sets of features."""
 
 from sparring.metrics.colour import colour_distance, luminance
-from sparring.metrics.convergence import CriticGap, DualityGap, critic_gap, duality_gap, game_value
 from sparring.metrics.distribution import (
     Estimate,
     agreement,
@@ -26,6 +25,7 @@ from sparring.metrics.neighbours import (
     usual_distances,
 )
 from sparring.metrics.paired import cut_border, l1, maps_distance, perceptual, perceptual_maps, psnr, ssim
+from sparring.metrics.ranking import CriticGap, critic_gap
 from sparring.metrics.segmentation import accuracy_of, class_iou, confusion, iou_of, mean_iou, pixel_accuracy
 from sparring.metrics.smoothness import path_length, slerp
 
@@ -33,7 +33,6 @@ __all__ = [
     "Bins",
     "ClassModes",
     "CriticGap",
-    "DualityGap",
     "Estimate",
     "Memorising",
     "ModeCount",
@@ -51,10 +50,8 @@ __all__ = [
     "cut_border",
     "density_coverage",
     "different_bins",
-    "duality_gap",
     "frechet",
     "frechet_infinity",
-    "game_value",
     "inception_score",
     "iou_of",
     "kernel_distance",

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 STUDIO = (65.481, 128.553, 24.966)  # what R, G and B of 1 add to Y
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 MOST_PAIRS = 2**25  # values of pairs in memory at a time
 MOST_TRANSPORTED = 2000  # exact transport takes the third power of the number of samples

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 from sparring.metrics.distribution import check_features, pieces
 
 FEW_DIMENSIONS = 32  # up to here, differences are taken one by one, which is exact and costs little

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.data.samples import bytes_to_input
-from sparring.errors import UserError, check_number
-from sparring.extractors.base import Prepared
+from sparring.base.errors import UserError, check_number
+from sparring.data.form import bytes_to_input
+from sparring.metrics.extractors.base import Prepared
 
 
 def _check(x: Tensor, y: Tensor) -> None:

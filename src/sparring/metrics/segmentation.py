@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 
 def confusion(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import UserError, check_choice
+from sparring.base.errors import UserError, check_choice
 from sparring.networks.layers import maybe_spectral, required
 
 CONDITIONS = ("projection", "concatenation", "classifier")

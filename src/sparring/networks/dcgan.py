@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from sparring.errors import UserError, check_choice, check_number
+from sparring.base.errors import UserError, check_choice, check_number
 from sparring.networks.critic import Critic, with_label
 from sparring.networks.layers import (
     MinibatchDeviation,

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 Shape = Sequence[int]
 # The first and last place of a map that a layer's output depends on -> those of the layer's input.

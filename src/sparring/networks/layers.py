@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from sparring.errors import UserError
+from sparring.base.errors import UserError
 
 NORMS = ("instance", "batch", "none")
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import UserError, check_choice, check_number
+from sparring.base.errors import UserError, check_choice, check_number
 from sparring.networks.critic import Judgement
 from sparring.networks.layers import NORMS, halvings, image_norm, maybe_spectral, start_normal
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import check_number
+from sparring.base.errors import check_number
 from sparring.networks.critic import Critic
 from sparring.networks.layers import check_latent, halvings, required
 

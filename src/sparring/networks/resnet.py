@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import check_choice, check_number
+from sparring.base.errors import check_choice, check_number
 from sparring.networks.attention import SelfAttention, nearest_level
 from sparring.networks.critic import Critic, with_label
 from sparring.networks.layers import (

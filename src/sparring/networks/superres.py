@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import check_number
+from sparring.base.errors import check_number
 from sparring.networks.images import ImageGenerator, Look, Shape, around, enlarged, reach_of
 from sparring.networks.layers import Enlarge
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from sparring.errors import UserError, check_choice, check_number
+from sparring.base.errors import UserError, check_choice, check_number
 from sparring.networks.images import ImageGenerator, Look, Shape, around, enlarged, filled_up, halved, reach_of
 from sparring.networks.layers import NORMS, Enlarge, image_norm, reflected, start_normal
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sparring.errors import check_choice, check_number
+from sparring.base.errors import check_choice, check_number
 from sparring.networks.images import ImageGenerator, Look, Shape, enlarged, halved, reach_of
 from sparring.networks.layers import NORMS, Enlarge, image_norm, start_normal
 

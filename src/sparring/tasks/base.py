@@ -10,11 +10,12 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sparring.data.form import Form
 from sparring.data.layout import Layout, Single
-from sparring.data.samples import Data, Form
-from sparring.match import Batch, Images, Match, Terms
-from sparring.memory import Remembers
-from sparring.translator import Translator
+from sparring.data.samples import Data
+from sparring.game.game import Game
+from sparring.game.match import Batch, Images, Match, Terms
+from sparring.game.memory import Remembers
 
 # the recipe's network text, built with leading and named arguments
 Make: TypeAlias = "Callable[[tuple[object, ...], Mapping[str, object]], nn.Module]"
@@ -155,3 +156,35 @@ class Translating(Task):
         what it should be."""
         source, target = self.forms
         return [(batch["source"], source), (made["fake"], target), (batch["real"], target)]
+
+
+@dataclass(frozen=True)
+class Translator:
+    """How a trained generator is applied to one image.
+
+    Attributes:
+        run: a source [1, C, h, w] as networks see it (images in [-1, 1], maps one-hot) and a mask [1, 1, h, w] (1: to
+            be filled) or None -> [1, C', scale*h, scale*w] (images in [-1, 1], or scores of classes). Any h, w >= 1.
+        source, target: their forms.
+        scale: how many times larger the output is.
+        reach: an output pixel depends on source pixels at most so far away (in source pixels); None: on the whole image
+            (instance norm).
+        wants_mask: is a mask needed?
+        stride: parts of an image are done as the whole is if they begin at multiples of it.
+        ignore: the id in sources of class ids that stands for no class, besides 255.
+    """
+
+    run: Callable[[Tensor, Tensor | None], Tensor]
+    source: Form
+    target: Form
+    scale: int = 1
+    reach: int | None = None
+    wants_mask: bool = False
+    stride: int = 1
+    ignore: int | None = None
+
+
+def task_of(game: Game) -> Task:
+    """The task of a game, which asks less of one than what else looks at it."""
+    assert isinstance(game.task, Task)
+    return game.task

@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import UserError, check_number
-from sparring.match import Batch, Images, Match, Terms
+from sparring.base.errors import UserError, check_number
+from sparring.game.match import Batch, Images, Match, Terms
 from sparring.networks.translator import ResNetTranslator
-from sparring.tasks.base import Make
+from sparring.tasks.base import Make, Translator
 from sparring.tasks.pieces import image_of, matched
 from sparring.tasks.sourced import Unpaired
-from sparring.translator import Translator
 
 WIDTH = 256
 

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from sparring.data.samples import Form
-from sparring.errors import check_number
-from sparring.match import Batch, Images, Match, Terms
-from sparring.memory import Remembers
-from sparring.tasks.base import Make, Way
+from sparring.base.errors import check_number
+from sparring.data.form import Form
+from sparring.game.match import Batch, Images, Match, Terms
+from sparring.game.memory import Remembers
+from sparring.tasks.base import Make, Translator, Way
 from sparring.tasks.history import ImageHistory
 from sparring.tasks.pieces import fitted, image_of, matched, sight
 from sparring.tasks.sourced import Unpaired
-from sparring.translator import Translator
 
 
 @dataclass(frozen=True)

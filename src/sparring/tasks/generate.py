@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from sparring.codes import Categorical, Code
-from sparring.data.samples import Form
-from sparring.errors import UserError, check_number
-from sparring.latents import Latent, Normal
-from sparring.match import Batch, Images, Match, packed
+from sparring.base.errors import UserError, check_number
+from sparring.data.form import Form
+from sparring.game.inputs import Categorical, Code, Latent, Normal
+from sparring.game.match import Batch, Images, Match, packed
 from sparring.tasks.base import Make, Task
 from sparring.tasks.pieces import critics, fitted
 

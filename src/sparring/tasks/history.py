@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sparring.losses import Loss
-from sparring.match import Images
-from sparring.memory import Remembers
+from sparring.game.losses import Loss
+from sparring.game.match import Images
+from sparring.game.memory import Remembers
 
 STAYS, JOINS = -1, -2
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from sparring.data.samples import Form
-from sparring.errors import UserError
-from sparring.match import Critic, Match
+from sparring.base.errors import UserError
+from sparring.data.form import Form
+from sparring.game.match import Critic, Match
 from sparring.networks.critic import Critic as CriticNetwork
 from sparring.networks.images import ImageGenerator
 from sparring.networks.patch import PatchDiscriminator

@@ -9,16 +9,16 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from sparring.baselines import biharmonic, interpolated
-from sparring.data.samples import Data, Form
-from sparring.degrade import Degradation, Downscale, Mask, chained, cropped, mask_of
-from sparring.errors import UserError, check_number
-from sparring.match import Batch, Images, Match, Terms
+from sparring.base.errors import UserError, check_number
+from sparring.data.form import Form
+from sparring.data.samples import Data
+from sparring.game.match import Batch, Images, Match, Terms
 from sparring.metrics.colour import luminance
 from sparring.metrics.paired import cut_border
-from sparring.tasks.base import Make, Translating
+from sparring.tasks.base import Make, Translating, Translator
+from sparring.tasks.baselines import biharmonic, interpolated
+from sparring.tasks.degrade import Degradation, Downscale, Mask, chained, cropped, mask_of
 from sparring.tasks.pieces import fitted, image_shape, matched, sight
-from sparring.translator import Translator
 
 
 @dataclass(frozen=True)

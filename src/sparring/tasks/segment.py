@@ -9,11 +9,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from sparring.baselines import most_frequent_class
+from sparring.base.errors import UserError, check_number
+from sparring.data.form import Form
 from sparring.data.layout import Layout, Pairs
-from sparring.data.samples import Data, Form
-from sparring.errors import UserError, check_number
-from sparring.match import Batch, Images, Match, Terms
+from sparring.data.samples import Data
+from sparring.game.match import Batch, Images, Match, Terms
+from sparring.tasks.baselines import most_frequent_class
 from sparring.tasks.pieces import matched
 from sparring.tasks.sourced import Paired
 

@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from sparring.data.form import Form
 from sparring.data.layout import Layout, Pairs, Sets
-from sparring.data.samples import Data, Form
-from sparring.degrade import Grey
-from sparring.match import Batch
-from sparring.tasks.base import Make, Translating, Way
+from sparring.data.samples import Data
+from sparring.game.match import Batch
+from sparring.tasks.base import Make, Translating, Translator, Way
+from sparring.tasks.degrade import Grey
 from sparring.tasks.pieces import fitted, image_shape, sight
-from sparring.translator import Translator
 
 Own = TypeVar("Own", bound="Sourced")
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.base.errors import check_number
 from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
-from sparring.errors import check_number
-from sparring.match import Batch, Images, Match, Terms
+from sparring.game.match import Batch, Images, Match, Terms
 from sparring.tasks.pieces import image_of, matched
 from sparring.tasks.sourced import Paired
 

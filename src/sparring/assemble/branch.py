@@ -1,0 +1,69 @@
+"""A run that goes on from where another one stood, with another recipe, or begins with its weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sparring.assemble.state import State, find_checkpoint
+from sparring.base.errors import UserError, writing
+from sparring.recipe import Recipe
+from sparring.run import checkpoint
+from sparring.run.checkpoint import under
+from sparring.run.directory import Run
+from sparring.run.log import BRANCH
+
+
+def begin_with(state: State, start: str) -> None:
+    """Let networks begin with the weights that another run ended with (a generator's average, where there is one).
+
+    The other run's discriminator is taken if it has the same layers; it may have been trained against nothing.
+
+    Args:
+        state: before its first step.
+        start: the other run's folder; empty: leave it as it is.
+
+    Raises:
+        UserError: there is no such run, or its generator has other layers.
+    """
+    if not start:
+        return
+    other = Run.open(Path(start))
+    tensors = checkpoint.load(other.checkpoints, find_checkpoint(other))
+    found = {"generator": under("average", tensors) or under("generator", tensors)}
+    discriminator = under("discriminator", tensors)
+    shapes = {name: tensor.shape for name, tensor in state.game.discriminator.network.state_dict().items()}
+    if {name: tensor.shape for name, tensor in discriminator.items()} == shapes:
+        found["discriminator"] = discriminator
+    try:
+        state.take_over({f"{part}/{name}": tensor for part, named in found.items() for name, tensor in named.items()})
+    except UserError as error:
+        raise UserError(f"start={start!r}: the run has another generator ({error})") from error
+
+
+def branch(run: Run, out: Path, recipe: Recipe, state: State) -> Run:
+    """Make a run directory that `resume` goes on with from `state`, with the log of `run` up to there.
+
+    The checkpoint is written last, so a folder without one was not finished and may be removed.
+
+    Args:
+        run: where the state comes from.
+        out: the folder to make.
+        recipe: what the new run is trained by from there on.
+        state: where it begins.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    made = Run(out)
+    with writing(out, run.mend):
+        for folder in (made.samples, made.checkpoints):
+            folder.mkdir(parents=True)
+        for name in ("data.json", "environment.json"):
+            made.write(name, (run.path / name).read_text(encoding="utf-8"))
+    made.write_recipe(recipe)
+    past = [row for row in run.history() if row["step"] <= state.step]
+    made.write("log.jsonl", "".join(json.dumps(row) + "\n" for row in past))
+    made.append(state.row(BRANCH, what=str(run.path)))
+    state.save(made, None, recipe.keep)
+    return made

@@ -1,0 +1,70 @@
+"""Drawing samples from a generator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sparring.base.seeds import derive_seed
+from sparring.game.match import Batch, Images
+from sparring.tasks.base import Task
+
+CHUNK = 256  # part of what a seed means: each chunk has latents of its own seed
+
+
+PIXELS = 1 << 19  # of images that are turned into others, at once
+
+
+def make_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
+    """What the network makes of inputs on the CPU, [n, ...] on the CPU; it is in evaluation mode meanwhile."""
+    return make_images(task, network, inputs)["fake"]
+
+
+@torch.no_grad()
+def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
+    """All that the network makes of inputs, by name."""
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    parts = []
+    chunk = chunk_of(inputs)
+    for start in range(0, len(next(iter(inputs.values()))), chunk):
+        batch = {name: tensor[start : start + chunk].to(device) for name, tensor in inputs.items()}
+        parts.append({name: tensor.cpu() for name, tensor in task.generate(network, batch).items()})
+    network.train(was_training)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def chunk_of(inputs: Batch) -> int:
+    """How many of the inputs go through a network at once: fewer where they are images."""
+    if "real" not in inputs:
+        return CHUNK
+    return max(1, min(CHUNK, PIXELS // max(1, inputs["real"][0, :1].numel())))
+
+
+def draw_made(task: Task, network: nn.Module, count: int, seed: int, labels: Tensor | None = None) -> Images:
+    """Samples (`fake`) as the network makes them, [count, ...] on the CPU, with the classes that they were made for
+    (`fake_label`) where the task has classes.
+
+    The same seed gives the same samples; a larger count goes on with more of them. `labels` [count] asks for classes.
+    """
+    parts = []
+    for start in range(0, count, CHUNK):
+        inputs = dict(task.draw(CHUNK, torch.Generator().manual_seed(derive_seed(seed, "sample", start))))
+        if labels is not None:
+            wanted = labels[start : start + CHUNK]
+            inputs["fake_label"][: len(wanted)] = wanted
+        made = {"fake": make_samples(task, network, inputs)}
+        parts.append(made | {name: inputs[name] for name in ("fake_label",) if name in inputs})
+    return {name: torch.cat([part[name] for part in parts])[:count] for name in parts[0]}
+
+
+def draw_samples(task: Task, network: nn.Module, count: int, seed: int) -> Tensor:
+    """The samples alone."""
+    return draw_made(task, network, count, seed)["fake"]
+
+
+def draw_gallery(task: Task, network: nn.Module, seed: int) -> tuple[Tensor, int]:
+    """The samples of the task's gallery on the CPU, and the number of columns."""
+    inputs, columns = task.gallery(torch.Generator().manual_seed(derive_seed(seed, "sample", 0)))
+    return make_samples(task, network, inputs), columns

@@ -1,0 +1,53 @@
+"""Where a run starts: a recipe without `auto` fields, networks before the first step, shares of a budget."""
+
+from __future__ import annotations
+
+import torch
+
+from sparring.assemble.build import build_ema, build_game, build_task, build_turns
+from sparring.assemble.check import check_fit
+from sparring.assemble.state import State
+from sparring.base.device import find_precision
+from sparring.base.errors import UserError
+from sparring.data.samples import Data
+from sparring.game.augment import chosen_augment
+from sparring.game.turns import Checked
+from sparring.recipe import Recipe
+from sparring.tasks.base import Translating
+
+BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the doctor changed its recipe
+
+
+def settled(recipe: Recipe, data: Data, device: torch.device, trust: bool = False) -> Recipe:
+    """The recipe with what its fields of `auto` leave to the data, the task and the device."""
+    automatic = recipe.augment.strip() == "auto"
+    augment = chosen_augment(data.form.shape, len(data)) if automatic else recipe.augment
+    metrics = recipe.metrics
+    if metrics.strip() == "auto":
+        metrics = "usual" if isinstance(build_task(recipe, data.form, trust), Translating) else "frechet"
+    return recipe.replace(precision=find_precision(recipe.precision, device), augment=augment, metrics=metrics)
+
+
+def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -> State:
+    """Networks with their random start, before the first step."""
+    if recipe.mirror and data.form.is_points:
+        raise UserError("mirror is for images; leave it out for points")
+    game = build_game(recipe, data.form, device, trust)
+    check_fit(game, data, device, recipe.batch_size // recipe.micro_batches)
+    turns = build_turns(recipe, trust)
+    if isinstance(turns, Checked):
+        turns.check(game)
+    ema = build_ema(recipe, trust)
+    return State(game, ema.start(game.generator.network) if ema else None)
+
+
+def progress_of(recipe: Recipe, state: State) -> float:
+    """The share of the budget that is spent; the larger one where steps and minutes are both given."""
+    return share_spent(recipe, state.step, state.seconds)
+
+
+def share_spent(recipe: Recipe, step: int, seconds: float) -> float:
+    """The same at a step, after so many seconds of training."""
+    steps = step / recipe.steps if recipe.steps else 0.0
+    minutes = seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
+    return min(max(steps, minutes), 1.0)

@@ -1,0 +1,144 @@
+"""What training changes: networks, optimisers, the average, and how far the run has come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from sparring.base.errors import NotFiniteError, UserError
+from sparring.game.game import Game
+from sparring.run import checkpoint
+from sparring.run.checkpoint import Manifest, optimizer_tensors, restore_network, restore_optimizer, under
+from sparring.run.directory import Run
+from sparring.run.log import Row
+from sparring.tasks.base import Task, task_of
+
+
+@dataclass
+class State:
+    """A run in progress."""
+
+    game: Game
+    average: nn.Module | None
+    step: int = 0
+    position: int = 0
+    seconds: float = 0.0
+    looked_at: Tensor | None = None
+    """what a doctor that treats saw at its last look, which it compares the next one with"""
+
+    @property
+    def task(self) -> Task:
+        """What the game is about."""
+        return task_of(self.game)
+
+    @property
+    def sampling_network(self) -> nn.Module:
+        """The generator that samples are taken from: the average where there is one."""
+        return self.game.generator.network if self.average is None else self.average
+
+    def row(self, kind: str = "", /, **values: Any) -> Row:
+        """A row of the log at this point of the run, of a kind of `sparring.run.log`; "" for the metrics of a step."""
+        event = {"event": kind} if kind else {}
+        return {"step": self.step, "seconds": round(self.seconds, 3), **event, **values}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds."""
+        parts = {
+            "generator": self.game.generator.network.state_dict(),
+            "discriminator": self.game.discriminator.network.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
+            "generator_optimizer": optimizer_tensors(self.game.generator.optimizer),
+            "discriminator_optimizer": optimizer_tensors(self.game.discriminator.optimizer),
+        }
+        parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
+        parts |= {} if self.looked_at is None else {"doctor": {"looked_at": self.looked_at}}
+        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+    def check(self) -> None:
+        """Raise NotFiniteError if any tensor is NaN or infinite, so that no such state is ever saved."""
+        bad = [name for name, tensor in self.tensors().items() if not tensor.isfinite().all()]
+        if bad:
+            raise NotFiniteError(f"step {self.step}: '{bad[0]}' is not finite after the players' turns")
+
+    def restore(self, manifest: Manifest, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        restore_network(self.game.generator.network, under("generator", tensors), "generator")
+        restore_network(self.game.discriminator.network, under("discriminator", tensors), "discriminator")
+        if self.average is not None:
+            restore_network(self.average, under("average", tensors), "average")
+        restore_optimizer(self.game.generator.optimizer, under("generator_optimizer", tensors), "generator_optimizer")
+        restore_optimizer(
+            self.game.discriminator.optimizer, under("discriminator_optimizer", tensors), "discriminator_optimizer"
+        )
+        for name, component in self.game.remembering.items():
+            saved = under(f"memory/{name}", tensors)
+            if not component.memory.keys() <= saved.keys():
+                raise UserError(
+                    f"the checkpoint does not fit the recipe: it holds no memory of {name.partition('-')[2]}; put back "
+                    "the recipe.toml that the run began with"
+                )
+            component.memory.update(saved)
+        self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
+        self.looked_at = tensors.get("doctor/looked_at")
+
+    def take_over(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back the parts that `tensors` holds of a run with another recipe, as far as they mean anything here: a
+        component that the other recipe did not have starts anew. Where the run stands is left as it is.
+
+        Raises:
+            UserError: the networks are others.
+        """
+        parts = {name: under(name, tensors) for name in ("generator", "discriminator", "average")}
+        players = {"generator": self.game.generator, "discriminator": self.game.discriminator}
+        for name, player in players.items():
+            if parts[name]:
+                restore_network(player.network, parts[name], name)
+            moments = under(f"{name}_optimizer", tensors)
+            if moments:
+                restore_optimizer(player.optimizer, moments, f"{name}_optimizer")
+        if self.average is not None and parts["generator"]:
+            restore_network(self.average, parts["average"] or parts["generator"], "average")
+        for name, component in self.game.remembering.items():
+            saved = under(f"memory/{name}", tensors)
+            if component.memory.keys() <= saved.keys():
+                component.memory.update(saved)
+
+    def save(self, run: Run, score: float | None, keep: int, score_name: str = "sliced_wasserstein") -> None:
+        """Write a checkpoint; keep the last few and the best."""
+        manifest: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "position": self.position}
+        manifest |= {"score": score, "score_name": score_name}
+        checkpoint.save(run.checkpoints, self.tensors(), manifest, run.mend)
+        saved = checkpoint.manifests(run.checkpoints)
+        kept = {m.step for m in saved[-keep:]}
+        best = best_of(saved)
+        for old in saved:
+            if old.step not in kept and old is not best:
+                checkpoint.remove(run.checkpoints, old)
+
+
+def best_of(saved: Sequence[Manifest]) -> Manifest | None:
+    """The checkpoint with the lowest score, if any has one; of those that were scored as the last one was."""
+    scored = [m for m in saved if m.score is not None and not math.isnan(m.score)]
+    scored = [m for m in scored if m.score_name == scored[-1].score_name]
+    return min(scored, key=lambda m: m.score if m.score is not None else math.inf) if scored else None
+
+
+def find_checkpoint(run: Run, which: str = "last") -> Manifest:
+    """The `last` or the `best` checkpoint of a run, or the one of a step, such as "1200"."""
+    saved = checkpoint.manifests(run.checkpoints)
+    if not saved:
+        raise UserError(f"{run.path} has no checkpoint; it ended before the first: train again with another --out")
+    if which == "last":
+        return saved[-1]
+    if which == "best":
+        return best_of(saved) or saved[-1]
+    found = [m for m in saved if str(m.step) == which]
+    if not found:
+        raise UserError(
+            f"{run.path} has no checkpoint {which!r}; there is: last, best, {', '.join(str(m.step) for m in saved)}"
+        )
+    return found[0]

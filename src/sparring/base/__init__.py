@@ -1,0 +1,1 @@
+"""What knows nothing of GANs: errors, component texts, seeds, files, downloads, processes, devices."""

@@ -1,0 +1,234 @@
+"""Components as text: `make("R1(weight=5, every=16)", penalties)`.
+
+The text is read with `ast`, never executed: a component's name, literals, and nested components. A name is looked up in
+the `__all__` of its home modules; a dotted name reaches the user's own code, and only where the user allowed that.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+from sparring.base.errors import UserError, did_you_mean, shortened
+
+
+def make(
+    text: str,
+    *homes: ModuleType,
+    trust: bool = False,
+    context: Sequence[object] = (),
+    given: Mapping[str, object] | None = None,
+) -> Any:
+    """Build the one component that `text` describes.
+
+    Args:
+        text: such as `"R1(weight=5)"` or `"R1"`; arguments are literals or components.
+        homes: modules whose `__all__` names what may be built: the first the outermost component, all nested ones.
+        trust: may dotted names import the user's own code?
+        context: leading arguments given by the caller to the outermost component (a network's shapes).
+        given: arguments that the caller gives it by name, such as `classes`, and the text may not; those that are 0
+            are left out where the component does not know them.
+
+    Raises:
+        UserError: for anything that is not such text; the message names the mend.
+    """
+    return _Maker(text, homes, trust).component(Spec.read(text), context, homes[:1], given or {})
+
+
+def make_all(text: str, *homes: ModuleType, trust: bool = False) -> list[Any]:
+    """Build the components of a comma-separated list; empty text gives an empty list."""
+    maker = _Maker(text, homes, trust)
+    return [maker.component(spec, (), homes[:1], {}) for spec in Spec.read_all(text)]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A component's text, read and not built: `R1(weight=5, every=16)`. `str` gives the text.
+
+    Attributes:
+        name: such as `R1`; dotted where it is the user's own.
+        positional: values without a name: literals, `Spec`s, and tuples of them.
+        fields: values by name.
+    """
+
+    name: str
+    positional: tuple[Any, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def read(cls, text: str) -> Spec:
+        """The component that a text describes.
+
+        Raises:
+            UserError: it is no such text.
+        """
+        return _spec(_parse(text), text)
+
+    @classmethod
+    def read_all(cls, text: str) -> list[Spec]:
+        """Those of a comma-separated list; empty text gives none."""
+        if not text.strip():
+            return []
+        node = _parse(text)
+        return [_spec(each, text) for each in (node.elts if isinstance(node, ast.Tuple) else [node])]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a field that the text names, or the default."""
+        return self.fields.get(name, default)
+
+    def replace(self, **fields: Any) -> Spec:
+        """The same with some fields set."""
+        return replace(self, fields={**self.fields, **fields})
+
+    def __str__(self) -> str:
+        named = [f"{name}={_text(value)}" for name, value in self.fields.items()]
+        return f"{self.name}({', '.join([*map(_text, self.positional), *named])})"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
+    return str(value) if isinstance(value, Spec) else ast.unparse(ast.Constant(value))
+
+
+def _spec(node: ast.expr, text: str) -> Spec:
+    """The component of a piece of the text."""
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    name = _dotted_name(call.func)
+    if name is None:
+        raise UserError(f'{shortened(text)!r}: {_shown(node)!r} is not a component; write "Name(field=value)"')
+    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
+        raise UserError(f"{shortened(text)!r}: * and ** cannot be used here; write each field as field=value")
+    fields: dict[str, Any] = {}
+    for keyword in call.keywords:
+        if str(keyword.arg) in fields:
+            raise UserError(f"{name} in {shortened(text)!r}: the field {keyword.arg!r} is given twice")
+        fields[str(keyword.arg)] = _value(keyword.value, text)
+    return Spec(name, tuple(_value(argument, text) for argument in call.args), fields)
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Call):
+        return _spec(node, text)
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return tuple(_value(each, text) for each in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"{shortened(text)!r}: {_shown(node)!r} is not a value; allowed are numbers, quoted text, "
+            "True, False, None, tuples and components"
+        ) from error
+
+
+def _parse(text: str) -> ast.expr:
+    if not isinstance(text, str):
+        raise UserError(f'{text!r}: a component is written as text, such as "R1(weight=5)"')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes in strings
+            return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f'{shortened(text)!r} cannot be read; write a name and its fields, such as "R1(weight=5)"'
+        ) from error
+
+
+class _Maker:
+    def __init__(self, text: str, homes: Sequence[ModuleType], trust: bool) -> None:
+        self.text, self.homes, self.trust = text, homes, trust
+
+    def component(
+        self, spec: Spec, context: Sequence[object], homes: Sequence[ModuleType], given: Mapping[str, object]
+    ) -> Any:
+        factory = self._find(spec.name, homes)
+        positional = [*context, *map(self._value, spec.positional)]
+        named = {name: self._value(value) for name, value in spec.fields.items()}
+        signature = _signature(factory)
+        if signature is not None:
+            given = {key: value for key, value in given.items() if value or key in signature.parameters}
+            self._check_fields(spec.name, signature, positional, named, given, len(context))
+        return factory(*positional, **named, **given)
+
+    def _find(self, name: str, homes: Sequence[ModuleType]) -> Callable[..., Any]:
+        if "." in name:
+            return self._find_dotted(name)
+        for home in homes:
+            if name in home.__all__:
+                return getattr(home, name)  # type: ignore[no-any-return]
+        known = [known for home in homes for known in home.__all__]
+        raise UserError(f"unknown component {name!r} in {shortened(self.text)!r}: {did_you_mean(name, known)}")
+
+    def _find_dotted(self, name: str) -> Callable[..., Any]:
+        if not self.trust:
+            raise UserError(
+                f"{shortened(self.text)!r} would run code of {name!r}; if you trust where it comes from, add --trust"
+            )
+        module, _, attribute = name.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"{name!r} in {shortened(self.text)!r} cannot be imported: {error}") from error
+        if not callable(found):
+            raise UserError(f"{name!r} in {shortened(self.text)!r} is not a class or function")
+        return found  # type: ignore[no-any-return]
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(self._value, value))
+        return self.component(value, (), self.homes, {}) if isinstance(value, Spec) else value
+
+    def _check_fields(
+        self,
+        name: str,
+        signature: inspect.Signature,
+        positional: Sequence[object],
+        named: Mapping[str, object],
+        given: Mapping[str, object],
+        leading: int,
+    ) -> None:
+        fields = [field for field in list(signature.parameters)[leading:] if field not in given]
+        unknown = [key for key in named if key not in fields]
+        try:
+            if set(unknown) & set(given):
+                raise TypeError("it is not for the text")
+            signature.bind(*positional, **named, **given)
+        except TypeError as error:
+            missing = [key for key in given if key not in signature.parameters]
+            if missing:
+                detail = f"it cannot be given {missing[0]}={given[missing[0]]}; use a component that knows {missing[0]}"
+            elif unknown:
+                detail = f"no field {unknown[0]!r}: {did_you_mean(unknown[0], fields) if fields else 'it has none'}"
+            else:
+                detail = f"{error}; its fields are: {', '.join(fields) or 'none'}"
+            raise UserError(f"{name.rpartition('.')[2]} in {shortened(self.text)!r}: {detail}") from error
+
+
+def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(factory)
+    except (TypeError, ValueError):
+        return None  # builtins tell nothing of their fields
+
+
+def _dotted_name(node: ast.expr) -> str | None:
+    """`a.b.c` as text, or None for anything else."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
+
+
+def _shown(node: ast.expr) -> str:
+    """A piece of the text for a message."""
+    try:
+        return shortened(ast.unparse(node))
+    except RecursionError:
+        return type(node).__name__

@@ -1,0 +1,54 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from sparring.base.choices import DEVICES
+from sparring.base.errors import UserError, check_choice
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    check_choice("device", "device", name, DEVICES)
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if has[device]))
+    if not has[name]:
+        here = ", ".join(device for device, there in has.items() if there)
+        raise UserError(f"device={name!r} is not on this machine; there is: {here}")
+    return torch.device(name)
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """`fp32` or `bf16`; `auto` takes bf16 where the hardware multiplies matrices faster in it."""
+    if name != "auto":
+        return name
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    return "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """What forward passes run in: bf16 matrix products and convolutions, or nothing special. Weights stay fp32."""
+    if precision == "bf16":
+        return lambda: torch.autocast(device.type, torch.bfloat16)
+    return nullcontext
+
+
+def prepare(device: torch.device) -> None:
+    """Settings of the whole process: same input, same bits; no slow denormals, which saturated networks breed."""
+    torch.set_flush_denormal(True)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+        torch.use_deterministic_algorithms(True, warn_only=True)

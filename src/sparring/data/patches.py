@@ -1,0 +1,200 @@
+"""Loading images at their own sizes, of which training cuts patches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.base.errors import UserError
+from sparring.data.samples import Data, image_data
+from sparring.data.sources.decode import Size, Target
+from sparring.data.sources.reading import Side, Told, channels_first, decoded, factor
+from sparring.data.sources.source import PairSource, Source
+from sparring.data.store.mapped import PARTS, is_mapped, map_file, memory_bound, nameless_file, written
+from sparring.data.store.pixels import Pixel
+from sparring.data.store.whole import Whole, middle
+
+
+class Keeper:
+    """Keeps images of any size: in memory up to a bound, beyond it in a file of the cache without a name."""
+
+    def __init__(self, bound: int) -> None:
+        self.bound, self.held = bound, 0
+        self.images: list[Pixel] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.file: BinaryIO | None = None
+        self.stack = ExitStack()
+
+    def add(self, image: Pixel) -> None:
+        """Put one more image, [C, H, W], at the end."""
+        self.shapes.append(image.shape)
+        self.images.append(np.array(image, np.uint8, order="C"))  # a copy: Pillow's own memory is not to be written
+        self.held += image.nbytes
+        if self.file is None and self.held > self.bound:
+            self.file = self.stack.enter_context(nameless_file())
+        if self.file is not None:
+            for waiting in self.images:
+                self.file.write(waiting.data)
+            self.images.clear()
+
+    def whole(self, unit: int = 1) -> Whole:
+        """What was kept; grey images among coloured ones have their channel repeated."""
+        if self.file is None:
+            images = [torch.from_numpy(image) for image in self.images]
+        else:
+            with self.stack:
+                self.file.flush()
+                pixels = map_file(self.file, (self.held,))
+            sizes = [int(np.prod(shape)) for shape in self.shapes]
+            images = [part.view(shape) for part, shape in zip(pixels.split(sizes), self.shapes)]
+        channels = max(len(image) for image in images)
+        return Whole(tuple(image.expand(channels, -1, -1) for image in images), unit)
+
+
+def load_whole(source: Source, target: Target) -> Data:
+    """All images of a source at their own sizes; the samples are their middle patches of the target's size.
+
+    Images that are smaller than a patch are padded with their reflection; smaller than half of it, they are left out.
+    Broken images are named in `notes`, as by `load_images`.
+
+    Raises:
+        UserError: no size, no images, too many broken ones, or bad labels.
+    """
+    told, (samples,), (whole,) = read_patches(source, [Side(channels=source.channels)], target)
+    return replace(image_data(source.name, samples, *told.found(source)), whole=whole)
+
+
+def read_patches(
+    source: Source | PairSource, sides: Sequence[Side], target: Target
+) -> tuple[Told, list[Tensor], list[Whole]]:
+    """Decode all images, or pairs, of a source at their own sizes: what was told, and of each side the middle patches
+    and the whole images. Patches are as large as the target's size says; of the sources of pairs, in proportion.
+
+    Raises:
+        UserError: as `load_whole`, or members of pairs whose sizes do not fit together.
+    """
+    patch = patch_of(target)
+    keepers = [Keeper(memory_bound() // len(sides)) for _ in sides]
+    told, larger = Told(target, sides), Counter[tuple[int, bool]]()
+    for name, label, images, sizes in decoded(source, told):
+        first, last = sizes[0], sizes[-1]  # of single images the same
+        times, missing = factor(first, last), lacking(last, patch)
+        if not times:
+            continue
+        larger[times, first > last] += 1
+        if missing is None:
+            size = f"{patch[0]}x{patch[1]}"
+            told.small.append(
+                f"left out {name}: its {last[0]}x{last[1]} pixels are less than half of a patch of {size}"
+            )
+            continue
+        told.labels.append(label)
+        told.padded += any(missing)
+        for keeper, side, image, lacks in zip(keepers, sides, images, _scaled(missing, first, last)):
+            step = times if image.size > min(first, last) else 1
+            keeper.add(reflected(channels_first(image, side.channels), lacks, step))
+    told.check(source.name)
+    if not told.labels:
+        raise UserError(
+            f"{source.name} holds no image that is large enough ({told.small[0]}, ...); choose a smaller --size"
+        )
+    units, patches = _proportions(source.name, larger, patch)
+    wholes = [keeper.whole(unit) for keeper, unit in zip(keepers, units)]
+    return told, [cut_middle(whole, size) for whole, size in zip(wholes, patches)], wholes
+
+
+def _scaled(missing: Size, source: Size, target: Size) -> tuple[Size, Size]:
+    """What is missing of source and target: of the smaller one, whole pixels; of the larger one, as much in
+    proportion."""
+    if source > target:
+        times = source[0] // target[0]
+        return (missing[0] * times, missing[1] * times), missing
+    times = target[0] // source[0]
+    coarse = -(-missing[0] // times), -(-missing[1] // times)
+    return coarse, (coarse[0] * times, coarse[1] * times)
+
+
+def _proportions(name: str, larger: Counter[tuple[int, bool]], patch: Size) -> tuple[list[int], list[Size]]:
+    """The units in which places are counted, and the sizes of patches, of sources and targets."""
+    if len(larger) > 1:
+        kinds = ", ".join(f"{times} times ({n})" for (times, _), n in larger.most_common(3))
+        raise UserError(f"the members of pairs in {name} differ in size by {kinds}; keep pairs of one kind together")
+    ((times, of_source),) = larger
+    if of_source:
+        return [times, 1], [(patch[0] * times, patch[1] * times), patch]
+    if any(side % times for side in patch):
+        near = f"{patch[0] // times * times or times}x{patch[1] // times * times or times}"
+        raise UserError(
+            f"{name} has targets {times} times as large as sources; patches of {patch[0]}x{patch[1]} must be a "
+            f"multiple of {times}, such as {near}"
+        )
+    return [1, times], [(patch[0] // times, patch[1] // times), patch]
+
+
+def uncut(data: Data, target: Target) -> Data:
+    """The same for images that are in memory already, and for what they are made from.
+
+    Raises:
+        UserError: no size, they are points, or smaller than a patch.
+    """
+    patch = patch_of(target)
+    if data.form.is_points:
+        raise UserError(f"{data.name} holds points, of which no patches can be cut; leave --fit out")
+    _, height, width = data.form.shape
+    if width < patch[0] or height < patch[1]:
+        raise UserError(
+            f"{data.name} has images of {width}x{height}; patches cannot be larger: choose a smaller --size"
+        )
+    whole = Whole(tuple(data.samples.unbind()))
+    form = replace(data.form, shape=(data.form.shape[0], patch[1], patch[0]))
+    source = None if data.source is None else uncut(data.source, target)
+    form = replace(form, source=None if source is None else source.form)
+    return replace(data, samples=cut_middle(whole, patch), form=form, whole=whole, source=source)
+
+
+def patch_of(target: Target) -> Size:
+    """The (width, height) of patches.
+
+    Raises:
+        UserError: there is none.
+    """
+    if target.size is None:
+        raise UserError(
+            "fit='patch' needs the size of the patches that are cut; add --size 64, or 96x64 (width x height)"
+        )
+    return target.size
+
+
+def lacking(size: Size, patch: Size) -> Size | None:
+    """How much wider and higher an image must become to hold a patch; None if it is smaller than half of one."""
+    if any(2 * side < wanted for side, wanted in zip(size, patch)):
+        return None
+    return max(0, patch[0] - size[0]), max(0, patch[1] - size[1])
+
+
+def reflected(image: Pixel, missing: Size, step: int = 1) -> Pixel:
+    """An image [C, H, W] made wider and higher by its reflection at its edges, in multiples of `step`; the edges are
+    repeated, so that images of several scales stay alike."""
+    if not any(missing):
+        return image
+    (left, top), (wide, high) = (side // step // 2 * step for side in missing), missing
+    return np.pad(image, ((0, 0), (top, high - top), (left, wide - left)), mode="symmetric")
+
+
+def cut_middle(whole: Whole, patch: Size) -> Tensor:
+    """The middle patches (width, height), uint8 [N, C, H, W]; many of mapped images go to a nameless file."""
+    shape = (patch[1], patch[0])
+    indices = torch.arange(len(whole))
+    places = middle(whole.rooms(indices, shape))
+    total = len(whole) * len(whole.images[0]) * patch[0] * patch[1]
+    if not is_mapped(whole.images[0]) or total <= memory_bound() // PARTS:
+        return whole.cut(indices, places, shape)
+    patches = (whole.cut(some, places[some], shape) for some in indices.split(64))
+    return written(patches, (len(whole), len(whole.images[0]), *shape))

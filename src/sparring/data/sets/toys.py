@@ -1,0 +1,86 @@
+"""Small sets at hand, to try tasks that make images from images; all come with scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from sparring.data.maps import class_pixels
+from sparring.data.samples import Data, image_data, joined
+from sparring.data.sets.mnist import load_digits
+from sparring.data.sources.source import Item, Source
+
+Levels = NDArray[np.int64]
+PAPER: Levels = np.array([30, 50, 140])  # red, green and blue
+INK: Levels = np.array([255, 190, 60])
+
+
+def load_digit_edges() -> Data:
+    """1,797 pairs of 16x16: the outline of a digit, and the digit."""
+    digits = _enlarged()
+    bright = np.pad(digits > 63, ((0, 0), (1, 1), (1, 1)))
+    inside = bright[:, :-2, 1:-1] & bright[:, 2:, 1:-1] & bright[:, 1:-1, :-2] & bright[:, 1:-1, 2:]
+    outlines = 255 * (bright[:, 1:-1, 1:-1] & ~inside).astype(np.int64)
+    return joined("digit-edges", _data("digit-edges", outlines), _data("digit-edges", digits), paired=True)
+
+
+def load_digit_maps() -> Data:
+    """1,797 pairs of 16x16: a digit, and the map of what is ink in it."""
+    digits = _enlarged()
+    ink = _data("digit-maps", (digits > 127).astype(np.int64))
+    counts = class_pixels([ink.samples])[:2].tolist()
+    form = replace(ink.form, classes=("paper", "ink"), counts=tuple(counts), map=True)
+    return joined("digit-maps", _data("digit-maps", digits), replace(ink, form=form), paired=True)
+
+
+def load_digit_inverts() -> Data:
+    """Two sets of digits of 16x16: A, 899 white on black, and B, 898 others black on white."""
+    digits = _enlarged()
+    a, b = _data("digit-inverts", digits[::2]), _data("digit-inverts", 255 - digits[1::2])
+    return joined("digit-inverts", a, b, paired=False)
+
+
+def load_digit_colours() -> Data:
+    """Two sets of digits of 16x16 in RGB: A, 899 white on black, and B, 898 others orange on blue."""
+    ink = _enlarged()[..., None]
+    coloured: Levels = (PAPER * (255 - ink[1::2]) + INK * ink[1::2]) // 255
+    a, b = _data("digit-colours", ink[::2].repeat(3, -1)), _data("digit-colours", coloured)
+    return joined("digit-colours", a, b, paired=False)
+
+
+def photo_source() -> Source:
+    """Two photos of 640x427, of a temple in China and of a flower, to cut patches from."""
+    return Source("photos", "of scikit-learn", _photos, 2)
+
+
+def _photos() -> Iterator[Item]:
+    from sklearn import datasets
+
+    found = datasets.load_sample_images()
+    for path, pixels in zip(found.filenames, found.images):
+        yield Item(str(path), Image.fromarray(pixels))
+
+
+def _enlarged() -> Levels:
+    """The digits at twice their size, bilinearly, in whole numbers, which are the same everywhere: [N, 16, 16]."""
+    levels = load_digits().samples[:, 0].numpy().astype(np.int64)
+    enlarged: Levels = (_twice(_twice(levels).swapaxes(1, 2)).swapaxes(1, 2) + 8) // 16
+    return enlarged
+
+
+def _twice(levels: Levels) -> Levels:
+    """Twice as many rows, times 4: each is three parts the row that it lies in, and one part that beside it."""
+    beyond = np.pad(levels, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    above, row, below = beyond[:, :-2], beyond[:, 1:-1], beyond[:, 2:]
+    return np.stack([3 * row + above, 3 * row + below], 2).reshape(len(levels), -1, levels.shape[2])
+
+
+def _data(name: str, levels: Levels) -> Data:
+    """Grey images [N, H, W], or images [N, H, W, C]."""
+    channels_last = levels.reshape(*levels.shape[:3], -1).astype(np.uint8)
+    return image_data(name, torch.from_numpy(channels_last).permute(0, 3, 1, 2).contiguous())

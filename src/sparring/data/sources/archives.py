@@ -1,0 +1,215 @@
+"""Archives of images, read member by member; nothing is ever unpacked to the disk."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import BufferedIOBase
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from sparring.base.errors import UserError, shortened
+from sparring.data.sources.decode import SUFFIXES
+from sparring.data.sources.source import Item, Source, folder_classes, is_image, stamp
+
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+LARGEST = 256 << 20  # bytes of a member
+MOST = 2_000_000  # members
+PROPORTION = 100  # of unpacked to packed bytes, where there are more than PROPORTIONATE of them
+PROPORTIONATE = 64 << 20
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    NotImplementedError,
+    ValueError,
+    RecursionError,  # tarfile calls itself for each of a chain of long names
+)
+
+
+def is_archive(path: Path) -> bool:
+    """The file's name ends as that of an archive."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def archive_source(path: Path) -> Source:
+    """All images in a `.zip`, `.tar` or `.tar.gz`; one folder around everything is left out of account, and the folders
+    below it are classes, if all images lie in such.
+
+    Raises:
+        UserError: it is damaged or holds no images, a member's name or link leads out of it, or it unpacks to far more
+            than it holds (256 MiB a member, 2,000,000 members, and 100 times its size from 64 MiB on are allowed).
+    """
+    zipped = path.name.lower().endswith(".zip")
+    with reading_archive(path):
+        names = [*_list_zip(path)] if zipped else [*_list_tar(path)]
+    images = [name for name in names if is_image(PurePosixPath(name.replace("\\", "/")))]
+    if not images:
+        raise UserError(f"{path} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+    parts = [_parts(name) for name in images]
+    if len({p[0] for p in parts}) == 1 and all(len(p) > 1 for p in parts):
+        parts = [p[1:] for p in parts]
+    labels = dict(zip(images, folder_classes(parts)))
+    items = partial(_zip_items if zipped else _tar_items, path, labels)
+    place = str(path.resolve())
+    return Source(str(path), f"{place} {stamp(path)}", items, len(images), place=place)
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part for part in PurePosixPath(name.replace("\\", "/")).parts if part != ".")
+
+
+def _check_name(path: Path, name: str) -> None:
+    slashed = name.replace("\\", "/")
+    if slashed.startswith("/") or slashed[1:2] == ":" or ".." in slashed.split("/") or "\0" in name:
+        raise UserError(
+            f"{path} holds {shortened(repr(name))}, a path that leads out of the archive; pack the images anew, or "
+            "unpack it with care and name the folder"
+        )
+
+
+def _check_size(path: Path, name: str, size: int, number: int) -> None:
+    if size > LARGEST:
+        raise UserError(
+            f"{path}: {shortened(repr(name))} unpacks to {size / 2**20:,.0f} MiB; at most {LARGEST >> 20} MiB are "
+            "allowed; remove it from the archive"
+        )
+    if number > MOST:
+        raise UserError(f"{path} holds more than {MOST:,} members; split it, or unpack it and name the folder")
+
+
+def _check_proportion(path: Path, what: str, unpacked: int, packed: int) -> None:
+    if unpacked > PROPORTIONATE and unpacked > PROPORTION * max(1, packed):
+        raise UserError(
+            f"{path}: {what} unpacks to more than {PROPORTION} times its size; images do not, this is a bomb or no "
+            "archive of images; do not open it"
+        )
+
+
+def _refuse_link(path: Path, name: str, kind: str = "a link") -> None:
+    raise UserError(
+        f"{path} holds {shortened(repr(name))}, {kind}, which may lead out of the archive; pack the files themselves"
+    )
+
+
+@contextmanager
+def reading_archive(path: Path) -> Iterator[None]:
+    """Turn what a damaged archive raises into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except DAMAGED as error:
+        raise UserError(f"{path} is damaged, or no archive ({shortened(str(error))}); copy or fetch it anew") from error
+
+
+# ---------------------------------------------------------------------------------------------------------------- zip
+
+
+def _list_zip(path: Path) -> Iterator[str]:
+    """The names of its files, each of which is checked."""
+    unpacked = 0
+    with zipfile.ZipFile(path) as archive:
+        for number, info in enumerate(sorted(archive.infolist(), key=lambda i: i.filename), start=1):
+            _check_name(path, info.filename)
+            if stat.S_ISLNK(info.external_attr >> 16):
+                _refuse_link(path, info.filename)
+            if info.is_dir():
+                continue
+            _check_size(path, info.filename, info.file_size, number)
+            _check_proportion(path, repr(info.filename), info.file_size, info.compress_size)
+            unpacked += info.file_size
+            yield info.filename
+    _check_proportion(path, "it", unpacked, path.stat().st_size)
+
+
+def _zip_items(path: Path, labels: dict[str, str | None]) -> Iterator[Item]:
+    with reading_archive(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        for name, label in labels.items():
+            yield Item(f"{path}/{name}", _zip_content(archive, name), label)
+
+
+def _zip_content(archive: zipfile.ZipFile, name: str) -> bytes | Exception:
+    """A member's bytes; at most those that it declares are unpacked, whatever it holds."""
+    try:
+        with archive.open(name) as file:
+            return file.read(LARGEST)
+    except (*DAMAGED, RuntimeError) as error:  # RuntimeError: it is encrypted
+        return error
+
+
+# ---------------------------------------------------------------------------------------------------------------- tar
+
+
+class _Bounded:
+    """A file that refuses to be read in pieces beyond the largest member: tar's heads may ask for any size."""
+
+    def __init__(self, file: IO[bytes] | BufferedIOBase, path: Path) -> None:
+        self.file, self.path = file, path
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LARGEST:
+            _check_size(self.path, "a head", size if size > 0 else LARGEST + 1, 0)
+        return self.file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+
+@contextmanager
+def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """A `.tar`, gzipped or not, open to be gone through once."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        file = gzip.GzipFile(fileobj=raw) if packed else raw
+        with tarfile.open(fileobj=cast(IO[bytes], _Bounded(file, path)), mode="r:") as archive:
+            yield archive
+
+
+def _list_tar(path: Path) -> Iterator[str]:
+    """The names of its files, each of which is checked."""
+    packed = path.stat().st_size
+    with open_tar(path) as archive:
+        for number, info in enumerate(archive, start=1):
+            _check_name(path, info.name)
+            if info.issym() or info.islnk():
+                _refuse_link(path, info.name)
+            if not info.isfile() and not info.isdir():
+                _refuse_link(path, info.name, "neither a file nor a folder")
+            _check_size(path, info.name, info.size, number)
+            _check_proportion(path, "it", archive.offset, packed)
+            archive.members.clear()  # type: ignore[attr-defined]  # it would keep the heads of all
+            if info.isfile():
+                yield info.name
+        assert archive.fileobj is not None
+        archive.fileobj.seek(archive.offset)
+        if any(archive.fileobj.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged head for the end
+            raise tarfile.ReadError(f"the head at byte {archive.offset} is none")
+
+
+def _tar_items(path: Path, labels: dict[str, str | None]) -> Iterator[Item]:
+    with reading_archive(path), open_tar(path) as archive:
+        for info in archive:
+            archive.members.clear()  # type: ignore[attr-defined]
+            if info.name in labels and info.isfile():
+                file = archive.extractfile(info)
+                assert file is not None
+                yield Item(f"{path}/{info.name}", file.read(LARGEST), labels[info.name])

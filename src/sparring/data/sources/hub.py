@@ -1,0 +1,153 @@
+"""Data sets of the Hugging Face Hub: streamed, image by image, into a file of the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from sparring.base.download import ROOM
+from sparring.base.errors import UserError, shortened, writing
+from sparring.base.files import write_atomically
+from sparring.data.sources.parquet import PARTS, Columns, columns_of
+from sparring.data.sources.source import Item, Source
+from sparring.data.store.mapped import mapped_folder
+
+PREFIX = "hub:"
+ARCHIVES = ("zip://", "tar://", "gzip://")
+
+
+def hub_source(spec: str) -> Source:
+    """The images of `hub:OWNER/NAME` (its split `train`) or `hub:OWNER/NAME:SPLIT`.
+
+    Where the Hub does not answer, what it said of the set the last time holds, so that images in the cache still serve.
+
+    Raises:
+        UserError: no name, no such set or split, or the package `datasets` is missing.
+    """
+    name, split = parse_hub(spec)
+    return _source(spec, name, split or "train")
+
+
+def hub_held_out_source(spec: str) -> Source | None:
+    """The images of its test (else validation) split; None if the specification names a split, or there is none to hold
+    out."""
+    name, split = parse_hub(spec)
+    if split:
+        return None
+    told = _remembered(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
+    held = next((word for word in PARTS["test"] if word in told), "")
+    return _source(spec, name, held) if held else None
+
+
+def parse_hub(spec: str) -> tuple[str, str]:
+    """`hub:OWNER/NAME:SPLIT` -> (OWNER/NAME, SPLIT); the split may be left out.
+
+    Raises:
+        UserError: the name is no name.
+    """
+    found = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", spec)
+    if found is None:
+        raise UserError(
+            f"{shortened(spec)!r} names no data set of the Hub; write hub:OWNER/NAME or hub:OWNER/NAME:SPLIT"
+        )
+    return found[1], found[2] or ""
+
+
+def _source(spec: str, name: str, split: str) -> Source:
+    told = _remembered(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
+    saved: dict[str, Any] = told["columns"]
+    columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
+    identity = f"{name} {split} {told['fingerprint']}"
+    items = partial(_items, spec, name, split, columns)
+    place = f"{PREFIX}{name}:{split}"
+    return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place)
+
+
+def _describe(spec: str, name: str, split: str) -> dict[str, Any]:
+    """What the Hub says of a set: a fingerprint of its present version, and its columns."""
+    builder = _datasets().load_dataset_builder(name)
+    features = _open(name, split).features
+    if features is None:
+        raise UserError(f"{spec} does not tell its columns; download it, and name the folder of its parquet files")
+    return {"fingerprint": str(builder.hash), "columns": asdict(columns_of(features.arrow_schema, spec))}
+
+
+def _open(name: str, split: str) -> Any:
+    return _datasets().load_dataset(name, split=split, streaming=True)
+
+
+def _items(spec: str, name: str, split: str, columns: Columns) -> Iterator[Item]:
+    from datasets import Image
+
+    with _asking(spec):
+        wanted = [columns.image, *([columns.label] if columns.label else [])]
+        rows = _open(name, split).select_columns(wanted).cast_column(columns.image, Image(decode=False))
+        for number, row in enumerate(rows):
+            label = row[columns.label] if columns.label else None
+            yield Item(f"{spec}, row {number}", _content(row[columns.image], name), label)
+
+
+def _content(image: dict[str, Any] | None, name: str) -> bytes | Exception:
+    """The bytes of an image, which may lie in a file of their own, or in an archive, among those of its set.
+
+    The row may be a stranger's: a path to anywhere else, this machine's files included, is not followed.
+    """
+    if image is None or not (image["bytes"] or image["path"]):
+        return ValueError("the row has no bytes of an image")
+    if image["bytes"]:
+        return bytes(image["bytes"])
+    *within, place = str(image["path"]).split("::")
+    ours = place.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/")) and ".." not in place.split("/")
+    if not ours or not all(part.startswith(ARCHIVES) for part in within):
+        return ValueError("the row names a file that is not of this set")
+    import fsspec
+
+    with fsspec.open(image["path"], "rb") as file:
+        return bytes(file.read())
+
+
+def _remembered(spec: str, what: str, ask: Any) -> Any:
+    """What the Hub answers now; where it fails, what it answered the last time."""
+    digest = hashlib.blake2b(what.encode(), digest_size=12).hexdigest()
+    path = mapped_folder() / f"hub-{digest}.json"
+    try:
+        with _asking(spec):
+            answer = ask()
+    except UserError as error:
+        if not path.is_file():
+            raise
+        print(f"Note: {error}; its last answer is taken", file=sys.stderr)
+        return json.loads(path.read_text(encoding="utf-8"))
+    with writing(path, ROOM):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(answer).encode(), ROOM)
+    return answer
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError('hub: needs Hugging Face datasets; install it with: pip install "sparring[hub]"') from error
+    return datasets
+
+
+@contextmanager
+def _asking(spec: str) -> Iterator[None]:
+    """Turn whatever the Hub's client and the network below it raise into one line; they have no common error."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        message = shortened(f"{type(error).__name__}: {error}")
+        raise UserError(
+            f"{spec} cannot be read from the Hugging Face Hub ({message}); look at its name, and your network"
+        ) from error

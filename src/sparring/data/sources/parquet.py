@@ -1,0 +1,204 @@
+"""Parquet files in the Hugging Face layout of images: encoded bytes in a column, class names in the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparring.base.errors import UserError, shortened
+from sparring.data.sources.decode import Content
+from sparring.data.sources.source import Item, Pair, Source, stamp
+
+if TYPE_CHECKING:
+    import pyarrow
+
+BATCH = 32  # rows that are read at once
+IMAGES, LABELS = ("image", "img"), ("label", "labels")
+PARTS = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that matter: of images, of labels (or ""), the classes' names, and what to tell of the choice."""
+
+    image: str
+    label: str = ""
+    classes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def parquet_source(paths: Sequence[Path], name: str) -> Source:
+    """The images of parquet files of the same columns, one file after another; `name` is the path that holds them.
+
+    The images are the column `image`, else `img`, else the only one of {bytes, path}; the labels are `label` or
+    `labels`, if it holds whole numbers or texts, else the only column of classes, else there are none.
+
+    Raises:
+        UserError: a file is damaged or holds no images, or the files' columns differ.
+    """
+    return _source(paths, name, _alike(paths, [columns_of(_schema(path), str(path)) for path in paths]))
+
+
+def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
+    """The images of one column of some files, without labels; `name` is the path that holds them."""
+    return _source(paths, name, Columns(column), f", column {column}")
+
+
+def _source(paths: Sequence[Path], name: str, columns: Columns, part: str = "") -> Source:
+    identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
+    items, count, place = partial(_items, paths, columns), count_rows(paths), f"{Path(name).resolve()}{part}"
+    return Source(name, identity, items, count, columns.classes, remarks=columns.remarks, place=place)
+
+
+def _alike(paths: Sequence[Path], found: Sequence[Any]) -> Any:
+    """What was found in all files, which must be the same."""
+    for path, other in zip(paths, found):
+        if other != found[0]:
+            raise UserError(f"{path} has other columns or classes than {paths[0]}; keep files of one kind together")
+    return found[0]
+
+
+def places(split: str) -> list[str]:
+    """Where a side of a split may lie, each way for itself: train/A, trainA, A/train, and A alone for training."""
+    ways = [way for word in PARTS[split] for way in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
+    return [*ways, "{}"] if split == "train" else ways
+
+
+def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
+    """The parquet files of a split in a folder (or its sub-folder `data`): `test.parquet` alone, if there is one, else
+    all whose names begin with `test`. Where no test is kept, the validation split is the test."""
+    for place in (folder, folder / "data"):
+        for word in PARTS[split]:
+            if (place / f"{word}.parquet").is_file():
+                return [place / f"{word}.parquet"]
+            if found := sorted(path for path in place.glob(f"{word}*.parquet") if path.is_file()):
+                return found
+    return []
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into one line."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path} is damaged, or no parquet file ({shortened(str(error))}); copy or fetch it anew"
+        ) from error
+
+
+def count_rows(paths: Sequence[Path]) -> int:
+    """How many rows some files have together."""
+    from pyarrow import parquet
+
+    count = 0
+    for path in paths:
+        with _reading(path):
+            count += parquet.read_metadata(path).num_rows
+    return count
+
+
+def _schema(path: Path) -> pyarrow.Schema:
+    from pyarrow import parquet
+
+    with _reading(path):
+        return parquet.read_schema(path)
+
+
+def columns_of(schema: pyarrow.Schema, source: str) -> Columns:
+    """The columns of images and labels; see `parquet_source`.
+
+    Raises:
+        UserError: no column of images, or several and none is called so.
+    """
+    features = _features(source, schema.metadata or {})
+    structs = [f.name for f in schema if _is_image(f.type)]
+    usual = [name for name in IMAGES if name in structs]
+    if not usual and len(structs) != 1:
+        found = ", ".join(f"{f.name} ({shortened(str(f.type), 40)})" for f in schema)
+        raise UserError(
+            f"{source} holds {'no images' if not structs else 'several columns of images'}; its columns are "
+            f"{shortened(found)}; call the one of images, a struct of bytes and path, 'image'"
+        )
+    classes = {name: tuple(f["names"]) for name, f in features.items() if f.get("_type") == "ClassLabel"}
+    label, remarks = _label_column(schema, list(classes))
+    return Columns((usual or structs)[0], label, classes.get(label, ()), remarks)
+
+
+def _label_column(schema: pyarrow.Schema, classes: list[str]) -> tuple[str, tuple[str, ...]]:
+    import pyarrow as pa
+
+    for name in (n for n in LABELS if n in schema.names):
+        kind = schema.field(name).type
+        if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return name, ()
+        return "", (
+            f"careful: column {name!r} holds {shortened(str(kind), 40)}, no whole numbers or names: no classes",
+        )
+    return (classes[0] if len(classes) == 1 else ""), ()
+
+
+def _features(source: str, metadata: dict[bytes, bytes]) -> dict[str, dict[str, Any]]:
+    """What Hugging Face's metadata say of each column; nothing where there are none."""
+    text = metadata.get(b"huggingface", b"{}")
+    try:
+        features = json.loads(text).get("info", {}).get("features", {})
+        return {str(name): f for name, f in features.items() if isinstance(f, dict)}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{source}: its metadata 'huggingface' are damaged ({error}); write the file anew") from error
+
+
+def _is_image(kind: pyarrow.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_struct(kind) and {"bytes", "path"} == {kind.field(i).name for i in range(kind.num_fields)}
+
+
+def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
+    names = [columns.image, *([columns.label] if columns.label else [])]
+    for name, row in _rows_of(paths, names):
+        yield Item(name, _content(row[0]), row[1].as_py() if columns.label else None)
+
+
+def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The names of the columns of images, the same in all files.
+
+    Raises:
+        UserError: a file is damaged, or the files' columns differ.
+    """
+    schemas = map(_schema, paths)
+    found: tuple[str, ...] = _alike(paths, [tuple(f.name for f in s if _is_image(f.type)) for s in schemas])
+    return found
+
+
+def paired_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[Pair]:
+    """Of each row the images of two columns."""
+    for name, row in _rows_of(paths, columns):
+        yield Pair(*(Item(f"{name}, column {column}", _content(image)) for column, image in zip(columns, row)))
+
+
+def _content(image: pyarrow.StructScalar) -> Content | Exception:
+    content = image["bytes"].as_py() if image.is_valid else None
+    return content or ValueError("the row has no bytes of an image")
+
+
+def _rows_of(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+    """The name of each row, and its scalars in some columns."""
+    from pyarrow import parquet
+
+    for path in paths:
+        number = 0
+        # pieces of a row group are read as they are needed, not the group as a whole
+        with _reading(path), parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH, columns=list(columns), use_threads=False):
+                chosen = [batch.column(column) for column in columns]
+                for row in range(len(batch)):
+                    yield f"{path}, row {number + row}", [column[row] for column in chosen]
+                number += len(batch)

@@ -1,0 +1,1 @@
+"""Where samples are kept: in memory, or mapped from a file."""

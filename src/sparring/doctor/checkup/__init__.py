@@ -1,0 +1,1 @@
+"""The checkup of data before training."""

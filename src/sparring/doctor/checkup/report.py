@@ -1,0 +1,89 @@
+"""A look at data before training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from sparring.base.errors import listed
+from sparring.data.pictures import picture
+from sparring.data.samples import Data
+from sparring.data.store.mapped import chunks
+from sparring.doctor.checkup.artifacts import ALL_GREY, grey_share, look_at, silly_reasons
+from sparring.doctor.checkup.proposal import Change, Proposal, propose
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What there is to know of a data set, line by line, and a contact sheet."""
+
+    lines: list[tuple[str, str]]
+    sheet: Image.Image
+    proposal: Proposal
+
+
+def describe_data(data: Data, given: Mapping[str, Change] | None = None) -> DataReport:
+    """What it is; what was left out; what to be careful of; and a recipe for it.
+
+    `given` are the options that it was loaded with, which the recipe needs as well.
+    """
+    proposal = propose(data, given)
+    lines = [("data", data.name), ("samples", f"{len(data):,}")]
+    lines += _points(data) if data.form.is_points else _images(data)
+    lines += _classes(data)
+    copies = duplicates(data.samples)
+    lines.append(("duplicates", f"{copies:,} samples are exact copies of another" if copies else "none"))
+    lines += [("left out", note.removeprefix("left out ")) for note in data.notes]
+    lines += [(name, text) for name, _, text in (remark.partition(": ") for remark in data.remarks)]
+    if not data.form.is_points:
+        lines += [(finding.kind, finding.text) for finding in silly_reasons(look_at(data.samples))]
+    if any(name == "careful" for name, _ in lines):
+        lines.append(("first", "mend what is marked careful, then train"))
+    lines.append(("proposal", proposal.command))
+    lines += [("because", reason) for reason in proposal.reasons]
+    rng = torch.Generator().manual_seed(0)
+    shown = torch.randperm(len(data), generator=rng)[: 5000 if data.form.is_points else 100]
+    return DataReport(lines, picture(data.take(shown), data.form), proposal)
+
+
+def _points(data: Data) -> list[tuple[str, str]]:
+    span = zip(data.samples.amin(0).tolist(), data.samples.amax(0).tolist())
+    range_of = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in span)
+    return [("dimensions", str(data.form.shape[0])), ("range", range_of)]
+
+
+def _images(data: Data) -> list[tuple[str, str]]:
+    channels, height, width = data.form.shape
+    images = look_at(data.samples)
+    colours = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}.get(channels, "unknown")
+    grey = grey_share(images) if channels >= 3 else 0.0
+    mean = sum(part.float().sum().item() for part in images.split(64)) / images.numel()
+    seen = f", in {len(images):,} of them" if len(images) < len(data) else ""
+    lines = [
+        ("size", f"{width}x{height} (width x height)"),
+        ("channels", f"{channels} ({colours})"),
+        ("values", f"{images.min()} to {images.max()} of 0 to 255, mean {mean:.1f}{seen}"),
+    ]
+    return lines + ([("grey images", f"{grey:.1%}")] if 0 < grey <= ALL_GREY else [])
+
+
+def duplicates(samples: torch.Tensor) -> int:
+    """How many samples are exact copies of an earlier one."""
+    seen: set[bytes] = set()
+    for chunk in chunks(samples):
+        rows = chunk.contiguous().flatten(1).numpy()
+        seen.update(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    return len(samples) - len(seen)
+
+
+def _classes(data: Data) -> list[tuple[str, str]]:
+    if data.labels is None:
+        return [("classes", "no labels")]
+    counts = Counter(data.labels.tolist())
+    shown = [f"{name} ({counts[i]:,})" for i, name in enumerate(data.form.classes)]
+    return [("classes", f"{len(shown)}: {listed(shown, 20)}")]

@@ -1,0 +1,169 @@
+"""From a log to the numbers that verdicts go by: medians over a stretch of the run, growth, trends."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sparring.run.log import PROBE, Row
+
+STRETCH = 0.2  # of the budget, over which medians are taken
+LEAST_LOOKS = 4
+FEWEST = 3  # looks that a median is of, at least
+EARLIEST = 0.17  # share of the budget before which nothing is said
+LATE = 0.6  # share of the budget from which on "still improving" excuses nothing
+STEADY = 0.6  # rank correlation with time from which on a number is rising
+MARKED = 0.15  # by how much of itself a number must change over half of the run to count as changing
+TINY = 1e-30
+WHOLE = ("step", "seconds", "progress", "event", "cost")  # what a look tells beside the numbers
+OWN = "/finite"  # the number that each way beside the first has
+LEAKS = ("range", "rounding", "channel", "border")  # the differences that a look repairs
+
+Numbers = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Signs:
+    """A run at one of its looks.
+
+    Attributes:
+        step: of the look.
+        share: of the budget that was spent by then.
+        numbers: medians over the last fifth of the budget; `growth/...` is beside the first look.
+        recent: the same of the last three looks.
+        looks: the numbers of each look of that stretch, each with the same `growth/...`.
+        improving: the numbers of coverage that became better over the last half of the run.
+        early: too few looks, or too little of the budget, to say anything.
+        unpaired: is it of a way that turns images into others without pairs?
+    """
+
+    step: int
+    share: float
+    numbers: Numbers
+    recent: Numbers
+    looks: Sequence[Numbers]
+    improving: Sequence[str]
+    early: bool
+    unpaired: bool
+
+
+def looks_of(history: Sequence[Row]) -> list[Row]:
+    """The looks in a log, one a step, in order, each with the gradients' norms of the row before it.
+
+    Numbers that are not finite are left out: `finite` tells of them.
+    """
+    found: dict[int, Row] = {}
+    gradients: dict[str, float] = {}
+    for row in history:
+        if "event" not in row:
+            gradients = {n: v for n, v in row.items() if n.startswith("gradient/")}
+        elif row["event"] == PROBE and isinstance(row.get("progress"), (int, float)):
+            whole = {**gradients, **row}
+            found[row["step"]] = {n: v for n, v in whole.items() if not isinstance(v, float) or math.isfinite(v)}
+    return [found[step] for step in sorted(found)]
+
+
+def ways_of(looks: Sequence[Row]) -> list[str]:
+    """The names of the ways that looks tell of beside the first one, whose numbers have no name before them."""
+    return [name.removesuffix(OWN) for name in (looks[-1] if looks else {}) if name.endswith(OWN)]
+
+
+def of_way(look: Row, way: str) -> Row:
+    """The numbers of one of these ways as if it were the first, with those that are of the players as a whole."""
+    shared = {n: v for n, v in look.items() if n in WHOLE or n.startswith(("weights/", "gradient/"))}
+    return shared | {n.removeprefix(f"{way}/"): v for n, v in look.items() if n.startswith(f"{way}/")}
+
+
+def stands_at(history: Sequence[Row]) -> tuple[int, float]:
+    """The last step of a log that tells how much of the budget is spent, and that share; (1, 0) where none does."""
+    rows = [row for row in history if isinstance(row.get("progress"), (int, float))]
+    return max(((row["step"], row["progress"]) for row in rows), default=(1, 0.0))
+
+
+def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) -> Signs | None:
+    """The signs at a look, or None where there are too few looks for a median.
+
+    Args:
+        looks: of `looks_of`.
+        index: which of them.
+        step_now, share_now: where the run stands at its end. Shares of earlier looks follow from these and their steps,
+            since a run that was extended counted its shares anew.
+    """
+    per_step = share_now / max(1, step_now)
+    step = looks[index]["step"]
+    share = step * per_step
+    recent = [i for i in range(index + 1) if looks[i]["step"] * per_step > share - STRETCH]
+    first = min([*recent, max(0, index + 1 - FEWEST)])  # where looks are far apart, a few count whenever they were
+    stretch = looks[first : index + 1]
+    past = [row for row in looks[: index + 1] if row["step"] * per_step >= share / 2]
+    if index + 1 < FEWEST:
+        return None
+    shared = _growth(looks[: index + 1])
+    each = [{**numbers_of(row), **shared} for row in stretch]
+    early = index + 1 < LEAST_LOOKS or share < EARLIEST
+    unpaired = is_unpaired(looks[index])
+    return Signs(step, share, _medians(each), _medians(each[-FEWEST:]), each, _improving(past), early, unpaired)
+
+
+def is_unpaired(look: Row) -> bool:
+    """Is it of a way that turns images into others without pairs?"""
+    return "effect/source" in look and "effect/truth" not in look
+
+
+def numbers_of(row: Row) -> dict[str, float]:
+    """The numbers of a look, with those that are made of two others."""
+    found = {n: float(v) for n, v in row.items() if n not in WHOLE and isinstance(v, (int, float))}
+    area = found.get("area/held_out", found.get("area/train"))
+    if "area/train" in found:  # a look without them had nothing to repair: D was not sure of unseen samples
+        found |= {f"leak/{name}": found["area/train"] for name in LEAKS if f"leak/{name}" not in found}
+    if area is not None and "fresh" in found:
+        found["fresh lead"] = found["fresh"] - area
+    if is_unpaired(row) and "far/reals" in found:  # there it stands for the cells, which are not looked at
+        found["far/targets"] = found["far/reals"]
+    if "effect/class" in found and "effect/latent" in found:
+        found["effect/class share"] = found["effect/class"] / max(found["effect/latent"], TINY)
+    if "gradient/generator" in found and "gradient/discriminator" in found:
+        norms = [max(found[f"gradient/{side}"], TINY) for side in ("generator", "discriminator")]
+        found["gradient/ratio"] = math.log(norms[0] / norms[1])
+    return found
+
+
+def _growth(looks: Sequence[Row]) -> dict[str, float]:
+    """Weights' norms beside those of the first look."""
+    names = [name for name in looks[0] if name.startswith("weights/") and name in looks[-1]]
+    return {name.replace("weights", "growth"): looks[-1][name] / max(looks[0][name], TINY) for name in names}
+
+
+def _improving(past: Sequence[Row]) -> list[str]:
+    wanted = {"far/reals": -1, "cells": 1, "rank": 1}
+    found = []
+    for name, direction in wanted.items():
+        values = [row[name] for row in past if name in row]
+        if len(values) < FEWEST:
+            continue
+        half = len(values) // 2
+        first, second = _median(values[:half]), _median(values[half:])
+        changed = direction * (second - first) > MARKED * abs(first)
+        if changed and direction * rank_correlation(values) > STEADY:
+            found.append(name)
+    return found
+
+
+def rank_correlation(values: Sequence[float]) -> float:
+    """Spearman's rank correlation of values with their places; 0 where all are equal."""
+    if min(values) == max(values):
+        return 0.0
+    from scipy import stats
+
+    return float(stats.spearmanr(range(len(values)), values).statistic)
+
+
+def _medians(looks: Sequence[Numbers]) -> Numbers:
+    names = dict.fromkeys(name for look in looks for name in look)
+    return {name: _median([look[name] for look in looks if name in look]) for name in names}
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(statistics.median(values))

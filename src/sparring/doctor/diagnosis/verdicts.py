@@ -1,0 +1,182 @@
+"""What ails a training, told from its log: pure functions, so the answer is the same live, afterwards and elsewhere.
+
+A rule (see `rules`) reads medians over the last fifth of the budget, or over three looks where something broke, never
+one look, and has to hold at two looks in a row.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sparring.doctor.diagnosis.rules import CELLS, ILLNESSES, LACKING, LEAK, RULES, Evidence, Rule
+from sparring.doctor.diagnosis.signs import Signs, looks_of, of_way, signs_at, stands_at, ways_of
+from sparring.run.log import LEAKED, NOT_FINITE, RESUME, Row, kind_of, of_kind
+
+IN_A_ROW = 2
+PLAYERS = ("growth/", "gradient/")  # numbers of the players as a whole, whatever ways they have
+SLOW = 0.85  # share of the cells below which a run is not finished
+WELL = ("too-early", "slow", "healthy")  # what is said of a way without an illness, the worst first
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An illness, or that there is none.
+
+    Attributes:
+        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`; of a log of losses also `no-sign`.
+        since_step: the step of the first look from which on it was seen without a break.
+        sure: the share of the last stretch's looks that show it each by itself, in [0, 1].
+        evidence: the numbers that say so.
+        why: how such a thing comes about, in a sentence or two.
+        follows: the illness that it is a consequence of, or "".
+        way: the name of the way that it is of, where a task has several (`Task.ways`); "" of the first.
+    """
+
+    illness: str
+    since_step: int = 0
+    sure: float = 1.0
+    evidence: tuple[Evidence, ...] = ()
+    why: str = ""
+    follows: str = ""
+    way: str = ""
+
+    @property
+    def named(self) -> str:
+        """The illness, with the way that it is of."""
+        return f"{self.illness} ({self.way})" if self.way else self.illness
+
+    def of(self, way: str) -> Verdict:
+        """The same of a way with a name, whose numbers begin with it in the log."""
+        evidence = (replace(e, name=f"{way}/{e.name}") if not e.name.startswith(PLAYERS) else e for e in self.evidence)
+        return replace(self, evidence=tuple(evidence), way=way)
+
+    def to_json(self) -> dict[str, Any]:
+        found = {name: value for name, value in vars(self).items() if name not in ("follows", "way") or value}
+        return {**found, "evidence": [each.to_json() for each in self.evidence]}
+
+    def __str__(self) -> str:
+        """One line: the illness, since when, and the numbers that say so."""
+        since = f" since step {self.since_step:,}" if self.evidence else ""
+        told = [f"{e.name} {e.value:.3g} (normal: {e.normal})" for e in self.evidence if math.isfinite(e.value)]
+        return f"{self.named}{since}{': ' if told else ''}{', '.join(told)}"
+
+
+def diagnose(history: Sequence[Row]) -> list[Verdict]:
+    """What a run's log says of it as it stands at the log's end: illnesses, causes first, or one of `healthy`, `slow`,
+    `too-early` and `not-watched`.
+
+    Args:
+        history: rows of numbers, looks and events, as `Run.history` gives them.
+    """
+    broken = _not_finite(history)
+    if broken is not None:
+        return [broken]
+    leaks = _out_of_reach(history)
+    looks = looks_of(history)
+    if not looks:
+        return leaks or [
+            Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")
+        ]
+    timelines = {"": _timeline(looks, *stands_at(history))}
+    for way in ways_of(looks):
+        timelines[way] = _timeline([of_way(look, way) for look in looks], *stands_at(history))
+    found = _consequences(leaks + timelines[""].found())
+    for way in list(timelines)[1:]:
+        found += [verdict.of(way) for verdict in _consequences(timelines[way].found())]
+    if found:
+        return found
+    told = [_unsuspicious(timeline.signs(len(looks) - 1)) for timeline in timelines.values()]
+    worst = min(range(len(told)), key=lambda i: WELL.index(told[i].illness))
+    return [told[worst].of(list(timelines)[worst]) if worst else told[0]]
+
+
+class Timeline:
+    """A run's signs at each of its looks, found when they are asked for.
+
+    Args:
+        steps: of the looks.
+        find: gives the signs at a look, or None where there are too few looks.
+    """
+
+    def __init__(self, steps: Sequence[int], find: Callable[[int], Signs | None]) -> None:
+        self.steps, self.signs = steps, functools.cache(find)
+
+    def holds(self, rule: Rule, index: int, looks: int = 1) -> bool:
+        """Does the rule hold at a look, and at those before it, so many in all?
+
+        At that look it must not be too early to say so; for a rule that waits at none of them, since all trainings
+        begin without variety.
+        """
+        signs = [self.signs(i) if i >= 0 else None for i in range(index - looks + 1, index + 1)]
+        if any(each is None or each.early for each in (signs if rule.waits else signs[-1:])):
+            return False
+        return all(rule.holds_for(each) for each in signs)
+
+    def found(self, rules: Sequence[Rule] = RULES) -> list[Verdict]:
+        """Those of all rules that hold at the end."""
+        return [self.verdict(rule) for rule in rules if self.holds(rule, len(self.steps) - 1, IN_A_ROW)]
+
+    def _held(self, rule: Rule, index: int) -> bool:
+        """Did what a rule tells late alone hold before it was late?"""
+        signs = self.signs(index)
+        return rule.late and signs is not None and rule.holds(signs.numbers)
+
+    def verdict(self, rule: Rule) -> Verdict:
+        """That of a rule which holds at the last look."""
+        first = last = len(self.steps) - 1
+        while first > 0 and (self.holds(rule, first - 1) or self._held(rule, first - 1)):
+            first -= 1
+        now = self.signs(last)
+        assert now is not None
+        alone = [rule.holds(look) for look in now.looks]
+        evidence = rule.evidence(now.numbers) or rule.evidence(now.recent)
+        return Verdict(rule.illness, self.steps[first], sum(alone) / len(alone), evidence, rule.why)
+
+
+def _timeline(looks: Sequence[Row], step: int, share: float) -> Timeline:
+    """That of looks, of a run that stands at a step and a share of the budget."""
+    return Timeline([look["step"] for look in looks], lambda index: signs_at(looks, index, step, share))
+
+
+def _consequences(found: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, with what follows from an earlier one marked; one verdict an illness."""
+    causes = {illness: {c for rule in RULES if rule.illness == illness for c in rule.causes} for illness in ILLNESSES}
+    kept: dict[str, Verdict] = {}
+    for verdict in found:
+        cause = next((v.illness for v in kept.values() if verdict.illness in causes[v.illness]), "")
+        kept.setdefault(verdict.illness, Verdict(**{**vars(verdict), "follows": cause}))
+    return list(kept.values())
+
+
+def _unsuspicious(signs: Signs | None) -> Verdict:
+    if signs is None or signs.early:
+        return Verdict("too-early", why="There are fewer than four looks, or too little of the budget is spent.")
+    lacking = Rule("", "", any_of=LACKING).holds(signs.numbers)
+    if lacking and signs.improving:
+        return Verdict("too-early", signs.step, why="Samples do not cover the data yet, and are still becoming better.")
+    if signs.numbers.get("cells", 1.0) < SLOW:
+        evidence = (Evidence("cells", signs.numbers["cells"], CELLS.normal, CELLS.means),)
+        return Verdict("slow", signs.step, 1.0, evidence, "Nothing is wrong, but it is not finished: train it longer.")
+    return Verdict("healthy", signs.step)
+
+
+def _out_of_reach(history: Sequence[Row]) -> list[Verdict]:
+    """The leak by range that was seen before training, if there is one."""
+    for row in history:
+        if kind_of(row) == LEAKED:
+            told = Evidence("leak/share", row["leak/share"], "0", str(row.get("what", "")))
+            return [Verdict(LEAK, row["step"], 1.0, (told,), next(r.why for r in RULES if r.illness == LEAK))]
+    return []
+
+
+def _not_finite(history: Sequence[Row]) -> Verdict | None:
+    """A run that ended in NaN or infinity."""
+    ends = of_kind(history, NOT_FINITE, RESUME)
+    if not ends or ends[-1]["event"] != NOT_FINITE:
+        return None
+    told = Evidence("not finite", float("nan"), "finite numbers", str(ends[-1].get("what", "")))
+    return Verdict("divergence", ends[-1]["step"], 1.0, (told,), RULES[0].why)

@@ -1,0 +1,188 @@
+"""Logs of other people's trainings: a table of numbers, whatever its columns are called and its cells parted by."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.base.errors import UserError, shortened
+
+ALIASES = {  # in small letters, with one _ for all else; the first that a log has counts
+    "step": "step steps global_step iteration iterations iter iters it n_iter batch batches i_batch batch_idx epoch "
+    "epochs",
+    "d_loss": "d_loss loss_d dloss lossd errd err_d d_error discriminator_loss loss_discriminator disc_loss loss_disc "
+    "critic_loss loss_critic c_loss loss_c netd_loss d_total_loss total_d_loss loss_dis dis_loss train_d_loss d",
+    "g_loss": "g_loss loss_g gloss lossg errg err_g g_error generator_loss loss_generator gen_loss loss_gen netg_loss "
+    "g_total_loss total_g_loss gan_loss train_g_loss g",
+    "d_real": "d_real d_x dx real_score score_real real_scores d_real_mean logit_real real_logit real_logits p_real "
+    "real_output d_of_x prob_real real_prob",
+    "d_fake": "d_fake d_g_z d_g_z1 d_gz dgz fake_score score_fake fake_scores d_fake_mean logit_fake fake_logit "
+    "fake_logits p_fake fake_output prob_fake fake_prob",
+    "accuracy": "accuracy acc d_acc d_accuracy acc_d accuracy_d disc_acc disc_accuracy discriminator_accuracy",
+    "g_gradient": "g_gradient g_grad grad_g g_grad_norm grad_norm_g gradient_generator g_gradient_norm gradient_g "
+    "grad_generator generator_grad_norm gradnorm_g g_gradnorm gen_grad_norm",
+    "d_gradient": "d_gradient d_grad grad_d d_grad_norm grad_norm_d gradient_discriminator d_gradient_norm gradient_d "
+    "grad_discriminator discriminator_grad_norm gradnorm_d d_gradnorm disc_grad_norm critic_grad_norm",
+    "d_loss_real": "d_loss_real loss_d_real d_real_loss errd_real loss_real real_loss",
+    "d_loss_fake": "d_loss_fake loss_d_fake d_fake_loss errd_fake loss_fake fake_loss",
+    "epoch": "epoch epochs",
+}
+WANTED = "step (or iteration, epoch, batch), d_loss, g_loss, perhaps d_real, d_fake, accuracy, g_grad, d_grad"
+PARTS = ("d_loss_real", "d_loss_fake")  # whose sum stands in for D's loss
+DELIMITERS = (",", ";", "\t")
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A log of numbers.
+
+    Attributes:
+        steps: of the rows, rising; equal ones only where epochs were counted and not steps.
+        columns: by their names in `ALIASES`, without the step, as many values as rows; None where there was none.
+        names: what those columns are called in the file.
+    """
+
+    steps: tuple[float, ...]
+    columns: Mapping[str, tuple[float | None, ...]]
+    names: Mapping[str, str]
+
+
+def read_table(path: Path) -> Table:
+    """Read a log: text with a row of names, parted by commas, semicolons or tabs; or JSON lines (`.jsonl`).
+
+    Raises:
+        UserError: no such file, a cell of a needed column that is no number, or no step or loss in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}; give a .csv or .jsonl of a training"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8 (byte {error.start}); save it as CSV in UTF-8") from error
+    lines = path.suffix.lower() in (".jsonl", ".ndjson")
+    found, records = _json_lines(path, text) if lines else _cells(path, text)
+    names = _recognised(found)
+    lost = any(wanted <= set(names) for wanted in ({"d_loss"}, {"g_loss"}, set(PARTS)))
+    if "step" not in names or not lost:
+        lacking = "step" if "step" not in names else "loss"
+        told = shortened(", ".join(found)) or "none"
+        raise UserError(f"{path} has no column of the {lacking}: it has {told}; wanted are {WANTED}")
+    losses = [own for name, own in names.items() if "loss" in name]
+    return _table(path, names, [(n, row) for n, row in records if any(row.get(own) is not None for own in losses)])
+
+
+def _recognised(found: Sequence[str]) -> dict[str, str]:
+    """Which of the names in a file stand for what."""
+    plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in reversed(found)}
+    names = {}
+    for name, aliases in ALIASES.items():
+        known = [plain[alias] for alias in aliases.split() if alias in plain]
+        if known:
+            names[name] = known[0]
+    return names
+
+
+def _cells(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
+    """(the names, the rows with their lines' numbers) of a table."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(DELIMITERS, key=first.count)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise UserError(f"{path} is damaged ({error}); write it again") from error
+    if not rows:
+        raise UserError(f"{path} is empty; wanted are rows below a row of names: {WANTED}")
+    names = [name.strip().lstrip("#").strip() for name in rows[0][1]]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise UserError(f"{path} has the column {twice[0]!r} twice; rename one of them")
+    found: list[tuple[int, Record]] = []
+    for number, row in rows[1:]:
+        if len(row) != len(names):
+            if number == rows[-1][0] and len(row) < len(names):
+                break  # the program that wrote it was stopped in its last line
+            raise UserError(f"{path}, line {number}: {len(row)} cells below {len(names)} names; write it again")
+        cells = [cell.strip().replace(",", ".") if delimiter == ";" else cell.strip() for cell in row]
+        found.append((number, {name: cell or None for name, cell in zip(names, cells)}))
+    return names, found
+
+
+def _json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
+    """(all names, the objects with their lines' numbers) of a file of JSON lines."""
+    rows: list[tuple[int, Record]] = []
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("it is no object")
+        except ValueError as error:
+            if number == len(lines) and not text.endswith("\n"):
+                break  # the program that wrote it was stopped in its last line
+            raise UserError(f"{path}, line {number} is damaged ({error}); remove the line") from error
+        rows.append((number, row))
+    if not rows:
+        raise UserError(f"{path} is empty; wanted are JSON objects, one a line, with {WANTED}")
+    return list(dict.fromkeys(name for _, row in rows for name in row)), rows
+
+
+def _table(path: Path, names: Mapping[str, str], records: Sequence[tuple[int, Record]]) -> Table:
+    """Numbers of the columns that were recognised, in the order of their steps."""
+    rows = [{name: _number(path, line, own, row.get(own)) for name, own in names.items()} for line, row in records]
+    for (line, _), row in zip(records, rows):
+        if row["step"] is None or not math.isfinite(row["step"]):
+            raise UserError(f"{path}, line {line}: there is no step in {names['step']!r}; write a number, or remove it")
+    rows = _in_order(rows, counts_epochs=names["step"] == names.get("epoch"))
+    if "d_loss" not in names and set(PARTS) <= set(names):
+        names = {**names, "d_loss": " + ".join(names[part] for part in PARTS)}
+        for row in rows:
+            first, second = (row[part] for part in PARTS)
+            row["d_loss"] = None if first is None or second is None else first + second
+    kept = [name for name in names if name not in ("step", "epoch", *PARTS)]
+    columns = {name: tuple(row[name] for row in rows) for name in kept}
+    return Table(tuple(row["step"] or 0.0 for row in rows), columns, {name: names[name] for name in kept})
+
+
+def _in_order(rows: list[dict[str, float | None]], counts_epochs: bool) -> list[dict[str, float | None]]:
+    """Rows by their steps. Where a step is there twice, the later row counts: the training went back to it. Epochs may
+    have several rows; batches that begin anew in each epoch are counted through."""
+    if not counts_epochs and all(row.get("epoch") is not None for row in rows):
+        most = max((row["step"] or 0 for row in rows), default=0) + 1
+        falls = any((later["step"] or 0) <= (row["step"] or 0) for row, later in zip(rows, rows[1:]))
+        new = all(
+            later["epoch"] != row["epoch"]
+            for row, later in zip(rows, rows[1:])
+            if (later["step"] or 0) <= (row["step"] or 0)
+        )
+        if falls and new:
+            rows = [{**row, "step": (row["epoch"] or 0) * most + (row["step"] or 0)} for row in rows]
+    if not counts_epochs:
+        rows = list({row["step"]: row for row in rows}.values())
+    return sorted(rows, key=lambda row: row["step"] or 0)
+
+
+def _number(path: Path, line: int, name: str, cell: object) -> float | None:
+    """A cell's number; None where it is empty."""
+    if cell is None or (isinstance(cell, str) and cell.lower() in ("", "none", "null", "-")):
+        return None
+    try:
+        if isinstance(cell, (bool, list, dict)):
+            raise ValueError(cell)
+        return float(cell)  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        told = shortened(repr(cell), 60)
+        raise UserError(f"{path}, line {line}: {name} is {told}; it must be a number, or empty") from None

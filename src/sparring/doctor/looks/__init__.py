@@ -1,0 +1,1 @@
+"""What the doctor measures while a run trains."""

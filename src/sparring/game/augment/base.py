@@ -1,0 +1,63 @@
+"""What every augmentation is, and what those that change images share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sparring.base.errors import UserError
+
+SMALLEST = 8
+
+
+class Augment(Protocol):
+    """A differentiable change of the critic's inputs."""
+
+    def __call__(self, images: Tensor, progress: float) -> Tensor: ...
+
+
+def check_switch(owner: str, name: str, value: object) -> None:
+    """Raise UserError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise UserError(f"{owner}: {name}={value!r} must be True or False")
+
+
+def check_images(owner: str, images: Tensor) -> None:
+    """Raise UserError unless these are images [n, C, H, W] of at least 8x8."""
+    shape = list(images.shape[1:])
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST:
+        raise UserError(
+            f"{owner} changes images (C, H, W) of at least {SMALLEST}x{SMALLEST}, not samples of shape {shape}; "
+            "leave augment empty, or use InstanceNoise()"
+        )
+
+
+def computable(images: Tensor) -> Tensor:
+    """Images in fp32 or better: under autocast, a network's output may be bf16, too coarse to be moved about."""
+    return images.to(torch.promote_types(images.dtype, torch.float32))
+
+
+def per_image(parameters: Tensor, images: Tensor) -> Tensor:
+    """Parameters [n, ...] (drawn on the CPU, so they are the same on every device) in the images' type and place."""
+    return parameters.to(images.dtype).to(images.device)  # in this order: not every device knows float64
+
+
+def drawn(chance: float, values: Tensor) -> Tensor:
+    """Values [..., n] for a share `chance` of the n images, and for the others 0, which stands for no change."""
+    return torch.where(torch.rand(values.shape[-1]) < chance, values, 0.0)
+
+
+def normal(*size: int) -> Tensor:
+    """Standard normal numbers, fine enough for maps that are multiplied with one another."""
+    return torch.randn(*size, dtype=torch.float64)
+
+
+def pick(images: Tensor, places: Tensor) -> Tensor:
+    """The pixels at places [n, H, W], counted row by row, of each image [n, C, h, w]: [n, C, H, W].
+
+    A gather, whose backward pass can itself be differentiated; that of `grid_sample` cannot.
+    """
+    wanted = places.flatten(1)[:, None].expand(-1, images.shape[1], -1)
+    return images.flatten(2).gather(2, wanted).reshape(*images.shape[:2], *places.shape[1:])

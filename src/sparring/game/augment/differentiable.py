@@ -1,0 +1,106 @@
+"""A fixed augmentation that stands on both sides always."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparring.base.errors import check_number
+from sparring.game.augment.base import check_images, check_switch, computable, per_image, pick
+
+
+@dataclass(frozen=True)
+class DiffAugment:
+    """Colour, translation and cutout, drawn anew for each image, always applied: D cannot learn samples by heart.
+
+    Images [n, C, H, W] of at least 8x8, about in [-1, 1]. Zero, which fills what translation and cutout leave
+    empty, is mid grey there, as in the authors' code. Unlike ADA it does not adapt: it is as strong on the last step
+    as on the first.
+
+    Args:
+        color: brightness + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5)? Saturation
+            is the distance from the mean over channels, so it does nothing to grey images.
+        translation: the largest shift in either direction, as a share of the size; 0: none.
+        cutout: the side of the square that is set to 0, as a share of the size; 0: none. Its centre lies anywhere in
+            the image, so parts of it may lie outside.
+
+    Raises:
+        UserError: samples are points, or too small.
+
+    Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training", section 3.
+    """
+
+    color: bool = True
+    translation: float = 0.125
+    cutout: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_switch("DiffAugment", "color", self.color)
+        check_number("DiffAugment", "translation", self.translation, low=0, high=1)
+        check_number("DiffAugment", "cutout", self.cutout, low=0, high=1)
+
+    def __call__(self, images: Tensor, progress: float) -> Tensor:
+        check_images("DiffAugment", images)
+        images = computable(images)
+        shape = images.shape
+        if self.color:
+            images = change_colors(images, *torch.rand(3, shape[0]))
+        if self.translation:
+            images = translate(images, *[_shifts(shape[0], size, self.translation) for size in shape[2:]])
+        if self.cutout:
+            sizes = [_rounded(size * self.cutout) for size in shape[2:]]
+            images = cut_out(images, sizes, *[_corners(shape[0], size, side) for size, side in zip(shape[2:], sizes)])
+        return images
+
+
+def change_colors(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+    """Brightness, saturation and contrast, in this order; one number in [0, 1] each per image, 0.5 changes nothing."""
+    brightness, saturation, contrast = (
+        per_image(share, images)[:, None, None, None] for share in (brightness, saturation, contrast)
+    )
+    images = images + (brightness - 0.5)
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * (2 * saturation)
+    level = images.mean((1, 2, 3), keepdim=True)
+    return level + (images - level) * (contrast + 0.5)
+
+
+def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Shift each image by whole pixels [n]; zeros come in at the edge."""
+    rows, columns = _grid(images)
+    rows, columns = rows - down.to(images.device)[:, None, None], columns - right.to(images.device)[:, None, None]
+    height, width = images.shape[2:]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return pick(images, rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)) * inside[:, None]
+
+
+def cut_out(images: Tensor, sizes: Sequence[int], top: Tensor, left: Tensor) -> Tensor:
+    """Set a rectangle of `sizes` (height, width) to 0, whose upper left corner [n] may lie outside."""
+    rows, columns = _grid(images)
+    top, left = top.to(images.device)[:, None, None], left.to(images.device)[:, None, None]
+    outside = (rows < top) | (rows >= top + sizes[0]) | (columns < left) | (columns >= left + sizes[1])
+    return images * outside[:, None]
+
+
+def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Row [1, H, 1] and column [1, 1, W] of each pixel."""
+    height, width = images.shape[2:]
+    rows = torch.arange(height, device=images.device)[None, :, None]
+    return rows, torch.arange(width, device=images.device)[None, None, :]
+
+
+def _shifts(count: int, size: int, share: float) -> Tensor:
+    most = _rounded(size * share)
+    return torch.randint(-most, most + 1, (count,))
+
+
+def _corners(count: int, size: int, side: int) -> Tensor:
+    """Where the cut begins: its middle is uniform over the image."""
+    return torch.randint(0, size + (side + 1) % 2, (count,)) - side // 2
+
+
+def _rounded(number: float) -> int:
+    return int(number + 0.5)

@@ -1,0 +1,99 @@
+"""Random affine maps of images, and one resampling that applies them.
+
+Points are (x, y, 1) in pixels from the image's centre, x to the right and y down. A map is what takes a point of the
+result to the point of the image that is seen there; so the last change comes first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sparring.game.augment.base import drawn, normal, per_image, pick
+
+
+def random_blits(count: int, chance: float, height: int, width: int, flip: bool, turn: bool, shift: bool) -> Tensor:
+    """Maps [n, 3, 3] that only move pixels: mirror x, quarter turns, whole-pixel shifts by up to 1/8 of the size.
+
+    Each kind is drawn for each image with probability `chance`, uniformly, the one that changes nothing included.
+    Source: Karras et al. 2020, appendix B, "pixel blitting".
+    """
+    maps = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+    if flip:
+        mirrored = drawn(chance, torch.randint(2, (count,)).double())
+        maps = maps @ scaling(1 - 2 * mirrored, torch.ones_like(mirrored))
+    if turn:
+        quarters = drawn(chance, torch.randint(4, (count,)).double()).long()
+        cosine, sine = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]])[:, quarters]
+        maps = maps @ turning(cosine, sine)
+    if shift:
+        share = drawn(chance, torch.rand(2, count, dtype=torch.float64) / 4 - 0.125)
+        maps = maps @ shifting(-(share[0] * width).round(), -(share[1] * height).round())
+    return maps
+
+
+def random_affine(count: int, chance: float, height: int, width: int) -> Tensor:
+    """Maps [n, 3, 3]: scaling, rotation, stretching, rotation, shift.
+
+    Both scalings are by 2^N(0, 0.2^2), angles are uniform, shifts N(0, (1/8)^2) of the size.
+    Each is drawn for each image with probability `chance`; the two rotations, of which the first alone would leave the
+    axes of the stretch in place, with 1 - sqrt(1 - chance) each, so that one of them happens with `chance`.
+    Source: Karras et al. 2020, appendix B, "general geometric transformations".
+    """
+    size = 2 ** drawn(chance, 0.2 * normal(count))
+    stretch = 2 ** drawn(chance, 0.2 * normal(count))
+    turned = 1 - math.sqrt(1 - chance)
+    first, second = (drawn(turned, math.pi * (2 * torch.rand(count).double() - 1)) for _ in range(2))
+    shift = drawn(chance, 0.125 * normal(2, count))
+    maps = scaling(1 / size, 1 / size) @ turning(first.cos(), -first.sin())
+    maps = maps @ scaling(1 / stretch, stretch) @ turning(second.cos(), -second.sin())
+    return maps @ shifting(-shift[0] * width, -shift[1] * height)
+
+
+def resample(images: Tensor, maps: Tensor) -> Tensor:
+    """See images [n, C, H, W] through maps [n, 3, 3]: bilinear between pixels, mirrored at the edges without end.
+
+    Maps that only move whole pixels change no value. There is no antialiasing: what is rotated or enlarged comes out
+    smoother, what is shrunk rougher. Upsampling before would keep the sharpness, for five times the work.
+    """
+    height, width = images.shape[2:]
+    (xx, xy, x1), (yx, yy, y1) = per_image(maps, images)[:, :2].permute(1, 2, 0)[..., None, None]
+    x = torch.arange(width, device=images.device) - (width - 1) / 2
+    y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
+    # not a matrix product: those are rounded (bf16, TF32) on some devices
+    columns = xx * x + xy * y + x1 + (width - 1) / 2
+    rows = yx * x + yy * y + y1 + (height - 1) / 2
+    left, above = columns.floor(), rows.floor()
+    right_share, lower_share = (columns - left)[:, None], (rows - above)[:, None]
+    upper, lower = _mirrored(above, height) * width, _mirrored(above + 1, height) * width
+    left, right = _mirrored(left, width), _mirrored(left + 1, width)
+    upper_pixels = torch.lerp(pick(images, upper + left), pick(images, upper + right), right_share)
+    lower_pixels = torch.lerp(pick(images, lower + left), pick(images, lower + right), right_share)
+    return torch.lerp(upper_pixels, lower_pixels, lower_share)
+
+
+def scaling(x: Tensor, y: Tensor) -> Tensor:
+    """Maps [n, 3, 3] that multiply coordinates by x [n] and y [n]."""
+    return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], 1).double())
+
+
+def turning(cosine: Tensor, sine: Tensor) -> Tensor:
+    """Maps [n, 3, 3] that rotate points by the angle with this cosine [n] and sine [n]."""
+    maps = scaling(cosine, cosine)
+    maps[:, 0, 1], maps[:, 1, 0] = -sine, sine
+    return maps
+
+
+def shifting(x: Tensor, y: Tensor) -> Tensor:
+    """Maps [n, 3, 3] that add x [n] and y [n] to coordinates."""
+    maps = torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
+    maps[:, 0, 2], maps[:, 1, 2] = x, y
+    return maps
+
+
+def _mirrored(index: Tensor, size: int) -> Tensor:
+    """The pixel that is seen at a whole (floating point) index beyond the edge: ... 2 1 [0 1 2 3] 2 1 0 1 ..."""
+    period = 2 * (size - 1)
+    return (index - period * ((index + (size - 1)) / period).floor()).abs().long()

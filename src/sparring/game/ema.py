@@ -1,0 +1,43 @@
+"""An average of the generator's weights over its recent steps, from which samples are taken."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sparring.base.errors import check_number
+
+__all__ = ["EMA"]
+
+
+@dataclass(frozen=True)
+class EMA:
+    """Exponential moving average, with its memory counted in images, so that it means the same at any batch size.
+
+    `half_life` images halve a weight's share; at first the half-life is `ramp_up` times the images seen, so that the
+    random start is soon forgotten. Source: Yazici et al. 2019; Karras et al. 2020 (ramp-up), section B.
+    """
+
+    half_life: float = 10_000
+    ramp_up: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_number("EMA", "half_life", self.half_life, low=0, open_low=True)
+        check_number("EMA", "ramp_up", self.ramp_up, low=0, open_low=True)
+
+    def start(self, network: nn.Module) -> nn.Module:
+        """A copy of the network for `update` to move; in evaluation mode."""
+        return copy.deepcopy(network).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, average: nn.Module, network: nn.Module, seen: int, batch_size: int) -> None:
+        """Move the average towards the network after a step of `batch_size` images; `seen` images came before."""
+        half_life = min(self.half_life, max(seen, 1) * self.ramp_up)
+        share = 1 - 0.5 ** (batch_size / half_life)
+        for mean, weight in zip(average.parameters(), network.parameters()):
+            mean.lerp_(weight, share)
+        for own, buffer in zip(average.buffers(), network.buffers()):
+            own.copy_(buffer)

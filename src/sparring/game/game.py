@@ -1,0 +1,278 @@
+"""The adversarial game: who is set against whom, what each player minimises, how one turn is taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sparring.base.errors import NotFiniteError
+from sparring.game.augment import Augment
+from sparring.game.finite import check_terms
+from sparring.game.losses import Loss
+from sparring.game.match import Batch, Critic, GameTask, Images, Match, Outcome, Side, Terms, Turn, packed, unpacked
+from sparring.game.match import Moment as Moment
+from sparring.game.memory import Remembers
+from sparring.game.optimizers import set_betas
+from sparring.game.penalties.base import Constraint, Penalty, Term, WeightPenalty
+from sparring.game.penalties.slopes import differentiable
+from sparring.game.schedules import Scheduled, at, value_at
+from sparring.networks.critic import Judgement
+from sparring.networks.patch import resized
+
+SIDES: tuple[Side, ...] = ("discriminator", "generator")
+NextBatches = Callable[[], Sequence[Batch]]
+
+
+@dataclass
+class Player:
+    """A network with its optimiser; frozen except during its own turn."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __post_init__(self) -> None:
+        self.network.requires_grad_(False)
+        for group in self.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+
+    def set_learning_rate(self, factor: float, progress: float = 0.0) -> None:
+        """Scale the learning rate, and set the betas that the optimiser has for this share of the run."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        set_betas(self.optimizer, progress)
+
+
+OutcomeOf = Callable[[Batch, Moment], Outcome]
+
+
+class TurnRule(Protocol):
+    """Orders the turns of one step."""
+
+    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]: ...
+
+
+@dataclass
+class Game:
+    """Two players, what they play for and by which rules.
+
+    `adversarial` is the weight of the adversarial term in what the generator minimises beside the task's own terms.
+    While it is 0, the discriminator takes no turn.
+    """
+
+    task: GameTask
+    loss: Loss
+    generator: Player
+    discriminator: Player
+    penalties: Sequence[Term] = ()
+    constraints: Sequence[Constraint] = ()
+    augment: Augment | None = None
+    adversarial: Scheduled = 1.0
+    learning_rate: Scheduled = 1.0
+    clip_gradients: float = 0.0
+    autocast: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
+
+    @property
+    def remembering(self) -> dict[str, Remembers]:
+        """The components with a memory, by names that stay the same for a recipe."""
+        parts: list[object] = [self.augment, *self.penalties, self.task.remembers]
+        return {f"{i}-{type(part).__name__}": part for i, part in enumerate(parts) if isinstance(part, Remembers)}
+
+    def plays(self, moment: Moment) -> bool:
+        """Is there an adversarial term now?"""
+        return self.weight(moment) > 0
+
+    def weight(self, moment: Moment) -> float:
+        """The weight of the adversarial term in what the generator minimises now."""
+        return value_at(self.adversarial, moment.progress)
+
+    def player(self, side: Side) -> Player:
+        return self.generator if side == "generator" else self.discriminator
+
+    def discriminator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
+        """What the discriminator minimises on one batch; `made` reuses images that the generator made already."""
+        if not self.plays(moment):
+            return Outcome({}, {}, {})
+        with self._precision(moment, "discriminator"):
+            if made is None:
+                with torch.no_grad():
+                    made = self.task.shown(self.task.generate(self.generator.network, batch))
+            matches = self.matches(batch, made, moment, "discriminator")
+            return Outcome(self._discriminator_terms(matches, moment), made, matches)
+
+    def generator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
+        """What the generator minimises on one batch."""
+        with self._precision(moment, "generator"):
+            made = self.task.generate(self.generator.network, batch) if made is None else made
+            matches = self.matches(batch, made, moment, "generator")
+            return Outcome(self._generator_terms(batch, made, matches, moment), made, matches)
+
+    def take_turn(
+        self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
+    ) -> Turn:
+        """One optimiser step of one player on micro-batches that count as one batch."""
+        turn = self.accumulate(side, batches, moment, outcome_of)
+        self.update(side, moment)
+        return turn
+
+    def accumulate(
+        self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
+    ) -> Turn:
+        """Compute one player's gradient, averaged over micro-batches; the other player is left as it was."""
+        if outcome_of is None:
+            outcome_of = self.generator_outcome if side == "generator" else self.discriminator_outcome
+        outcomes = []
+        with self._on_turn(side):
+            for batch in batches:
+                outcomes.append(outcome_of(batch, moment))
+                self._backward(side, batch, outcomes[-1], moment, len(batches))
+        return self._finish(side, outcomes, moment)
+
+    def accumulate_both(self, batches: Sequence[Batch], moment: Moment) -> dict[Side, Turn]:
+        """Compute both players' gradients at the same point, from the same images and logits."""
+        outcomes: dict[Side, list[Outcome]] = {"discriminator": [], "generator": []}
+        with self._on_turn("discriminator", "generator"):
+            for batch in batches:
+                with self._precision(moment, *outcomes):
+                    made = self.task.generate(self.generator.network, batch)
+                    matches = self.matches(batch, made, moment, *outcomes)
+                    terms = self._generator_terms(batch, made, matches, moment)
+                    outcomes["generator"].append(Outcome(terms, made, matches))
+                    terms = self._discriminator_terms(matches, moment) if self.plays(moment) else {}
+                    outcomes["discriminator"].append(Outcome(terms, made, matches if terms else {}))
+                for side in outcomes:
+                    again = side == "discriminator"  # the generator's backward pass still needs what they share
+                    self._backward(side, batch, outcomes[side][-1], moment, len(batches), retain_graph=again)
+        return {side: self._finish(side, outcomes[side], moment) for side in outcomes}
+
+    def update(self, side: Side, moment: Moment) -> None:
+        """Apply one player's gradient, and the constraints on its weights."""
+        player = self.player(side)
+        player.set_learning_rate(value_at(self.learning_rate, moment.progress), moment.progress)
+        player.optimizer.step()
+        for constraint in self.constraints:
+            if constraint.side == side:
+                constraint.project(player.network)
+
+    def matches(self, batch: Batch, made: Images, moment: Moment, *sides: Side) -> dict[str, Match]:
+        """The task's matches as this game plays them, ready for the penalties of these sides."""
+        matches = self.task.matches(self.discriminator.network, batch, made)
+        for match in matches.values():
+            match.critic, match.progress = self._prepared(match, moment), moment.progress
+            if self._differentiates(moment, *sides):
+                match.real, match.fake = differentiable(match.real), differentiable(match.fake)
+        return matches
+
+    def _discriminator_terms(self, matches: Mapping[str, Match], moment: Moment) -> Terms:
+        loss, terms = at(self.loss, moment.progress), {}
+        for name, match in matches.items():
+            terms[name] = loss.discriminator(match.real_logits, match.fake_logits).mean()
+        return terms | self._penalise("discriminator", matches, moment)
+
+    def _generator_terms(self, batch: Batch, made: Images, matches: Mapping[str, Match], moment: Moment) -> Terms:
+        loss, weight = at(self.loss, moment.progress), self.weight(moment)
+        terms = dict(self.task.extra_terms(self.generator.network, batch, made))
+        for name, match in matches.items() if weight else ():
+            real = match.real_logits if loss.relative else None
+            terms[name] = weight * loss.generator(real, match.fake_logits).mean()
+        return terms | self._penalise("generator", matches, moment)
+
+    def _precision(self, moment: Moment, *sides: Side) -> AbstractContextManager[Any]:
+        """What is differentiated twice stays in fp32."""
+        return nullcontext() if self._differentiates(moment, *sides) else self.autocast()
+
+    @contextmanager
+    def _on_turn(self, *sides: Side) -> Iterator[None]:
+        """Thaw the players whose turn it is, with empty gradients; others stay as they are, buffers too."""
+        others = [self.player(side).network for side in SIDES if side not in sides]
+        for side in sides:
+            self.player(side).optimizer.zero_grad(set_to_none=True)
+            self.player(side).network.requires_grad_(True)
+        try:
+            with kept_buffers(*others):
+                yield
+        finally:
+            for side in sides:
+                self.player(side).network.requires_grad_(False)
+
+    def _backward(
+        self, side: Side, batch: Batch, outcome: Outcome, moment: Moment, parts: int, retain_graph: bool = False
+    ) -> None:
+        """Add the gradient of one of `parts` micro-batches, after a check."""
+        check_terms(self.generator.network, self.discriminator.network, side, batch, outcome, moment)
+        if not outcome.terms:
+            return  # no adversary now
+        total = torch.stack(list(outcome.terms.values())).sum() / parts
+        total.backward(inputs=list(self.player(side).network.parameters()), retain_graph=retain_graph)
+
+    def _finish(self, side: Side, outcomes: list[Outcome], moment: Moment) -> Turn:
+        """Check and clip the gradient, whose norm is reported before clipping; average the terms."""
+        network = self.player(side).network
+        gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+        norm = torch.nn.utils.get_total_norm(gradients.values())
+        if not math.isfinite(norm.item()):
+            name = next((n for n, g in gradients.items() if not g.isfinite().all()), "sum of squares")
+            raise NotFiniteError(f"step {moment.step}: the {side}'s gradient of '{name}' is not finite")
+        if self.clip_gradients:
+            torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_gradients, norm)
+        terms = {k: sum(o.terms[k].item() for o in outcomes) / len(outcomes) for k in outcomes[0].terms}
+        turn = Turn(terms, norm.item(), outcomes, self.weight(moment) if side == "generator" else 1.0)
+        if side == "discriminator" and self.plays(moment):
+            for component in self.remembering.values():
+                component.observe(*turn.logits(), self.loss, turn.samples, [outcome.made for outcome in outcomes])
+        return turn
+
+    def _prepared(self, match: Match, moment: Moment) -> Critic:
+        """The match's critic behind the augmentation; what it says in fp32 (or better) whatever it computes in."""
+        critic, pack = match.critic, match.pack
+
+        def prepared(images: Tensor, condition: Tensor | None) -> Judgement:
+            if self.augment is not None and condition is not None and condition.dim() > 2:  # an image: both alike
+                condition = resized(condition, images).to(images.dtype)
+                both = self.augment(torch.cat([images, condition], 1), moment.progress)
+                images, condition = both[:, : images.shape[1]], both[:, images.shape[1] :]
+            elif self.augment is not None:
+                images = packed(self.augment(unpacked(images, pack), moment.progress), pack)
+            found = critic(images, condition)
+            return (found if isinstance(found, Judgement) else Judgement(found)).float()
+
+        return prepared
+
+    def _due(self, moment: Moment, *sides: Side) -> list[Term]:
+        return [p for p in self.penalties if set(p.sides) & set(sides) and moment.step % p.every == 0]
+
+    def _differentiates(self, moment: Moment, *sides: Side) -> bool:
+        """Is the critic's gradient itself a term of these sides now?"""
+        return any(isinstance(p, Penalty) and p.differentiates for p in self._due(moment, *sides))
+
+    def _penalise(self, side: Side, matches: Mapping[str, Match], moment: Moment) -> Terms:
+        terms: Terms = {}
+        for penalty in self._due(moment, side):
+            weight = value_at(penalty.weight, moment.progress) * penalty.every
+            if not weight or (isinstance(penalty, Penalty) and penalty.judges and not self.plays(moment)):
+                continue  # a critic that does not play learns nothing, and has nothing to say
+            if isinstance(penalty, WeightPenalty):
+                values = {type(penalty).__name__: penalty(self.player(side).network)}
+            else:
+                assert isinstance(penalty, Penalty)
+                chosen = {n: m for n, m in matches.items() if penalty.judges or not m.again}
+                values = {f"{n}/{type(penalty).__name__}": penalty(m, side).mean() for n, m in chosen.items()}
+            for key, value in values.items():
+                terms[key] = terms[key] + weight * value if key in terms else weight * value
+        return terms
+
+
+@contextmanager
+def kept_buffers(*networks: nn.Module) -> Iterator[None]:
+    """Undo what forward passes do to networks' buffers (batch statistics, power iterations)."""
+    saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, before in saved:
+            buffer.copy_(before)

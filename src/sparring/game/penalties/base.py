@@ -1,0 +1,81 @@
+"""What penalties and constraints are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+from sparring.base.errors import check_choice, check_number
+from sparring.game.match import Side
+from sparring.game.schedules import Scheduled, check_scheduled
+
+if TYPE_CHECKING:
+    from sparring.game.match import Match
+
+
+@dataclass(frozen=True)
+class Term(ABC):
+    """Something that a player minimises besides its loss, added every `every` steps."""
+
+    weight: Scheduled = 10.0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_scheduled(type(self).__name__, "weight", self.weight, low=0)
+        check_number(type(self).__name__, "every", self.every, low=1, whole=True)
+
+    @property
+    @abstractmethod
+    def sides(self) -> tuple[Side, ...]:
+        """Whose term it is."""
+
+
+@dataclass(frozen=True)
+class Penalty(Term):
+    """A term that is computed of a match."""
+
+    sides: ClassVar[tuple[Side, ...]] = ("discriminator",)
+    differentiates: ClassVar[bool] = False
+    """Does it differentiate the critic with respect to the match's samples?"""
+    judges: ClassVar[bool] = True
+    """Does it ask the critic? One that does not counts samples once, however many critics they are before."""
+
+    @abstractmethod
+    def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
+        """A match of n samples -> [n] (or [1], where it is about the whole batch), before the weight."""
+
+
+@dataclass(frozen=True)
+class WeightPenalty(Term):
+    """A term that is computed of a player's weights."""
+
+    side: Side = "generator"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(type(self).__name__, "side", self.side, ("discriminator", "generator"))
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        return (self.side,)
+
+    @abstractmethod
+    def __call__(self, network: nn.Module) -> Tensor:
+        """A scalar, before the weight."""
+
+
+class Constraint(ABC):
+    """A projection of one player's weights after each of its steps."""
+
+    side: ClassVar[Side] = "discriminator"
+
+    @abstractmethod
+    def project(self, network: nn.Module) -> None: ...
+
+
+def by_sample(values: Tensor) -> Tensor:
+    """[n, ...] -> [n]: of a patch critic, the mean over patches."""
+    return values.flatten(1).mean(1) if values.dim() > 1 else values

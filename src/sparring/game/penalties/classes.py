@@ -1,0 +1,65 @@
+"""Terms by which a critic tells classes and codes, and the generator makes them easy to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparring.base.errors import UserError
+from sparring.game.match import Side
+from sparring.game.penalties.base import Penalty
+from sparring.game.schedules import Scheduled
+
+if TYPE_CHECKING:
+    from sparring.game.match import Match
+    from sparring.networks.critic import Judgement
+
+
+@dataclass(frozen=True)
+class AuxiliaryClassifier(Penalty):
+    """-log of the probability that D gives a sample's class: of reals and fakes for D, of fakes for G.
+
+    It wants a discriminator with condition="classifier". Source: Odena et al. 2017 (AC-GAN), equation 3.
+    """
+
+    weight: Scheduled = 1.0
+    sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
+
+    def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
+        value = _surprise(match.fake_judgement, match.fake_condition)
+        if side == "discriminator":
+            value = value + _surprise(match.real_judgement, match.real_condition)
+        return value
+
+
+def _surprise(judgement: Judgement, label: Tensor | None) -> Tensor:
+    if judgement.classes is None or label is None:
+        raise UserError(
+            "AuxiliaryClassifier needs Generate(classes=True) and a discriminator with condition='classifier'"
+        )
+    return F.cross_entropy(judgement.classes, label, reduction="none")
+
+
+@dataclass(frozen=True)
+class MutualInformation(Penalty):
+    """Both players': -log Q(code | G(z, code)), where Q is a head of the discriminator.
+
+    With its sign turned it is a lower bound of the mutual information between code and sample, up to the codes'
+    entropy. It wants a task with codes. Source: Chen et al. 2016 (InfoGAN), equations 5 and 6.
+    """
+
+    weight: Scheduled = 1.0
+    sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
+
+    def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
+        said = match.fake_judgement.codes
+        if said is None or match.code is None:
+            raise UserError("MutualInformation needs codes: task = Generate(codes=(Categorical(10), Continuous(2)))")
+        parameters = said.split([code.parameters for code in match.codes], dim=1)
+        values = match.code.split([code.width for code in match.codes], dim=1)
+        parts = zip(match.codes, parameters, values)
+        return torch.stack([kind.surprise(found, value) for kind, found, value in parts]).sum(0)

@@ -1,0 +1,81 @@
+"""Terms by which what is made shall be like what it should be, for tasks in which each fake belongs to a real."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from sparring.base.errors import UserError
+from sparring.data.samples import image_data
+from sparring.game.match import Side
+from sparring.game.penalties.base import Penalty
+from sparring.game.schedules import Scheduled
+from sparring.metrics.extractors import Extractor, Prepared, Random
+from sparring.metrics.paired import maps_distance
+
+if TYPE_CHECKING:
+    from sparring.game.match import Match
+
+
+@dataclass(frozen=True)
+class PairedFeatureMatching(Penalty):
+    """The generator's: the mean absolute difference of D's hidden layers between a fake and its real one, averaged over
+    layers. It wants a critic that shows its layers, such as PatchDiscriminator. Source: Wang et al. 2018 (pix2pixHD),
+    equation 4.
+    """
+
+    sides: ClassVar[tuple[Side, ...]] = ("generator",)
+
+    def __call__(self, match: Match, side: Side = "generator") -> Tensor:
+        check_paired("PairedFeatureMatching", match)
+        real, fake = match.real_judgement.layers, match.fake_judgement.layers
+        if not real:
+            raise UserError("PairedFeatureMatching needs a critic that shows its layers: PatchDiscriminator()")
+        return torch.stack([(x - y.detach()).abs().flatten(1).mean(1) for x, y in zip(fake, real)]).mean(0)
+
+
+@dataclass(frozen=True)
+class Perceptual(Penalty):
+    """The generator's: how far a fake's maps of features lie from those of its real one, place by place, in a frozen
+    extractor, each place scaled to length 1.
+
+    Source: Johnson et al. 2016, section 3.2; Zhang et al. 2018, equation 1, without learned weights.
+
+    Args:
+        weight: of it.
+        extractor: one that shows maps, such as `Random(seed=1)` or `Inception()`; scores should use another one.
+    """
+
+    weight: Scheduled = 1.0
+    extractor: Extractor = Random(seed=1)
+    prepared: dict[tuple[int, ...], Prepared] = field(default_factory=dict, init=False, repr=False, compare=False)
+    sides: ClassVar[tuple[Side, ...]] = ("generator",)
+    judges: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.extractor, Extractor):
+            raise UserError(f"Perceptual: extractor={self.extractor!r}; write Random(seed=1) or Inception()")
+
+    def __call__(self, match: Match, side: Side = "generator") -> Tensor:
+        check_paired("Perceptual", match)
+        shape = tuple(match.real.shape[1:])
+        if shape not in self.prepared:
+            data = image_data("the images", torch.zeros(1, *shape, dtype=torch.uint8))
+            self.prepared[shape] = self.extractor.prepare(data, match.real.device)
+        looks = self.prepared[shape].maps
+        with torch.no_grad():
+            wanted = looks(match.real)
+        return maps_distance(looks(match.fake), wanted)
+
+
+def check_paired(owner: str, match: Match) -> None:
+    """Raise UserError unless each fake belongs to a real sample."""
+    if not match.paired:
+        raise UserError(
+            f"{owner} compares what is made with what it should be, and here these are no pairs; leave it out, or take "
+            "a task for pairs, such as Translate() or Restore()"
+        )

@@ -1,0 +1,210 @@
+"""Turn rules: the order in which the players take their turns within one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sparring.base.errors import UserError, check_number
+
+if TYPE_CHECKING:
+    from sparring.game.game import Game, NextBatches
+    from sparring.game.match import Batch, Moment, Outcome, Side, Turn
+
+__all__ = ["Alternating", "Simultaneous", "Unrolled"]
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A turn rule that not every game can be played by."""
+
+    def check(self, game: Game) -> None:
+        """Raise UserError if this game cannot."""
+
+
+@dataclass(frozen=True)
+class Alternating:
+    """`n_critic` turns of the discriminator, then one of the generator, each on fresh samples. Where there is no
+    adversary now, the generator alone takes its turn.
+
+    Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic).
+    """
+
+    n_critic: int = 1
+
+    def __post_init__(self) -> None:
+        check_number("Alternating", "n_critic", self.n_critic, low=1, whole=True)
+
+    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+        turns: dict[Side, Turn] = {}
+        for _ in range(self.n_critic if game.plays(moment) else 0):
+            turns["discriminator"] = game.take_turn("discriminator", next_batches(), moment)
+        turns["generator"] = game.take_turn("generator", next_batches(), moment)
+        return turns
+
+
+@dataclass(frozen=True)
+class Simultaneous:
+    """Both gradients are taken at the same point, from the same images and logits; then both players step.
+
+    This is what the usual notebook loop computes, where the generator steps first and the discriminator then judges
+    the images that were made before that step: its own weights are still those that the generator played against. It
+    needs one forward pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1.
+    """
+
+    def check(self, game: Game) -> None:
+        if game.task.remembers is not None:
+            raise UserError(
+                "Simultaneous shows D what G makes now, not images of before; take history=0 or Alternating()"
+            )
+
+    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+        self.check(game)
+        turns = game.accumulate_both(next_batches(), moment)
+        for side in turns:
+            game.update(side, moment)
+        return turns
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The generator plays against the discriminator as it will be `depth` of its own updates later.
+
+    Its gradient flows through those updates: they are differentiable steps of the discriminator's optimiser (SGD, or
+    Adam from its present moments) on a functional copy, all on the generator's batch. The discriminator itself takes
+    one ordinary step. Micro-batches are unrolled one by one, so they are not exactly one batch.
+    Source: Metz et al. 2017, equations 7 to 9.
+    """
+
+    depth: int = 5
+
+    def __post_init__(self) -> None:
+        check_number("Unrolled", "depth", self.depth, low=0, whole=True)
+
+    def check(self, game: Game) -> None:
+        if game.constraints or game.clip_gradients:
+            raise UserError("Unrolled passes through neither WeightClip nor clip_gradients; leave them out")
+        _update_of(game.discriminator.optimizer)
+
+    def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
+        self.check(game)
+        if not game.plays(moment):
+            return Alternating()(game, next_batches, moment)  # there is nobody to look ahead to
+        discriminator = game.take_turn("discriminator", next_batches(), moment)
+        generator = game.take_turn(
+            "generator", next_batches(), moment, lambda batch, moment: self._outcome(game, batch, moment)
+        )
+        return {"discriminator": discriminator, "generator": generator}
+
+    def _outcome(self, game: Game, batch: Batch, moment: Moment) -> Outcome:
+        game = replace(game, autocast=nullcontext)  # what is differentiated twice stays in fp32
+        network = game.discriminator.network
+        made = game.task.generate(game.generator.network, batch)
+        weights = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
+        update = differentiable_update(game.discriminator.optimizer, network)
+        for ahead in range(1, self.depth + 1):  # the discriminator has taken this step's turn already
+            later = replace(moment, step=moment.step + ahead)
+            outcome = call_with(network, weights, game.discriminator_outcome, batch, later, made)
+            total = torch.stack(list(outcome.terms.values())).sum()
+            gradients = torch.autograd.grad(total, list(weights.values()), create_graph=True, materialize_grads=True)
+            weights = update(weights, dict(zip(weights, gradients)))
+        final: Outcome = call_with(network, weights, game.generator_outcome, batch, moment, made)
+        return final
+
+
+class _Within(nn.Module):
+    """Runs a function while the parameters of a network that it uses are replaced."""
+
+    def __init__(self, network: nn.Module, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.function = function
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+def call_with(network: nn.Module, weights: Mapping[str, Tensor], function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` while `network` has other `weights`, which stay part of the graph."""
+    named = {f"network.{name}": weight for name, weight in weights.items()}
+    return functional_call(_Within(network, function), named, arguments)
+
+
+Update = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], "dict[str, Tensor]"]
+
+
+def differentiable_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update:
+    """The optimiser's next steps as a function (weights, gradients) -> weights that autograd can pass through."""
+    return _update_of(optimizer)(optimizer, network)
+
+
+def _update_of(optimizer: torch.optim.Optimizer) -> Callable[[torch.optim.Optimizer, nn.Module], Update]:
+    kind = type(optimizer)
+    if kind not in _UPDATES:
+        allowed = ", ".join(k.__name__ for k in _UPDATES)
+        raise UserError(f"Unrolled cannot pass through {kind.__name__}; discriminator_optimizer may be: {allowed}")
+    return _UPDATES[kind]
+
+
+def _sgd_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update:
+    group = optimizer.param_groups[0]
+    lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+    velocity = {name: optimizer.state[p].get("momentum_buffer") for name, p in network.named_parameters()}
+
+    def update(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        new = {}
+        for name, weight in weights.items():
+            gradient = gradients[name] + decay * weight
+            before = velocity[name]
+            velocity[name] = gradient if before is None else momentum * before + gradient
+            new[name] = weight - lr * (velocity[name] if momentum else gradient)
+        return new
+
+    return update
+
+
+def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update:
+    group = optimizer.param_groups[0]
+    lr, (beta1, beta2), eps = group["lr"], group["betas"], group["eps"]
+    decoupled = isinstance(optimizer, torch.optim.AdamW)
+    moments = {}
+    for name, p in network.named_parameters():
+        state = optimizer.state[p]
+        zero = torch.zeros_like(p)
+        moments[name] = (
+            state.get("exp_avg", zero).clone(),
+            state.get("exp_avg_sq", zero).clone(),
+            int(state.get("step", 0)),
+        )
+
+    def update(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        new = {}
+        for name, weight in weights.items():
+            mean, square, step = moments[name]
+            decay = group["weight_decay"] * weight
+            gradient = gradients[name] if decoupled else gradients[name] + decay
+            mean, square, step = (
+                torch.lerp(gradient, mean, beta1),
+                torch.lerp(gradient.square(), square, beta2),
+                step + 1,
+            )
+            moments[name] = (mean, square, step)
+            # eps stands inside the root: where a weight never had a gradient, the root's own would be infinite
+            root = (square / (1 - beta2**step) + eps**2).sqrt()
+            new[name] = weight - lr * (mean / (1 - beta1**step) / root + (decay if decoupled else 0.0))
+        return new
+
+    return update
+
+
+_UPDATES: dict[type, Callable[[torch.optim.Optimizer, nn.Module], Update]] = {
+    torch.optim.SGD: _sgd_update,
+    torch.optim.Adam: _adam_update,
+    torch.optim.AdamW: _adam_update,
+}

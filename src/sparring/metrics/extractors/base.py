@@ -1,0 +1,139 @@
+"""What every extractor is: a component that, once prepared, turns samples into features and perhaps logits."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from sparring.base.errors import UserError
+from sparring.data.form import bytes_to_input
+from sparring.data.samples import Data
+from sparring.data.store.mapped import release
+
+CHUNK = 250
+
+
+class Extractor(ABC):
+    """A component such as `Classifier()`. `prepare` finds, trains or downloads its weights."""
+
+    @abstractmethod
+    def prepare(self, data: Data, device: torch.device) -> Prepared:
+        """The extractor with its weights, for samples of this data's form.
+
+        Raises:
+            UserError: it does not fit the data, or its weights cannot be had; the message names the mend.
+        """
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an extractor sees in n samples: features [n, d] and, if it classifies, logits [n, classes]; on the CPU."""
+
+    features: Tensor
+    logits: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@runtime_checkable
+class ShowsMaps(Protocol):
+    """A network that shows what its layers see, place by place."""
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Images [n, C, H, W] in [-1, 1], looked at in their own size -> maps [n, c, h, w] of several layers, the first
+        layer first; differentiable.
+
+        Raises:
+            UserError: images are too small.
+        """
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An extractor with its weights.
+
+    Attributes:
+        name: the component's text, such as `Classifier()`.
+        network: float images [n, C, H, W] in [-1, 1] (or points [n, D]) -> (features [n, d], logits [n, k] or None).
+        digest: a hash of the weights; scores of different digests are not comparable.
+        resizer: how images come to the network's size, in words; "none" where they stay as they are.
+        classes: how many logits it gives; 0 for none.
+        labels: are these classes those of the data?
+        rounds: does it round images to 256 levels, as for files? Then features do not follow small changes.
+        about: what else to know, such as the accuracy.
+    """
+
+    name: str
+    network: nn.Module
+    digest: str
+    resizer: str = "none"
+    classes: int = 0
+    labels: bool = False
+    rounds: bool = False
+    about: str = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((t.device for t in [*self.network.parameters(), *self.network.buffers()]), torch.device("cpu"))
+
+    @property
+    def maps(self) -> Callable[[Tensor], list[Tensor]]:
+        """The network's `ShowsMaps.maps`.
+
+        Raises:
+            UserError: it shows none.
+        """
+        if not isinstance(self.network, ShowsMaps):
+            raise UserError(f"{self.name} shows no maps; take Random() or Inception()")
+        return self.network.maps
+
+    @torch.no_grad()
+    def __call__(self, samples: Tensor) -> Seen:
+        """Look at samples: uint8 images, float images in [-1, 1], or points. Chunked, so that memory stays bounded.
+
+        Raises:
+            UserError: a feature is NaN or infinite.
+        """
+        device = self.device
+        parts = []
+        for chunk in samples.split(CHUNK):
+            images = chunk.to(device)
+            if images.dtype == torch.uint8:
+                images = bytes_to_input(images)
+            release(samples)
+            features, logits = self.network(images)
+            parts.append(Seen(features.float().cpu(), None if logits is None else logits.float().cpu()))
+        features = torch.cat([part.features for part in parts])
+        bad = ~features.isfinite().all(1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            raise UserError(
+                f"{int(bad.sum())} of {len(samples)} samples (the first is number {first}) have NaN or infinite "
+                f"features in {self.name}; remove them, or look at what made them"
+            )
+        logits = [part.logits for part in parts if part.logits is not None]
+        return Seen(features, torch.cat(logits) if logits else None)
+
+
+def refuse_points(owner: str, data: Data) -> None:
+    """Raise UserError if the data are points."""
+    if data.form.is_points:
+        raise UserError(f"{owner}() looks at images; the data are points, take Pixels()")
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of weights by name, shape and value: 16 hexadecimal digits."""
+    state = hashlib.blake2b(digest_size=8)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        state.update(tensor.flatten().view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return state.hexdigest()

@@ -1,0 +1,28 @@
+"""What the numbers of a run may depend on besides the recipe."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from sparring.base.version import __version__
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the numbers of a run may depend on besides the recipe."""
+    names = ("numpy", "scikit-learn", "pillow", "safetensors")
+    return {
+        "python": sys.version.split()[0],
+        "sparring": __version__,
+        "torch": str(torch.__version__),  # with its build, such as +cu130, which the package's metadata may leave out
+        **{name: metadata.version(name) for name in names},
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cuda": torch.version.cuda,
+    }

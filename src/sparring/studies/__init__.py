@@ -1,0 +1,1 @@
+"""What works on many runs: sweeps, comparisons, treatments, the clinic."""

@@ -1,0 +1,98 @@
+"""What a case of the clinic is, and how it is read from the TOML files beside this one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from sparring.base.errors import check_choice
+from sparring.doctor.diagnosis.rules import ILLNESSES
+from sparring.recipe import Recipe, field_names
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+HEALTHY = "healthy"
+PACKAGE = "sparring.studies.clinic"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training of which is known what ails it.
+
+    Attributes:
+        name: of the case.
+        illness: what was planted, or `healthy`.
+        about: how, in a few words.
+        recipe: fields of the recipe.
+        control: the healthy case of the same data that its score is compared with; its own name, if it is one.
+        also: other names of the same illness that are right, because what was planted brings them about.
+        begins: the share of the run at which what was planted sets in.
+        quick: is it one of the few of `--quick`?
+    """
+
+    name: str
+    illness: str
+    about: str
+    recipe: Mapping[str, Any] = field(repr=False, hash=False)
+    control: str = ""
+    also: tuple[str, ...] = ()
+    begins: float = 0.0
+    quick: bool = False
+
+    @property
+    def curable(self) -> bool:
+        """Is the fault in the recipe, so that a change of it can help? A planted network stays what it is."""
+        return self.illness != HEALTHY and f"{PACKAGE}.plants." not in f"{self.recipe}"
+
+    def make_recipe(self, seed: int) -> Recipe:
+        """The recipe to train; it is watched, and examined at twenty moments."""
+        fields = {**COMMON, **self.recipe, "seed": seed}
+        points = fields["data"] in ("ring", "grid")
+        exams = {
+            "metrics": "wasserstein,modes" if points else "frechet,modes",
+            "evaluate_count": 1000 if points else 500,
+        }
+        every = max(1, fields["steps"] // 20)
+        return Recipe(**{**exams, **fields, "evaluate_every": every, "log_every": max(1, fields["steps"] // 200)})
+
+
+def read_tables(name: str) -> dict[str, dict[str, Any]]:
+    """The tables of one of this package's TOML files. A text that begins with `plants.` names a part of that module."""
+    text = (resources.files(PACKAGE) / f"{name}.toml").read_text(encoding="utf-8")
+    return {title: {key: _in_full(v) for key, v in table.items()} for title, table in tomllib.loads(text).items()}
+
+
+def _in_full(value: Any) -> Any:
+    return f"{PACKAGE}.{value}" if isinstance(value, str) and value.startswith("plants.") else value
+
+
+BASES = read_tables("bases")  # healthy settings
+COMMON = BASES.pop("common")
+OWN = ("about", "illness", "base", "control", "also", "begins", "quick")  # of a case; all else is of its recipe
+
+
+def make_case(name: str, table: Mapping[str, Any]) -> Case:
+    """The case of a table: what it is, the base that it starts from, and the fields of the recipe that it changes.
+
+    Raises:
+        UserError: a field, a base or an illness that there is not.
+    """
+    owner = f"case {name}"
+    changes = {key: value for key, value in table.items() if key not in OWN}
+    for key in changes:
+        check_choice(owner, "field", key, (*OWN, *field_names()))
+    base, illness, also = table.get("base", ""), table.get("illness", HEALTHY), tuple(table.get("also", ()))
+    check_choice(owner, "base", base, BASES)
+    for each in (illness, *also):
+        check_choice(owner, "illness", each, (HEALTHY, *ILLNESSES))
+    control = table.get("control", name if illness == HEALTHY else f"{base}-plain")
+    steady = {} if illness == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
+    recipe = {**BASES[base], **steady, **changes}
+    begins, quick = table.get("begins", 0.0), table.get("quick", False)
+    return Case(name, illness, table.get("about", ""), recipe, control, also, begins, quick)

@@ -1,0 +1,186 @@
+"""Treats the clinic's sick runs: how many come near the healthy control, and by which remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from sparring.base.errors import UserError
+from sparring.data.pictures import save_image
+from sparring.run.directory import Run
+from sparring.studies.clinic.case import Case
+from sparring.studies.clinic.score import markdown
+
+if TYPE_CHECKING:
+    from sparring.studies.treat.treat import Treatment
+    from sparring.studies.treat.trials import Judge
+
+RESULT = "cured.json"
+GAP = 16  # pixels between the pictures of before and after
+NEAR = 1.5  # times the healthy control's score, up to which a treated run is well
+
+
+@dataclass(frozen=True)
+class Cure:
+    """What treating a run gave.
+
+    Attributes:
+        case, seed: of the run.
+        ailed, ill: what the doctor named of the sick run, and of the treated one.
+        remedy: what was chosen, in words; "" where nothing was done.
+        first: the doctor's first remedy, in words.
+        sick, treated, alone, control: the held-out scores at the end of the whole budget, lower is better, of the sick
+            run, the treated one, one with the first remedy and no trials, and the healthy control; None: NaN, or none.
+        tried: each remedy that was tried, in words, and the share of the budget for which it was trained.
+    """
+
+    case: Case
+    seed: int
+    ailed: tuple[str, ...]
+    remedy: str
+    first: str
+    sick: float | None
+    treated: float | None
+    alone: float | None
+    control: float | None
+    ill: tuple[str, ...]
+    tried: tuple[tuple[str, float], ...] = ()
+
+    def near(self, score: float | None) -> bool:
+        """Is a score near enough to the control's?"""
+        return score is not None and self.control is not None and score <= NEAR * self.control
+
+    @property
+    def well(self) -> bool:
+        """Is the treated run?"""
+        return self.near(self.treated)
+
+
+def cure(case: Case, seed: int, path: Path, control: Path) -> None:
+    """Treat a run that `attend` left, and write `cured.json` into it. All scores are of the treatment's own judge, that
+    of the control, a healthy run of the same data, seed and number of steps, too."""
+    from sparring.studies.treat.treat import Treatment, treat
+    from sparring.studies.treat.trials import Judge
+
+    if (path / RESULT).exists():
+        return
+    judge = Judge(Run.open(path).read_recipe(), 1, True)
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        try:
+            done = treat(path, trust=True, say=lambda line: None)
+        except UserError as error:  # nothing is known to help, say
+            done = Treatment(str(path), (), why=str(error))
+        first = next((trial for trial in done.trials if trial.name.startswith("1-")), None)
+        alone = None if first is None else _alone(done, first.name, path, judge)
+    names = {trial.name: trial.about for trial in done.trials}
+    found: dict[str, Any] = {
+        "ailed": done.ailed,
+        "remedy": names.get(done.chosen, ""),
+        "first": "" if first is None else first.about,
+        "sick": judge.of_others(path),
+        "treated": done.score,
+        "alone": alone,
+        "control": judge.of_others(control),
+        "ill": done.ill,
+        "trials": [trial.to_json() for trial in done.trials],
+        "why": done.why,
+    }
+    Run.open(path).write(RESULT, json.dumps(found, indent=1))
+
+
+def _alone(done: Treatment, name: str, path: Path, judge: Judge) -> float | None:
+    """The score of a remedy's trial once it is trained to the end of the budget."""
+    from sparring.training.completion import finish
+
+    if name == done.chosen:
+        return done.score
+    trial = path.with_name(f"{path.name}-treated") / "trials" / name
+    if not trial.exists():
+        return None
+    finish(trial, Run.open(trial).read_recipe(), trust=True)
+    return judge.of_others(trial)
+
+
+def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
+    """What `cure` left, or None."""
+    if not (path / RESULT).exists():
+        return None
+    found: dict[str, Any] = json.loads((path / RESULT).read_text(encoding="utf-8"))
+    scores = {name: found[name] for name in ("sick", "treated", "alone", "control")}
+    tried = tuple((trial["about"], trial["share"]) for trial in found["trials"])
+    ailed, ill = tuple(found["ailed"]), tuple(found["ill"])
+    return Cure(case, seed, ailed, found["remedy"], found["first"], **scores, ill=ill, tried=tried)
+
+
+Pair = tuple[str, Path, Path]  # an illness, and two runs
+
+
+def pairs(cures: Sequence[Cure], run_of: Callable[[Cure], Path]) -> list[Pair]:
+    """For each illness the sick and the treated run of its first cure that worked, else of its first one."""
+    found: dict[str, Pair] = {}
+    for each in sorted((cure for cure in cures if cure.remedy), key=lambda cure: not cure.well):
+        run = run_of(each)
+        pair = (each.case.illness, run, run.with_name(f"{run.name}-treated") / "run")
+        found.setdefault(each.case.illness, pair)
+    return list(found.values())
+
+
+def save_pictures(shown: Sequence[Pair], folder: Path) -> list[Path]:
+    """The last samples of each pair of runs side by side, as `ILLNESS.png` in the folder."""
+    found = []
+    for illness, *runs in shown:
+        pictures = [max((run / "samples").glob("step-*.png"), default=None) for run in runs]
+        pair = [Image.open(path).convert("RGB") for path in pictures if path is not None]
+        if len(pair) < 2:
+            continue
+        sheet = Image.new("RGB", (sum(p.width for p in pair) + GAP, max(p.height for p in pair)), "white")
+        sheet.paste(pair[0], (0, 0))
+        sheet.paste(pair[1], (pair[0].width + GAP, 0))
+        found.append(folder / f"{illness}.png")
+        save_image(sheet, found[-1])
+    return found
+
+
+def table(cures: Sequence[Cure]) -> list[str]:
+    """How many are well, run by run, and which remedy worked for what, in Markdown."""
+    count = max(1, len(cures))
+    well, alone = sum(each.well for each in cures), sum(each.near(each.alone) for each in cures)
+    told = (
+        f"Of {len(cures)} sick runs {well} ({well / count:.0%}) came to within {NEAR:g} times the healthy control's "
+        f"held-out score; with the doctor's first remedy and no trials {alone} ({alone / count:.0%}) would have."
+    )
+    rows = []
+    for each in cures:
+        mark = ("well" if each.well else "**not well**") + (f", still {', '.join(each.ill)}" if each.ill else "")
+        values = (each.sick, each.treated, each.alone, each.control)
+        scores = ["-" if value is None else f"{value:.3g}" for value in values]
+        run, chosen = f"{each.case.name} {each.seed}", each.remedy or "nothing was done"
+        rows.append((each.case.illness, run, chosen, *scores, mark))
+    names = ("planted", "run", "chosen", "sick", "treated", "first remedy alone", "control", "")
+    return [told, "", *markdown(names, rows), "", *remedies_table(cures)]
+
+
+def remedies_table(cures: Sequence[Cure]) -> list[str]:
+    """Which remedy worked for what: by planted illness, how often it was tried, came to the last stage, was chosen, and
+    was well then."""
+    tried: Counter[tuple[str, str]] = Counter()
+    last, chosen, well = tried.copy(), tried.copy(), tried.copy()
+    for each in cures:
+        shares = [share for _, share in each.tried if share < 1]
+        for about, share in each.tried:
+            key = (each.case.illness, about)
+            tried[key] += 1
+            last[key] += share >= max(shares, default=1)
+            chosen[key] += about == each.remedy
+            well[key] += about == each.remedy and each.well
+    keys = sorted(tried, key=lambda key: (key[0], -well[key], -last[key], key[1]))
+    names = ("planted", "remedy", "tried", "in the last stage", "chosen", "well")
+    return markdown(names, [(*key, tried[key], last[key], chosen[key], well[key]) for key in keys])

@@ -1,0 +1,84 @@
+"""Trains a case, and asks the doctor: what did it say, when, and what was true?"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.base.errors import NotFiniteError, UserError
+from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.run.directory import Run
+from sparring.run.log import EVALUATION, NOT_FINITE, PROBE, Row, kind_of
+from sparring.studies.clinic.case import Case
+
+RESULT = "clinic.json"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the doctor said at a moment of a run.
+
+    Attributes:
+        step: of the moment.
+        share: of the budget that was spent by then.
+        names: of the verdicts, causes first.
+        consequences: those of them that follow from another one.
+    """
+
+    step: int
+    share: float
+    names: tuple[str, ...]
+    consequences: tuple[str, ...] = ()
+
+
+def attend(case: Case, seed: int, path: Path) -> None:
+    """Train a case into a run directory, unless its result, `clinic.json`, is there; what is half done is done anew."""
+    from sparring.training.train import train
+
+    if (path / RESULT).exists():
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(NotFiniteError):  # an end that was planted; the log tells of it
+        train(case.make_recipe(seed), out=path, trust=True)
+    run = Run.open(path)
+    history = run.history()
+    run.write(RESULT, json.dumps({"case": case.name, "seed": seed, "exams": exams(history)}, indent=1))
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """What `attend` left, with what the doctor of today says of the run's log; None if there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not (path / RESULT).exists():
+        return None
+    try:
+        result = dict(json.loads((path / RESULT).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path / RESULT} is damaged ({error}); remove {path}, so that it is trained anew") from error
+    return {**result, "told": [asdict(each) for each in told(Run.open(path).history())]}
+
+
+def told(history: Sequence[Row]) -> list[Told]:
+    """What the doctor would have said live, at each look, and at the end."""
+    moments = [i + 1 for i, row in enumerate(history) if kind_of(row) in (PROBE, NOT_FINITE)]
+    found = []
+    for end in moments:
+        rows = [row for row in history[:end] if "progress" in row]
+        share = rows[-1]["progress"] if rows else 0.0
+        verdicts = diagnose(history[:end])
+        names = tuple(v.illness for v in verdicts)
+        found.append(Told(history[end - 1]["step"], share, names, tuple(v.illness for v in verdicts if v.follows)))
+    return found
+
+
+def exams(history: Sequence[Row]) -> list[dict[str, Any]]:
+    """The scores from outside, of which the doctor knows nothing."""
+    kept = ("step", "wasserstein", "frechet", "modes", "modes_there", "high_quality", "kl")
+    return [{n: v for n, v in row.items() if n in kept} for row in history if kind_of(row) == EVALUATION]

@@ -1,0 +1,206 @@
+"""A comparison as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sparring.apply.generator import load
+from sparring.base.errors import writing
+from sparring.data.pictures import picture
+from sparring.evaluation.measures import better
+from sparring.evaluation.report import ARROWS, number
+from sparring.studies.compare import ERROR, Comparison, Group, best_group, cell, value_names
+from sparring.tasks.base import Translating
+from sparring.training.gallery import spread, turned
+
+Curve = tuple[str | None, dict[str, Any], list[float], list[float]]  # label, style, seconds, values
+SAMPLES = {"images": 36, "points": 2000}
+PANELS = (
+    ("loss/discriminator", "D's adversarial loss", "linear"),
+    ("loss/generator", "G's adversarial loss", "linear"),
+    ("accuracy", "D's accuracy", "linear"),
+    ("gradient/generator", "norm of G's gradient", "log"),
+)
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; margin: 2rem auto; max-width: 1200px;
+  padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid #dde2ea; text-align: right; white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+td.text, th.text { text-align: left; white-space: normal }
+small, .protocol { color: #5a6577 } small { display: block; font-weight: normal }
+.best { font-weight: 700; background: #e6f4ea }
+.warning { background: #fff4d6; border-left: 4px solid #d9a400; padding: .5rem .8rem; margin: .6rem 0 }
+.samples { display: flex; flex-wrap: wrap; gap: 1.2rem } figure { margin: 0 } figure img { width: 340px }
+figcaption { font-weight: 600 } img { max-width: 100%; image-rendering: pixelated } img.curves { image-rendering: auto }
+"""
+
+
+def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
+    """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file.
+
+    Args:
+        comparison: the runs.
+        path: the file; its folder is made if need be.
+        trust: may the runs' recipes import code?
+
+    Raises:
+        UserError: it cannot be written, or a run cannot be loaded.
+    """
+    parts = [f"<h1>{escape(' against '.join(group.name for group in comparison.groups))}</h1>"]
+    parts += [f'<p class="warning">Not comparable: {escape(text)}</p>' for text in comparison.apart]
+    parts += ["<h2>Scores</h2>"]
+    for table in comparison.tables:
+        parts += [table_html(table), f'<p class="protocol">{escape(describe(table))}</p>']
+    for note in comparison.notes:
+        parts.append(
+            f'<p class="warning">{escape(note)}</p>' if note.startswith("CAREFUL") else f"<p>{escape(note)}</p>"
+        )
+    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.told]
+    parts += [f'<p class="warning">{escape(entry.name)} ended in NaN</p>' for entry in comparison.broken]
+    parts += recipes_html(comparison)
+    curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
+    parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
+    parts += [f"<p>{text}</p>" for text in dict.fromkeys(shown_of(group) for group in comparison.groups)]
+    parts += ['<div class="samples">', *(sample_html(group, trust) for group in comparison.groups), "</div>"]
+    title = escape(", ".join(group.name for group in comparison.groups))
+    text = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+    with writing(path, "choose another --out"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def describe(table: Sequence[Group]) -> str:
+    """The protocol of a table, and what its errors are."""
+    return f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {ERROR}."
+
+
+def table_html(table: Sequence[Group]) -> str:
+    """A table: a row for each value, a column for each group, the best marked."""
+    head = "".join(f"<th>{escape(group.name)}</th>" for group in table)
+    steps = []
+    for group in table:
+        found = sorted({entry.scores.step or 0 for entry in group.entries})
+        steps.append(number(found[0]) if len(found) == 1 else f"{number(found[0])} to {number(found[-1])}")
+    rows = [f"<tr><td>step</td>{''.join(f'<td>{text}</td>' for text in steps)}</tr>"]
+    for name in value_names(table):
+        best = best_group(table, name)
+        cells = [f"<td{' class=best' if group is best else ''}>{escape(cell(group, name))}</td>" for group in table]
+        rows.append(f"<tr><td>{escape(name)}<small>{ARROWS[better(name)]}</small></td>{''.join(cells)}</tr>")
+    return f'<div class="wide"><table><tr><th></th>{head}</tr>\n' + "\n".join(rows) + "</table></div>"
+
+
+def recipes_html(comparison: Comparison) -> list[str]:
+    """What the recipes differ in."""
+    if not comparison.recipes:
+        return []
+    names = [group.name for group in comparison.groups]
+    rows = [
+        f"<tr><td>{escape(field)}</td>{''.join(f'<td class=text>{escape(values[n])}</td>' for n in names)}</tr>"
+        for field, values in comparison.recipes.items()
+    ]
+    head = "".join(f"<th class=text>{escape(name)}</th>" for name in names)
+    return [f'<h2>Recipes</h2><div class="wide"><table><tr><th></th>{head}</tr>', *rows, "</table></div>"]
+
+
+def shown_of(group: Group) -> str:
+    """What the picture of a group shows."""
+    if group.entries[0].images is None:
+        return "The same latents for each (seed 0), where their latents have the same size."
+    return (
+        "The same test images for each: a row of what went in, one of what was made, one of what it should be (like)."
+    )
+
+
+def sample_html(group: Group, trust: bool) -> str:
+    """Samples of a group's first run, or what it makes of test images."""
+    entry = group.entries[0]
+    raw = entry.scores.protocol.weights == "raw"
+    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
+    if entry.images is not None and isinstance(generator.task, Translating):
+        shown = turned(generator.task, generator.network, spread(entry.images))
+    else:
+        kind = "points" if generator.form.is_points else "images"
+        shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
+    return (
+        f"<figure>{image_html(shown, f'samples of {entry.name}')}<figcaption>{escape(entry.name)}</figcaption></figure>"
+    )
+
+
+def image_html(image: Image.Image, alt: str, kind: str = "samples") -> str:
+    """An image with its bytes in the page."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img class="{kind}" alt="{escape(alt)}" src="data:image/png;base64,{content}">'
+
+
+def curves_image(groups: Sequence[Group]) -> Image.Image:
+    """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot, as far
+    as any run has them."""
+    from matplotlib.figure import Figure
+
+    scored = scored_name(groups)
+    panels = [
+        *PANELS,
+        ("sliced_wasserstein", "sliced Wasserstein distance of the samples themselves", "log"),
+        (scored, scored, "linear" if better(scored) > 0 else "log"),
+    ]
+    events = {"sliced_wasserstein": "checkpoint", scored: "evaluated"}
+    drawn = [(*panel, curves) for panel in panels if (curves := curves_of(groups, panel[0], events.get(panel[0])))]
+    rows = max(1, math.ceil(len(drawn) / 2))
+    figure = Figure(figsize=(11, 3 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axis, (name, title, scale, curves) in zip(axes, drawn):
+        for label, style, seconds, values in curves:
+            axis.plot(seconds, values, label=label, marker="." if name in events else "", **style)
+        axis.set(title=title, yscale=scale)
+    for axis in axes[len(drawn) :]:
+        axis.set_visible(False)
+    for axis in axes[max(len(drawn) - 2, 0) : len(drawn)]:
+        axis.set_xlabel("seconds of training")
+    if drawn:
+        axes[0].legend(fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    return Image.open(buffer)
+
+
+def curves_of(groups: Sequence[Group], name: str, event: str | None) -> list[Curve]:
+    """A value over the seconds of training, of each run that has it.
+
+    Args:
+        groups: the runs.
+        name: of the value.
+        event: in which rows of the log it stands; None: in the plain ones.
+    """
+    found: list[Curve] = []
+    for i, group in enumerate(groups):
+        for j, entry in enumerate(group.entries):
+            rows = entry.run.rows() if event is None else entry.run.history()
+            there = [r for r in rows if name in r and (event is None or r.get("event") == event)]
+            style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
+            if there:
+                label = group.name if j == 0 else None
+                found.append((label, style, [r["seconds"] for r in there], [r[name] for r in there]))
+    return found
+
+
+def scored_name(groups: Sequence[Group]) -> str:
+    """The value by which the first run that was evaluated as it trained was; "" if none was."""
+    return next((entry.deciding for group in groups for entry in group.entries if entry.deciding), "")

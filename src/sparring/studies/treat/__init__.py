@@ -1,0 +1,1 @@
+"""Treatments: fixes that are tried in short trainings."""

@@ -1,0 +1,238 @@
+"""Short trainings of candidates: begun, gone on with, judged. What a folder holds tells how far it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparring.assemble.branch import begin_with, branch
+from sparring.assemble.build import build_task, held_out_data, training_data
+from sparring.assemble.start import share_spent, start_state
+from sparring.assemble.state import State, find_checkpoint
+from sparring.base.device import find_device, prepare
+from sparring.base.errors import UserError
+from sparring.base.process import Interrupted
+from sparring.doctor.diagnosis.candidates import Candidate
+from sparring.doctor.diagnosis.report import is_illness
+from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.evaluation.evaluator import Options, RunEvaluator
+from sparring.evaluation.measures import better, deciding_value
+from sparring.evaluation.samples import make_reference
+from sparring.evaluation.subject import Reference
+from sparring.evaluation.translations import Tests, make_tests
+from sparring.recipe import Recipe
+from sparring.run import checkpoint
+from sparring.run.directory import Run
+from sparring.tasks.base import Translating
+from sparring.training.completion import clear_unsaved, finish
+
+SAMPLES = 2000
+PRAISED = ("memorising",)  # illnesses that scores take for excellence
+
+
+@dataclass(frozen=True)
+class Trial(Candidate):
+    """How a candidate did.
+
+    Attributes:
+        share: of the budget, for which it was trained: the better half is trained on, the best to the end.
+        step: the last step that is trained.
+        score: the held-out distance of its samples, lower is better; None if it ended in NaN or infinity, or could
+            not be trained at all.
+        ill: the illnesses that the doctor names at its end.
+        ended: why it ended before the trial did, or "".
+    """
+
+    share: float
+    step: int
+    score: float | None
+    ill: tuple[str, ...]
+    ended: str = ""
+
+    def rank(self, illnesses: Sequence[str]) -> tuple[bool, float, bool, float]:
+        """For sorting, best first: those without a score last; those that were trained for longer before others; then
+        those with none of these illnesses any more, which counts for trials alone, or that copy: scores praise them;
+        then by the score."""
+        score = math.inf if self.score is None else self.score
+        counted = {*illnesses, *PRAISED} if self.share < 1 else PRAISED
+        return self.score is None, -self.share, bool(set(self.ill) & set(counted)), score
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ill": list(self.ill)}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of one treatment share.
+
+    Attributes:
+        run: the sick run's folder.
+        recipe: its recipe, with the doctor watching.
+        folder: where trials go, each into its own folder.
+        trust: may component texts import the user's own code?
+    """
+
+    run: Path
+    recipe: Recipe
+    folder: Path
+    trust: bool
+
+    def begin(self, candidate: Candidate) -> str:
+        """Make its run directory where it goes on from a checkpoint; one that was stopped before it was whole is made
+        anew.
+
+        Returns: why these networks or data do not allow what it changes, or "".
+        """
+        path, sick = self.path(candidate), Run.open(self.run)
+        clear_unsaved(path)
+        if path.exists():
+            return ""
+        recipe, device = self.recipe.replace(**candidate.changes), find_device(self.recipe.device)
+        prepare(device)
+        data = training_data(recipe, self.trust)
+        try:
+            state: State = start_state(recipe, data, device, self.trust)
+            begin_with(state, recipe.start)
+        except UserError as error:
+            return str(error)
+        if candidate.start:
+            manifest = find_checkpoint(sick, str(candidate.start))
+            state.take_over(checkpoint.load(sick.checkpoints, manifest))
+            state.step, state.position, state.seconds = manifest.step, manifest.position, manifest.seconds
+            branch(sick, path, recipe, state)
+        return ""
+
+    def path(self, candidate: Candidate) -> Path:
+        """Its run directory."""
+        return self.folder / candidate.name
+
+    def until(self, candidate: Candidate, share: float) -> float:
+        """The share of the budget at which a trial stops that trains such a share of it."""
+        if not candidate.start:
+            return share
+        manifest = find_checkpoint(Run.open(self.run), str(candidate.start))
+        return min(1.0, share_spent(self.recipe, manifest.step, manifest.seconds) + share)
+
+    def carry_out(self, candidate: Candidate, share: float) -> str:
+        """Train its trial, from where it is, until it has trained such a share of the budget.
+
+        Returns: why it cannot be trained, or "".
+
+        Raises:
+            UserError: the disk is full, say; the command can be given again.
+            Interrupted: by Ctrl-C, after a checkpoint.
+        """
+        why_not = self.begin(candidate)
+        if not why_not:
+            changed, until = self.recipe.replace(**candidate.changes), self.until(candidate, share)
+            finish(self.path(candidate), changed, self.trust, until)
+        return why_not
+
+    def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
+        """The same of all, by so many processes."""
+        if jobs == 1:
+            return [self.carry_out(candidate, share) for candidate in chosen]
+        threads = max(1, torch.get_num_threads() // jobs)
+        with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+            try:
+                return list(pool.map(self.carry_out, chosen, [share] * len(chosen)))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise Interrupted("stopped between trials") from None
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+class Judge:
+    """Scores runs by samples that the doctor never sees, against held-out samples where there are any: points by the
+    exact Wasserstein distance, images by the Frechet distance of the extractor that suits the data; runs that turn
+    images into others by their task's own deciding score, so that lower is better (one that is to be high is negated).
+
+    Args:
+        recipe: of the sick run.
+        seed: of the scored samples and the choice of the reference.
+        trust: may component texts import the user's own code?
+    """
+
+    def __init__(self, recipe: Recipe, seed: int, trust: bool) -> None:
+        data = training_data(recipe, trust)
+        held_out = held_out_data(recipe, trust, data)
+        task, split = build_task(recipe, data.form, trust), "train" if held_out is None else "test"
+        self.sign = 1
+        if isinstance(task, Translating):
+            self.score = deciding_value("usual", task)
+            self.sign = -better(self.score)
+            self.options = Options(task.scores[0], recipe.extractor, SAMPLES, split, seed, False, recipe.device, trust)
+            self.reference: Reference | Tests = make_tests(data, held_out, self.options)
+            return
+        points = data.form.is_points and data.form.shape[0] <= 8
+        metrics = "wasserstein" if points else "sliced_wasserstein" if data.form.is_points else "frechet"
+        extractor = "auto" if data.form.is_points else recipe.extractor
+        self.options = Options(metrics, extractor, SAMPLES, split, seed, device=recipe.device, trust=trust)
+        self.reference = make_reference(data, held_out, self.options)
+        self.score = deciding_value(metrics)
+
+    @property
+    def about(self) -> str:
+        """What it measures, in words."""
+        against = "held-out" if self.options.split == "test" else "training"
+        if isinstance(self.reference, Tests):
+            sign = "" if self.sign > 0 else "minus "
+            return f"{sign}{self.score} of what becomes of {against} images; lower is better"
+        kind = self.reference.extractor.name
+        count = min(SAMPLES, len(self.reference.data))
+        return f"{self.score} ({kind}) of {count:,} new samples to as many {against} samples; lower is better"
+
+    def __call__(self, path: Path) -> float:
+        """The score of a run's last checkpoint; it is kept in the run's `scores.jsonl`."""
+        return self._score(path, keep=True)
+
+    def of_others(self, path: Path) -> float | None:
+        """The score of somebody's run, in which nothing is written; None if it ended in NaN or infinity."""
+        return None if outcome(path)[1].startswith(NAN) else self._score(path, keep=False)
+
+    def _score(self, path: Path, keep: bool) -> float:
+        evaluator = RunEvaluator(path, self.options, self.reference)
+        manifest = find_checkpoint(evaluator.run)
+        scores = evaluator.known(manifest)
+        if scores is None:
+            scores = evaluator(manifest) if keep else evaluator.measure(manifest)[0]
+        return self.sign * scores.values[self.score]
+
+    def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
+        """How a candidate did that was trained for a share of the budget; `impossible` tells why it could not be."""
+        if impossible:
+            return Trial(**vars(candidate), share=share, step=candidate.start, score=None, ill=(), ended=impossible)
+        ill, ended = outcome(path)
+        score = None if ended.startswith(NAN) else self(path)
+        step = find_checkpoint(Run.open(path)).step
+        return Trial(**vars(candidate), share=share, step=step, score=score, ill=ill, ended=ended)
+
+
+NAN = "NaN or infinity"
+
+
+def outcome(path: Path) -> tuple[tuple[str, ...], str]:
+    """What ails a run at its end, and why it ended early, if it did."""
+    history = Run.open(path).history()
+    ill = tuple(dict.fromkeys(verdict.illness for verdict in diagnose(history) if is_illness(verdict)))
+    ends = [row for row in history if row.get("event") in ("not finite", "stopped", "resumed")][-1:]
+    told = {"not finite": f"{NAN}: ", "stopped": ""}
+    return ill, next((f"{told[row['event']]}{row['what']}" for row in ends if row["event"] in told), "")
+
+
+def check_watched(path: Path, names: Sequence[str]) -> None:
+    """Raise UserError if the doctor has not looked at the run."""
+    if "not-watched" in names:
+        raise UserError(
+            f"{path} cannot be treated: its log holds no looks; train it with the doctor: "
+            f"sparring train {path / 'recipe.toml'} --doctor watch"
+        )

@@ -1,0 +1,66 @@
+"""What a restoration reaches without learning, or by learning next to nothing: a network must do better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparring.base.errors import UserError
+
+
+def interpolated(source: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [n, C, h, w] in [-1, 1], enlarged by bicubic interpolation to (H, W), as Pillow's BICUBIC; clamped.
+
+    Source: Keys 1981, with a = -0.5, which papers on super-resolution compare with (torch's own, without `antialias`,
+    has a = -0.75).
+    """
+    return F.interpolate(source, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
+    """An image [C, H, W] in [-1, 1] whose missing pixels, where the mask [1, H, W] is not 0, continue the known ones as
+    smoothly as a bent plate; the known ones keep every bit.
+
+    Source: Damelin and Hoang 2018.
+
+    Raises:
+        UserError: no pixel is known.
+    """
+    from skimage.restoration import inpaint_biharmonic
+
+    missing = mask[0].bool().cpu()
+    if missing.all():
+        raise UserError("no pixel of the image is known; take a mask that leaves some")
+    if not missing.any():
+        return image.clone()
+    made = inpaint_biharmonic(image.detach().double().cpu().numpy(), missing.numpy(), channel_axis=0)
+    return torch.where(mask.bool(), torch.from_numpy(made).to(image.device, image.dtype), image)
+
+
+def most_frequent_class(maps: Iterable[Tensor], classes: int, size: tuple[int, int]) -> Tensor:
+    """The class that each pixel has most often in maps of classes: uint8 [1, H, W], the least of several.
+
+    Args:
+        maps: uint8 [1, h, w], classes of pixels; those of another size are resized to the nearest pixel. Classes from
+            `classes` on are of no account.
+        classes: how many there are, at most 255.
+        size: (H, W). A pixel that has no class in any map gets the class that is the most frequent of all.
+
+    Raises:
+        UserError: there is no map, or none with a class.
+    """
+    counts = torch.zeros(classes, *size, dtype=torch.int64)
+    for stored in maps:
+        found = stored.cpu()
+        if tuple(found.shape[1:]) != tuple(size):
+            found = F.interpolate(found[None].float(), size, mode="nearest-exact")[0]
+        found = found.long()
+        counts.scatter_add_(0, found.clamp(max=classes - 1), (found < classes).long())
+    if not counts.any():
+        raise UserError(f"there is no map with a class of the {classes} to count; give at least one")
+    most = counts.argmax(0)
+    most[counts.sum(0) == 0] = counts.sum((1, 2)).argmax()
+    return most[None].to(torch.uint8)

@@ -1,0 +1,147 @@
+"""Missing pixels: the source of inpainting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from sparring.base.errors import UserError, check_choice, check_number
+from sparring.tasks.degrade.base import Degraded, Shape, check_shape
+
+KINDS = ("free-form", "centre", "random")
+LEAST = 8  # pixels a side
+MOST_LINES, MOST_ANGLE = 5, 4.0  # of a stroke; the angle in radians
+DRAWN = 16  # strokes for which random numbers are drawn at a time
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Some pixels are missing: they are 0 (mid-grey) in the source; the others keep every bit.
+
+    Args:
+        kind: "free-form": strokes of a brush that turns about, until `share` of the area is covered (Yu et al. 2019,
+            algorithm 1; here with lines of at most half the image's shorter side, and a brush of 1/16 to 1/8 of it).
+            "centre": a square in the middle (Pathak et al. 2016). "random": a rectangle anywhere, in proportion at most
+            twice as high or wide as the image.
+        share: of the area that is missing, at most 0.9; strokes exceed it by a part of their last line.
+        size: in pixels: the square's side; the rectangle's sides; the widest brush. 0: by `share`, and as above.
+
+    Raises:
+        UserError: a field is not as described.
+    """
+
+    kind: str = "free-form"
+    share: float = 0.25
+    size: int = 0
+    scale: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_choice("Mask", "kind", self.kind, KINDS)
+        check_number("Mask", "share", self.share, low=0, high=0.9, open_low=True)
+        check_number("Mask", "size", self.size, low=0, whole=True)
+
+    def shape(self, shape: Sequence[int]) -> Shape:
+        channels, height, width = check_shape("Mask()", shape, least=LEAST)
+        shorter = min(height, width)
+        most = shorter // 2 if self.kind == "free-form" else shorter - (height == width)  # something stays known
+        if self._side(height, width) > most:
+            what = "brush" if self.kind == "free-form" else "hole"
+            raise UserError(
+                f"{self}: a {what} of {self._side(height, width)} pixels is too large for images of {width}x{height}; "
+                f"write Mask(kind={self.kind!r}, size={most}) or less"
+            )
+        return channels, height, width
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:
+        self.shape(images.shape[1:])
+        mask = self.draw(len(images), images.shape[2], images.shape[3], generator).to(images.device, images.dtype)
+        return Degraded(images.masked_fill(mask.bool(), 0.0), mask)
+
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
+        """Masks [count, 1, height, width], float32 on the CPU, 1 where pixels are missing."""
+        if self.kind == "centre":
+            side = torch.tensor([self._side(height, width)])
+            return _rectangle(height, width, (height - side) // 2, (width - side) // 2, side, side).repeat(
+                count, 1, 1, 1
+            )
+        if self.kind == "random":
+            return self._rectangles(count, height, width, generator)
+        return torch.stack([self._strokes(height, width, generator) for _ in range(count)])[:, None]
+
+    def fill(self, made: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """`made` where the mask is not 0, and `images`, to the last bit, where it is; [n, C, H, W]."""
+        return torch.where(mask.bool(), made.to(images.dtype), images)
+
+    def _side(self, height: int, width: int) -> int:
+        """The side in pixels of what `size` is said of; 0 where it is not fixed."""
+        if self.size or self.kind != "centre":
+            return self.size
+        return max(1, round(math.sqrt(self.share * height * width)))
+
+    def _rectangles(self, count: int, height: int, width: int, generator: torch.Generator | None) -> Tensor:
+        ratio, top, left = torch.rand(3, count, dtype=torch.float64, generator=generator)
+        if self.size:
+            high = wide = torch.full((count,), self.size)
+        else:
+            low, most = max(0.5, self.share), min(2.0, 1 / self.share)  # within which neither side is too long
+            ratio = low * (most / low) ** ratio
+            high, wide = (
+                (side * (self.share * r).sqrt()).round().long().clamp(1, side)
+                for side, r in ((height, ratio), (width, 1 / ratio))
+            )
+            wide = torch.where((high == height) & (wide == width), width - 1, wide)  # rounded up to the whole image
+        top, left = ((u * (side - long + 1)).long() for u, side, long in ((top, height, high), (left, width, wide)))
+        return _rectangle(height, width, top, left, high, wide)
+
+    def _strokes(self, height: int, width: int, generator: torch.Generator | None) -> Tensor:
+        """One mask [height, width]."""
+        area = height * width
+        while True:
+            canvas = Image.new("L", (width, height))
+            pen = ImageDraw.Draw(canvas)
+            for (x, y), (to_x, to_y), brush in self._lines(height, width, generator):
+                pen.line((x, y, to_x, to_y), fill=1, width=round(brush))
+                if brush >= 3:  # a brush is round
+                    for end_x, end_y in ((x, y), (to_x, to_y)):
+                        pen.ellipse(
+                            [end_x - brush / 2, end_y - brush / 2, end_x + brush / 2, end_y + brush / 2], fill=1
+                        )
+                covered = area - canvas.histogram()[0]
+                if covered >= self.share * area:
+                    break
+            if covered < area:  # else, in a tiny image, one line has covered all that was left
+                return torch.from_numpy(np.array(canvas)).float()
+
+    def _lines(
+        self, height: int, width: int, generator: torch.Generator | None
+    ) -> Iterator[tuple[tuple[float, float], tuple[float, float], float]]:
+        """Endless lines of strokes: (x, y) of both ends, and the brush's width, in pixels."""
+        shorter = min(height, width)
+        widest = self.size or max(1.0, shorter / 8)
+        while True:
+            for numbers in torch.rand(DRAWN, 6 + 2 * MOST_LINES, generator=generator).tolist():
+                x, y, brush = numbers[0] * width, numbers[1] * height, max(1.0, widest * (1 + numbers[2]) / 2)
+                across, down = (1 if number < 0.5 else -1 for number in numbers[3:5])  # the algorithm's flips
+                for i in range(1 + int(numbers[5] * MOST_LINES)):
+                    angle, length = numbers[6 + 2 * i] * MOST_ANGLE, numbers[7 + 2 * i] * shorter / 2
+                    angle = angle if i % 2 else 2 * math.pi - angle
+                    end = (x + across * length * math.sin(angle), y + down * length * math.cos(angle))
+                    yield (x, y), end, brush
+                    x, y = end
+
+
+def _rectangle(height: int, width: int, top: Tensor, left: Tensor, high: Tensor, wide: Tensor) -> Tensor:
+    """Masks [n, 1, height, width] that are 1 within a rectangle each; the others are int64 [n]."""
+
+    def within(length: int, start: Tensor, long: Tensor) -> Tensor:
+        places = torch.arange(length)[None]
+        return (places >= start[:, None]) & (places < (start + long)[:, None])
+
+    return (within(height, top, high)[:, None, :, None] & within(width, left, wide)[:, None, None]).float()

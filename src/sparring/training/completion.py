@@ -1,0 +1,53 @@
+"""Brings runs to a share of their budget, from wherever they are: what their folder holds tells."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from sparring.assemble.start import share_spent
+from sparring.base.errors import NotFiniteError
+from sparring.recipe import Recipe
+from sparring.run.checkpoint import manifests
+from sparring.run.directory import Run
+from sparring.run.log import NOT_FINITE, RESUME, STOP, kind_of, of_kind
+from sparring.training.train import resume, train
+
+
+def finish(path: Path, recipe: Recipe, trust: bool, until: float = 1.0) -> None:
+    """Train a run from where it is to its end. One that ends in NaN has ended, too: its last good checkpoint counts.
+
+    Args:
+        path: the run directory; it is made where there is none.
+        recipe: to begin with.
+        trust, until: as in `train`.
+    """
+    clear_unsaved(path)
+    try:
+        if not path.exists():
+            train(recipe, out=path, trust=trust, until=until)
+        elif not reached(path, until):
+            resume(path, trust=trust, until=until)
+    except NotFiniteError as error:
+        print(f"{path.name}: {error}", file=sys.stderr)
+
+
+def clear_unsaved(path: Path) -> None:
+    """Remove a run that was stopped before its first checkpoint."""
+    if path.exists() and not manifests(path / "checkpoints"):
+        shutil.rmtree(path)
+
+
+def finished(path: Path) -> bool:
+    """Has a run reached its end: its budget's, with a checkpoint, or an early one for lack of progress or by NaN?"""
+    return (path / "recipe.toml").exists() and reached(path, 1.0)
+
+
+def reached(path: Path, until: float) -> bool:
+    """Has a run reached this share of its budget, with a checkpoint, or ended before by NaN or for lack of progress?"""
+    run = Run.open(path)
+    events = [kind_of(row) for row in of_kind(run.history(), RESUME, STOP, NOT_FINITE)]
+    saved = manifests(run.checkpoints)
+    spent = share_spent(run.read_recipe(), saved[-1].step, saved[-1].seconds) if saved else 0.0
+    return spent >= until or events[-1:] in ([STOP], [NOT_FINITE])

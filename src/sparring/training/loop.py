@@ -1,0 +1,182 @@
+"""The training loop: steps, and what goes on beside them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from threading import Event
+
+from sparring.assemble.start import progress_of
+from sparring.assemble.state import State, find_checkpoint
+from sparring.base.errors import NotFiniteError, UserError
+from sparring.base.process import Interrupted, interruptible
+from sparring.data.samples import Data
+from sparring.doctor import autopilot
+from sparring.doctor.watch import Watch
+from sparring.game.losses import equilibrium
+from sparring.game.match import Side, Turn
+from sparring.recipe import Recipe
+from sparring.run.directory import Run
+from sparring.run.log import CHECKPOINT, NOT_FINITE, STOP
+from sparring.training.gallery import Gallery
+from sparring.training.progress import Progress
+from sparring.training.readings import read_turns
+from sparring.training.scoring import Scorer, score_samples
+from sparring.training.step import Stepper
+from sparring.training.summary import write_summary
+
+
+@dataclass
+class Session:
+    """A run that is being trained, with what goes on beside it.
+
+    Attributes:
+        run, recipe, data, state: the run, and where it stands.
+        gallery: takes its pictures.
+        scorer, watch: what evaluates it and what probes it as it trains, or None.
+        trust: component texts may import the user's own code.
+        until: the share of the budget to stop at.
+        reason: why it ended early for lack of progress; "" if it did not.
+        ended: no further step is to be taken.
+    """
+
+    run: Run
+    recipe: Recipe
+    data: Data
+    state: State
+    gallery: Gallery
+    scorer: Scorer | None
+    watch: Watch | None
+    trust: bool
+    until: float
+    reason: str = ""
+    ended: bool = False
+    take_step: Stepper = field(init=False)
+    _started: float = 0.0  # when training began, had it never been stopped
+    _saved_at: float = 0.0  # seconds of training at the last checkpoint
+    _pictured: int = 0  # pictures taken so far
+
+    @property
+    def share(self) -> float:
+        """The share of the budget that is spent."""
+        return progress_of(self.recipe, self.state)
+
+    def begin(self, progress: Progress) -> None:
+        """Prepare for steps from the state as it stands, after a treatment if the log asks for one now."""
+        self.treat(progress)
+        self.take_step = Stepper(self.recipe, self.data, self.state, self.trust)
+        self._started = time.perf_counter() - self.state.seconds
+        self._saved_at, self._pictured = self.state.seconds, int(self.share * self.recipe.pictures)
+        if self.state.step == 0:
+            self.gallery.take(self.state)
+        self.ended = self.share >= self.until
+
+    def treat(self, progress: Progress) -> None:
+        """Treat the run if its log, as it stands, asks for that: from here on it has another recipe and state."""
+        if self.watch is None or self.recipe.doctor != "treat":
+            return
+        treatment = autopilot.wanted(self.run, self.recipe, self.data.form, self.watch.history)
+        if treatment is None:
+            return
+        self.watch.history.append(autopilot.prescribe(treatment, self.run, self.recipe, self.state))
+        self.recipe, self.state = autopilot.carry_out(
+            treatment, self.run, self.recipe, self.data, self.state, self.trust
+        )
+        self.run.write_recipe(self.recipe)
+        self.watch.follow(self.recipe, self.state)
+        progress.lines = equilibrium(self.state.game.loss)
+        progress.note(f"step {self.state.step:,} | doctor: treated {treatment.illness}: {treatment.told}")
+
+    def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
+        """Log, probe, evaluate, save and picture what is due after a step.
+
+        Args:
+            turns: what the step gave.
+            stop: set when the user asks to stop.
+            progress: what the user sees.
+        """
+        recipe, state = self.recipe, self.state
+        state.seconds = time.perf_counter() - self._started
+        share, treating = self.share, False
+        if state.step % recipe.log_every == 0 or share >= 1:
+            self.log_row(turns, progress)
+            if self.watch is not None:
+                treating = self.watch.look(self.row, state)
+                progress.doctor = self.watch.says
+        stopping = stop.is_set() or share >= self.until
+        evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
+        if evaluating or state.seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
+            self.reason = self.save(progress, evaluating, last=share >= 1)
+            self._saved_at = state.seconds
+            if self.reason and state.step % recipe.log_every:
+                self.log_row(turns, progress)
+        self.ended = stopping or bool(self.reason)
+        if int(share * recipe.pictures) > self._pictured or self.ended:
+            self._pictured = int(share * recipe.pictures)
+            self.gallery.take(state)
+        if treating and not self.ended:
+            self.begin(progress)
+
+    def log_row(self, turns: dict[Side, Turn], progress: Progress) -> None:
+        """Write down and show the metrics of a step."""
+        self.row = self.state.row(progress=self.share, **read_turns(self.state.game, turns))
+        self.run.append(self.row)
+        progress.show(self.row)
+
+    def save(self, progress: Progress, evaluating: bool, last: bool) -> str:
+        """Save a checkpoint with its score; return why to stop now, if there is a reason."""
+        run, recipe, state, scorer = self.run, self.recipe, self.state, self.scorer
+        state.check()
+        if scorer is None or not evaluating:
+            scores = score_samples(state, self.data, recipe.seed)
+            state.save(run, scores.get("sliced_wasserstein") if scorer is None else None, recipe.keep)
+            run.append(state.row(CHECKPOINT, **scores))
+            return ""
+        try:
+            score = scorer.evaluate(state)
+        except UserError:
+            state.save(run, None, recipe.keep)  # what was trained is not lost
+            raise
+        state.save(run, score, recipe.keep, scorer.deciding)
+        progress.note(scorer.report(state))
+        reason = "" if last else scorer.give_up()
+        if reason:
+            run.append(state.row(STOP, what=reason))
+            progress.note(f"Stopped at step {state.step:,}: {reason}")
+        return reason
+
+    def summarize(self) -> None:
+        """Write the run's summary as it stands."""
+        state = self.state
+        write_summary(self.run, self.data, state.game.loss, state.task, state.step, state.seconds)
+
+
+def train_on(session: Session) -> None:
+    """Train from the state to where it is to stop, and write everything down.
+
+    Raises:
+        as `sparring.training.train.train`.
+    """
+    run, state = session.run, session.state
+    try:
+        lines = equilibrium(state.game.loss)
+        if session.scorer is not None:
+            session.scorer.begin(run)
+        with interruptible() as stop, Progress(session.recipe, run.path, lines, state.step, state.seconds) as progress:
+            if session.watch is not None:
+                session.watch.begin(run, state, progress.note)
+            session.begin(progress)
+            while not session.ended:
+                turns = session.take_step(session.share)
+                session.after_step(turns, stop, progress)
+    except NotFiniteError as error:
+        run.append(session.state.row(NOT_FINITE, what=str(error)))
+        session.summarize()
+        last = find_checkpoint(run)
+        raise NotFiniteError(
+            f"{error}. The last good checkpoint is step {last.step} of {run.path}; train again with a lower learning "
+            "rate, with R1, or with --clip-gradients 1"
+        ) from error
+    session.summarize()
+    if session.share < session.until and not session.reason:
+        raise Interrupted(f"stopped at step {session.state.step}; to go on: sparring resume {run.path}")

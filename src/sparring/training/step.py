@@ -1,0 +1,43 @@
+"""One step of a run."""
+
+from __future__ import annotations
+
+import torch
+
+from sparring.assemble.build import build_ema, build_turns
+from sparring.assemble.state import State
+from sparring.base.seeds import derive_seed
+from sparring.data.sampler import Sampler
+from sparring.data.samples import Data
+from sparring.game.match import Batch, Moment, Side, Turn
+from sparring.recipe import Recipe
+
+
+class Stepper:
+    """Takes one step of the run at a call: seeds, turns, average. Batches are cut into micro-batches."""
+
+    def __init__(self, recipe: Recipe, data: Data, state: State, trust: bool = False) -> None:
+        self.recipe, self.data, self.state = recipe, data, state
+        self.turns, self.ema = build_turns(recipe, trust), build_ema(recipe, trust)
+        self.sampler = Sampler(len(data), recipe.seed)
+        self.device = next(state.game.generator.network.parameters()).device
+
+    def __call__(self, progress: float) -> dict[Side, Turn]:
+        state, recipe = self.state, self.recipe
+        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # 0: the first process
+        turns = self.turns(state.game, self.next_batches, Moment(state.step, progress))
+        if self.ema is not None and state.average is not None:
+            seen = state.step * recipe.batch_size
+            self.ema.update(state.average, state.game.generator.network, seen, recipe.batch_size)
+        state.step += 1
+        return turns
+
+    def next_batches(self) -> list[Batch]:
+        """The next real samples in the sampler's order, with fresh latents."""
+        count, task = self.recipe.batch_size, self.state.game.task
+        drawn = task.draw(count)
+        samples = self.data.varied(self.sampler.take(self.state.position, count), self.recipe.mirror)
+        self.state.position += count
+        batch = {name: tensor.to(self.device) for name, tensor in task.prepare({**samples, **drawn}).items()}
+        part = count // self.recipe.micro_batches
+        return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]

@@ -1,0 +1,123 @@
+"""The summary of a run: what it was, what the numbers mean, curves and the last picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sparring.base.errors import writing
+from sparring.data.samples import Data
+from sparring.evaluation.likeness import BASELINE, LIKENESS
+from sparring.evaluation.measures import better
+from sparring.evaluation.report import ARROWS
+from sparring.game.losses import Loss, equilibrium
+from sparring.run.directory import Run
+from sparring.run.log import CHECKPOINT, EVALUATION, LEAKED, PROBE, RESUME, STOP, Row, kind_of, of_kind
+from sparring.tasks.base import Task, Translating
+from sparring.training.progress import budget
+
+MATCHED = """\
+- A loss by itself says nothing about the pictures. Both losses near their line of equilibrium, and an accuracy of D
+  somewhat above 50 %, mean that the two are well matched.
+- Accuracy near 100 % for long: D has won, and G learns little. Accuracy at 50 % from the start: D learns nothing.
+"""
+SLICED = """\
+- The sliced Wasserstein distance compares samples with the data (0: the same); it falls while training goes well.
+"""
+TERMS = """\
+- `term/` are the terms that a player minimises beside the adversarial one, with their weights; they fall while training
+  goes well.
+"""
+
+
+def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, seconds: float) -> None:
+    """Write `summary.md` and `curves.png` into the run directory, as it stands after a step."""
+    recipe = run.read_recipe()
+    rows = run.rows()
+    if not rows:
+        return
+    draw_curves(run, rows, equilibrium(loss))
+    last = rows[-1]
+    pictures = sorted(run.samples.glob("step-*.png"))
+    shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "There are no pictures."
+    history = run.history()
+    numbers = {**last, **last_scores(history)}
+    ends = of_kind(history, STOP, RESUME)[-1:]
+    stopped = "".join(f"\n\nIt stopped early: {row['what']}." for row in ends if kind_of(row) == STOP)
+    table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in numbers.items())
+    text = f"""# {run.path.name}
+
+{recipe.about}
+
+Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) for {step:,} steps in
+{seconds:,.0f} s; the budget is {budget(recipe)}. Precision {recipe.precision}, seed {recipe.seed}.{stopped}
+
+{shown}
+
+![losses, accuracy and gradients](curves.png)
+
+| last row of the log | |
+| --- | --- |
+{table}
+
+{meaning(numbers, task)}{doctors_section(run, history)}
+Next: `{task.use.format(run=run.path)}`, `sparring resume {run.path} --steps {2 * step}`.
+"""
+    run.write("summary.md", text)
+
+
+def meaning(numbers: Mapping[str, float], task: Task) -> str:
+    """What the numbers mean that a run has."""
+    found = MATCHED if "accuracy" in numbers else ""
+    found += SLICED if "sliced_wasserstein" in numbers else ""
+    if not isinstance(task, Translating):
+        return found
+    found += TERMS if any(name.startswith("term/") for name in numbers) else ""
+    for name in numbers:
+        if name in LIKENESS:
+            found += f"- `{name}`: {LIKENESS[name].about}; {ARROWS[better(name)]}.\n"
+    if any(name.endswith(BASELINE) for name in numbers):
+        found += f"- `{BASELINE}`: the same of {task.trivial}; a run should be better.\n"
+    return found
+
+
+def doctors_section(run: Run, history: Sequence[Row]) -> str:
+    """What the doctor says of a run that it watched, with what helps; nothing of one that it did not."""
+    from sparring.doctor.diagnosis.report import lines
+    from sparring.doctor.diagnosis.verdicts import diagnose
+
+    if not of_kind(history, PROBE, LEAKED):
+        return ""
+    verdicts = diagnose(history)
+    return "\n## The doctor\n\n```\n" + "\n".join(lines(run, verdicts)) + "\n```\n"
+
+
+def last_scores(history: Sequence[Row]) -> dict[str, float]:
+    """The last scores that were logged, of a checkpoint or an evaluation."""
+    found: dict[str, float] = {}
+    for row in history:
+        if kind_of(row) in (CHECKPOINT, EVALUATION):
+            found = {n: v for n, v in row.items() if n not in ("step", "seconds", "event", "cost")}
+    return found
+
+
+def draw_curves(run: Run, rows: Sequence[Row], lines: tuple[float, float]) -> None:
+    """Losses with their lines of equilibrium, D's accuracy, and gradient norms over the steps."""
+    from matplotlib.figure import Figure
+
+    steps = [row["step"] for row in rows]
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    losses, accuracy, gradients = figure.subplots(3, 1, sharex=True)
+    nothing = float("nan")  # while there is no adversary
+    for side, colour, line in (("discriminator", "tab:blue", lines[0]), ("generator", "tab:orange", lines[1])):
+        losses.plot(steps, [row.get(f"loss/{side}", nothing) for row in rows], color=colour, lw=1, label=side)
+        losses.axhline(line, color=colour, ls="--", lw=1, label=f"equilibrium {line:.3g}")
+        gradients.plot(steps, [row.get(f"gradient/{side}", nothing) for row in rows], color=colour, lw=1, label=side)
+    losses.set_ylabel("adversarial loss")
+    accuracy.plot(steps, [row.get("accuracy", nothing) for row in rows], color="tab:green", lw=1)
+    accuracy.axhline(0.5, color="grey", ls="--", lw=1)
+    accuracy.set(ylabel="D's accuracy", ylim=(0, 1))
+    gradients.set(ylabel="norm of the gradient", xlabel="step", yscale="log")
+    losses.legend()
+    gradients.legend()
+    with writing(run.path / "curves.png", run.mend):
+        figure.savefig(run.path / "curves.png", dpi=100)

@@ -1,0 +1,127 @@
+"""The import order of the packages: each imports only what stands before it, and no import leads back."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+SOURCE = Path(__file__).parents[1] / "src" / "sparring"
+ORDER = (
+    "base",
+    "recipe",
+    "networks",
+    "data",
+    "run",
+    "metrics",
+    "game",
+    "tasks",
+    "assemble",
+    "apply",
+    "doctor",
+    "evaluation",
+    "training",
+    "studies",
+    "studio",
+    "commands",
+    "cli",
+    "__init__",
+    "__main__",
+)
+"""Bottom to top; docs/architecture.md shows it."""
+
+
+class Import(NamedTuple):
+    """One module that one line imports, both as parts of a path below `sparring`."""
+
+    importer: tuple[str, ...]
+    imported: tuple[str, ...]
+    line: str
+
+
+def modules(root: Path) -> dict[tuple[str, ...], Path]:
+    """All modules below a package's folder; `a/__init__.py` is ("a", "__init__")."""
+    return {path.relative_to(root).with_suffix("").parts: path for path in sorted(root.rglob("*.py"))}
+
+
+def imports(root: Path) -> Iterator[Import]:
+    """Every import of the package's own modules, those inside functions and for types alone included."""
+    known = modules(root)
+    for importer, path in known.items():
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            for name in _named(node):
+                found = _module(name.split("."), known)
+                if found and found != importer:
+                    line = (
+                        f"{path.relative_to(root.parent)}:{node.lineno}: {text.splitlines()[node.lineno - 1].strip()}"  # type: ignore[attr-defined]
+                    )
+                    yield Import(importer, found, line)
+
+
+def _named(node: ast.AST) -> list[str]:
+    """The dotted names that an import statement may mean."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def _module(parts: list[str], known: dict[tuple[str, ...], Path]) -> tuple[str, ...] | None:
+    """The module that holds a dotted name of this package; None for other packages."""
+    if parts[0] != SOURCE.name:
+        return None
+    inner = tuple(parts[1:])
+    return next(
+        (found for found in (inner, (*inner, "__init__"), inner[:-1], (*inner[:-1], "__init__")) if found in known),
+        None,
+    )
+
+
+def upward(found: list[Import], order: tuple[str, ...]) -> list[str]:
+    """The lines that import what stands above the importer."""
+    return [i.line for i in found if order.index(i.imported[0]) > order.index(i.importer[0])]
+
+
+def circles(found: list[Import]) -> list[str]:
+    """For each circle of imports, the shortest: a line that goes round it, and the line that closes it."""
+    after: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {}
+    for i in found:
+        after.setdefault(i.importer, {}).setdefault(i.imported, i.line)
+
+    def way(start: tuple[str, ...], end: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
+        """The shortest chain of imports, each as the module it reaches and its line; empty if there is none."""
+        seen, waiting = {start}, [(start, [])]
+        while waiting:
+            at, steps = waiting.pop(0)
+            for following, line in after.get(at, {}).items():
+                if following == end:
+                    return [*steps, (following, line)]
+                if following not in seen:
+                    seen.add(following)
+                    waiting.append((following, [*steps, (following, line)]))
+        return []
+
+    shown, closed = [], set()
+    for module in after:
+        steps = way(module, module)
+        if steps and not closed & {name for name, _ in steps}:
+            closed |= {name for name, _ in steps}
+            shown.append(f"{steps[0][1]}\n    and back by {steps[-1][1]}")
+    return shown
+
+
+def test_every_package_stands_in_the_order() -> None:
+    assert {parts[0] for parts in modules(SOURCE)} <= set(ORDER)
+
+
+def test_no_import_leads_upward() -> None:
+    found = upward(list(imports(SOURCE)), ORDER)
+    assert not found, "\n".join(found)
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    found = circles(list(imports(SOURCE)))
+    assert not found, "\n".join(found)

@@ -1,0 +1,47 @@
+"""Runs that an earlier version made: `tests/runs/before-packages` was trained to step 20 of 40 before the packages of
+today, when all modules stood in one folder. The numbers here are what that version gave for it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+import sparring
+from sparring.cli import main
+from sparring.run import Run
+
+OLD = Path(__file__).parent / "runs" / "before-packages"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(OLD, tmp_path / "run"))
+
+
+def test_it_is_sampled_as_before(old: Path) -> None:
+    assert sparring.load(old).sample(2, seed=3).double().sum().item() == pytest.approx(6.4385888244, rel=1e-3)
+
+
+def test_it_is_resumed_as_before(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(old)]) == 0
+    tensors = load_file(old / "checkpoints" / "step-000000040.safetensors")
+    generator = sum(t.double().abs().sum().item() for name, t in tensors.items() if name.startswith("generator/"))
+    assert generator == pytest.approx(233.3707504146, rel=1e-3)
+    assert [row["step"] for row in Run.open(old).rows()] == [10, 20, 30, 40]
+
+
+def test_it_is_diagnosed(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(old), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["verdicts"][0]["illness"] == "too-early"
+
+
+def test_its_scores_are_those_of_the_same_protocol(old: Path) -> None:
+    before = Run.open(old).scores()[0]
+    scores = sparring.evaluate(old, metrics="sliced_wasserstein", count=64, extractor="Pixels()")
+    assert scores.to_json()["protocol"]["data_digest"] == before["protocol"]["data_digest"]
+    assert scores.values["sliced_wasserstein"] == pytest.approx(before["values"]["sliced_wasserstein"], rel=1e-3)
