@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import DATA
 from sparring.assemble.state import find_checkpoint
 from sparring.base.errors import UserError
 from sparring.data.sources.parquet import parquet_source
@@ -16,11 +17,10 @@ from sparring.evaluation.protocol import Scores
 from sparring.evaluation.report import ARROWS, number, with_error
 
 CAMVID = "('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')"
-SHARED = "../shared/data"
-FACES = {"data": f"{SHARED}/faces_utk", "size": "", "fit": "crop"}
-EDGES = {"data": f"{SHARED}/edges2shoes_handbags", "steps": 3000, "minutes": 0.0}
-DRAWN = {"data": f"{SHARED}/face2genshin_unpaired", "size": "64"}
-SEGMENT = {"data": f"{SHARED}/camvid", "task": f"Segment(classes={CAMVID}, ignore=11)"}
+FACES = {"data": f"{DATA}/faces_utk", "size": "", "fit": "crop"}
+EDGES = {"data": f"{DATA}/edges2shoes_handbags", "steps": 3000, "minutes": 0.0}
+DRAWN = {"data": f"{DATA}/face2genshin_unpaired", "size": "64"}
+SEGMENT = {"data": f"{DATA}/camvid", "task": f"Segment(classes={CAMVID}, ignore=11)"}
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ IMAGE_CONTESTS = {
         {
             "sr-pixel": (
                 "super-resolution",
-                {"data": f"{SHARED}/super_resolution", "adversarial": "0", "penalties": "", "minutes": 12.0},
+                {"data": f"{DATA}/super_resolution", "adversarial": "0", "penalties": "", "minutes": 12.0},
             ),
             "sr-gan": (
                 "super-resolution",
                 {
-                    "data": f"{SHARED}/super_resolution",
+                    "data": f"{DATA}/super_resolution",
                     "start": "sr-pixel",
                     "task": "Restore(degrade=Downscale(4), pixel=10)",
-                    "penalties": f"Perceptual(weight=1, extractor=Classifier(trained_on='{SHARED}/cifar10', seed=1))",
+                    "penalties": f"Perceptual(weight=1, extractor=Classifier(trained_on='{DATA}/cifar10', seed=1))",
                     "adversarial": "0.0005",
                     "generator_optimizer": "Adam(lr=3e-4, betas=(0.9, 0.99))",
                     "minutes": 8.0,
@@ -72,12 +72,12 @@ IMAGE_CONTESTS = {
             ),
         },
         {
-            "Set5": (f"{SHARED}/super_resolution/test.parquet", "Set5"),
-            "Set14": (f"{SHARED}/super_resolution/test.parquet", "Set14"),
-            "BSD100": (f"{SHARED}/super_resolution/test_bsd100.parquet", ""),
+            "Set5": (f"{DATA}/super_resolution/test.parquet", "Set5"),
+            "Set14": (f"{DATA}/super_resolution/test.parquet", "Set14"),
+            "BSD100": (f"{DATA}/super_resolution/test_bsd100.parquet", ""),
         },
         metrics="psnr,ssim,perceptual",
-        extractor=f"Classifier(trained_on='{SHARED}/cifar10')",
+        extractor=f"Classifier(trained_on='{DATA}/cifar10')",
     ),
     "inpainting": ImageContest(
         "Inpainting, 24x24 in the middle of faces",

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks import images
+from benchmarks import DATA, images
 from benchmarks.images import IMAGE_CONTESTS, ImageContest
 from benchmarks.setting import describe_machine
 from sparring.apply.generator import load
@@ -51,7 +51,7 @@ DCGAN = {
     "precision": "auto",
     "minutes": 20.0,
 }
-ANIME = {"data": "../shared/data/anime_faces", "size": "32", "held_out": 0.9199}
+ANIME = {"data": f"{DATA}/anime_faces", "size": "32", "held_out": 0.9199}
 BOTH = "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
 
 HEADING = """# Results
@@ -97,7 +97,8 @@ class Contest:
     def load(self) -> tuple[Data, Data | None]:
         """What is trained on, and what is held out."""
         where = (self.data, self.size, self.held_out)
-        return load_data(*where), load_held_out(*where)
+        train = load_data(*where)
+        return train, load_held_out(*where, train=train)
 
 
 CONTESTS: dict[str, Contest | ImageContest] = {
@@ -187,7 +188,7 @@ CONTESTS: dict[str, Contest | ImageContest] = {
         "5,741 images that no training saw. `overfitting` is how far D's logits of training images lie above those of "
         "held-out ones, as a share of their distance from those of samples: 0 is none, 1 is that D knows its training "
         "images and takes new ones for fakes.",
-        "../shared/data/anime_faces",
+        f"{DATA}/anime_faces",
         {
             "small-data": ("small-data", ANIME),
             "small-data-plain": ("small-data", {**ANIME, "augment": ""}),

@@ -20,6 +20,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 from sparring.cli import main
 
+# Where tests find real sets, unless the variable says where; absolute, as some tests change the working folder.
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+if DATA.is_dir():
+    os.environ.setdefault("SPARRING_DATA", str(DATA))
+
 TINY = {
     "generator": "MLPGenerator(hidden=(32,))",
     "discriminator": "MLPDiscriminator(hidden=(32,))",
@@ -46,6 +51,21 @@ def tiny_points_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sparring import train
 
     return train("digits", out=tmp_path_factory.mktemp("points") / "run", **{**TINY, "data": "ring"})
+
+
+@pytest.fixture
+def real_set() -> Callable[[str], Path]:
+    """The folder of a real set in `$SPARRING_DATA`; without it the test is skipped."""
+
+    def find(name: str) -> Path:
+        folder = os.environ.get("SPARRING_DATA")
+        if not folder:
+            pytest.skip(f"SPARRING_DATA is not set: it is to name the folder that holds {name}")
+        if not (Path(folder) / name).is_dir():
+            pytest.skip(f"{name} is not in {folder}, which SPARRING_DATA names")
+        return Path(folder).resolve() / name
+
+    return find
 
 
 @pytest.fixture

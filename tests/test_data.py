@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,7 +27,6 @@ from sparring.data.sets.mnist import MNIST_MD5, download, load_mnist, read_idx
 from sparring.data.sets.points import POINT_SETS
 from sparring.doctor.checkup.report import describe_data
 
-REAL = Path(os.environ.get("SPARRING_DATA") or "../shared/data").resolve()
 TRAIN = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 
 
@@ -158,6 +157,25 @@ def test_mnist_from_a_folder(idx_folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert data.form == Form((1, 28, 28), tuple("0123456789"))
 
 
+def test_a_folder_beside_the_working_folder_is_no_source(
+    idx_folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = tmp_path / "shared" / "data"
+    shutil.copytree(idx_folder, beside / "mnist")
+    (beside / "cifar10").mkdir()
+    (beside / "cifar10" / "train.parquet").write_bytes(b"")
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.delenv("SPARRING_DATA")
+    for name in ("MNIST", "CIFAR"):
+        monkeypatch.setenv(f"SPARRING_{name}_URL", "http://127.0.0.1:9")
+    for name, file in (("mnist", TRAIN[0]), ("cifar10", "cifar-10-binary.tar.gz")):
+        with pytest.raises(UserError, match=f"cannot fetch {file}"):
+            load_data(name)
+    monkeypatch.setenv("SPARRING_DATA", "../shared/data")
+    assert load_data("mnist").samples.tolist() == PIXELS[:, None].tolist()
+
+
 # without the time, which would give the test another name in each process
 @pytest.mark.parametrize(
     "content", [b"", b"not gzip", idx(PIXELS)[:-20], gzip.compress(b"\0\0\x09\x01\0\0\0\0", mtime=0)]
@@ -277,14 +295,13 @@ def test_a_cache_that_cannot_be_written(
         load_mnist()
 
 
-@pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason="no real MNIST in $SPARRING_DATA or ../shared/data")
-def test_real_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARRING_DATA", str(REAL))
+def test_real_mnist(real_set: Callable[[str], Path]) -> None:
+    folder = real_set("mnist")
     data = load_mnist("test")
     assert data.samples.shape == (10_000, 1, 28, 28)
     assert data.labels is not None
     assert data.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    raw = gzip.decompress((REAL / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
+    raw = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
     assert hashlib.md5(raw, usedforsecurity=False).hexdigest() == MNIST_MD5["t10k-images-idx3-ubyte.gz"]
 
 
@@ -666,9 +683,8 @@ def test_epochs_and_seeds_differ() -> None:
     assert len(set(map(tuple, orders))) == 4
 
 
-@pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason="no real MNIST in $SPARRING_DATA or ../shared/data")
-def test_small_mnist_is_600_of_mnists_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARRING_DATA", str(REAL))
+def test_small_mnist_is_600_of_mnists_images(real_set: Callable[[str], Path]) -> None:
+    real_set("mnist")
     small, whole, held = load_data("small-mnist"), load_data("mnist"), load_held_out("small-mnist")
     assert (small.name, len(small), sum(small.form.counts)) == ("small-mnist", 600, 600)
     assert min(small.form.counts) > 30, "a random choice has all digits"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +15,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from sparring.data.load import load_data, load_held_out
+from sparring.assemble.build import HeldOut, training_data
+from sparring.data import load_data, load_held_out
 from sparring.data.sources.hub import _content
 from sparring.data.store.mapped import is_mapped
+from sparring.recipe import load_recipe
 
 KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 CLASSES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
@@ -37,6 +39,14 @@ class Rows(list[Any]):
 
     features = SimpleNamespace(arrow_schema=SCHEMA)
 
+    def __init__(self, rows: list[Any], begin: Callable[[], None]) -> None:
+        super().__init__(rows)
+        self.begin = begin
+
+    def __iter__(self) -> Iterator[Any]:
+        self.begin()
+        return super().__iter__()
+
     def select_columns(self, names: list[str]) -> Rows:
         assert names == ["image", "label"]
         return self
@@ -53,6 +63,7 @@ class Hub:
 
     def __init__(self, splits: dict[str, list[Any]]) -> None:
         self.version, self.down, self.opened, self.splits = "v1", False, 0, splits
+        self.streamed: list[str] = []
 
     def _ask(self, name: str) -> None:
         if self.down:
@@ -66,7 +77,7 @@ class Hub:
         if split not in self.splits:
             raise ValueError(f"Bad split: {split}")
         self.opened += 1
-        return Rows(self.splits[split])
+        return Rows(self.splits[split], lambda: self.streamed.append(split))
 
     def load_dataset_builder(self, name: str) -> SimpleNamespace:
         self._ask(name)
@@ -129,6 +140,31 @@ def test_the_hub_is_read_once_a_version(hub: Hub, capfd: pytest.CaptureFixture[s
     hub.down, hub.version = False, "v2"
     hub.splits["train"] = hub.splits["train"][:5]
     assert (len(load_data("hub:them/set")), hub.opened) == (5, 5)
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.5])
+@pytest.mark.parametrize("fit", ["crop", "patch"])
+def test_a_training_streams_each_split_once(fit: str, held_out: float, hub: Hub) -> None:
+    recipe = load_recipe("digits").replace(data="hub:them/set", size="4", fit=fit, held_out=held_out)
+    train = training_data(recipe, trust=False)
+    held = HeldOut(recipe, trust=False, train=train).data
+    assert held is not None
+    assert held.form == train.form
+    assert (len(train), len(held)) == ((6, 6) if held_out else (12, 1))
+    assert hub.streamed == (["train"] if held_out else ["train", "test"])
+
+
+def test_a_set_of_the_hub_is_read_once_however_and_wherever_it_is_named(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = load_data("hub:them/set").digest
+    monkeypatch.chdir(tmp_path)
+    assert load_data("hub:them/set:train").digest == first
+    assert hub.opened == 3, "twice for its columns, once for its images"
+    hub.down = True
+    assert load_data("hub:them/set").digest == first
+    assert "its last answer is taken" in capfd.readouterr().err
+    assert len(list((tmp_path / "cache").rglob("hub-*.json"))) == len(list((tmp_path / "cache").rglob("*.pixels"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,21 @@ import pytest
 import torch
 from PIL import Image
 
+from sparring import resume, train
+from sparring.assemble.build import HeldOut, training_data
 from sparring.base.errors import UserError
+from sparring.data import Sets, Single, load_data, load_held_out
 from sparring.data.images import load_images
-from sparring.data.load import load_data, load_held_out
 from sparring.data.samples import image_data
 from sparring.data.sources.decode import Target
+from sparring.data.sources.reading import read_source
 from sparring.data.sources.source import Item, Source
 from sparring.data.store.mapped import GIB, chunks, is_mapped, memory_bound, select
-from sparring.data.store.pixels import InFile, InMemory, TooLargeError
+from sparring.data.store.pixels import InFile, InMemory, Pixels, TooLargeError
 from sparring.doctor.checkup.report import describe_data, duplicates
+from sparring.evaluation.evaluator import RunEvaluator
+from sparring.evaluation.options import Options
+from sparring.recipe import load_recipe
 
 SMALL = str(1000 / GIB)  # 1,000 bytes
 
@@ -83,6 +91,91 @@ def test_the_cache_serves_until_the_source_changes(
     assert load_data(source).digest != first.digest
     assert len(list(cache.glob("*.pixels"))) == len(list(cache.glob("*.json"))) == 3, "what is outdated is removed"
     assert not list(cache.glob("*.part"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "parquet", "columns"])
+def test_a_set_has_one_place_in_the_cache_however_its_path_is_spelled(
+    kind: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = folder(tmp_path / "here" / "set")
+    (tmp_path / "link").symlink_to(tmp_path / "here", target_is_directory=True)
+    (tmp_path / "here" / "inner").mkdir()
+    name, layout = "set", Sets() if kind == "columns" else Single()
+    if kind == "folder":
+        (images / "cat" / "02.png").write_bytes(b"torn")
+    elif kind == "zip":
+        name = Path(shutil.make_archive(str(images), "zip", images)).name
+    else:
+        name = "tables"
+        columns = ("A", "B") if kind == "columns" else ("image",)
+        as_table(tmp_path / "here" / name / "train.parquet", images / "cat", *columns)
+    passes = []
+
+    def read(source: Source, target: Target, pixels: Pixels) -> object:
+        passes.extend([source.name] if isinstance(pixels, InFile) else [])
+        return read_source(source, target, pixels)
+
+    monkeypatch.setattr("sparring.data.images.read_source", read)
+    found = []
+    for place in (tmp_path / "here", tmp_path / "here" / "inner", tmp_path):
+        monkeypatch.chdir(place)
+        for spelled in (tmp_path / "here" / name, tmp_path / "link" / name, tmp_path / "here" / "inner" / ".." / name):
+            for spec in (str(spelled), os.path.relpath(spelled)):
+                data = load_data(spec, layout=layout)
+                found.append(data.digest)
+                assert data.name == spec
+                assert all(note.startswith(f"left out {spec}/") for note in data.notes)
+                assert len(data.notes) == (kind == "folder")
+    files = 2 if kind == "columns" else 1
+    assert len(set(found)) == 1
+    assert len(passes) == len(list(cache.glob("*.pixels"))) == files
+
+
+def test_what_is_read_of_one_set_in_several_ways_has_several_places(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = folder(tmp_path / "set")
+    for split in ("train", "test"):
+        as_table(images / f"{split}.parquet", images / "cat", "A", "B")
+    folder(tmp_path / "two" / "trainA")
+    folder(tmp_path / "two" / "trainB")
+
+    def load_all() -> None:
+        for spec in (str(images), str(tmp_path / "two")):
+            load_data(spec, layout=Sets())
+        assert load_held_out(str(images), layout=Sets()) is not None
+        load_data(str(tmp_path / "two" / "trainA"))  # with its labels, which no set of two has
+
+    load_all()
+    assert len(list(cache.glob("*.pixels"))) == 7
+    monkeypatch.setattr("sparring.data.images.read_source", lambda *_: pytest.fail("it is decoded twice"))
+    load_all()
+
+
+def test_the_cache_knows_the_digest(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = str(folder(tmp_path / "set"))
+    as_table(tmp_path / "tables" / "train.parquet", tmp_path / "set" / "cat", "image")
+    as_table(tmp_path / "tables" / "test.parquet", tmp_path / "set" / "dog", "image")
+    tables = str(tmp_path / "tables")
+
+    def digests() -> list[str]:
+        held = load_held_out(tables)
+        assert held is not None
+        assert held.split == "test"
+        return [load_data(source).digest, load_data(source, size="8x6").digest, load_data(tables).digest, held.digest]
+
+    with monkeypatch.context() as patch:
+        patch.setenv("SPARRING_MEMORY", "1")
+        plain = digests()
+    assert digests() == plain
+    with monkeypatch.context() as patch:
+        patch.setattr("sparring.data.samples.chunks", lambda _: pytest.fail("all samples are hashed again"))
+        assert digests() == plain
+    data = load_data(source)
+    assert data.part(torch.arange(4)).digest == image_data("", data.samples[:4], data.labels[:4]).digest  # type: ignore[index]
+    assert replace(data, samples=data.samples.flip(0)).digest not in (data.digest, plain[0])
+    noise(99).save(tmp_path / "set" / "cat" / "01.png")
+    assert load_data(source).digest != plain[0]
 
 
 def test_writing_to_samples_does_not_reach_the_cache(tmp_path: Path, cache: Path) -> None:
@@ -152,6 +245,47 @@ def test_two_at_once_decode_once(tmp_path: Path, cache: Path) -> None:
     assert len(passes) == 1
     assert len(set(found)) == 1
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.25])
+@pytest.mark.parametrize("fit", ["crop", "patch"])
+@pytest.mark.parametrize("task", ["Generate(latent=Normal(8))", "Translate(source='A', target='B')", "Cycle()"])
+def test_nothing_is_decoded_twice_for_what_is_held_out(
+    task: str, fit: str, held_out: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "images", 24)
+    columns = ("image",) if task.startswith("Generate") else ("A", "B")
+    for split, kind in (("train", "cat"), ("test", "dog")):  # 18 and 6
+        as_table(tmp_path / "set" / f"{split}.parquet", tmp_path / "images" / kind, *columns)
+    opened, open_image = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or open_image(file))
+    recipe = load_recipe("digits").replace(task=task, data=str(tmp_path / "set"), size="8", fit=fit, held_out=held_out)
+    train = training_data(recipe, trust=False)
+    held = HeldOut(recipe, trust=False, train=train).data
+    assert held is not None
+    assert held.form == train.form
+    assert (len(train), len(held)) == ((14, 4) if held_out else (18, 6))
+    assert len(opened) == (18 if held_out else 24) * len(columns)
+    again = HeldOut(recipe, trust=False).data
+    assert again is not None
+    assert again.digest == held.digest
+
+
+def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder(tmp_path / "set", 40)
+    opened, open_image = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or open_image(file))
+    tiny = {"generator": "MLPGenerator(hidden=(8,))", "discriminator": "MLPDiscriminator(hidden=(8,))", "penalties": ""}
+    told = {"steps": 4, "batch_size": 4, "metrics": "sliced_wasserstein", "evaluate_every": 2, "device": "cpu"}
+    out = tmp_path / "run"
+    train("digits", out=out, data=str(source), held_out=0.25, until=0.5, **tiny, **told)
+    assert sorted(map(str, opened)) == sorted(map(str, source.rglob("*.png")))
+    opened.clear()
+    resume(out)
+    assert len(opened) == 40
+    opened.clear()
+    assert RunEvaluator(out, Options("sliced_wasserstein", "auto", 8, split="test")).reference.held_out is not None
+    assert len(opened) == 40
 
 
 @pytest.mark.parametrize("first_grey", [0, 1, 7])
@@ -227,7 +361,7 @@ NAMES = ("loading", "batches", "digest and report", "parts", "features")
 MEASURE = """
 import re, sys, torch
 from sparring.data import load_data, load_held_out, Sampler
-from sparring.data.report import describe_data
+from sparring.doctor.checkup.report import describe_data
 from sparring.extractors import Pixels
 
 def memory(what):  # not getrusage, which counts what the parent had
@@ -305,11 +439,15 @@ def test_resident_memory_stays_bounded(kind: str, tmp_path: Path) -> None:
 
 
 def as_parquet(folder_of_images: Path) -> Path:
+    return as_table(folder_of_images.with_suffix(".parquet"), folder_of_images, "image")
+
+
+def as_table(path: Path, folder_of_images: Path, *columns: str) -> Path:
     import pyarrow as pa
     from pyarrow import parquet
 
-    rows = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(folder_of_images.iterdir())]
-    path = folder_of_images.with_suffix(".parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"bytes": image.read_bytes(), "path": image.name} for image in sorted(folder_of_images.iterdir())]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    parquet.write_table(pa.table({"image": pa.array(rows, kind)}), path, row_group_size=500)
+    parquet.write_table(pa.table({column: pa.array(rows, kind) for column in columns}), path, row_group_size=500)
     return path

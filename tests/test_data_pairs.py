@@ -17,13 +17,10 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from sparring.base.download import data_folder
 from sparring.base.errors import UserError
-from sparring.data.form import Form
-from sparring.data.layout import Pairs, Sets, class_names
-from sparring.data.load import load_data, load_held_out
+from sparring.data import Data, Form, Pairs, Sets, load_data, load_held_out
+from sparring.data.layout import class_names
 from sparring.data.maps import coloured
-from sparring.data.samples import Data
 from sparring.data.store.mapped import is_mapped
 from sparring.run.directory import Run
 
@@ -650,24 +647,17 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ real sets
 
 
-def real(name: str) -> str:
-    path = data_folder() / name
-    if not path.is_dir():
-        pytest.skip(f"{name} is not in {data_folder()}")
-    return str(path)
-
-
-def test_real_edges() -> None:
-    data = load_data(real("edges2shoes_handbags"), 64, layout=Pairs())
+def test_real_edges(real_set: Callable[[str], Path]) -> None:
+    data = load_data(str(real_set("edges2shoes_handbags")), 64, layout=Pairs())
     assert data.form == Form((3, 64, 64), source=Form((1, 64, 64)))
     assert len(data) == 2000
-    held = load_held_out(real("edges2shoes_handbags"), 64, layout=Pairs())
+    held = load_held_out(str(real_set("edges2shoes_handbags")), 64, layout=Pairs())
     assert held is not None
     assert (len(held), held.form) == (400, data.form)
 
 
-def test_real_street_scenes() -> None:
-    spec = real("camvid")
+def test_real_street_scenes(real_set: Callable[[str], Path]) -> None:
+    spec = str(real_set("camvid"))
     with pytest.raises(UserError, match=r"class id 11 in .*row 0.* there are classes 0 to 10; say ignore=11"):
         load_data(spec, layout=Pairs(target_classes=11))
     layout = Pairs("image", "mask", target_classes=11, ignore=11)
@@ -680,21 +670,21 @@ def test_real_street_scenes() -> None:
     assert (len(data), len(held)) == (367, 233)
 
 
-def test_real_facades() -> None:
-    data = load_data(real("facades_artdeco"), 128, layout=Pairs("mask", "image", source_classes=7))
+def test_real_facades(real_set: Callable[[str], Path]) -> None:
+    data = load_data(str(real_set("facades_artdeco")), 128, layout=Pairs("mask", "image", source_classes=7))
     assert data.source is not None
     assert data.source.samples.unique().tolist() == [*range(7), 255]
     assert (len(data), data.form.shape, data.source.form.map, data.form.map) == (144, (3, 128, 128), True, False)
-    colours = load_data(real("facades_artdeco"), 128, layout=Pairs())
+    colours = load_data(str(real_set("facades_artdeco")), 128, layout=Pairs())
     assert torch.equal(colours.samples, data.samples)
     assert colours.form.source == Form((3, 128, 128))
 
 
-def test_real_faces_and_drawings() -> None:
-    data = load_data(real("face2genshin_unpaired"), 32, layout=Sets())
+def test_real_faces_and_drawings(real_set: Callable[[str], Path]) -> None:
+    data = load_data(str(real_set("face2genshin_unpaired")), 32, layout=Sets())
     assert data.source is not None
     assert (len(data.source), len(data), data.form.shape) == (736, 762, (3, 32, 32))
-    held = load_held_out(real("face2genshin_unpaired"), 32, layout=Sets())
+    held = load_held_out(str(real_set("face2genshin_unpaired")), 32, layout=Sets())
     assert held is not None
     assert held.source is not None
     assert (len(held.source), len(held)) == (100, 97)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +25,6 @@ from sparring.data.load import load_data, load_held_out
 from sparring.data.sets.cifar import CLASSES, FILE, RECORD
 from sparring.data.store.mapped import is_mapped
 
-REAL = Path(os.environ.get("SPARRING_DATA") or "../shared/data").resolve()
 KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 Refused = Callable[..., str]
 
@@ -201,10 +199,16 @@ def test_files_of_two_kinds_in_a_folder(tmp_path: Path, refused: Refused) -> Non
     ],
 )
 @pytest.mark.slow
-def test_real_sets(name: str, size: str, shape: tuple[int, ...], counts: tuple[int, ...], held: int | None) -> None:
-    if not (REAL / name).exists():
-        pytest.skip(f"no {name} in $SPARRING_DATA or ../shared/data")
-    data, held_out = load_data(str(REAL / name), size), load_held_out(str(REAL / name), size)
+def test_real_sets(
+    name: str,
+    size: str,
+    shape: tuple[int, ...],
+    counts: tuple[int, ...],
+    held: int | None,
+    real_set: Callable[[str], Path],
+) -> None:
+    spec = str(real_set(name))
+    data, held_out = load_data(spec, size), load_held_out(spec, size)
     assert (tuple(data.samples.shape), data.form.counts, data.notes) == (shape, counts, ())
     assert (None if held_out is None else len(held_out)) == held
     assert held_out is None or held_out.form == data.form
@@ -298,10 +302,9 @@ def test_a_damaged_cifar(nothing_there: Path, refused: Refused) -> None:
     assert "lacks data_batch_1.bin, data_batch_2.bin" in refused("data", "cifar10")
 
 
-@pytest.mark.skipif(not (REAL / "cifar10").is_dir(), reason="no CIFAR-10 in $SPARRING_DATA or ../shared/data")
 @pytest.mark.slow
-def test_real_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARRING_DATA", str(REAL))
+def test_real_cifar(real_set: Callable[[str], Path]) -> None:
+    real_set("cifar10")
     data, held = load_data("cifar10"), load_held_out("cifar10")
     assert held is not None
     assert data.form == held.form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sparring.base.download import data_folder
 from sparring.base.errors import UserError
-from sparring.data.form import Form
-from sparring.data.layout import Pairs, Sets
-from sparring.data.load import load_data, load_held_out
+from sparring.data import Data, Form, Pairs, Sets, load_data, load_held_out
 from sparring.data.patches import lacking, reflected
-from sparring.data.samples import Data
 from sparring.data.store.mapped import is_mapped
 from sparring.data.store.whole import Whole, at_random, middle
 
@@ -340,10 +337,8 @@ def test_photos() -> None:
     assert load_data("photos").form.shape == (3, 427, 640)
 
 
-def test_real_photos_of_several_sizes() -> None:
-    path = data_folder() / "super_resolution"
-    if not path.is_dir():
-        pytest.skip(f"super_resolution is not in {data_folder()}")
+def test_real_photos_of_several_sizes(real_set: Callable[[str], Path]) -> None:
+    path = real_set("super_resolution")
     data = load_data(str(path / "train.parquet"), 96, fit="patch")
     assert (len(data), data.image(0).shape) == (200, (3, 321, 481))
     check_photo(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 from collections.abc import Callable
@@ -26,7 +25,6 @@ from sparring.doctor.checkup.report import describe_data
 from sparring.game.penalties.slopes import suggested_gamma
 from sparring.recipe import field_names, load_recipe, recipe_names
 
-REAL = Path(os.environ.get("SPARRING_DATA") or "../shared/data").resolve()
 SOON = {"mirror", "fit"}  # fields that recipes are about to get
 
 
@@ -208,9 +206,8 @@ def test_few_images_are_looked_at() -> None:
     assert look_at(numbers)[1000] > 40_000, "from everywhere"
 
 
-@pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason=f"no MNIST in {REAL}")
-def test_mnist_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARRING_DATA", str(REAL))
+def test_mnist_is_healthy(real_set: Callable[[str], Path]) -> None:
+    real_set("mnist")
     found = silly_reasons(look_at(load_data("mnist").samples))
     assert [kind for kind, _ in found] == ["harmless"]
     assert found[0].text.startswith("81% of the values are exactly 0: a flat background")

@@ -184,9 +184,9 @@ def test_held_out_samples_are_loaded_once_for_all_that_look_at_them(
 ) -> None:
     loaded: list[Recipe] = []
 
-    def load(recipe: Recipe, trust: bool) -> Data | None:
+    def load(recipe: Recipe, trust: bool, train: Data | None) -> Data | None:
         loaded.append(recipe)
-        return held_out_data(recipe, trust)
+        return held_out_data(recipe, trust, train)
 
     monkeypatch.setattr("sparring.assemble.build.held_out_data", load)
     told = {"evaluate_every": 4, "metrics": "l1", "log_every": 2, "pictures": 1, "held_out": 0.1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,10 +172,8 @@ def test_auto_goes_by_the_data(data: str, kind: type | None, digits: Data, class
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # it trains the classifier of all of MNIST
-def test_stacked_mnist_has_1000_modes_that_the_classifier_sees() -> None:
-    folder = Path(os.environ.get("SPARRING_DATA", "../shared/data"))
-    if not (folder / "mnist").exists():
-        pytest.skip("MNIST is not there: set SPARRING_DATA to the folder that holds mnist/")
+def test_stacked_mnist_has_1000_modes_that_the_classifier_sees(real_set: Callable[[str], Path]) -> None:
+    real_set("mnist")
     data, held_out = load_data("stacked-mnist"), load_held_out("stacked-mnist")
     assert held_out is not None
     assert data.form.shape == (3, 28, 28)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +112,8 @@ PUBLISHED = {2: (33.66, 0.9299), 3: (30.39, 0.8682), 4: (28.42, 0.8104)}  # bicu
 
 
 @pytest.mark.parametrize("scale", PUBLISHED)
-def test_bicubic_on_set5_is_as_published(scale: int) -> None:
-    path = Path(os.environ.get("SPARRING_DATA", "../shared/data")) / "super_resolution" / "test.parquet"
-    if not path.exists():
-        pytest.skip("Set5 is not there: set SPARRING_DATA to the folder that holds super_resolution/")
+def test_bicubic_on_set5_is_as_published(scale: int, real_set: Callable[[str], Path]) -> None:
+    path = real_set("super_resolution") / "test.parquet"
     from pyarrow import parquet
 
     found = []

@@ -44,9 +44,9 @@ def training_data(recipe: Recipe, trust: bool) -> Data:
     return load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout)
 
 
-def held_out_data(recipe: Recipe, trust: bool) -> Data | None:
-    """Samples of the same distribution that it does not train on, or None."""
-    return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout)
+def held_out_data(recipe: Recipe, trust: bool, train: Data | None = None) -> Data | None:
+    """Samples of the same distribution that it does not train on, or None; `train`: what it trains on, if at hand."""
+    return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout, train)
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ class HeldOut:
 
     recipe: Recipe
     trust: bool
+    train: Data | None = None
 
     @cached_property
     def data(self) -> Data | None:
         """As `held_out_data`."""
-        return held_out_data(self.recipe, self.trust)
+        return held_out_data(self.recipe, self.trust, self.train)
 
 
 def build_generator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:

@@ -27,9 +27,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
 
 
-def data_folder() -> Path:
-    """Where named sets are looked for before the cache: `$SPARRING_DATA`, else `../shared/data`."""
-    return Path(os.environ.get("SPARRING_DATA") or "../shared/data")
+def set_file(name: str) -> Path | None:
+    """A file of a named set, such as "mnist/x.gz", in `$SPARRING_DATA`, if that is set, or in the cache."""
+    own = os.environ.get("SPARRING_DATA")
+    found = [folder / name for folder in ([Path(own)] if own else []) + [cache_folder()]]
+    return next((path for path in found if path.is_file()), None)
 
 
 def fetch(urls: Iterable[str], target: Path, check: Check, mend: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +56,12 @@ def check_number(
         or (open_low and value == low)
     ):
         raise UserError(f"{owner}: {name}={shortened(repr(value))} must be {allowed}")
+
+
+def listed(names: Sequence[str], most: int = 10, joint: str = ", and") -> str:
+    """Names for a message: the first ones, and how many more there are."""
+    more = f"{joint} {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def shortened(text: str, most: int = 200) -> str:

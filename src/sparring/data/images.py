@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +22,13 @@ from sparring.base.errors import UserError, writing
 from sparring.base.files import write_atomically
 from sparring.data.samples import Data, image_data
 from sparring.data.sources.decode import Target
-from sparring.data.sources.fitting import Fitting
+from sparring.data.sources.fitting import fitted_remarks
 from sparring.data.sources.reading import read_source
 from sparring.data.sources.source import Source
 from sparring.data.store.mapped import map_file, mapped_folder, memory_bound
 from sparring.data.store.pixels import InFile, InMemory, TooLargeError
 
-VERSION = 1  # of the files in the cache, and of what decoding does to images
+VERSION = 2  # of the files in the cache, and of what decoding does to images
 
 
 def load_images(source: Source, target: Target) -> Data:
@@ -69,14 +70,14 @@ def brought_to(target: Target, data: Data) -> Data:
         return data
     if data.form.is_points:
         raise UserError(f"{data.name} holds points, which have no size; leave --size out")
-    fitting = Fitting(target)
     images = []
     for pixels in data.samples.permute(0, 2, 3, 1).numpy():
         image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-        fitting.note(image.size)
         images.append(np.atleast_3d(np.asarray(target.apply(image))))
     samples = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return image_data(data.name, samples, data.labels, data.form.classes, data.notes, fitting.remarks())
+    _, height, width = data.form.shape
+    remarks = fitted_remarks(Counter({(width, height): len(data)}), target)
+    return image_data(data.name, samples, data.labels, data.form.classes, data.notes, remarks)
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class _Entry:
     @cached_property
     def pixels(self) -> Path:
         source, target = self.source, self.target
-        wanted = [str(Path(source.name).resolve()), source.part, target.size, target.fit if target.size else ""]
-        state = [VERSION, PIL.__version__, source.name, source.identity, source.classes, source.channels]
+        wanted = [source.place or source.name, source.part, target.size, target.fit if target.size else ""]
+        state = [VERSION, PIL.__version__, source.identity, source.classes, source.channels]
         return mapped_folder() / f"{_hash(wanted)}-{_hash(state)}.pixels"
 
     @property
@@ -116,10 +117,15 @@ class _Entry:
             with self.pixels.open("rb") as file:
                 samples = map_file(file, shape)
             labels = None if saved["labels"] is None else torch.tensor(saved["labels"], dtype=torch.int64)
-            lines = [tuple(saved[name]) for name in ("classes", "notes", "remarks")]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            begun, begin = f"left out {saved['name']}", f"left out {self.source.name}"  # as the path is spelled now
+            own = [begin + note.removeprefix(begun) if note.startswith(begun) else note for note in saved["notes"]]
+            lines = tuple(saved["classes"]), tuple(own), tuple(saved["remarks"])
+            digest = str(saved["digest"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
-        return image_data(self.source.name, samples, labels, *lines)
+        found = image_data(self.source.name, samples, labels, *lines)
+        vars(found)["digest"] = digest  # so that it is not computed from all samples again
+        return found
 
     def write(self) -> Data:
         """Decode the source into the file."""
@@ -136,16 +142,17 @@ class _Entry:
                 part.replace(self.pixels)
         finally:
             part.unlink(missing_ok=True)
+        with self.pixels.open("rb") as kept:
+            found = image_data(self.source.name, map_file(kept, pixels.shape), *told)
         labels = None if told.labels is None else told.labels.tolist()
-        saved = {**told._asdict(), "labels": labels, "shape": pixels.shape}
+        more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
+        saved = {**told._asdict(), **more}
         write_atomically(self.manifest, json.dumps(saved).encode(), ROOM)
         kind = self.pixels.name.partition("-")[0]
         for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped
             if old != self.manifest:
                 old.unlink(missing_ok=True)
                 old.with_suffix(".pixels").unlink(missing_ok=True)
-        found = self.read()
-        assert found is not None
         return found
 
 

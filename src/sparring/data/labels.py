@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sparring.base.errors import UserError
+from sparring.base.errors import UserError, listed
 
 Label = str | int | None
 SHOWN = 3
@@ -23,7 +23,7 @@ def class_labels(
         found: of each sample a class's name or number; None, or -1 of numbered `names`, where it has none.
         names: the classes, where they are known: numbers count in them, texts are among them. Else the different
             labels are the classes, in order.
-        part: are these samples a part of a set, which need not have all classes?
+        part: these samples are a part of a set, which need not have all classes.
 
     Raises:
         UserError: some samples have no label, a label is negative or no class, or there are more classes than samples.
@@ -72,8 +72,7 @@ def lonely_classes(counts: Sequence[int], classes: Sequence[str]) -> tuple[str, 
         return ()
     if len(lonely) == 1:
         return (f"careful: class {lonely[0]!r} has one image",)
-    more = f" and {len(lonely) - SHOWN} more" if len(lonely) > SHOWN else ""
-    return (f"careful: classes {', '.join(map(repr, lonely[:SHOWN]))}{more} have one image each",)
+    return (f"careful: classes {listed([*map(repr, lonely)], SHOWN, ' and')} have one image each",)
 
 
 def count_classes(labels: Tensor | None, classes: Sequence[str]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from sparring.data.images import brought_to, load_images
 from sparring.data.layout import Layout, Pairs, Sets, Single
 from sparring.data.pairs.find import WANTED as PAIRS_WANTED
 from sparring.data.pairs.find import find_pairs
-from sparring.data.pairs.load import channels_of, load_pairs
+from sparring.data.pairs.load import load_pairs
 from sparring.data.pairs.two_sets import WANTED as SETS_WANTED
 from sparring.data.pairs.two_sets import as_sets, find_sets
 from sparring.data.patches import load_whole, patch_of, uncut
@@ -35,9 +35,8 @@ from sparring.data.sets.toys import (
 from sparring.data.sources.archives import archive_source, is_archive
 from sparring.data.sources.decode import Target
 from sparring.data.sources.hub import PREFIX, hub_held_out_source, hub_source
-from sparring.data.sources.parquet import held_out_source, parquet_parts, parquet_source
-from sparring.data.sources.reading import all_grey
-from sparring.data.sources.source import Source, folder_source
+from sparring.data.sources.parquet import parquet_parts, parquet_source
+from sparring.data.sources.source import PairSource, Source, folder_source, part_like
 
 SPLIT_SETS: dict[str, Callable[[Split], Data]] = {
     "mnist": load_mnist,
@@ -77,31 +76,44 @@ def load_data(
         UserError: no such data, nothing readable in it, or shapes that do not fit together.
     """
     whole = _load(spec, size, fit, layout)
-    return _share(whole, held_out, 0) if held_out else whole
+    if not held_out:
+        return whole
+    train, rest = _shares(whole, held_out)
+    return replace(train, rest=rest)
 
 
 def load_held_out(
-    spec: str, size: str | int = "", held_out: float = 0.0, fit: str = "crop", layout: Layout = SINGLE
+    spec: str,
+    size: str | int = "",
+    held_out: float = 0.0,
+    fit: str = "crop",
+    layout: Layout = SINGLE,
+    train: Data | None = None,
 ) -> Data | None:
     """Samples of the same distribution that `load_data` with the same arguments leaves out, or None.
 
     With a share to hold out, that share (of two sets, of each); else the set's own test split (of parquet files and
     the Hub the validation split, where there is no test), if it has one.
+
+    Args:
+        train: what `load_data` gave with the same arguments; where it is at hand, nothing of it is read again.
     """
     if held_out:
-        return _share(_load(spec, size, fit, layout), held_out, 1)
-    found = _load_test(spec, size, fit, layout)
-    if found is None:
-        return None
-    source = None if found.source is None else replace(found.source, split="test")
-    return replace(found, split="test", source=source)
+        return (train or load_data(spec, size, held_out, fit, layout)).rest
+    found = _load_test(spec, size, fit, layout, train)
+    if found is None or found.source is None:
+        return None if found is None else found.renamed(split="test")
+    return replace(found, split="test", source=found.source.renamed(split="test"))
 
 
-def _share(data: Data, held_out: float, which: int) -> Data:
-    """The share that is trained on (0) or held out (1); of two sets, that of each."""
-    split: Split | None = "test" if which else None
-    part = data.part(_cut(data, held_out)[which], split)
-    return part if data.source is None or data.paired else replace(part, source=_share(data.source, held_out, which))
+def _shares(data: Data, held_out: float) -> tuple[Data, Data]:
+    """The share that is trained on and the one that is held out; of two sets, those of each."""
+    trained, held = _cut(data, held_out)
+    train, rest = data.part(trained), data.part(held, "test")
+    if data.source is None or data.paired:
+        return train, rest
+    sources = _shares(data.source, held_out)
+    return replace(train, source=sources[0]), replace(rest, source=sources[1])
 
 
 def _cut(data: Data, held_out: float) -> tuple[Tensor, Tensor]:
@@ -188,26 +200,32 @@ def _from_source(source: Source, target: Target) -> Data:
     return load_whole(source, target) if target.fit == "patch" else load_images(source, target)
 
 
-def _load_test(spec: str, size: str | int, fit: str, layout: Layout) -> Data | None:
-    """A set's own test split, if it has one."""
+def _load_test(spec: str, size: str | int, fit: str, layout: Layout, train: Data | None) -> Data | None:
+    """A set's own test split, if it has one, in the form of the training split."""
     target = _target(size, fit)
     if spec in SPLIT_SETS and isinstance(layout, Single):
         test = SPLIT_SETS[spec]("test")
         return uncut(test, target) if fit == "patch" else test
     if spec in SETS:
         return None
+    held: PairSource | Source | tuple[Source, Source] | None
     if isinstance(layout, Pairs):
         held = find_pairs(spec, layout, "test")
-        train = find_pairs(spec, layout)
-        return None if held is None or train is None else load_pairs(held, layout, target, channels_of(train, layout))
-    if isinstance(layout, Sets):
-        sides, trained = find_sets(spec, layout, _path_source, "test"), find_sets(spec, layout, _path_source)
-        if sides is None or trained is None:
-            return None
-        like = [replace(side, channels=1 if all_grey(own) else 3) for side, own in zip(sides, trained)]
-        return as_sets(spec, *(_from_source(side, target) for side in like))
-    source = _held_out_source(spec, size, fit)
-    return None if source is None else _from_source(source, target)
+    elif isinstance(layout, Sets):
+        held = find_sets(spec, layout, _path_source, "test")
+    else:
+        held = _held_out_source(spec)
+    if held is None:
+        return None
+    form = (train or _load(spec, size, fit, layout)).form
+    if isinstance(held, Source):
+        return _from_source(part_like(held, form), target)
+    assert form.source is not None
+    if isinstance(held, PairSource):
+        assert isinstance(layout, Pairs)
+        return load_pairs(held, layout, target, (form.source.shape[0], form.shape[0]))
+    like = [part_like(side, own) for side, own in zip(held, (form.source, form))]
+    return as_sets(spec, *(_from_source(side, target) for side in like))
 
 
 def _image_source(spec: str) -> Source | None:
@@ -228,9 +246,11 @@ def _path_source(path: Path) -> Source | None:
     return archive_source(path) if is_archive(path) else None
 
 
-def _held_out_source(spec: str, size: str | int, fit: str) -> Source | None:
+def _held_out_source(spec: str) -> Source | None:
     if spec.startswith(PREFIX):
-        form = _load(spec, size, fit, SINGLE).form
-        return hub_held_out_source(spec, form.classes, form.shape[0])
+        return hub_held_out_source(spec)
     path = existing_path(spec)
-    return held_out_source(path) if path is not None and path.is_dir() and parquet_parts(path) else None
+    if path is None or not path.is_dir() or not parquet_parts(path):
+        return None
+    tables = parquet_parts(path, "test")
+    return parquet_source(tables, str(path)) if tables else None

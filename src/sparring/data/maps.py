@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sparring.base.errors import UserError
+from sparring.base.errors import UserError, listed
 from sparring.data.layout import IGNORED
 from sparring.data.sources.decode import Content, load_upright
 
@@ -62,8 +62,7 @@ def map_remarks(what: str, counts: Tensor, names: Sequence[str]) -> tuple[str, .
     share = counts[IGNORED].item() / max(1, counts.sum().item())
     missing = [name for name, count in zip(names, counts.tolist()) if not count]
     lines = (f"ignored: {share:.1%} of the {what}'s pixels belong to no class",) if share else ()
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return (*lines, f"careful: the {what} lacks {', '.join(map(repr, missing[:3]))}{more}") if missing else lines
+    return (*lines, f"careful: the {what} lacks {listed([*map(repr, missing)], 3, ' and')}") if missing else lines
 
 
 def _ids(name: str, image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from sparring.base.errors import UserError
-from sparring.data.labels import class_labels
 from sparring.data.samples import Data, image_data
-from sparring.data.sources.decode import NotDecodedError, Size, Target, decode
-from sparring.data.sources.reading import channels_first, check_broken
-from sparring.data.sources.source import Source
-from sparring.data.store.mapped import PARTS, is_mapped, map_file, memory_bound, nameless_file
+from sparring.data.sources.decode import Size, Target
+from sparring.data.sources.reading import Side, Told, channels_first, decoded, factor
+from sparring.data.sources.source import PairSource, Source
+from sparring.data.store.mapped import PARTS, is_mapped, map_file, memory_bound, nameless_file, written
 from sparring.data.store.pixels import Pixel
 from sparring.data.store.whole import Whole, middle
 
@@ -68,30 +67,75 @@ def load_whole(source: Source, target: Target) -> Data:
     Raises:
         UserError: no size, no images, too many broken ones, or bad labels.
     """
+    told, (samples,), (whole,) = read_patches(source, [Side(channels=source.channels)], target)
+    return replace(image_data(source.name, samples, *told.found(source)), whole=whole)
+
+
+def read_patches(
+    source: Source | PairSource, sides: Sequence[Side], target: Target
+) -> tuple[Told, list[Tensor], list[Whole]]:
+    """Decode all images, or pairs, of a source at their own sizes: what was told, and of each side the middle patches
+    and the whole images. Patches are as large as the target's size says; of the sources of pairs, in proportion.
+
+    Raises:
+        UserError: as `load_whole`, or members of pairs whose sizes do not fit together.
+    """
     patch = patch_of(target)
-    keeper, labels, notes, broken, sizes, padded = Keeper(memory_bound()), [], [], [], Counter[Size](), 0
-    for name, content, label in source.items():
-        try:
-            if isinstance(content, Exception):
-                raise NotDecodedError(str(content))
-            image, size = decode(content, Target())
-        except NotDecodedError as error:
-            broken.append(f"left out {name}: {error}")
+    keepers = [Keeper(memory_bound() // len(sides)) for _ in sides]
+    told, larger = Told(target, sides), Counter[tuple[int, bool]]()
+    for name, label, images, sizes in decoded(source, told):
+        first, last = sizes[0], sizes[-1]  # of single images the same
+        times, missing = factor(first, last), lacking(last, patch)
+        if not times:
             continue
-        sizes[size] += 1
-        missing = lacking(size, patch)
+        larger[times, first > last] += 1
         if missing is None:
-            notes.append(too_small(name, size, patch))
+            size = f"{patch[0]}x{patch[1]}"
+            told.small.append(
+                f"left out {name}: its {last[0]}x{last[1]} pixels are less than half of a patch of {size}"
+            )
             continue
-        labels.append(label)
-        keeper.add(reflected(channels_first(image, source.channels), missing))
-        padded += any(missing)
-    check_broken(source.name, broken, sum(sizes.values()))
-    check_left(source.name, len(labels), notes)
-    found = class_labels(source.name, labels, source.classes, source.part)
-    whole = keeper.whole()
-    remarks = (*source.remarks, *patch_remarks(sizes, patch, padded))
-    return replace(image_data(source.name, cut_middle(whole, patch), *found, (*broken, *notes), remarks), whole=whole)
+        told.labels.append(label)
+        told.padded += any(missing)
+        for keeper, side, image, lacks in zip(keepers, sides, images, _scaled(missing, first, last)):
+            step = times if image.size > min(first, last) else 1
+            keeper.add(reflected(channels_first(image, side.channels), lacks, step))
+    told.check(source.name)
+    if not told.labels:
+        raise UserError(
+            f"{source.name} holds no image that is large enough ({told.small[0]}, ...); choose a smaller --size"
+        )
+    units, patches = _proportions(source.name, larger, patch)
+    wholes = [keeper.whole(unit) for keeper, unit in zip(keepers, units)]
+    return told, [cut_middle(whole, size) for whole, size in zip(wholes, patches)], wholes
+
+
+def _scaled(missing: Size, source: Size, target: Size) -> tuple[Size, Size]:
+    """What is missing of source and target: of the smaller one, whole pixels; of the larger one, as much in
+    proportion."""
+    if source > target:
+        times = source[0] // target[0]
+        return (missing[0] * times, missing[1] * times), missing
+    times = target[0] // source[0]
+    coarse = -(-missing[0] // times), -(-missing[1] // times)
+    return coarse, (coarse[0] * times, coarse[1] * times)
+
+
+def _proportions(name: str, larger: Counter[tuple[int, bool]], patch: Size) -> tuple[list[int], list[Size]]:
+    """The units in which places are counted, and the sizes of patches, of sources and targets."""
+    if len(larger) > 1:
+        kinds = ", ".join(f"{times} times ({n})" for (times, _), n in larger.most_common(3))
+        raise UserError(f"the members of pairs in {name} differ in size by {kinds}; keep pairs of one kind together")
+    ((times, of_source),) = larger
+    if of_source:
+        return [times, 1], [(patch[0] * times, patch[1] * times), patch]
+    if any(side % times for side in patch):
+        near = f"{patch[0] // times * times or times}x{patch[1] // times * times or times}"
+        raise UserError(
+            f"{name} has targets {times} times as large as sources; patches of {patch[0]}x{patch[1]} must be a "
+            f"multiple of {times}, such as {near}"
+        )
+    return [1, times], [(patch[0] // times, patch[1] // times), patch]
 
 
 def uncut(data: Data, target: Target) -> Data:
@@ -152,29 +196,5 @@ def cut_middle(whole: Whole, patch: Size) -> Tensor:
     total = len(whole) * len(whole.images[0]) * patch[0] * patch[1]
     if not is_mapped(whole.images[0]) or total <= memory_bound() // PARTS:
         return whole.cut(indices, places, shape)
-    with nameless_file() as file:
-        for some in indices.split(64):
-            file.write(whole.cut(some, places[some], shape).numpy().data)
-        file.flush()
-        return map_file(file, (len(whole), len(whole.images[0]), *shape))
-
-
-def too_small(name: str, size: Size, patch: Size) -> str:
-    """A note about an image."""
-    return f"left out {name}: its {size[0]}x{size[1]} pixels are less than half of a patch of {patch[0]}x{patch[1]}"
-
-
-def check_left(name: str, count: int, notes: Sequence[str]) -> None:
-    """Raise UserError if all images were too small."""
-    if not count:
-        raise UserError(f"{name} holds no image that is large enough ({notes[0]}, ...); choose a smaller --size")
-
-
-def patch_remarks(sizes: Counter[Size], patch: Size, padded: int, what: str = "images") -> tuple[str, ...]:
-    """What is done with images of these sizes, in a line or two."""
-    common = ", ".join(f"{w}x{h} ({n:,} times)" for (w, h), n in sizes.most_common(3))
-    kinds = f"{len(sizes)} size{'s' if len(sizes) > 1 else ''}"
-    size = f"{patch[0]}x{patch[1]}"
-    line = f"patches: of {size}, cut from anywhere in {sum(sizes.values()):,} {what} of {kinds}: {common}"
-    more = f"padded: {padded:,} {what} were smaller than a patch of {size}, and are enlarged by their reflection"
-    return (line, more) if padded else (line,)
+    patches = (whole.cut(some, places[some], shape) for some in indices.split(64))
+    return written(patches, (len(whole), len(whole.images[0]), *shape))

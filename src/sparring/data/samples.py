@@ -44,8 +44,9 @@ class Data:
         split: which part of the set it is.
         remarks: lines about what was done to all samples on reading, and what is odd about them.
         source: the images that these are made from: one for each, in the same order, or a set of its own.
-        paired: is it one for each?
+        paired: there is one for each.
         whole: the uncut images, where `samples` are patches, of the middle of each.
+        rest: the share of the same set that is held out from these, where there is one.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Data:
     source: Data | None = None
     paired: bool = True
     whole: Whole | None = None
+    rest: Data | None = None
 
     def __post_init__(self) -> None:
         assert self.source is None or not self.paired or len(self.source) == len(self)
@@ -101,7 +103,15 @@ class Data:
         else:
             counts = count_classes(labels, self.form.classes)
         form = replace(self.form, counts=counts)
-        return replace(self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source)
+        return replace(
+            self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source, rest=None
+        )
+
+    def renamed(self, name: str = "", split: Split | None = None) -> Data:
+        """The same samples under another name, or as another split; a digest that is known stays known."""
+        found = replace(self, name=name or self.name, split=split or self.split)
+        vars(found).update({"digest": self.digest} if "digest" in vars(self) else {})
+        return found
 
     def chunks(self) -> Iterator[Tensor]:
         """All samples in order, in slices of about 16 MiB."""
@@ -126,10 +136,10 @@ class Data:
     def varied(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
         """The same for training, by torch's global random numbers: patches from anywhere, the source's samples of two
         sets at random and, with `mirror`, half of them seen in the mirror. Pairs are cut and turned alike."""
-        patches, sources = self._patches(indices)
-        batch = self._batch(patches, indices)
-        if self.source is not None and sources is not None:
-            batch["source"] = self.source.form.to_input(sources)
+        places = None if self.whole is None else at_random(self.whole.rooms(indices, self._patch))
+        batch = self._batch(self._at(places, indices), indices)
+        if self.source is not None and self.paired:
+            batch["source"] = self.source.form.to_input(self.source._at(places, indices))
         if mirror:
             turned = (torch.rand(len(indices)) < 0.5).view(-1, 1, 1, 1)
             batch |= {n: torch.where(turned, batch[n].flip(-1), batch[n]) for n in ("real", "source") if n in batch}
@@ -144,17 +154,12 @@ class Data:
             batch["label"] = self.labels[indices]
         return batch
 
-    def _patches(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Samples, of random places where they are patches, and their partners (or None), from the same places."""
-        partners = self.source if self.paired else None
-        if self.whole is None:
-            return self.take(indices), None if partners is None else partners.take(indices)
-        places = at_random(self.whole.rooms(indices, self._patch))
-        cut = self.whole.cut(indices, places, self._patch)
-        if partners is None:
-            return cut, None
-        assert partners.whole is not None
-        return cut, partners.whole.cut(indices, places, partners._patch)
+    def _at(self, places: Tensor | None, indices: Tensor) -> Tensor:
+        """The samples at `indices`, or the patches at places of their uncut images."""
+        if places is None:
+            return self.take(indices)
+        assert self.whole is not None
+        return self.whole.cut(indices, places, self._patch)
 
     @property
     def _patch(self) -> tuple[int, int]:

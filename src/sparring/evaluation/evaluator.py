@@ -83,7 +83,7 @@ class RunEvaluator:
             tests = make_tests(self.train, replace(fitting, split="test"), self.options)
             told = "the test images have other channels than the run's; grey ones are given as RGB, RGB ones as grey"
             return tests if fitting is images else replace(tests, told=(told,))
-        return make_tests(self.train, held_out_data(self.recipe, self.options.trust), self.options)
+        return make_tests(self.train, held_out_data(self.recipe, self.options.trust, self.train), self.options)
 
     @cached_property
     def reference(self) -> Reference:

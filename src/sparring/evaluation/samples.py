@@ -64,7 +64,8 @@ def evaluate_images(
     if len(made) < 2:
         raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
     made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
-    reference = make_reference(whole, load_held_out(against, size, fit=fit), replace(chosen, count=len(made)))
+    held_out = load_held_out(against, size, fit=fit, train=whole)
+    reference = make_reference(whole, held_out, replace(chosen, count=len(made)))
     subject = Subject(reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
     scores = measure(subject, str(path), chosen)
     if picture is not None:
@@ -103,7 +104,7 @@ def recipe_reference(
     Raises:
         UserError: as `make_reference`, and if a metric that was named cannot be computed of such runs.
     """
-    reference = make_reference(data, (held_out or HeldOut(recipe, options.trust)).data, options)
+    reference = make_reference(data, (held_out or HeldOut(recipe, options.trust, data)).data, options)
     generator = TrainedGenerator(nn.Identity(), build_task(recipe, data.form, options.trust), recipe, data.form, 0)
     labels = None if "fake_label" not in generator.task.draw(1) else torch.zeros(0, dtype=torch.int64)
     check_measures(Subject(reference, data.samples[:0], labels, generator, _no_game), name, options)

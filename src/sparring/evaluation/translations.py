@@ -119,7 +119,7 @@ def recipe_tests(recipe: Recipe, data: Data, options: Options, name: str, held_o
     Raises:
         UserError: as `make_tests`, and if a metric that was named cannot be computed of such runs.
     """
-    tests = make_tests(data, (held_out or HeldOut(recipe, options.trust)).data, options)
+    tests = make_tests(data, (held_out or HeldOut(recipe, options.trust, data)).data, options)
     device, task = find_device(options.device), build_task(recipe, data.form, options.trust)
     assert isinstance(task, Translating)
     names = usual_measures(task, options.named)

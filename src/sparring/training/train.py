@@ -55,7 +55,7 @@ def train(
     chosen = settled(chosen, data, device, trust)
     state = start_state(chosen, data, device, trust)
     begin_with(state, chosen.start)
-    held_out = HeldOut(chosen, trust)
+    held_out = HeldOut(chosen, trust, data)
     scorer, watch = make_observers(chosen, data, state, trust, held_out)  # mistakes are reported before there is a run
     run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
     with run.locked():
@@ -107,7 +107,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
         if changed:
             print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
         run.append(state.row(RESUME))
-        held_out = HeldOut(recipe, trust)
+        held_out = HeldOut(recipe, trust, data)
         scorer, watch = make_observers(recipe, data, state, trust, held_out)
         train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
     return run.path

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparring.base.errors import UserError, existing_path, shortened
+from sparring.base.errors import UserError, existing_path, listed, shortened
 from sparring.data.arrays import paired_arrays
 from sparring.data.layout import Pairs, class_names
 from sparring.data.samples import Split
 from sparring.data.sources.archives import archive_source, is_archive
 from sparring.data.sources.decode import NotDecodedError, Target, decode
-from sparring.data.sources.parquet import PARTS, column_source, image_columns, paired_items, parquet_parts
-from sparring.data.sources.source import Item, Source, folder_source, is_image
+from sparring.data.sources.parquet import (
+    PARTS,
+    column_source,
+    count_rows,
+    image_columns,
+    paired_items,
+    parquet_parts,
+    places,
+)
+from sparring.data.sources.source import Item, Pair, PairSource, Source, folder_source, image_paths
 
 WANTED = (
     "a folder with A/1.png (source) and B/1.png (target), a folder or archive of images that hold both side by side, "
@@ -36,29 +42,6 @@ MAP_COLUMNS: tuple[Names, Names] = (
 )
 FOLDERS = (("A", "B"), ("source", "target"), ("input", "output"), ("images", "masks"), ("image", "mask"))
 HALVES = ("left", "right")
-SHOWN = 10
-
-
-class Pair(NamedTuple):
-    """The images of a pair; of both, only `name` and `content` count."""
-
-    source: Item
-    target: Item
-
-
-@dataclass(frozen=True)
-class PairSource:
-    """Where pairs come from.
-
-    Attributes:
-        name: as the user wrote it.
-        items: goes through all of them, always in the same order.
-        count: how many there are.
-    """
-
-    name: str
-    items: Callable[[], Iterator[Pair]]
-    count: int
 
 
 def find_pairs(spec: str, layout: Pairs, split: Split = "train") -> PairSource | None:
@@ -116,8 +99,6 @@ def _maps(layout: Pairs) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _in_tables(paths: Sequence[Path], name: str, layout: Pairs) -> PairSource:
-    from pyarrow import parquet
-
     there = image_columns(paths)
     named = {layout.source, layout.target} - {"", *HALVES}
     if len(there) == 1 and not named:
@@ -129,13 +110,7 @@ def _in_tables(paths: Sequence[Path], name: str, layout: Pairs) -> PairSource:
             f"{name} has these columns of images: {shortened(found)}; a pair is two of them: name the two, as "
             f"source={(layout.source or 'sketch')!r} and target={(layout.target or 'photo')!r}"
         )
-    count = sum(parquet.read_metadata(path).num_rows for path in paths)
-    return PairSource(name, partial(_table_items, paths, columns), count)
-
-
-def _table_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[Pair]:
-    for source, target in paired_items(paths, columns):
-        yield Pair(source, target)
+    return PairSource(name, partial(paired_items, paths, columns), count_rows(paths))
 
 
 def _two_of(there: Sequence[str], layout: Pairs) -> tuple[str, str] | None:
@@ -168,59 +143,35 @@ def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path]
         usual = [name for pair in choices for name in pair if name not in (layout.source, layout.target)]
         choices = [(layout.source or name, layout.target or name) for name in usual]
     for names in choices:
-        for place in _places(split):
+        for place in places(split):
             source, target = (folder / place.format(name) for name in names)
-            if _holds_images(source) and _holds_images(target):
+            if all(side.is_dir() and image_paths(side) for side in (source, target)):
                 return source, target
     return None
 
 
-def _places(split: Split) -> list[str]:
-    """Where a side of a split may lie, each way for itself: train/A, trainA, A/train, and A alone for training."""
-    ways = [way for word in PARTS[split] for way in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
-    return [*ways, "{}"] if split == "train" else ways
-
-
-def _holds_images(folder: Path) -> bool:
-    return folder.is_dir() and any(is_image(path) and path.is_file() for path in folder.rglob("*"))
-
-
 def _in_folders(source: Path, target: Path, name: str) -> PairSource:
     """Images of two folders whose names are the same but for what follows the dot."""
-    sides = [_by_stem(folder) for folder in (source, target)]
-    lonely = [sorted(one.keys() - other.keys()) for one, other in (sides, sides[::-1])]
-    if any(lonely):
-        raise UserError(
-            f"{name}: "
-            + "; ".join(
-                f"{len(stems)} of {len(own)} images in {folder} have no partner in {other}: {_listed(stems)}"
-                for stems, own, folder, other in zip(lonely, sides, (source, target), (target, source))
-                if stems
-            )
-            + "; partners have the same name; add or remove some"
-        )
-    found = [(sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
-    return PairSource(name, partial(_file_items, found), len(found))
+    sources, targets = _by_stem(source), _by_stem(target)
+    lonely = [
+        f"{len(stems)} of {len(own)} images in {folder} have no partner in {other}: {listed(stems)}"
+        for own, theirs, folder, other in ((sources, targets, source, target), (targets, sources, target, source))
+        if (stems := sorted(own.keys() - theirs.keys()))
+    ]
+    if lonely:
+        raise UserError(f"{name}: {'; '.join(lonely)}; partners have the same name; add or remove some")
+    found = [(sources[stem], targets[stem]) for stem in sorted(sources)]
+    return PairSource(name, lambda: (Pair(Item(str(a), a), Item(str(b), b)) for a, b in found), len(found))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(p for p in folder.rglob("*") if is_image(p.relative_to(folder)) and p.is_file()):
+    for path in image_paths(folder):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             raise UserError(f"{found[stem]} and {path} have the same name, so partners are not clear; remove one")
         found[stem] = path
     return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def _file_items(paths: Sequence[tuple[Path, Path]]) -> Iterator[Pair]:
-    for source, target in paths:
-        yield Pair(Item(str(source), source), Item(str(target), target))
 
 
 # ------------------------------------------------------------------------------------------------- halves, and arrays
@@ -243,11 +194,10 @@ def _in_halves(source: Source, layout: Pairs) -> PairSource:
 
 def _half_items(source: Source, said: bool, right: bool) -> Iterator[Pair]:
     """What is not at least twice as wide as high is hardly two images, unless the user says so."""
-    for name, content, _ in source.items():
+    for item in source.items():
+        name = item.name
         try:
-            if isinstance(content, Exception):
-                raise NotDecodedError(str(content))
-            image, (width, height) = decode(content, Target())
+            image, (width, height) = decode(item.encoded, Target())
             if width < 2 * height and not said:
                 raise UserError(
                     f"{source.name} holds single images, it seems ({name} has {width}x{height} pixels), but this task "

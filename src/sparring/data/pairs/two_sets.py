@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from sparring.base.errors import UserError, existing_path
 from sparring.data.layout import Sets
 from sparring.data.samples import Data, Split, joined
 from sparring.data.sources.archives import ENDINGS
-from sparring.data.sources.parquet import PARTS, column_source, image_columns, parquet_parts
-from sparring.data.sources.source import Item, Source
+from sparring.data.sources.parquet import column_source, image_columns, parquet_parts, places
+from sparring.data.sources.source import Source
 
 Find = Callable[[Path], Source | None]
 
@@ -40,7 +39,8 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
             return found
         tables = parquet_parts(path, split)
     if tables and {layout.a, layout.b} <= {*image_columns(tables)}:
-        a, b = (column_source(tables, column, f"{path}, column {column}") for column in (layout.a, layout.b))
+        sides = (column_source(tables, column, str(path)) for column in (layout.a, layout.b))
+        a, b = (replace(side, name=f"{path}, column {column}") for side, column in zip(sides, (layout.a, layout.b)))
         return a, b
     if split == "test":
         return None
@@ -49,19 +49,16 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
 
 def as_sets(name: str, a: Data, b: Data) -> Data:
     """The set that is made from the other, with what was told of both."""
-    remarks = tuple(
-        f"{kind}: set {which}: {text}" for which, data in (("A", a), ("B", b)) for kind, text in _told(data)
+    first, second = (
+        tuple(remark.replace(": ", f": set {which}: ", 1) for remark in data.remarks)
+        for which, data in (("A", a), ("B", b))
     )
-    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=remarks)
-
-
-def _told(data: Data) -> list[tuple[str, str]]:
-    return [(kind, text) for kind, _, text in (remark.partition(": ") for remark in data.remarks)]
+    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=(*first, *second))
 
 
 def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[Source, Source] | None:
     for place in (folder, folder / "data"):
-        for way in _ways(split):
+        for way in places(split):
             ended = (_ended(place / way.format(side)) for side in (layout.a, layout.b))
             a, b = (next((p for p in paths if p.exists()), None) for paths in ended)
             if a is not None and b is not None:
@@ -71,21 +68,11 @@ def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[So
     return None
 
 
-def _ways(split: Split) -> list[str]:
-    """Where a set of a split may lie: trainA, train/A, A/train and, for training, A alone; each with any ending."""
-    ways = [way for word in PARTS[split] for way in (f"{word}{{}}", f"{word}/{{}}", f"{{}}/{word}")]
-    return [*ways, "{}"] if split == "train" else ways
-
-
 def _ended(path: Path) -> list[Path]:
     return [path, *(path.with_name(path.name + ending) for ending in (".parquet", *ENDINGS))]
 
 
 def _unlabelled(source: Source) -> Source:
-    items = partial(_without_labels, source)
-    return replace(source, items=items, classes=(), identity=f"{source.identity} unlabelled")
-
-
-def _without_labels(source: Source) -> Iterator[Item]:
-    for item in source.items():
-        yield item._replace(label=None)
+    items = source.items
+    place = f"{source.place} unlabelled"
+    return replace(source, items=lambda: (item._replace(label=None) for item in items()), classes=(), place=place)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparring.base.download import cache_folder, data_folder, fetch, md5
+from sparring.base.download import cache_folder, fetch, md5, set_file
 from sparring.base.errors import UserError
 from sparring.data.images import load_images
 from sparring.data.samples import Data, Split
@@ -32,23 +31,21 @@ MEND = f"put {FILE}, or train.parquet and test.parquet, in $SPARRING_DATA/cifar1
 def load_cifar10(split: Split = "train") -> Data:
     """CIFAR-10's 50,000 (train) or 10,000 (test) photographs of 32x32, RGB, ten classes.
 
-    `train.parquet` and `test.parquet`, or the original archive, are looked for in `$SPARRING_DATA/cifar10`, else
-    `../shared/data/cifar10`, else in the cache, where the archive is downloaded to (and checked) if need be.
+    `train.parquet` and `test.parquet`, or the original archive, are looked for in `$SPARRING_DATA/cifar10`, else in the
+    cache, where the archive is downloaded to (and checked) if need be.
     Source: Krizhevsky 2009.
 
     Raises:
         UserError: it cannot be had, or is damaged.
     """
-    return replace(load_images(_source(split), Target()), name="cifar10")
+    return load_images(_source(split), Target()).renamed("cifar10")
 
 
 def _source(split: Split) -> Source:
-    for folder in (data_folder(), cache_folder()):
-        table = folder / "cifar10" / f"{split}.parquet"
-        if table.is_file():
-            return parquet_source([table], str(table))
-        if (folder / "cifar10" / FILE).is_file():
-            return _binary_source(folder / "cifar10" / FILE, split)
+    if (table := set_file(f"cifar10/{split}.parquet")) is not None:
+        return parquet_source([table], str(table))
+    if (archive := set_file(f"cifar10/{FILE}")) is not None:
+        return _binary_source(archive, split)
     target = cache_folder() / "cifar10" / FILE
     fetch([f"{os.environ.get('SPARRING_CIFAR_URL') or URL}/{FILE}"], target, md5(MD5), MEND)
     return _binary_source(target, split)
@@ -57,8 +54,9 @@ def _source(split: Split) -> Source:
 def _binary_source(path: Path, split: Split) -> Source:
     """The records of the original archive's batches of a split."""
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
-    identity = f"{path.resolve()} {stamp(path)} {split}"
-    return Source(str(path), identity, partial(_items, path, names), len(names) * 10_000, CLASSES, split == "test")
+    place = f"{path.resolve()} {split}"
+    items, test = partial(_items, path, names), split == "test"
+    return Source(str(path), f"{place} {stamp(path)}", items, len(names) * 10_000, CLASSES, test, place=place)
 
 
 def _items(path: Path, names: list[str]) -> Iterator[Item]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparring.base.download import cache_folder, data_folder, fetch, unpacked_md5
+from sparring.base.download import cache_folder, fetch, set_file, unpacked_md5
 from sparring.base.errors import UserError
 from sparring.data.samples import Data, Split, image_data
 
@@ -43,8 +43,8 @@ def load_digits() -> Data:
 def load_mnist(split: Split = "train") -> Data:
     """MNIST's 60,000 (train) or 10,000 (test) digits of 28x28, from the original IDX files.
 
-    They are looked for in `$SPARRING_DATA/mnist`, else `../shared/data/mnist`, else in the cache, where they are
-    downloaded to (and checked) if need be.
+    They are looked for in `$SPARRING_DATA/mnist`, else in the cache, where they are downloaded to (and checked) if need
+    be.
     """
     prefix = "train" if split == "train" else "t10k"
     images = read_idx(_mnist_file(f"{prefix}-images-idx3-ubyte.gz"))
@@ -93,9 +93,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def _mnist_file(name: str) -> Path:
-    for folder in (data_folder(), cache_folder()):
-        if (folder / "mnist" / name).is_file():
-            return folder / "mnist" / name
+    if (found := set_file(f"mnist/{name}")) is not None:
+        return found
     mirrors = os.environ.get("SPARRING_MNIST_URL")
     target = cache_folder() / "mnist" / name
     download([f"{m}/{name}" for m in ((mirrors,) if mirrors else MNIST_MIRRORS)], target, MNIST_MD5[name])

@@ -40,7 +40,7 @@ DAMAGED = (
 
 
 def is_archive(path: Path) -> bool:
-    """Does the file's name end as that of an archive?"""
+    """The file's name ends as that of an archive."""
     return path.name.lower().endswith(ENDINGS)
 
 
@@ -63,7 +63,8 @@ def archive_source(path: Path) -> Source:
         parts = [p[1:] for p in parts]
     labels = dict(zip(images, folder_classes(parts)))
     items = partial(_zip_items if zipped else _tar_items, path, labels)
-    return Source(str(path), f"{path.resolve()} {stamp(path)}", items, len(images))
+    place = str(path.resolve())
+    return Source(str(path), f"{place} {stamp(path)}", items, len(images), place=place)
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -107,17 +107,14 @@ def look(content: Content) -> tuple[Size, bool]:
     Raises:
         NotDecodedError: as `decode`, where the head shows it.
     """
-    try:
-        with _opened(content) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112) in TURNED
-            return (height, width) if turned else (width, height), is_grey(image)
-    except DAMAGED as error:
-        raise NotDecodedError(" ".join(str(error).split()) or type(error).__name__) from error
+    with reading(), _opened(content) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112) in TURNED
+        return (height, width) if turned else (width, height), is_grey(image)
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Does the image's mode hold one channel of brightness?"""
+    """The image's mode holds one channel of brightness."""
     return image.mode in GREY_MODES or image.mode.startswith("I")
 
 

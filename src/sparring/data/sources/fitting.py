@@ -12,38 +12,41 @@ from sparring.data.sources.decode import Size, Target
 DONE = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}
 
 
-class Fitting:
-    """Counts the sizes that images (or what they are called) had, and what became of them."""
+def usual_sizes(sizes: Counter[Size]) -> str:
+    """The three most common, such as "20x10 (2 times), 8x8 (1 times)"."""
+    return ", ".join(f"{w}x{h} ({n:,} times)" for (w, h), n in sizes.most_common(3))
 
-    def __init__(self, target: Target, what: str = "images") -> None:
-        self.target, self.what = target, what
-        self.sizes: Counter[Size] = Counter()
 
-    def note(self, size: Size) -> None:
-        """Take note of an image of this (width, height)."""
-        self.sizes[size] += 1
+def fitted_remarks(sizes: Counter[Size], target: Target, what: str = "images") -> tuple[str, ...]:
+    """What bringing images of these sizes to the target's did to them, in one line, if any was changed."""
+    size, fit = target.size, target.fit
+    if size is None or not set(sizes) - {size}:
+        return ()
+    count = sizes.total()
+    loss = sum(n * lost(before, size, fit) for before, n in sizes.items()) / count
+    both = all if fit == "pad" else any  # padding enlarges what is smaller in both directions
+    enlarged = sum(n for before, n in sizes.items() if both(b < s for b, s in zip(before, size)))
+    loss_in_words = {
+        "crop": f"{loss:.0%} of the area cut away on average",
+        "pad": f"{loss:.0%} of the area is black border on average",
+        "stretch": f"their shape changed by {loss:.0%} on average",
+    }[fit]
+    words = f"fitted: {count:,} {what} of {_kinds(sizes)} {DONE[fit]} to {size[0]}x{size[1]}; {loss_in_words}"
+    return (words + (f"; {enlarged:,} were smaller and are enlarged" if enlarged else ""),)
 
-    def most_common(self) -> str:
-        """The usual sizes, such as "20x10 (2 times), 8x8 (1 times)"."""
-        return ", ".join(f"{w}x{h} ({n} times)" for (w, h), n in self.sizes.most_common(3))
 
-    def remarks(self) -> tuple[str, ...]:
-        """One line, if any image was changed."""
-        size, fit = self.target.size, self.target.fit
-        if size is None or not set(self.sizes) - {size}:
-            return ()
-        count = sum(self.sizes.values())
-        sizes = f"{len(self.sizes)} size{'s' if len(self.sizes) > 1 else ''}"
-        loss = sum(n * lost(before, size, fit) for before, n in self.sizes.items()) / count
-        both = all if fit == "pad" else any  # padding enlarges what is smaller in both directions
-        enlarged = sum(n for before, n in self.sizes.items() if both(b < s for b, s in zip(before, size)))
-        what = {
-            "crop": f"{loss:.0%} of the area cut away on average",
-            "pad": f"{loss:.0%} of the area is black border on average",
-            "stretch": f"their shape changed by {loss:.0%} on average",
-        }[fit]
-        words = f"fitted: {count:,} {self.what} of {sizes} {DONE[fit]} to {size[0]}x{size[1]}; {what}"
-        return (words + (f"; {enlarged:,} were smaller and are enlarged" if enlarged else ""),)
+def patch_remarks(sizes: Counter[Size], target: Target, padded: int, what: str) -> tuple[str, ...]:
+    """How patches are cut from images of these sizes, of which so many had to be padded, in a line or two."""
+    assert target.size is not None
+    size = f"{target.size[0]}x{target.size[1]}"
+    common = f"{_kinds(sizes)}: {usual_sizes(sizes)}"
+    line = f"patches: of {size}, cut from anywhere in {sizes.total():,} {what} of {common}"
+    more = f"padded: {padded:,} {what} were smaller than a patch of {size}, and are enlarged by their reflection"
+    return (line, more) if padded else (line,)
+
+
+def _kinds(sizes: Counter[Size]) -> str:
+    return f"{len(sizes)} size{'s' if len(sizes) > 1 else ''}"
 
 
 def lost(before: Size, after: Size, fit: str) -> float:

@@ -6,16 +6,16 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from sparring.base.download import ROOM
 from sparring.base.errors import UserError, shortened, writing
 from sparring.base.files import write_atomically
-from sparring.data.sources.parquet import PARTS, Columns, columns_of, named_items
+from sparring.data.sources.parquet import PARTS, Columns, columns_of
 from sparring.data.sources.source import Item, Source
 from sparring.data.store.mapped import mapped_folder
 
@@ -35,19 +35,15 @@ def hub_source(spec: str) -> Source:
     return _source(spec, name, split or "train")
 
 
-def hub_held_out_source(spec: str, classes: Sequence[str], channels: int) -> Source | None:
-    """The images of its test (else validation) split, with the classes and channels of its training split; None if
-    the specification names a split, or there is none to hold out."""
+def hub_held_out_source(spec: str) -> Source | None:
+    """The images of its test (else validation) split; None if the specification names a split, or there is none to hold
+    out."""
     name, split = parse_hub(spec)
     if split:
         return None
-    told = _remembered(spec, "splits", lambda: list(_datasets().get_dataset_split_names(name)))
+    told = _remembered(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
     held = next((word for word in PARTS["test"] if word in told), "")
-    if not held:
-        return None
-    source = _source(spec, name, held)
-    items = source.items if source.classes else partial(named_items, source)
-    return replace(source, items=items, classes=tuple(classes), channels=channels, part=True)
+    return _source(spec, name, held) if held else None
 
 
 def parse_hub(spec: str) -> tuple[str, str]:
@@ -65,12 +61,13 @@ def parse_hub(spec: str) -> tuple[str, str]:
 
 
 def _source(spec: str, name: str, split: str) -> Source:
-    told = _remembered(spec, f"images of {split}", lambda: _describe(spec, name, split))
+    told = _remembered(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
     saved: dict[str, Any] = told["columns"]
     columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
     identity = f"{name} {split} {told['fingerprint']}"
     items = partial(_items, spec, name, split, columns)
-    return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks)
+    place = f"{PREFIX}{name}:{split}"
+    return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place)
 
 
 def _describe(spec: str, name: str, split: str) -> dict[str, Any]:
@@ -118,7 +115,7 @@ def _content(image: dict[str, Any] | None, name: str) -> bytes | Exception:
 
 def _remembered(spec: str, what: str, ask: Any) -> Any:
     """What the Hub answers now; where it fails, what it answered the last time."""
-    digest = hashlib.blake2b(f"{spec} {what}".encode(), digest_size=12).hexdigest()
+    digest = hashlib.blake2b(what.encode(), digest_size=12).hexdigest()
     path = mapped_folder() / f"hub-{digest}.json"
     try:
         with _asking(spec):

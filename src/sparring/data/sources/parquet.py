@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparring.base.errors import UserError, shortened
-from sparring.data.labels import Label, class_labels
 from sparring.data.sources.decode import Content
-from sparring.data.sources.reading import all_grey
-from sparring.data.sources.source import Item, Source, stamp
+from sparring.data.sources.source import Item, Pair, Source, stamp
 
 if TYPE_CHECKING:
     import pyarrow
@@ -35,7 +33,7 @@ class Columns:
 
 
 def parquet_source(paths: Sequence[Path], name: str) -> Source:
-    """The images of parquet files of the same columns, one file after another.
+    """The images of parquet files of the same columns, one file after another; `name` is the path that holds them.
 
     The images are the column `image`, else `img`, else the only one of {bytes, path}; the labels are `label` or
     `labels`, if it holds whole numbers or texts, else the only column of classes, else there are none.
@@ -43,15 +41,32 @@ def parquet_source(paths: Sequence[Path], name: str) -> Source:
     Raises:
         UserError: a file is damaged or holds no images, or the files' columns differ.
     """
-    columns = [_columns(path) for path in paths]
-    for path, other in zip(paths, columns):
-        if other != columns[0]:
-            raise UserError(f"{path} has other columns or classes than {paths[0]}; keep files of one kind together")
+    return _source(paths, name, _alike(paths, [columns_of(_schema(path), str(path)) for path in paths]))
+
+
+def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
+    """The images of one column of some files, without labels; `name` is the path that holds them."""
+    return _source(paths, name, Columns(column), f", column {column}")
+
+
+def _source(paths: Sequence[Path], name: str, columns: Columns, part: str = "") -> Source:
     identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
-    count = sum(_rows(path) for path in paths)
-    chosen = columns[0]
-    items = partial(_items, paths, chosen)
-    return Source(name, identity, items, count, chosen.classes, remarks=chosen.remarks)
+    items, count, place = partial(_items, paths, columns), count_rows(paths), f"{Path(name).resolve()}{part}"
+    return Source(name, identity, items, count, columns.classes, remarks=columns.remarks, place=place)
+
+
+def _alike(paths: Sequence[Path], found: Sequence[Any]) -> Any:
+    """What was found in all files, which must be the same."""
+    for path, other in zip(paths, found):
+        if other != found[0]:
+            raise UserError(f"{path} has other columns or classes than {paths[0]}; keep files of one kind together")
+    return found[0]
+
+
+def places(split: str) -> list[str]:
+    """Where a side of a split may lie, each way for itself: train/A, trainA, A/train, and A alone for training."""
+    ways = [way for word in PARTS[split] for way in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
+    return [*ways, "{}"] if split == "train" else ways
 
 
 def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
@@ -64,38 +79,6 @@ def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
             if found := sorted(path for path in place.glob(f"{word}*.parquet") if path.is_file()):
                 return found
     return []
-
-
-def held_out_source(folder: Path) -> Source | None:
-    """The images of a folder's held-out split, as many channels and the same classes as its training split, or None."""
-    paths = parquet_parts(folder, "test")
-    if not paths:
-        return None
-    train = parquet_source(parquet_parts(folder), str(folder))
-    held = parquet_source(paths, str(folder))
-    items, classes = held.items, train.classes
-    if not classes:
-        items, classes = partial(named_items, held), _label_names(parquet_parts(folder), train.name)
-    channels = 1 if all_grey(train) else 3
-    return Source(held.name, held.identity, items, held.count, classes, True, channels, held.remarks)
-
-
-def _label_names(paths: Sequence[Path], name: str) -> tuple[str, ...]:
-    """The classes that follow from the labels of some files."""
-    from pyarrow import parquet
-
-    labels: list[Label] = []
-    for path in paths:
-        with _reading(path):
-            column = _columns(path).label
-            labels += parquet.read_table(path, columns=[column]).column(0).to_pylist() if column else []
-    return class_labels(name, labels)[1]
-
-
-def named_items(source: Source) -> Iterator[Item]:
-    """A source's items with their labels as texts, by which a training split's classes are known."""
-    for item in source.items():
-        yield item if item.label is None else item._replace(label=str(item.label))
 
 
 @contextmanager
@@ -111,19 +94,22 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _rows(path: Path) -> int:
+def count_rows(paths: Sequence[Path]) -> int:
+    """How many rows some files have together."""
     from pyarrow import parquet
 
-    with _reading(path), parquet.ParquetFile(path) as file:
-        return int(file.metadata.num_rows)
+    count = 0
+    for path in paths:
+        with _reading(path):
+            count += parquet.read_metadata(path).num_rows
+    return count
 
 
-def _columns(path: Path) -> Columns:
+def _schema(path: Path) -> pyarrow.Schema:
     from pyarrow import parquet
 
     with _reading(path):
-        schema = parquet.read_schema(path)
-    return columns_of(schema, str(path))
+        return parquet.read_schema(path)
 
 
 def columns_of(schema: pyarrow.Schema, source: str) -> Columns:
@@ -187,28 +173,15 @@ def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
     Raises:
         UserError: a file is damaged, or the files' columns differ.
     """
-    from pyarrow import parquet
-
-    found = []
-    for path in paths:
-        with _reading(path):
-            schema = parquet.read_schema(path)
-        found.append(tuple(field.name for field in schema if _is_image(field.type)))
-        if found[-1] != found[0]:
-            raise UserError(f"{path} has other columns than {paths[0]}; keep files of one kind together")
-    return found[0]
+    schemas = map(_schema, paths)
+    found: tuple[str, ...] = _alike(paths, [tuple(f.name for f in s if _is_image(f.type)) for s in schemas])
+    return found
 
 
-def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
-    """The images of one column of some files, without labels."""
-    identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
-    return Source(name, f"{identity} {column}", partial(_items, paths, Columns(column)), sum(map(_rows, paths)))
-
-
-def paired_items(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[list[Item]]:
-    """Of each row the images of some columns."""
+def paired_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[Pair]:
+    """Of each row the images of two columns."""
     for name, row in _rows_of(paths, columns):
-        yield [Item(f"{name}, column {column}", _content(image)) for column, image in zip(columns, row)]
+        yield Pair(*(Item(f"{name}, column {column}", _content(image)) for column, image in zip(columns, row)))
 
 
 def _content(image: pyarrow.StructScalar) -> Content | Exception:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from sparring.base.errors import UserError
+from sparring.data.form import Form
 from sparring.data.labels import Label
-from sparring.data.sources.decode import SUFFIXES, Content
+from sparring.data.sources.decode import SUFFIXES, Content, NotDecodedError
 
 
 class Item(NamedTuple):
@@ -27,6 +28,20 @@ class Item(NamedTuple):
     content: Content | Exception
     label: Label = None
 
+    @property
+    def encoded(self) -> Content:
+        """What is to be decoded; raises NotDecodedError where there is nothing."""
+        if isinstance(self.content, Exception):
+            raise NotDecodedError(str(self.content))
+        return self.content
+
+
+class Pair(NamedTuple):
+    """The images of a pair; of both, only `name` and `content` count."""
+
+    source: Item
+    target: Item
+
 
 @dataclass(frozen=True)
 class Source:
@@ -38,9 +53,10 @@ class Source:
         items: goes through all of them, always in the same order.
         count: how many there are; None if only going through them tells.
         classes: the classes' names, where the source knows them; else they follow from the labels.
-        part: is it a part of a set, which need not have all classes?
+        part: it is a part of a set, which need not have all classes.
         channels: 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is.
         remarks: what to tell of it.
+        place: which set it is, the same however its path is spelled and whatever becomes of its images; "": the name.
     """
 
     name: str
@@ -51,6 +67,30 @@ class Source:
     part: bool = False
     channels: int = 0
     remarks: tuple[str, ...] = ()
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Where pairs come from: the name as the user wrote it, all pairs in the same order, and how many there are."""
+
+    name: str
+    items: Callable[[], Iterator[Pair]]
+    count: int
+
+
+def part_like(source: Source, form: Form) -> Source:
+    """The images of another part of a set whose training part has this form: of its classes and channels.
+
+    Where the part does not know the classes itself, it takes them by name.
+    """
+    items = source.items if source.classes else partial(_named_items, source)
+    return replace(source, items=items, classes=form.classes, channels=form.shape[0], part=True)
+
+
+def _named_items(source: Source) -> Iterator[Item]:
+    for item in source.items():
+        yield item if item.label is None else item._replace(label=str(item.label))
 
 
 def stamp(path: Path) -> str:
@@ -65,18 +105,24 @@ def folder_source(folder: Path) -> Source:
     Raises:
         UserError: there are none.
     """
-    paths = sorted(p for p in folder.rglob("*") if is_image(p.relative_to(folder)) and p.is_file())
+    paths = image_paths(folder)
     if not paths:
         raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
     state = hashlib.blake2b(digest_size=16)
     for path in paths:
         state.update(f"{path.relative_to(folder)}\0{stamp(path)}\n".encode(errors="surrogateescape"))
-    identity = f"{folder.resolve()} {state.hexdigest()}"
-    return Source(str(folder), identity, partial(_items, folder, paths), len(paths))
+    place = str(folder.resolve())
+    identity = f"{place} {state.hexdigest()}"
+    return Source(str(folder), identity, partial(_items, folder, paths), len(paths), place=place)
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """All images below a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if is_image(path.relative_to(folder)) and path.is_file())
 
 
 def is_image(path: PurePath) -> bool:
-    """Is it one by its name? Finder's copies of attributes are not."""
+    """It is one by its name; Finder's copies of attributes are not."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 

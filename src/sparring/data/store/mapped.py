@@ -6,7 +6,7 @@ import mmap
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -67,7 +67,7 @@ def map_file(file: BinaryIO, shape: tuple[int, ...]) -> Tensor:
 
 
 def is_mapped(samples: Tensor) -> bool:
-    """Do these samples, or those that they are a slice of, lie in a mapped file?"""
+    """These samples, or those that they are a slice of, lie in a mapped file."""
     return samples.untyped_storage().data_ptr() in _mappings
 
 
@@ -100,9 +100,14 @@ def select(samples: Tensor, indices: Tensor) -> Tensor:
     shape = (len(indices), *samples.shape[1:])
     if len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
         return gather(samples, indices)
+    return written(_rows(samples, indices), shape)
+
+
+def written(parts: Iterable[Tensor], shape: tuple[int, ...]) -> Tensor:
+    """Samples that come in parts, uint8 of this shape together, mapped from a nameless file."""
     with nameless_file() as file:
-        for rows in _rows(samples, indices):
-            file.write(rows.numpy().data)
+        for part in parts:
+            file.write(part.numpy().data)
         file.flush()
         return map_file(file, shape)
 

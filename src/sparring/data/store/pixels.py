@@ -34,12 +34,9 @@ class Pixels(ABC):
         Raises:
             TooLargeError: it does not fit.
         """
-        if not self.frame:
+        if not self.frame or image.shape[0] > self.frame[0]:
             self.frame = image.shape
-            self.begin()
-        elif image.shape[0] > self.frame[0]:
-            self.frame = image.shape
-            self.colour()
+            self.make_room()
         self.append(image if image.shape == self.frame else np.broadcast_to(image, self.frame))
         self.count += 1
 
@@ -48,12 +45,8 @@ class Pixels(ABC):
         return (self.count, *self.frame)
 
     @abstractmethod
-    def begin(self) -> None:
-        """Make room for images of the frame that is known now."""
-
-    @abstractmethod
-    def colour(self) -> None:
-        """Repeat the grey images so far, for the frame has three channels now."""
+    def make_room(self) -> None:
+        """The frame is a new one: make room for images of it, and repeat the grey ones so far, if there are any."""
 
     @abstractmethod
     def append(self, image: Pixel) -> None:
@@ -68,24 +61,18 @@ class InMemory(Pixels):
         self.most, self.bound = most, bound
         self.array: Pixel = np.empty(0, np.uint8)
 
-    def begin(self) -> None:
-        self.array = self._room(0)
-
-    def colour(self) -> None:
-        room = self._room(self.array.nbytes)
-        room[: self.count] = self.array[: self.count]
-        self.array = room
+    def make_room(self) -> None:
+        if self.most * int(np.prod(self.frame)) + self.array.nbytes > self.bound:
+            raise TooLargeError
+        grey = self.array[: self.count]
+        self.array = np.empty((self.most, *self.frame), np.uint8)  # untouched pages of it take no memory
+        self.array[: self.count] = grey if self.count else 0
 
     def append(self, image: Pixel) -> None:
         self.array[self.count] = image
 
     def tensor(self) -> Tensor:
         return torch.from_numpy(self.array[: self.count])
-
-    def _room(self, taken: int) -> Pixel:
-        if self.most * int(np.prod(self.frame)) + taken > self.bound:
-            raise TooLargeError
-        return np.empty((self.most, *self.frame), np.uint8)  # untouched pages of it take no memory
 
 
 class InFile(Pixels):
@@ -98,10 +85,7 @@ class InFile(Pixels):
         super().__init__()
         self.file, self.place = file, place or Path(file.name)
 
-    def begin(self) -> None:
-        pass
-
-    def colour(self) -> None:
+    def make_room(self) -> None:
         with writing(self.place, ROOM):
             grey = int(np.prod(self.frame[1:]))
             rows = max(1, BLOCK // grey)

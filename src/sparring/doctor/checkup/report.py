@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from sparring.base.errors import listed
 from sparring.data.pictures import picture
 from sparring.data.samples import Data
 from sparring.data.store.mapped import chunks
@@ -84,6 +85,5 @@ def _classes(data: Data) -> list[tuple[str, str]]:
     if data.labels is None:
         return [("classes", "no labels")]
     counts = Counter(data.labels.tolist())
-    shown = [f"{name} ({counts[i]:,})" for i, name in enumerate(data.form.classes[:20])]
-    more = f", and {len(data.form.classes) - 20} more" if len(data.form.classes) > 20 else ""
-    return [("classes", f"{len(data.form.classes)}: {', '.join(shown)}{more}")]
+    shown = [f"{name} ({counts[i]:,})" for i, name in enumerate(data.form.classes)]
+    return [("classes", f"{len(shown)}: {listed(shown, 20)}")]

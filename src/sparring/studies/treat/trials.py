@@ -164,7 +164,7 @@ class Judge:
 
     def __init__(self, recipe: Recipe, seed: int, trust: bool) -> None:
         data = training_data(recipe, trust)
-        held_out = held_out_data(recipe, trust)
+        held_out = held_out_data(recipe, trust, data)
         task, split = build_task(recipe, data.form, trust), "train" if held_out is None else "test"
         self.sign = 1
         if isinstance(task, Translating):
