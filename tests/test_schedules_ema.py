@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
 from sparring.game.ema import EMA
 from sparring.game.inputs import Normal, Uniform
 from sparring.game.schedules import Constant, Cosine, Linear, value_at
+from sparring.networks.layers import ConditionalBatchNorm
 
 
 def test_schedules() -> None:
@@ -48,13 +50,22 @@ def test_the_average_ramps_up() -> None:
     assert average_of_zero_and_ones(EMA(half_life=1e9, ramp_up=0.05), seen=1280, steps=1) == pytest.approx(0.5)
 
 
-def test_the_average_takes_over_buffers_and_stays_in_evaluation_mode() -> None:
-    network = nn.BatchNorm1d(3)
-    ema = EMA()
+def test_running_statistics_are_averaged_like_weights_and_other_buffers_copied() -> None:
+    norms = nn.Sequential(nn.BatchNorm1d(3), ConditionalBatchNorm(3, classes=2))
+    network = nn.ModuleList([norms, spectral_norm(nn.Linear(3, 3)), nn.InstanceNorm1d(3, track_running_stats=True)])
+    ema = EMA(half_life=8, ramp_up=1e9)
     average = ema.start(network)
-    network(torch.randn(8, 3) + 5)
-    ema.update(average, network, seen=8, batch_size=8)
-    assert torch.equal(average.running_mean, network.running_mean)
+    with torch.no_grad():
+        for buffer in network.buffers():
+            buffer.add_(2)
+    before = {name: buffer.clone() for name, buffer in average.named_buffers()}
+    ema.update(average, network, seen=8, batch_size=8)  # one half-life: half of the way
+    for name, buffer in network.named_buffers():
+        averaged = name.startswith("0.") and "running" in name
+        wanted = (before[name] + buffer) / 2 if averaged else buffer
+        torch.testing.assert_close(average.get_buffer(name), wanted)
+    assert sum(name.startswith("0.") for name in before) == 6
+    assert any(name.endswith("_u") for name in before)
     assert not average.training
     assert not any(p.requires_grad for p in average.parameters())
 

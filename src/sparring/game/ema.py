@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparring.base.errors import check_number
 
@@ -18,7 +19,10 @@ class EMA:
     """Exponential moving average, with its memory counted in images, so that it means the same at any batch size.
 
     `half_life` images halve a weight's share; at first the half-life is `ramp_up` times the images seen, so that the
-    random start is soon forgotten. Source: Yazici et al. 2019; Karras et al. 2020 (ramp-up), section B.
+    random start is soon forgotten. The running mean and variance of batch normalisation are averaged like the weights,
+    to which they belong; other buffers (counters, power iterations) are copied.
+
+    Source: Yazici et al. 2019; Karras et al. 2020 (ramp-up), section B.
     """
 
     half_life: float = 10_000
@@ -39,5 +43,10 @@ class EMA:
         share = 1 - 0.5 ** (batch_size / half_life)
         for mean, weight in zip(average.parameters(), network.parameters()):
             mean.lerp_(weight, share)
-        for own, buffer in zip(average.buffers(), network.buffers()):
-            own.copy_(buffer)
+        for part, module in zip(average.modules(), network.modules()):
+            normalises = isinstance(module, _BatchNorm)
+            for own, buffer in zip(part.buffers(recurse=False), module.buffers(recurse=False)):
+                if normalises and buffer.is_floating_point():
+                    own.lerp_(buffer, share)
+                else:
+                    own.copy_(buffer)
