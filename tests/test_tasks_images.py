@@ -28,6 +28,7 @@ from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate
 from sparring.tasks.base import Translating
 from sparring.tasks.contrast import patch_contrast
 from sparring.tasks.history import ImageHistory
+from sparring.tasks.pieces import image_of
 from sparring.training.gallery import shown
 
 SMALL = {
@@ -113,6 +114,47 @@ def test_cycle_and_identity_terms_by_hand() -> None:
         },
         rel=1e-5,
     )
+
+
+def adversarial_term() -> float:
+    """What a logit of -1 costs the generator by `LeastSquares`."""
+    return float(LeastSquares().generator(None, torch.tensor(-1.0)))
+
+
+def test_cycle_weighs_by_default_as_published_beside_least_squares() -> None:
+    task = Cycle().for_data(form := Form((3, 8, 8), source=Form((3, 8, 8))))
+    network = nn.ModuleDict({"there": Scale(0.5), "back": Scale(0.25)})
+    batch = {"source": images(4, *form.shape), "real": images(4, *form.shape, seed=1)}
+    found = task.extra_terms(network, batch, task.generate(network, batch))
+    published = {
+        "cycle/there": 10 * 0.875,
+        "cycle/back": 10 * 0.875,
+        "identity/there": 5 * 0.5,
+        "identity/back": 5 * 0.75,
+    }
+    for name, term in found.items():
+        size = batch["source" if name in ("cycle/there", "identity/back") else "real"].abs().mean()
+        ratio = float(term.detach() / size) / adversarial_term()
+        assert ratio == pytest.approx(published[name] / (-1 - 1) ** 2), name
+    assert load_recipe("cyclegan").task == "Cycle(cycle=10, identity=2)"  # its loss has no factor of 1/2
+
+
+def test_contrast_weighs_by_default_as_published_beside_least_squares() -> None:
+    recipe = tiny("cut")
+    game = build_game(recipe, form := Form((3, 32, 32), source=Form((3, 32, 32))), torch.device("cpu"))
+    network, batch = game.generator.network, {"source": images(1, *form.shape), "real": images(1, *form.shape, seed=1)}
+    made = {"fake": image_of(network, batch["source"])}
+
+    def terms(**weights: float) -> dict[str, float]:
+        torch.manual_seed(0)  # of the places that are compared
+        return {k: float(v.detach()) for k, v in Contrast(**weights).extra_terms(network, batch, made).items()}
+
+    plain = terms(contrast=1, identity=1)
+    assert repr(game.loss) == "LeastSquares(real_target=1.0, fake_target=0.0)"
+    assert game.task == Contrast().for_data(form)
+    for name, term in terms().items():
+        published = 0.5 * plain[name] / (-1 - 1) ** 2
+        assert term / adversarial_term() == pytest.approx(published), name
 
 
 def test_patch_contrast_by_hand() -> None:

@@ -26,6 +26,10 @@ class Contrast(Unpaired):
 
     Batches hold `source` [n, C, H, W] of A and `real` [n, C, H, W] of B in [-1, 1].
 
+    The default weights are those of the paper's code (lambda_NCE = 1) for the loss `LeastSquares`. That code adds
+    (f - 1)^2 + 0.5 NCE(source) + 0.5 NCE(B). `LeastSquares` is half of the square, so each weight is half of 0.5.
+    With a loss without that factor, such as `NonSaturating`, lambda_NCE = 1 is `contrast=0.5, identity=0.5`.
+
     Args:
         a, b: the names of the two sets.
         contrast: the weight of the patchwise contrastive term on sources.
@@ -36,8 +40,8 @@ class Contrast(Unpaired):
 
     a: str = "A"
     b: str = "B"
-    contrast: float = 1.0
-    identity: float = 1.0
+    contrast: float = 0.25
+    identity: float = 0.25
     patches: int = 256
     temperature: float = 0.07
 

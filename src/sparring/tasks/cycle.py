@@ -23,6 +23,10 @@ class Cycle(Unpaired):
 
     Batches hold `source` [n, C', H, W] of A and `real` [n, C, H, W] of B in [-1, 1].
 
+    The default weights are those of the paper's code (lambda 10, identity 0.5 of it) for the loss `LeastSquares`. That
+    code adds (f - 1)^2 + 10 cycle + 5 identity for either way. `LeastSquares` is half of the square, so both weights
+    are halved. With a loss without that factor, such as `NonSaturating`, the same is `cycle=10, identity=5`.
+
     Args:
         a, b: the names of the two sets.
         cycle: the weight of the mean absolute difference after going there and back, for both ways.
@@ -33,8 +37,8 @@ class Cycle(Unpaired):
 
     a: str = "A"
     b: str = "B"
-    cycle: float = 10.0
-    identity: float = 5.0
+    cycle: float = 5.0
+    identity: float = 2.5
     history: int = 50
     past: ImageHistory | None = field(default=None, init=False, repr=False, compare=False)
 
