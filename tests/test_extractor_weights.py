@@ -23,9 +23,11 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import save_file
+from sparring.data.load import load_data
 from test_data import Breaks, Quiet, _serve
 from torch import Tensor, nn
 
+import sparring
 from sparring.base.download import fetch, sha256
 from sparring.base.errors import UserError
 from sparring.data.samples import Data, image_data, point_data
@@ -531,6 +533,17 @@ def test_clip_is_the_projected_embedding_of_length_1(clip: Path, connections: li
     torch.testing.assert_close(features, embedding / embedding.norm(dim=1, keepdim=True), rtol=1e-4, atol=1e-5)
     assert prepared.resizer == "antialiased bicubic to 30x30, as Pillow"
     assert not connections
+
+
+def test_cmmd_is_measured_of_clips_embeddings_and_of_no_others(clip: Path, dino: Path, tmp_path: Path) -> None:
+    digits = load_data("digits")
+    np.save(tmp_path / "made.npy", digits.samples[:40, 0].numpy())
+    options: dict[str, Any] = {"against": "digits", "metrics": "cmmd", "device": "cpu"}
+    scores = sparring.evaluate_images(tmp_path / "made.npy", extractor=repr(CLIP(weights=str(clip))), **options)
+    assert scores.values["cmmd"] > 0
+    for other in (repr(DINOv2(weights=str(dino))), "Random()"):
+        with pytest.raises(UserError, match=r"cmmd cannot be computed of .*embeddings of length 1: --extractor CLIP"):
+            sparring.evaluate_images(tmp_path / "made.npy", extractor=other, **options)
 
 
 @pytest.mark.parametrize("extractor", [DINOv2, CLIP])

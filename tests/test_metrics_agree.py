@@ -78,6 +78,8 @@ def test_mmd_agrees_with_scikit_learn() -> None:
         n, m = len(a), len(b)
         expected = (xx.sum() - n) / n / (n - 1) + (yy.sum() - m) / m / (m - 1) - 2 * xy.mean()
         assert metrics.mmd(x, y, bandwidth).value == pytest.approx(expected, rel=REL)
+    xx, yy, xy = (rbf_kernel(u, v, 1 / 200).mean() for u, v in ((a, a), (b, b), (a, b)))
+    assert metrics.cmmd(x, y) == pytest.approx(1000 * (xx + yy - 2 * xy), rel=REL)
 
 
 def test_inception_score_agrees_with_torchmetrics() -> None:

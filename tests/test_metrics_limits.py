@@ -21,6 +21,7 @@ PAIRS = {
     "frechet": metrics.frechet,
     "kernel": lambda x, y: metrics.kernel_distance(x, y).value,
     "mmd": lambda x, y: metrics.mmd(x, y, bandwidth=2.0).value,
+    "cmmd": metrics.cmmd,
     "sliced": lambda x, y: metrics.sliced_wasserstein(x, y),
     "wasserstein": metrics.wasserstein,
     "precision": lambda x, y: metrics.precision_recall(x, y)[0],
@@ -28,7 +29,7 @@ PAIRS = {
     "density": lambda x, y: metrics.density_coverage(x, y)[0],
     "coverage": lambda x, y: metrics.density_coverage(x, y)[1],
 }
-SYMMETRIC = ("frechet", "kernel", "mmd", "sliced", "wasserstein")
+SYMMETRIC = ("frechet", "kernel", "mmd", "cmmd", "sliced", "wasserstein")
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -45,7 +46,8 @@ def test_distances_are_symmetric(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("frechet", 0), ("sliced", 0), ("wasserstein", 0), ("precision", 1), ("coverage", 1)]
+    ("name", "expected"),
+    [("frechet", 0), ("cmmd", 0), ("sliced", 0), ("wasserstein", 0), ("precision", 1), ("coverage", 1)],
 )
 def test_a_set_against_itself(name: str, expected: float) -> None:
     x = normal(150)
@@ -95,12 +97,29 @@ def test_mmd_is_unbiased() -> None:
     assert abs(values.mean()) < 3 * values.std(ddof=1) / len(values) ** 0.5
 
 
+def test_cmmd_at_closed_forms() -> None:
+    a, b = torch.eye(3)[:1], torch.eye(3)[1:2]  # of length 1, at a right angle: |a - b|^2 = 2
+    assert metrics.cmmd(a.repeat(5, 1), b.repeat(7, 1)) == pytest.approx(2000 * (1 - math.exp(-2 / 200)))
+    assert metrics.cmmd(torch.cat([a, b]), torch.cat([b, a])) == pytest.approx(0, abs=1e-9)
+    # a and -a against twice a: a sample's pair with itself counts, and half of the pairs are |2 a|^2 = 4 apart
+    apart = math.exp(-4 / 200)
+    wanted = 1000 * ((1 + apart) / 2 + 1 - 2 * (1 + apart) / 2)
+    assert metrics.cmmd(torch.cat([a, -a]), a.repeat(2, 1)) == pytest.approx(wanted)
+    # normal sets in d dimensions, whose kernel has the mean (1 + 2 / 100)^(-d / 2), times exp of the shift
+    n, d, shift = 2000, 8, 1.0
+    spread = (1 + 2 / 100) ** (-d / 2)
+    bias = 2 * (1 - spread) / n  # of the pairs of a sample with itself, in either set
+    wanted = 1000 * (2 * spread * (1 - math.exp(-d * shift**2 / (2 * (100 + 2)))) + bias)
+    assert metrics.cmmd(normal(n, d), normal(n, d, seed=1, shift=shift)) == pytest.approx(wanted, rel=0.05)
+
+
 def test_kernel_metrics_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = normal(100), normal(70, seed=1)
-    whole = metrics.kernel_distance(x, y)
+    whole, clip = metrics.kernel_distance(x, y), metrics.cmmd(x, y)
     monkeypatch.setattr("sparring.metrics.distribution.MOST_PAIRS", 700)
     assert metrics.kernel_distance(x, y).value == pytest.approx(whole.value, rel=1e-9)
     assert metrics.kernel_distance(x, y).error == pytest.approx(whole.error, rel=1e-9)
+    assert metrics.cmmd(x, y) == pytest.approx(clip, rel=1e-9)
 
 
 def test_inception_score_known_value_and_limits() -> None:

@@ -19,6 +19,7 @@ METRICS = (  # the names in sparring.evaluation.MEASURES, which need torch
     "frechet_infinity",
     "kernel_distance",
     "mmd",
+    "cmmd",
     "precision_recall",
     "density_coverage",
     "sliced_wasserstein",

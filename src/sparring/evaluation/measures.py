@@ -32,6 +32,10 @@ def _mmd(subject: Subject) -> Mapping[str, Value]:
     return {"mmd": metrics.mmd(subject.real.features, subject.fake.features)}
 
 
+def _cmmd(subject: Subject) -> Mapping[str, Value]:
+    return {"cmmd": metrics.cmmd(subject.real.features, subject.fake.features)}
+
+
 def _precision_recall(subject: Subject) -> Mapping[str, Value]:
     return dict(zip(("precision", "recall"), metrics.precision_recall(subject.real.features, subject.fake.features)))
 
@@ -118,6 +122,10 @@ def _needs_logits(subject: Subject) -> str:
     return "" if logits else "an extractor with logits, such as --extractor Classifier"
 
 
+def _needs_unit_length(subject: Subject) -> str:
+    return "" if subject.reference.extractor.unit_length else "embeddings of length 1: --extractor CLIP()"
+
+
 def _needs_modes(subject: Subject) -> str:
     known = subject.reference.train.mixture is not None or subject.reference.extractor.labels
     return "" if known else "data of known modes, or labelled data and --extractor Classifier"
@@ -163,6 +171,7 @@ MEASURES: dict[str, Measure[Subject]] = {
     ),
     "kernel_distance": Measure("kernel distance (KID), unbiased", _kernel, {"kernel_distance": -1}),
     "mmd": Measure("squared MMD under a Gaussian kernel, unbiased", _mmd, {"mmd": -1}),
+    "cmmd": Measure("CMMD: squared MMD of CLIP's embeddings, times 1000", _cmmd, {"cmmd": -1}, _needs_unit_length),
     "precision_recall": Measure("improved precision and recall", _precision_recall, {"precision": 1, "recall": 1}),
     "density_coverage": Measure("density and coverage", _density_coverage, {"density": 1, "coverage": 1}),
     "sliced_wasserstein": Measure("sliced Wasserstein distance", _sliced, {"sliced_wasserstein": -1}),

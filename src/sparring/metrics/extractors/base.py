@@ -67,6 +67,7 @@ class Prepared:
         classes: how many logits it gives; 0 for none.
         labels: are these classes those of the data?
         rounds: does it round images to 256 levels, as for files? Then features do not follow small changes.
+        unit_length: are features scaled to length 1? CMMD's kernel is meant for such.
         about: what else to know, such as the accuracy.
     """
 
@@ -77,6 +78,7 @@ class Prepared:
     classes: int = 0
     labels: bool = False
     rounds: bool = False
+    unit_length: bool = False
     about: str = ""
 
     @property

@@ -48,7 +48,9 @@ class DINOv2(Pretrained):
 
 @dataclass(frozen=True)
 class CLIP(Pretrained):
-    """CLIP's image embedding, projected and of length 1: 768 features of the ViT-L/14 at 336 pixels, for CMMD.
+    """CLIP's image embedding, projected and of length 1: 768 features of the ViT-L/14 at 336 pixels.
+
+    The metric `cmmd` is made for it; others, such as `mmd`, give other numbers than the published ones.
 
     Images are rounded to levels, grey is repeated to RGB, resized to the network's size as Pillow does it, and
     normalised with CLIP's mean and deviation. Images that are not square are squeezed, not cropped.
@@ -57,7 +59,7 @@ class CLIP(Pretrained):
         weights: a folder with config.json and model.safetensors, or a name on the Hugging Face hub.
         download: fetch it (1.7 GB) from the hub if it is not in its cache?
 
-    Source: Radford et al. 2021 (the network), Jayasumana et al. 2024 (the distance).
+    Source: Radford et al. 2021 (the network), Jayasumana et al. 2024 (the distance CMMD).
     """
 
     weights: str = "openai/clip-vit-large-patch14-336"
@@ -122,6 +124,7 @@ def _prepared(component: Extractor, network: Looking, device: torch.device) -> P
         digest=digest_of(network.model.state_dict()),
         resizer=f"antialiased bicubic to {network.size}x{network.size}, as Pillow",
         rounds=True,
+        unit_length=isinstance(component, CLIP),
     )
 
 
