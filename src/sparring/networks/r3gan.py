@@ -184,7 +184,7 @@ class Enlarge(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """[n, before, h, w] -> [n, after, *size]."""
-        return F.interpolate(self.change(maps), size=self.size, mode="bilinear")
+        return enlarged(self.change(maps), self.size)
 
 
 class Reduce(nn.Module):
@@ -200,16 +200,28 @@ class Reduce(nn.Module):
         return self.change(reduced(maps, self.size))  # type: ignore[no-any-return]
 
 
-def reduced(maps: Tensor, size: Size) -> Tensor:
-    """Maps [n, C, H, W] at a smaller size: the transpose of bilinear enlargement, scaled so that averages stay.
+def enlarged(maps: Tensor, size: Size) -> Tensor:
+    """Maps [n, C, h, w] at a larger size, bilinearly, with zeros around them.
 
-    For halves that is the filter (1, 3, 3, 1) / 8 along each side, as published, which lets no place alias.
+    For doubles that is the filter (1, 3, 3, 1) / 4 along each side over maps with zeros inserted and around, as
+    published.
+    """
+    large = F.interpolate(maps, size=size, mode="bilinear")  # which repeats the edges
+    return large * _shares(maps.shape[2:], size, large)
+
+
+def reduced(maps: Tensor, size: Size) -> Tensor:
+    """Maps [n, C, H, W] at a smaller size: the transpose of `enlarged`, scaled so that averages stay but at the edges.
+
+    For halves that is the filter (1, 3, 3, 1) / 8 along each side, with zeros around, as published, which lets no place
+    alias.
     """
     if maps.device.type != "cpu":
         return _reduced_by_matrices(maps, size)
     whole = list(maps.shape)
     # torch's kernel of the enlargement's gradient is that transpose; it is many times faster on a CPU than smoothing by
     # a depthwise convolution, or than antialiased interpolation, above all where it is differentiated twice.
+    maps = maps * _shares(size, whole[2:], maps)  # that kernel is for repeated edges
     transposed = torch.ops.aten.upsample_bilinear2d_backward(maps, whole[2:], [*whole[:2], *size], False)
     return transposed * (math.prod(size) / math.prod(whole[2:]))  # type: ignore[no-any-return]
 
@@ -220,10 +232,25 @@ def _reduced_by_matrices(maps: Tensor, size: Size) -> Tensor:
     return rows.T @ maps @ columns
 
 
+def _shares(small: Sequence[int], large: Sequence[int], like: Tensor) -> Tensor:
+    """Enlarging with zeros around gives these shares [H, W] of what enlarging with repeated edges gives.
+
+    Outside the outermost centres of the small maps the latter gives the value at the edge, the former less of it: for
+    doubles 3/4 along the sides, and 1 within.
+    """
+    rows, columns = (_share(*sizes).to(like) for sizes in zip(small, large))
+    return rows[:, None] * columns
+
+
+def _share(small: int, large: int) -> Tensor:
+    places = (torch.arange(large, dtype=torch.float64) + 0.5) * (small / large) - 0.5
+    return 1 - (-places).clamp(min=0) - (places - (small - 1)).clamp(min=0)
+
+
 def _enlarging(small: int, large: int) -> Tensor:
     """The matrix [large, small] of bilinear enlargement along one side, scaled as its transpose is used."""
     basis = F.interpolate(torch.eye(small)[None], size=large, mode="linear")[0].T
-    return basis * (small / large)
+    return basis * _share(small, large)[:, None] * (small / large)
 
 
 def pointwise(before: int, after: int) -> nn.Module:
