@@ -20,7 +20,14 @@ from sparring.game.game import Game
 from sparring.game.inputs import Categorical, Continuous, Normal
 from sparring.game.match import Match, Moment, packed, unpacked
 from sparring.game.penalties import R1, MutualInformation
-from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
+from sparring.networks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    MLPDiscriminator,
+    MLPGenerator,
+    R3GANDiscriminator,
+    ResNetDiscriminator,
+)
 from sparring.networks.critic import CONDITIONS, Critic, with_label
 from sparring.networks.layers import ConditionalBatchNorm, MinibatchDeviation
 from sparring.recipe import Recipe
@@ -67,6 +74,27 @@ def test_the_projection_critics_logit_by_hand() -> None:
     by_hand = hidden @ critic.logit.weight[0] + critic.logit.bias + (hidden * critic.embedding.weight[labels]).sum(1)
     torch.testing.assert_close(critic(samples, labels), by_hand)
     assert not torch.equal(critic(samples, labels), critic(samples, (labels + 1) % 3))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("kind", [MLPDiscriminator, DCGANDiscriminator, ResNetDiscriminator, R3GANDiscriminator])
+def test_heads_are_computed_in_fp32_under_autocast(kind: Any, condition: str) -> None:
+    critic = kind((1, 8, 8), condition=condition, classes=3, codes=2).eval()
+    samples, labels = torch.randn(16, 1, 8, 8), torch.arange(16) % 3
+    with torch.autocast("cpu", torch.bfloat16):
+        found = critic.judge(samples, labels)
+    assert found.features is not None
+    heads = {"logits": found.logits, "codes": found.codes}
+    wanted = {"logits": critic.logit(found.features).flatten(), "codes": critic.recogniser(found.features)}
+    if condition == "projection":
+        wanted["logits"] = wanted["logits"] + (critic.embedding(labels) * found.features).sum(1)
+    if condition == "classifier":
+        heads["classes"], wanted["classes"] = found.classes, critic.classifier(found.features)
+    for head, values in heads.items():
+        assert values is not None
+        assert values.dtype == torch.float32, head
+        assert not torch.equal(values, values.bfloat16().float()), f"{head} are rounded"
+        torch.testing.assert_close(values, wanted[head], rtol=1e-6, atol=1e-7)
 
 
 def test_concatenation_shows_the_label_as_channels() -> None:

@@ -417,6 +417,20 @@ def test_a_judgement_in_full_precision() -> None:
     assert found.features is None
 
 
+@pytest.mark.parametrize("options", [{}, {"scales": 2, "spectral_norm": True}], ids=str)
+def test_logits_of_patches_are_computed_in_fp32_under_autocast(options: dict[str, Any]) -> None:
+    network = PatchDiscriminator(RGB, width=4, **options).eval()
+    images = torch.randn(2, *RGB)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network.judge(images)
+    assert found.logits.dtype == torch.float32
+    assert not torch.equal(found.logits, found.logits.bfloat16().float())
+    for critic in network.critics():
+        with torch.autocast("cpu", torch.bfloat16):
+            one = critic.judge(images)
+        torch.testing.assert_close(one.logits, critic.logit(one.layers[-1].float()).flatten(1), rtol=1e-6, atol=1e-7)
+
+
 def test_a_critics_hidden_layers_carry_gradients() -> None:
     network = PatchDiscriminator(RGB, width=4)
     images: Tensor = torch.randn(2, *RGB, requires_grad=True)

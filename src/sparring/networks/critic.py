@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +47,11 @@ def exact(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def no_autocast(values: Tensor) -> AbstractContextManager[Any]:
+    """A context without autocast on the device of the values."""
+    return torch.autocast(values.device.type, enabled=False)
+
+
 class Critic(nn.Module, ABC):
     """Features of a sample -> one logit, with up to three more heads on the same features.
 
@@ -53,6 +60,8 @@ class Critic(nn.Module, ABC):
     and the features to the logit (Miyato and Koyama 2018, equation 3); "concatenation" shows the body the label as
     one more channel a class (Mirza and Osindero 2014); "classifier" hides the label and tells the class instead
     (Odena et al. 2017; it wants the penalty AuxiliaryClassifier).
+
+    Under autocast the heads still compute in fp32, as in StyleGAN2 and R3GAN: a logit in bf16 has 8 binary digits.
 
     Args:
         shape: of the samples.
@@ -89,16 +98,17 @@ class Critic(nn.Module, ABC):
             raise UserError(f"{type(self).__name__} has {self.class_count} classes: judge samples with their labels")
         if self.condition == "concatenation":
             samples = with_label(samples, condition, self.class_count)
-        features = self.features(samples)
-        logits = self.logit(features).flatten()
-        if self.condition == "projection":
-            logits = logits + (self.embedding(condition) * features).sum(1)
-        return Judgement(
-            logits,
-            features,
-            self.classifier(features) if self.condition == "classifier" else None,
-            self.recogniser(features) if self.code_count else None,
-        )
+        features = exact(self.features(samples))
+        with no_autocast(features):
+            logits = self.logit(features).flatten()
+            if self.condition == "projection":
+                logits = logits + (self.embedding(condition) * features).sum(1)
+            return Judgement(
+                logits,
+                features,
+                self.classifier(features) if self.condition == "classifier" else None,
+                self.recogniser(features) if self.code_count else None,
+            )
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.judge(samples, condition).logits

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError, check_choice, check_number
-from sparring.networks.critic import Judgement
+from sparring.networks.critic import Judgement, exact, no_autocast
 from sparring.networks.layers import NORMS, halvings, image_norm, maybe_spectral, start_normal
 
 SMALLEST = 8
@@ -135,7 +135,9 @@ class PatchCritic(nn.Module):
         for part in self.hidden:
             maps = part(maps)
             layers.append(maps)
-        return Judgement(self.logit(maps).flatten(1), layers=tuple(layers))
+        maps = exact(maps)
+        with no_autocast(maps):
+            return Judgement(self.logit(maps).flatten(1), layers=tuple(layers))
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.judge(samples, condition).logits
