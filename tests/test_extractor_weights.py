@@ -23,13 +23,13 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import save_file
-from sparring.data.load import load_data
 from test_data import Breaks, Quiet, _serve
 from torch import Tensor, nn
 
 import sparring
 from sparring.base.download import fetch, sha256
 from sparring.base.errors import UserError
+from sparring.data.load import load_data
 from sparring.data.samples import Data, image_data, point_data
 from sparring.metrics.extractors import inception
 from sparring.metrics.extractors.inception import FILE, SHA256, Inception, InceptionNetwork
