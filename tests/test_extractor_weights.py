@@ -650,6 +650,16 @@ def test_without_transformers(extractor: type[DINOv2 | CLIP], monkeypatch: pytes
         extractor().prepare(GREY, CPU)
 
 
+def test_transformers_that_refuse_this_torch(dino: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ImportError("Dinov2Model requires PyTorch >= 99")
+
+    monkeypatch.setattr(transformers.Dinov2Model, "from_pretrained", refuse)
+    message = r"DINOv2: .* with torch \d.* \(Dinov2Model requires PyTorch >= 99\); .*pip install 'transformers<5'"
+    with pytest.raises(UserError, match=message):
+        DINOv2(weights=str(dino)).prepare(GREY, CPU)
+
+
 def test_a_folder_of_another_model(dino: Path, clip: Path) -> None:
     with pytest.raises(UserError, match=r"DINOv2: .* is not such a model \(.*\); write DINOv2\(weights=\"...\"\)"):
         DINOv2(weights=str(clip)).prepare(GREY, CPU)

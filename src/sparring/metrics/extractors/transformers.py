@@ -160,7 +160,7 @@ def _load(owner: str, architecture: Any, weights: str, download: bool) -> Any:
     """A model in fp32 with a folder's or the hub's weights; without `download` nothing asks the network.
 
     Raises:
-        UserError: they are not there, or are not this model's.
+        UserError: they are not there, or are not this model's, or `transformers` refuses this version of torch.
     """
     name, way = shortened(repr(weights)), f'{owner}(weights="...") with a folder of config.json and model.safetensors'
     folder = existing_path(weights) if weights else None
@@ -175,6 +175,11 @@ def _load(owner: str, architecture: Any, weights: str, download: bool) -> Any:
         source = weights if folder is None and download else folder or _cached(weights)
         with _quiet(), torch.random.fork_rng(devices=[]):  # older versions draw weights before they read them
             model, told = architecture.from_pretrained(str(source), output_loading_info=True)
+    except ImportError as error:  # transformers asks for a newer torch than Sparring does
+        raise UserError(
+            f"{owner}: transformers cannot load it with torch {torch.__version__} ({shortened(str(error))}); install "
+            "the version of torch that it requires, or write: pip install 'transformers<5'"
+        ) from error
     except Exception as error:  # a damaged folder, or the network, can fail in any way in the libraries below
         reason = shortened(str(error) or type(error).__name__)
         raise UserError(f"{owner}: {name} {problem} ({reason}); {mend}") from error
