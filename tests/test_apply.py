@@ -539,7 +539,7 @@ def test_mistakes(run: Any, tmp_path: Path, refused: Refused) -> None:
 
 def test_an_image_that_outgrows_the_device(run: Any, tmp_path: Path, refused: Refused) -> None:
     def outgrow(source: Tensor, mask: Tensor | None) -> Tensor:
-        raise torch.OutOfMemoryError("out of memory")
+        raise torch.cuda.OutOfMemoryError("out of memory")
 
     run(Translator(outgrow, COLOUR, COLOUR, reach=0))
     photo(5, 5).save(tmp_path / "a.png")

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparring.base.compat import total_norm
 from sparring.base.errors import NotFiniteError, UserError
 from sparring.data.form import Form
 from sparring.game.augment import InstanceNoise
@@ -370,7 +371,7 @@ def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
     norms = [game.accumulate("discriminator", [batch_of()], Moment()).gradient_norm for game in (free, clipped)]
     gradients = [p.grad for p in clipped.discriminator.network.parameters() if p.grad is not None]
     assert norms[0] == norms[1]
-    assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-3)
+    assert total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_the_learning_rate_follows_its_schedule() -> None:

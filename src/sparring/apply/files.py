@@ -73,7 +73,7 @@ def apply_files(
         except UserError as error:
             yield job, str(error)
             continue
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"{job.image} is too large for the device's memory; choose a smaller --tile") from error
         save_image(applied.image, _ended(job.out, ""))
         if applied.colours is not None:

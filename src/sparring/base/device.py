@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sparring.base.choices import DEVICES
+from sparring.base.compat import bf16_units
 from sparring.base.errors import UserError, check_choice
 
 
@@ -30,8 +31,7 @@ def find_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+        return "bf16" if bf16_units() else "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
     return "fp32"

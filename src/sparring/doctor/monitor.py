@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from sparring.base.compat import total_norm
 from sparring.base.errors import UserError, check_number, writing
 from sparring.doctor.diagnosis.report import is_illness, words
 from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
@@ -181,7 +181,7 @@ def _gradients(generator: nn.Module, discriminator: nn.Module) -> Numbers:
     found = {}
     for side, network in (("generator", generator), ("discriminator", discriminator)):
         gradients = [p.grad.detach() for p in network.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
+        norm = float(total_norm(gradients)) if gradients else math.nan
         if math.isfinite(norm):
             found[f"gradient/{side}"] = norm
     return found

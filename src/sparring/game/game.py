@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sparring.base.compat import total_norm
 from sparring.base.errors import NotFiniteError
 from sparring.game.augment import Augment
 from sparring.game.finite import check_terms
@@ -225,12 +226,12 @@ class Game:
         """Check and clip the gradient, whose norm is reported before clipping; average the terms."""
         network = self.player(side).network
         gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
-        norm = torch.nn.utils.get_total_norm(gradients.values())
+        norm = total_norm(gradients.values())
         if not math.isfinite(norm.item()):
             name = next((n for n, g in gradients.items() if not g.isfinite().all()), "sum of squares")
             raise NotFiniteError(f"step {moment.step}: the {side}'s gradient of '{name}' is not finite")
         if self.clip_gradients:
-            torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.clip_gradients, norm)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_gradients)
         turn = Turn(
             terms={name: sum(part.terms[name] for part in parts) / len(parts) for name in parts[0].terms},
             gradient_norm=norm.item(),

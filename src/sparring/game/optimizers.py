@@ -7,7 +7,6 @@ Weight decay on the discriminator is `Adam(weight_decay=...)` (in the gradient) 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -15,6 +14,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch.nn import Parameter
 
+from sparring.base.compat import has_fused
 from sparring.base.errors import UserError, check_number
 from sparring.game.schedules import Schedule, Scheduled, value_at
 
@@ -38,15 +38,16 @@ class _Optimizer:
                 check_number(name, field, value, low=0, open_low=field == "lr")
 
     def __call__(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
-        # One fused kernel instead of a dozen passes over the memory; torch has it for CPU, CUDA and MPS.
-        fused = {"fused": True} if "fused" in inspect.signature(self.kind).parameters else {}
+        parameters = list(parameters)
+        # one fused kernel instead of a dozen passes over the memory
+        fused = {"fused": True} if has_fused(self.kind, parameters) else {}
         fields = dict(vars(self))
         betas = fields.get("betas", ())
         if betas:
             fields["betas"] = tuple(map(float, betas_at(betas, 0.0)))  # torch does not mix whole numbers with others
         if not any(isinstance(beta, Schedule) for beta in betas):
-            return self.kind(list(parameters), **fields, **fused)
-        optimizer = self.kind(list(parameters), **fields, **fused)
+            return self.kind(parameters, **fields, **fused)
+        optimizer = self.kind(parameters, **fields, **fused)
         for group in optimizer.param_groups:
             group["betas_over_run"] = betas  # checkpoints leave it out; a resumed run has it from its recipe
         return optimizer

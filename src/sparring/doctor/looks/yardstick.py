@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sparring.base.compat import total_norm
 from sparring.doctor.looks import numbers
 from sparring.game.losses import Loss
 from sparring.game.penalties.base import by_sample
@@ -83,4 +84,4 @@ def judged(loss: Loss | None, real: Tensor, fake: Tensor, held_out: Tensor | Non
 
 def weights_norm(network: torch.nn.Module) -> float:
     """The norm of all of a network's weights together."""
-    return float(torch.nn.utils.get_total_norm([weight.detach() for weight in network.parameters()]))
+    return float(total_norm([weight.detach() for weight in network.parameters()]))
