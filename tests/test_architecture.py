@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,3 +151,15 @@ def test_few_frames_lie_between_the_command_and_backward(
     assert len(stacks) == 2
     assert stacks[0][:4] == ["main", "run", "train", "train_on"]
     assert max(map(len, stacks)) <= MOST_FRAMES, stacks
+
+
+def test_the_documentation_shows_the_order_and_names_files_that_exist() -> None:
+    text = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = text.split("```")[1]
+    shown = [name for line in picture.splitlines() for name in re.findall(r"^ *([a-z]+)(?:, cli)?\b", line)]
+    packages = [name for name in ORDER if (SOURCE / name).is_dir() or name == "recipe"]
+    assert shown[::-1] == packages
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]*\.py)`", text))
+    assert named
+    missing = {name for name in named if not (SOURCE / name).exists() and not (SOURCE.parents[1] / name).exists()}
+    assert not missing
