@@ -125,3 +125,25 @@ def test_no_import_leads_upward() -> None:
 def test_no_imports_go_in_a_circle() -> None:
     found = circles(list(imports(SOURCE)))
     assert not found, "\n".join(found)
+
+
+ASKED = {
+    "tasks": "they are what is asked for",
+    "apply": "a generator of samples is not applied to images, nor the other way round: the user's mistake",
+    "doctor": "probes of images see fewer samples",
+}
+"""Where the kind of a task may be asked for, and why; besides, once where the scoring of a task is chosen."""
+
+
+def test_nobody_asks_whether_a_task_translates() -> None:
+    found = [
+        parts
+        for parts, path in modules(SOURCE).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.If | ast.IfExp | ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Assign)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") == "isinstance"
+        and any(getattr(name, "id", "") == "Translating" for name in ast.walk(call.args[1]))
+    ]
+    assert {parts for parts in found if parts[0] not in ASKED} == {("evaluation", "choose")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparring.base.errors import check_choice, check_number
-from sparring.evaluation.measures import check_names
+from sparring.evaluation.names import named
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Options:
     trust: bool = False
 
     def __post_init__(self) -> None:
-        check_names(self.metrics)
+        named(self.metrics)
         check_choice("evaluate", "split", self.split, ("auto", "train", "test"))
         check_number("evaluate", "count", self.count, low=2, whole=True)
         check_number("evaluate", "seed", self.seed, low=0, whole=True)
@@ -46,4 +46,4 @@ class Options:
     @property
     def named(self) -> list[str]:
         """The metrics that were named one by one, so that they must be computed."""
-        return [name.strip() for name in self.metrics.split(",")]
+        return named(self.metrics)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sparring import metrics
 from sparring.base.errors import NotFiniteError
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
@@ -21,9 +20,13 @@ from sparring.game.inputs import Uniform
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.penalties.base import by_sample
 from sparring.metrics.distribution import Estimate
+from sparring.metrics.ranking import critic_gap
+from sparring.metrics.smoothness import path_length, slerp
 
 if TYPE_CHECKING:
     from sparring.game.game import Game
+
+JUDGED, BATCH, PATHS = 2048, 256, 1000
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,6 @@ def game_value(game: Game, batches: Sequence[Batch]) -> Estimate:
     return Estimate(found.mean().item(), (found.std() / len(found) ** 0.5).item() if len(found) > 1 else 0.0)
 
 
-JUDGED = 2048
-
-
-BATCH = 256
-
-
-PATHS = 1000
-
-
 def measure_path_length(subject: Subject) -> Mapping[str, Value]:
     """Perceptual path length in the latent space, over 1,000 pairs."""
     generator = subject.generator
@@ -127,8 +121,8 @@ def measure_path_length(subject: Subject) -> Mapping[str, Value]:
             features.append(subject.reference.extractor(generator.form.to_units(images)).features)
         return torch.cat(features)
 
-    between = torch.lerp if isinstance(getattr(generator.task, "latent", None), Uniform) else metrics.slerp
-    return {"path_length": metrics.path_length(describe, starts["latent"], ends["latent"], places, between=between)}
+    between = torch.lerp if isinstance(getattr(generator.task, "latent", None), Uniform) else slerp
+    return {"path_length": path_length(describe, starts["latent"], ends["latent"], places, between=between)}
 
 
 def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
@@ -151,7 +145,7 @@ def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
                 matches = game.task.matches(game.discriminator.network, batch, made).values()
                 real[name].append(_mean_verdict([match.real_logits for match in matches]))
                 fake.append(_mean_verdict([match.fake_logits for match in matches]))
-    found = metrics.critic_gap(torch.cat(real["train"]), torch.cat(real["held out"]), torch.cat(fake))
+    found = critic_gap(torch.cat(real["train"]), torch.cat(real["held out"]), torch.cat(fake))
     return {"overfitting": found.overfitting, "train_above_held_out": Estimate(found.ranking, found.error)}
 
 

@@ -16,8 +16,9 @@ from sparring.base.errors import UserError, check_choice, check_number
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
 from sparring.game.game import Game
-from sparring.metrics import Memorising, extractors, memorising, usual_distances
+from sparring.metrics import extractors
 from sparring.metrics.extractors import Classifier, Extractor, Pixels, Prepared, Random, Seen
+from sparring.metrics.neighbours import Memorising, memorising, usual_distances
 
 LEAST_IN_CLASS = 10  # samples of a class on average, for labels to be classes that can be learned
 
@@ -117,6 +118,16 @@ class Subject:
     def draws_latents(self) -> bool:
         """Does its generator make samples of latent vectors?"""
         return self.generator is not None and "latent" in self.generator.task.draw(1)
+
+
+def check_same_shape(made: Data, whole: Data) -> None:
+    """Raise UserError unless both hold samples of the same shape."""
+    if made.form.shape == whole.form.shape:
+        return
+    ours, theirs = list(made.form.shape), list(whole.form.shape)
+    images = len(ours) == len(theirs) == 3
+    mend = "add --size, which brings images to one size" if images else "compare like with like"
+    raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {mend}")
 
 
 def prepare_extractor(text: str, data: Data, device: torch.device, trust: bool = False) -> Prepared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.likeness import BASELINE
-from sparring.evaluation.measures import better, deciding_value
+from sparring.evaluation.names import better, deciding_value
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
-from sparring.evaluation.subject import Reference
-from sparring.evaluation.translations import Tests
+from sparring.evaluation.scoring import Scoring
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
 
@@ -127,43 +126,38 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[str | Path], *, checkpoint: str = "best", reference: Reference | None = None, **options: Any
+    runs: Sequence[str | Path],
+    *,
+    checkpoint: str = "best",
+    known: MutableMapping[str, Scoring] | None = None,
+    **options: Any,
 ) -> Comparison:
     """Score runs by one protocol, unless they have such scores already, and put them side by side.
 
     Args:
         runs: run directories. Those whose recipes differ in the seed alone are shown as their mean.
         checkpoint: best, last or a step.
-        reference: what all runs are compared with, if it is at hand; else each run's own data.
+        known: how runs on data of a hash are scored, where that is at hand; what is found here is added.
         options: fields of `sparring.evaluation.Options`.
 
     Raises:
         UserError: no such run, or one cannot be scored.
     """
-    chosen = Options(**options)
+    chosen, known = Options(**options), {} if known is None else known
     paths = [Path(run) for run in runs]
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("compare: a run is named twice; name each once")
-    evaluators = [RunEvaluator(path, chosen, reference) for path in paths]
+    evaluators = [RunEvaluator(path, chosen) for path in paths]
     manifests = [find_checkpoint(evaluator.run, checkpoint) for evaluator in evaluators]
     names = short_names(paths)
-    references: dict[str, Reference | Tests] = {}
     entries = []
     for evaluator, manifest in zip(evaluators, manifests):
-        digest, _ = evaluator.run.read_data()
-        evaluator.given = references.get(digest, reference)  # runs on the same data share what is known of them
-        references[digest] = evaluator.compared
-        scores = evaluator.known(manifest) or evaluator(manifest)
-        entries.append(make_entry(evaluator, scores, names[evaluator.run.path]))
+        scores = evaluator.shared_score(manifest, known)
+        recipe = evaluator.recipe
+        deciding = deciding_value(recipe.metrics, evaluator.task.scores) if recipe.evaluate_every else ""
+        name = names[evaluator.run.path]
+        entries.append(Entry(evaluator.run, recipe, scores, name, deciding, evaluator.scoring.images))
     return arrange(entries)
-
-
-def make_entry(evaluator: RunEvaluator, scores: Scores, name: str) -> Entry:
-    """A run that was scored."""
-    recipe = evaluator.recipe
-    deciding = deciding_value(recipe.metrics, evaluator.task) if recipe.evaluate_every else ""
-    images = evaluator.tests.images if evaluator.translates else None
-    return Entry(evaluator.run, recipe, scores, name, deciding, images)
 
 
 def arrange(entries: Sequence[Entry]) -> Comparison:

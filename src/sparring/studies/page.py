@@ -15,10 +15,9 @@ from PIL import Image
 from sparring.apply.generator import load
 from sparring.base.errors import writing
 from sparring.data.pictures import picture
-from sparring.evaluation.measures import better
+from sparring.evaluation.names import better
 from sparring.evaluation.report import ARROWS, number
 from sparring.studies.compare import ERROR, Comparison, Group, best_group, cell, value_names
-from sparring.tasks.base import Translating
 from sparring.training.gallery import spread, turned
 
 Curve = tuple[str | None, dict[str, Any], list[float], list[float]]  # label, style, seconds, values
@@ -131,8 +130,8 @@ def sample_html(group: Group, trust: bool) -> str:
     """Samples of a group's first run, or what it makes of test images."""
     entry = group.entries[0]
     raw = entry.scores.protocol.weights == "raw"
-    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
-    if entry.images is not None and isinstance(generator.task, Translating):
+    generator = load(entry.run.path, checkpoint=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
+    if entry.images is not None:
         shown = turned(generator.task, generator.network, spread(entry.images))
     else:
         kind = "points" if generator.form.is_points else "images"
