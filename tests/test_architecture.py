@@ -146,4 +146,4 @@ def test_nobody_asks_whether_a_task_translates() -> None:
         and getattr(call.func, "id", "") == "isinstance"
         and any(getattr(name, "id", "") == "Translating" for name in ast.walk(call.args[1]))
     ]
-    assert {parts for parts in found if parts[0] not in ASKED} == {("evaluation", "choose")}
+    assert {parts for parts in found if parts[0] not in ASKED} == {("evaluation", "evaluator")}

@@ -24,7 +24,7 @@ from sparring.data.load import load_data
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.likeness import LIKENESS
-from sparring.evaluation.names import better, deciding_value, metric_names
+from sparring.evaluation.options import better, deciding_value, metric_names
 from sparring.evaluation.report import BESIDE, lines, number, with_error
 from sparring.run.directory import Run
 

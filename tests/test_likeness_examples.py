@@ -34,8 +34,7 @@ from sparring.data.samples import Data, Form, image_data, joined
 from sparring.data.store.whole import Whole
 from sparring.evaluation.examples import Outcome, make_examples, whole
 from sparring.evaluation.likeness import LIKENESS
-from sparring.evaluation.names import better, deciding_value, metric_names
-from sparring.evaluation.options import Options
+from sparring.evaluation.options import Options, better, deciding_value, metric_names
 from sparring.evaluation.translated import Translated
 from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate

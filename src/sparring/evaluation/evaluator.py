@@ -22,16 +22,17 @@ from sparring.base.seeds import derive_seed
 from sparring.data.load import load_data, load_held_out
 from sparring.data.pictures import save_image
 from sparring.data.samples import Data
-from sparring.evaluation.choose import scoring_of
 from sparring.evaluation.generated import Generated
 from sparring.evaluation.options import Options as Options
 from sparring.evaluation.protocol import Scores
 from sparring.evaluation.scoring import Scoring
 from sparring.evaluation.subject import Subject, check_same_shape, shuffled
+from sparring.evaluation.translated import Translated
 from sparring.game.game import Game
 from sparring.run.checkpoint import Manifest, manifests, stem
 from sparring.run.checkpoint import load as load_tensors
 from sparring.run.directory import Run
+from sparring.tasks.base import Task, Translating
 
 
 def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", **options: Any) -> Scores:
@@ -93,6 +94,36 @@ def matched_labels(made: Data, whole: Data) -> Tensor | None:
     if made.labels is None or not set(made.form.classes) <= set(whole.form.classes):
         return None
     return torch.tensor([whole.form.classes.index(name) for name in made.form.classes])[made.labels]
+
+
+def scoring_of(
+    task: Task,
+    train: Data,
+    options: Options,
+    held_out: Data | None = None,
+    *,
+    on: Data | None = None,
+    like: Scoring | None = None,
+) -> Scoring:
+    """How runs of a task are scored.
+
+    Args:
+        task: what they are trained for, for the form of this data.
+        train: what they are trained on.
+        options: how to score.
+        held_out: samples of the same distribution that no training saw, or None.
+        on: other test images, for runs that turn images into others.
+        like: a scoring on the same data by the same options; what it knows of them is shared.
+
+    Raises:
+        UserError: the options do not fit the data, or an extractor cannot be had.
+    """
+    kind = Translated if isinstance(task, Translating) else Generated
+    if isinstance(like, kind):
+        return like.for_task(task)
+    if isinstance(task, Translating):
+        return Translated(task, train, options, held_out, on)
+    return Generated(train, options, held_out)
 
 
 class RunEvaluator:
@@ -162,11 +193,7 @@ class RunEvaluator:
     def _measure(self, manifest: Manifest) -> tuple[Scores, Any]:
         options, scoring = self.options, self.scoring
         generator = load(
-            self.run.path,
-            checkpoint=str(manifest.step),
-            device=options.device,
-            trust=options.trust,
-            raw=options.raw,
+            self.run.path, checkpoint=str(manifest.step), device=options.device, trust=options.trust, raw=options.raw
         )
         ema = bool(self.recipe.ema.strip()) and not options.raw
         scores, scored = scoring.score(generator, str(self.run.path), ema, lambda: self._game(manifest))

@@ -198,10 +198,7 @@ def whole(data: Data, index: int) -> Batch:
     if data.source is None:
         return {"real": data.form.to_input(data.image(index)[None])}
     real = data.image(index if data.paired else index % len(data))
-    return {
-        "real": data.form.to_input(real[None]),
-        "source": data.source.form.to_input(data.source.image(index)[None]),
-    }
+    return {"real": data.form.to_input(real[None]), "source": data.source.form.to_input(data.source.image(index)[None])}
 
 
 def patches(images: Sequence[Tensor], side: int) -> Tensor:
@@ -255,30 +252,23 @@ def recoloured(data: Data, like: Data) -> Data:
         source = recoloured(source, like.source)
     channels, wanted = data.form.shape[0], like.form.shape[0]
     if not data.form.is_points and channels == wanted:
-        return data if source is data.source else _made_from(data, source)
-    if data.form.is_points or {channels, wanted} != {1, 3}:
+        if source is data.source:
+            return data
+    elif data.form.is_points or {channels, wanted} != {1, 3}:
         ours, theirs = list(data.form.shape), list(like.form.shape)
         raise UserError(f"{data.name} holds samples of shape {ours}, {like.name} of shape {theirs}; give like images")
-    change = _to_rgb if wanted == 3 else _to_grey
-    samples = torch.cat([change(chunk) for chunk in data.chunks()])
-    whole = None if data.whole is None else Whole(tuple(map(_one(change), data.whole.images)), data.whole.unit)
-    form = replace(data.form, shape=(wanted, *data.form.shape[1:]))
-    return _made_from(replace(data, samples=samples, form=form, whole=whole), source)
-
-
-def _made_from(data: Data, source: Data | None) -> Data:
-    form = replace(data.form, source=None if source is None else source.form)
+    else:
+        change = _to_rgb if wanted == 3 else _to_grey
+        whole = None if data.whole is None else Whole(tuple(map(change, data.whole.images)), data.whole.unit)
+        data = replace(data, samples=torch.cat([change(chunk) for chunk in data.chunks()]), whole=whole)
+    form = replace(data.form, shape=(wanted, *data.form.shape[1:]), source=None if source is None else source.form)
     return replace(data, form=form, source=source)
 
 
 def _to_grey(images: Tensor) -> Tensor:
     shares = torch.tensor(LUMA).view(3, 1, 1)
-    return (images.float() * shares).sum(1, keepdim=True).round().to(torch.uint8)
+    return (images.float() * shares).sum(-3, keepdim=True).round().to(torch.uint8)
 
 
 def _to_rgb(images: Tensor) -> Tensor:
-    return images.expand(-1, 3, -1, -1)
-
-
-def _one(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda image: change(image[None])[0]
+    return images.expand(*images.shape[:-3], 3, -1, -1)

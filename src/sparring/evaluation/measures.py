@@ -27,10 +27,10 @@ from sparring.metrics.distribution import (
 from sparring.metrics.modes import class_modes, count_modes, different_bins
 from sparring.metrics.neighbours import birthday, density_coverage, precision_recall
 
-Features = tuple[Tensor, Tensor]
+Measured = Callable[[Subject], Mapping[str, Value]]
 
 
-def _both(subject: Subject, most: int | None = None) -> Features:
+def _as_many(subject: Subject, most: int | None = None) -> tuple[Tensor, Tensor]:
     """As many features of real samples as of the subject's, at most so many."""
     count = min(len(subject.real), len(subject.fake))
     return subject.real.features[:count][:most], subject.fake.features[:count][:most]
@@ -41,12 +41,9 @@ def _of_features(metric: Callable[[Tensor, Tensor], Value]) -> Callable[[Subject
     return lambda subject: metric(subject.real.features, subject.fake.features)
 
 
-def _pair(names: tuple[str, str], metric: Callable[[Tensor, Tensor], tuple[float, float]]) -> Measured:
+def _pair(metric: Callable[[Tensor, Tensor], tuple[float, float]], first: str, second: str) -> Measured:
     """The same of a metric of two values."""
-    return lambda subject: dict(zip(names, metric(subject.real.features, subject.fake.features)))
-
-
-Measured = Callable[[Subject], Mapping[str, Value]]
+    return lambda subject: dict(zip((first, second), metric(subject.real.features, subject.fake.features)))
 
 
 def _inception(subject: Subject) -> Estimate:
@@ -75,12 +72,8 @@ def _bins(subject: Subject) -> Mapping[str, Value]:
 
 def _birthday(subject: Subject) -> Mapping[str, Value]:
     found = birthday(subject.fake.features, subject.real.features)
-    return {
-        "support": found.size,
-        "support_found": found.found,
-        "near_duplicates": found.duplicates,
-        "near_duplicates_real": found.expected,
-    }
+    pairs = {"near_duplicates": found.duplicates, "near_duplicates_real": found.expected}
+    return {"support": found.size, "support_found": found.found, **pairs}
 
 
 def _memorising(subject: Subject) -> Mapping[str, Value]:
@@ -96,12 +89,8 @@ def _class_frechet(subject: Subject) -> Mapping[str, Value]:
     names = subject.reference.train.form.classes
     if not found:
         raise UserError("no class has two samples of either kind; raise --count")
-    mean = sum(found.values()) / len(found)
-    return {
-        "class_frechet": mean,
-        "class_frechet_over": len(found),
-        **{f"class_frechet/{names[c]}": value for c, value in found.items()},
-    }
+    mean, each = sum(found.values()) / len(found), {f"class_frechet/{names[c]}": v for c, v in found.items()}
+    return {"class_frechet": mean, "class_frechet_over": len(found), **each}
 
 
 def _agreement(subject: Subject) -> float:
@@ -146,30 +135,26 @@ _MEASURES: tuple[Measure[Subject], ...] = (
     Measure(
         "precision_recall",
         "improved precision and recall",
-        _pair(("precision", "recall"), precision_recall),
+        _pair(precision_recall, "precision", "recall"),
         {"precision": 1, "recall": 1},
     ),
     Measure(
         "density_coverage",
         "density and coverage",
-        _pair(("density", "coverage"), density_coverage),
+        _pair(density_coverage, "density", "coverage"),
         {"density": 1, "coverage": 1},
     ),
-    single("sliced_wasserstein", "sliced Wasserstein distance", lambda s: sliced_wasserstein(*_both(s)), -1),
+    single("sliced_wasserstein", "sliced Wasserstein distance", lambda s: sliced_wasserstein(*_as_many(s)), -1),
     single(
         "wasserstein",
         "exact Wasserstein distance of points",
-        lambda s: wasserstein(*_both(s, MOST_TRANSPORTED)),
+        lambda s: wasserstein(*_as_many(s, MOST_TRANSPORTED)),
         -1,
         POINTS,
     ),
     single("inception_score", "inception score", _inception, 1, LOGITS),
     Measure(
-        "modes",
-        "modes covered, high-quality share or KL",
-        _modes,
-        {"modes": 1, "high_quality": 1, "kl": -1},
-        (MODES,),
+        "modes", "modes covered, high-quality share or KL", _modes, {"modes": 1, "high_quality": 1, "kl": -1}, (MODES,)
     ),
     Measure("different_bins", "statistically different bins (NDB / K)", _bins, {"different_bins": -1}),
     Measure("birthday", "size of the support, from near-duplicates", _birthday, {"support": 1}),

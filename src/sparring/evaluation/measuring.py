@@ -47,12 +47,7 @@ class Measure(Generic[Scored]):
 
 
 def single(
-    name: str,
-    about: str,
-    value: Callable[[Scored], Value],
-    better: int,
-    *needs: Need[Scored],
-    usual: bool = True,
+    name: str, about: str, value: Callable[[Scored], Value], better: int, *needs: Need[Scored], usual: bool = True
 ) -> Measure[Scored]:
     """A metric of one value, which has the metric's name."""
     return Measure(name, about, lambda scored: {name: value(scored)}, {name: better}, needs, usual)

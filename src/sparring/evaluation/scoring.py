@@ -16,8 +16,7 @@ from sparring.base.errors import UserError
 from sparring.base.version import __version__
 from sparring.data.samples import Data
 from sparring.evaluation.measuring import Value, compute
-from sparring.evaluation.names import deciding_value, measures_of, metric_names
-from sparring.evaluation.options import Options
+from sparring.evaluation.options import Options, deciding_value, measures_of, metric_names
 from sparring.evaluation.protocol import Protocol, Scores
 from sparring.game.game import Game
 from sparring.metrics.distribution import Estimate

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparring.apply.generator import TrainedGenerator
 from sparring.base.components import make
-from sparring.base.errors import UserError, check_choice, check_number
+from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
 from sparring.game.game import Game
@@ -42,10 +42,6 @@ class Reference:
     count: int
     extractor: Prepared
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number("evaluate", "count", self.count, low=2, whole=True)
-        check_choice("evaluate", "split", self.split, ("train", "test"))
 
     @cached_property
     def data(self) -> Data:

@@ -15,7 +15,7 @@ from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.likeness import BASELINE
-from sparring.evaluation.names import better, deciding_value
+from sparring.evaluation.options import better, deciding_value
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
 from sparring.evaluation.scoring import Scoring
@@ -72,6 +72,11 @@ class Group:
             if len(values) > 1 and all(map(math.isfinite, values))
             else None
         )
+
+    def steps(self, between: str) -> str:
+        """The step of its runs, or the first and the last."""
+        found = sorted({entry.scores.step or 0 for entry in self.entries})
+        return number(found[0]) if len(found) == 1 else f"{number(found[0])}{between}{number(found[-1])}"
 
     def values(self, name: str) -> list[float]:
         return [e.scores.values[name] for e in self.entries if name in e.scores.values]
@@ -246,10 +251,8 @@ def table_lines(table: Sequence[Group]) -> list[str]:
     names = value_names(table)
     rows = [["run", "step", *names]]
     for group in table:
-        steps = {entry.scores.step for entry in group.entries}
-        step = number(next(iter(steps)) or 0) if len(steps) == 1 else "various"
         marks = [cell(group, n) + ("*" if best_group(table, n) is group else "") for n in names]
-        rows.append([group.name, step, *marks])
+        rows.append([group.name, group.steps("-"), *marks])
     if len(rows) <= len(names):  # more values than runs: runs stand side by side
         rows = [list(column) for column in zip(*rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

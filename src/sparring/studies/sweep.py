@@ -17,8 +17,7 @@ from sparring.assemble.start import settled, start_state
 from sparring.assemble.state import find_checkpoint
 from sparring.base.errors import UserError, check_number, did_you_mean, writing
 from sparring.base.process import claimed
-from sparring.evaluation.choose import scoring_of
-from sparring.evaluation.evaluator import RunEvaluator
+from sparring.evaluation.evaluator import RunEvaluator, scoring_of
 from sparring.evaluation.options import Options
 from sparring.evaluation.scoring import Scoring
 from sparring.recipe import Recipe, field_names, load_recipe

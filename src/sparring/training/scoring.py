@@ -15,9 +15,8 @@ from sparring.assemble.state import State
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
-from sparring.evaluation.choose import scoring_of
-from sparring.evaluation.names import better
-from sparring.evaluation.options import Options
+from sparring.evaluation.evaluator import scoring_of
+from sparring.evaluation.options import Options, better
 from sparring.metrics.distribution import sliced_wasserstein
 from sparring.metrics.modes import count_modes
 from sparring.recipe import Recipe

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from sparring.base.errors import writing
 from sparring.data.samples import Data
 from sparring.evaluation.likeness import BASELINE, LIKENESS
-from sparring.evaluation.names import better
+from sparring.evaluation.options import better
 from sparring.evaluation.report import ARROWS
 from sparring.game.losses import Loss, equilibrium
 from sparring.run.directory import Run

@@ -22,10 +22,8 @@ from sparring.base.process import Interrupted
 from sparring.doctor.diagnosis.candidates import Candidate
 from sparring.doctor.diagnosis.report import is_illness
 from sparring.doctor.diagnosis.verdicts import diagnose
-from sparring.evaluation.choose import scoring_of
-from sparring.evaluation.evaluator import RunEvaluator
-from sparring.evaluation.names import better
-from sparring.evaluation.options import Options
+from sparring.evaluation.evaluator import RunEvaluator, scoring_of
+from sparring.evaluation.options import Options, better
 from sparring.recipe import Recipe
 from sparring.run import checkpoint
 from sparring.run.directory import Run
