@@ -263,8 +263,6 @@ def test_each_usual_score_has_a_direction(task: Translating) -> None:
 
 
 def test_options() -> None:
-    assert Options().reference == "train"
-    assert Options(split="test").reference == "test"
     assert Options("psnr, ssim").named == ["psnr", "ssim"]
     assert deciding_value("ssim,psnr", ("psnr",)) == "ssim"
     for wrong, text in (

@@ -11,13 +11,14 @@ from torch import nn
 from sparring.apply.generator import TrainedGenerator
 from sparring.base.device import prepared
 from sparring.base.errors import UserError
+from sparring.base.seeds import derive_seed
 from sparring.data.pictures import grid
 from sparring.data.samples import Data
 from sparring.evaluation.measuring import Value
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Protocol, Scores, differences
 from sparring.evaluation.scoring import FEW, Scoring
-from sparring.evaluation.subject import Reference, Subject, check_same_shape, prepare_extractor
+from sparring.evaluation.subject import Reference, Subject, check_same_shape, prepare_extractor, shuffled
 from sparring.game.game import Game
 from sparring.recipe import Recipe
 from sparring.tasks.base import Task
@@ -40,7 +41,9 @@ class Generated(Scoring):
             raise UserError(f"{train.name!r} has no held-out samples; take --split train, or train with --held-out 0.1")
         with prepared(self.device):  # as in training, so that the same samples get the same scores
             extractor = prepare_extractor(options.extractor, train, self.device, options.trust)
-        self.reference = Reference(train, held_out, options.reference, options.count, extractor, options.seed)
+        whole = train if held_out is None or options.split != "test" else held_out
+        data = shuffled(whole, options.count, derive_seed(options.seed, "reference"))
+        self.reference = Reference(train, held_out, data, extractor)
 
     def for_task(self, task: Task) -> Scoring:
         return self
@@ -98,7 +101,7 @@ class Generated(Scoring):
         return self._protocol_of(len(scored.samples))
 
     def _protocol_of(self, count: int) -> Protocol:
-        reference, split = self.reference, self.options.reference
+        reference, split = self.reference, "test" if self.options.split == "test" else "train"
         where = (self.train.name, reference.digest, split, len(reference.data), count)
         return self._measured_with(*where, reference.extractor)
 

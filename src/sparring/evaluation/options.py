@@ -39,20 +39,15 @@ class Options:
     trust: bool = False
 
     def __post_init__(self) -> None:
-        named(self.metrics)
+        names_in(self.metrics)
         check_choice("evaluate", "split", self.split, ("auto", "train", "test"))
         check_number("evaluate", "count", self.count, low=2, whole=True)
         check_number("evaluate", "seed", self.seed, low=0, whole=True)
 
     @property
-    def reference(self) -> str:
-        """The split that generated samples are compared with."""
-        return "train" if self.split == "auto" else self.split
-
-    @property
     def named(self) -> list[str]:
         """The metrics that were named one by one, so that they must be computed."""
-        return named(self.metrics)
+        return names_in(self.metrics)
 
 
 def measures_of(scores: Sequence[str]) -> Mapping[str, Measure[Any]]:
@@ -60,7 +55,7 @@ def measures_of(scores: Sequence[str]) -> Mapping[str, Measure[Any]]:
     return LIKENESS if scores else MEASURES
 
 
-def named(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
     """The names in a list of metrics with commas between them.
 
     Raises:
@@ -90,7 +85,7 @@ def metric_names(text: str, scores: Sequence[str] = ()) -> list[str]:
     measures, found = measures_of(scores), list[str]()
     usual = list(scores) or [name for name, measure in MEASURES.items() if measure.usual]
     groups = {"usual": usual, "all": [*scores, *measures]}
-    for name in named(text):
+    for name in names_in(text):
         if name not in measures and name not in GROUPS:
             raise UserError(
                 f"{name} is not for runs that turn images into others; these have: {', '.join(LIKENESS)}"

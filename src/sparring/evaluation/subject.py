@@ -13,7 +13,6 @@ from torch import Tensor
 from sparring.apply.generator import TrainedGenerator
 from sparring.base.components import make
 from sparring.base.errors import UserError
-from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
 from sparring.game.game import Game
 from sparring.metrics import extractors
@@ -30,24 +29,14 @@ class Reference:
     Attributes:
         train: the training set, whole.
         held_out: samples of the same distribution that no training saw, or None.
-        split: which of both samples are compared with.
-        count: with how many of them.
+        data: those that are compared with.
         extractor: what looks at them.
-        seed: decides which.
     """
 
     train: Data
     held_out: Data | None
-    split: str
-    count: int
+    data: Data
     extractor: Prepared
-    seed: int = 0
-
-    @cached_property
-    def data(self) -> Data:
-        """The samples that are compared with: some of the split or all, in random order, however they were sorted."""
-        whole = self.held_out if self.split == "test" and self.held_out is not None else self.train
-        return shuffled(whole, self.count, derive_seed(self.seed, "reference"))
 
     @cached_property
     def digest(self) -> str:
@@ -72,7 +61,7 @@ class Reference:
 
 
 def shuffled(data: Data, count: int, seed: int) -> Data:
-    """At most `count` samples in random order."""
+    """At most `count` samples in random order, however they were sorted."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data.part(order[:count])
 
