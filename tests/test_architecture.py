@@ -163,3 +163,25 @@ def test_the_documentation_shows_the_order_and_names_files_that_exist() -> None:
     assert named
     missing = {name for name in named if not (SOURCE / name).exists() and not (SOURCE.parents[1] / name).exists()}
     assert not missing
+
+
+ASKED = {
+    "tasks": "they are what is asked for",
+    "apply": "a generator of samples is not applied to images, nor the other way round: the user's mistake",
+    "doctor": "probes of images see fewer samples",
+}
+"""Where the kind of a task may be asked for, and why; besides, once where the scoring of a task is chosen."""
+
+
+def test_nobody_asks_whether_a_task_translates() -> None:
+    found = [
+        parts
+        for parts, path in modules(SOURCE).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.If | ast.IfExp | ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Assign)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") == "isinstance"
+        and any(getattr(name, "id", "") == "Translating" for name in ast.walk(call.args[1]))
+    ]
+    assert {parts for parts in found if parts[0] not in ASKED} == {("evaluation", "evaluator")}

@@ -18,7 +18,7 @@ from sparring.base.device import find_device
 from sparring.base.errors import UserError, check_number, did_you_mean
 from sparring.data.form import Form
 from sparring.recipe import Recipe
-from sparring.run import checkpoint
+from sparring.run.checkpoint import load as load_tensors
 from sparring.run.checkpoint import restore_network, under
 from sparring.run.directory import Run
 from sparring.tasks.base import Task, Translating, Translator
@@ -159,7 +159,7 @@ class TrainedGenerator:
 def load(
     run: str | Path,
     *,
-    checkpoint_name: str = "last",
+    checkpoint: str = "last",
     device: str = "auto",
     trust: bool = False,
     raw: bool = False,
@@ -168,7 +168,7 @@ def load(
 
     Args:
         run: the run directory.
-        checkpoint_name: "last", "best" (by the run's scores), or a step such as "1200".
+        checkpoint: "last", "best" (by the run's scores), or a step such as "1200".
         device: cpu, cuda, mps or auto.
         trust: may component texts import code? Say so only of runs from people you trust.
         raw: take the generator's own weights, even where the run has an average of them.
@@ -179,9 +179,10 @@ def load(
     folder = Run.open(Path(run))
     recipe = folder.read_recipe()
     _, form = folder.read_data()
-    manifest = find_checkpoint(folder, checkpoint_name)
-    tensors = checkpoint.load(folder.checkpoints, manifest)
-    network = build_generator(recipe, form, trust)
+    manifest = find_checkpoint(folder, checkpoint)
+    tensors = load_tensors(folder.checkpoints, manifest)
+    with torch.random.fork_rng(devices=[]):  # the start of networks is seeded
+        network = build_generator(recipe, form, trust)
     average = {} if raw else under("average", tensors)
     restore_network(network, average or under("generator", tensors), "generator")
     network.requires_grad_(False).eval().to(find_device(device))

@@ -13,7 +13,6 @@ from sparring.data.samples import Data
 from sparring.game.augment import chosen_augment
 from sparring.game.turns import Checked
 from sparring.recipe import Recipe
-from sparring.tasks.base import Translating
 
 BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the doctor changed its recipe
 
@@ -24,7 +23,7 @@ def settled(recipe: Recipe, data: Data, device: torch.device, trust: bool = Fals
     augment = chosen_augment(data.form.shape, len(data)) if automatic else recipe.augment
     metrics = recipe.metrics
     if metrics.strip() == "auto":
-        metrics = "usual" if isinstance(build_task(recipe, data.form, trust), Translating) else "frechet"
+        metrics = "usual" if build_task(recipe, data.form, trust).scores else "frechet"
     return recipe.replace(precision=find_precision(recipe.precision, device), augment=augment, metrics=metrics)
 
 

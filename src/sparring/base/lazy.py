@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +29,32 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(home), name) if home else import_module(f"{package}.{name}")
 
     return get
+
+
+def module_names(package: str, path: Sequence[str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of a package that offers the public functions and classes of its modules, and
+    its modules, without naming them.
+
+    Args:
+        package: its name.
+        path: its `__path__`.
+    """
+    modules = [found.name for found in iter_modules(path)]
+
+    def names(module: str) -> dict[str, Any]:
+        home = f"{package}.{module}"
+        found = vars(import_module(home)).items()
+        return {n: v for n, v in found if not n.startswith("_") and getattr(v, "__module__", "") == home}
+
+    def get(name: str) -> Any:
+        if name in modules:
+            return import_module(f"{package}.{name}")
+        for module in () if name.startswith("_") else modules:
+            if name in (found := names(module)):
+                return found[name]
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get, lambda: sorted({*modules, *(name for module in modules for name in names(module))})
 
 
 class Aliases:

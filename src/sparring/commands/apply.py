@@ -45,7 +45,7 @@ def run(chosen: argparse.Namespace) -> int:
     from sparring.apply.files import apply_files, plan
     from sparring.apply.tensors import check_mask
 
-    trained = generator.load(chosen.run, checkpoint_name=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
+    trained = generator.load(chosen.run, checkpoint=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
     if chosen.blend is not None:
         other = generator.load(chosen.blend, device=chosen.device, trust=chosen.trust)
         trained = trained.blended(other, chosen.share)

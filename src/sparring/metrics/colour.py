@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,9 @@ from torch import Tensor
 
 from sparring.base.errors import UserError
 
+Array = NDArray[np.float32]
+XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+WHITE = np.array([0.95047, 1.0, 1.08883])  # X, Y and Z of sRGB's white
 STUDIO = (65.481, 128.553, 24.966)  # what R, G and B of 1 add to Y
 
 
@@ -59,15 +61,20 @@ def colour_distance(x: Iterable[Tensor], y: Iterable[Tensor]) -> float:
     return float(np.mean([stats.wasserstein_distance(u, v) for u, v in zip(first, second)]))
 
 
-def _chroma(images: Iterable[Tensor]) -> NDArray[np.float32]:
+def _chroma(images: Iterable[Tensor]) -> Array:
     """a* and b* of all pixels [2, pixels]."""
-    from skimage.color import rgb2lab
-
     parts = []
     for image in images:
         shares = _shares(image[None])[0].clamp(0, 1).expand(3, -1, -1)
-        lab: NDArray[Any] = rgb2lab(shares.detach().cpu().numpy(), channel_axis=0)
-        parts.append(lab[1:].reshape(2, -1).astype(np.float32))
+        parts.append(lab(shares.detach().cpu().numpy().reshape(3, -1).T)[:, 1:].T)
     if not parts:
         raise UserError("a set of no images has no colours; give at least one")
     return np.concatenate(parts, 1)
+
+
+def lab(rgb: Array) -> Array:
+    """CIELAB (illuminant D65, 2 degrees) of sRGB colours [n, 3] in [0, 1]. Source: IEC 61966-2-1; CIE 15."""
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    x, y, z = (linear @ XYZ.T.astype(rgb.dtype) / WHITE.astype(rgb.dtype)).T
+    x, y, z = (np.where(v > 0.008856, np.cbrt(v), 7.787 * v + 16 / 116) for v in (x, y, z))
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)

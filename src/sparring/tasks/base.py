@@ -55,6 +55,17 @@ class Task(ABC):
         return Single()
 
     @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of its usual scores in `sparring.evaluation.likeness.LIKENESS`, the one that decides first; none of
+        a task whose generator makes samples, which are scored by `sparring.evaluation.measures.MEASURES`."""
+        return ()
+
+    @property
+    def trivial(self) -> str:
+        """The name of the trivial way that its results are compared with; "" without one."""
+        return ""
+
+    @property
     def ways(self) -> tuple[Way, ...]:
         """What is learnt, the way that the task is for first; those after it, such as the way back, have a name."""
         return (Way(),)
@@ -99,6 +110,11 @@ class Task(ABC):
         """Scalars that the generator `network` minimises besides (L1, cycle consistency)."""
         return {}
 
+    def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
+        """Rows of pictures [n, C, H, W] as networks see them, and what they look like; none of a task that is shown by
+        its `gallery`."""
+        return []
+
     @property
     def remembers(self) -> Remembers | None:
         """The part of it that has a memory, if one has."""
@@ -121,7 +137,7 @@ class Translating(Task):
     @property
     @abstractmethod
     def scores(self) -> tuple[str, ...]:
-        """The names of its usual scores in `sparring.evaluation.likeness.LIKENESS`, the one that decides first."""
+        """The names of its usual scores."""
 
     @abstractmethod
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
@@ -152,8 +168,7 @@ class Translating(Task):
         """What sources and targets look like."""
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
-        """Rows of pictures [n, C, H, W] as networks see them, and what they look like: what went in, what came out, and
-        what it should be."""
+        """What went in, what came out, and what it should be."""
         source, target = self.forms
         return [(batch["source"], source), (made["fake"], target), (batch["real"], target)]
 

@@ -19,7 +19,7 @@ from sparring.data.pictures import picture, save_image, sheet
 from sparring.data.samples import Data
 from sparring.game.match import Batch
 from sparring.run.directory import Run
-from sparring.tasks.base import Translating
+from sparring.tasks.base import Task
 
 if TYPE_CHECKING:
     from sparring.assemble.state import State
@@ -38,7 +38,7 @@ class Gallery:
     def take(self, state: State) -> None:
         """Add the picture of now to the run."""
         task, network, form = state.task, state.sampling_network, self.data.form
-        if isinstance(task, Translating):
+        if task.ways[0].source:
             image = turned(task, network, self.images)
         elif form.is_points:
             image = picture(form.to_stored(draw_samples(task, network, POINTS_SHOWN, seed=0)), form, self.data.samples)
@@ -65,7 +65,7 @@ def spread(data: Data) -> Batch:
     return data.batch(torch.arange(count) * len(data) // count)
 
 
-def turned(task: Translating, network: nn.Module, images: Batch) -> Image.Image:
+def turned(task: Task, network: nn.Module, images: Batch) -> Image.Image:
     """Images, what a generator makes of them, and what they should become, row by row.
 
     Args:
