@@ -83,10 +83,14 @@ class Log:
 
     def __init__(self, path: Path, fix: str) -> None:
         self.path, self.fix = path, fix
+        self._forget()
+
+    def _forget(self) -> None:
         self._rows: list[Row] = []
         self._offset = 0  # bytes that were read
         self._lines = 0  # lines that were read
         self._file: tuple[int, int] | None = None  # which file that was
+        self._changed = 0  # when it was last written
 
     def append(self, row: Row) -> None:
         """Add a row, in one write, after whatever other processes add; a torn line before it is removed.
@@ -114,17 +118,18 @@ class Log:
         return [*self._rows]
 
     def new_rows(self) -> list[Row]:
-        """The whole rows that were appended since the last reading; all of them where the file was replaced."""
+        """The whole rows that were appended since the last reading; all of them where the file was written anew."""
         try:
             with self.path.open("rb") as file:
                 found = os.fstat(file.fileno())
-                if (found.st_dev, found.st_ino) != self._file or found.st_size < self._offset:
-                    self._rows, self._offset, self._lines = [], 0, 0
-                    self._file = (found.st_dev, found.st_ino)
+                grown = found.st_size > self._offset or found.st_mtime_ns == self._changed
+                if (found.st_dev, found.st_ino) != self._file or not grown:
+                    self._forget()
+                self._file, self._changed = (found.st_dev, found.st_ino), found.st_mtime_ns
                 file.seek(self._offset)
                 content = file.read()
         except FileNotFoundError:
-            self._rows, self._offset, self._lines, self._file = [], 0, 0, None
+            self._forget()
             return []
         whole = content[: content.rfind(b"\n") + 1]
         lines = whole.splitlines()
