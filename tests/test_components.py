@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from sparring import networks, tasks
 from sparring.base.components import Spec, make, make_all
 from sparring.base.errors import UserError
+from sparring.base.fields import Limited, choice, flag, number
 from sparring.game import augment, ema, losses, optimizers, penalties, schedules, turns
 from sparring.game import inputs as latents
 from sparring.game.inputs import Normal, Uniform
@@ -354,3 +358,36 @@ def test_every_component_builds_from_its_bare_name() -> None:
         for name in home.__all__:
             assert type(make(name, home)) is getattr(home, name)
     assert make("NonSaturating", losses) == NonSaturating()
+
+
+@dataclass(frozen=True)
+class Limits(Limited):
+    some: int = number(1, low=1)
+    share: float = number(0, low=0, high=1, whole=False)
+    kind: str = choice("a", ("a", "b"))
+    on: bool = flag(False)
+
+
+@dataclass(frozen=True)
+class OtherDefault(Limits):
+    some: int = 3
+    free: float = -1.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"some": 0}, r"some=0 must be a whole number, at least 1"),
+        ({"some": 1.0}, r"some=1.0 must be a whole number"),
+        ({"share": 1.5}, r"share=1.5 must be a number, at least 0 and at most 1"),
+        ({"share": math.nan}, "share=nan must be a number"),
+        ({"kind": "c"}, "kind='c'; There is: a, b"),
+        ({"on": 1}, "on=1 must be True or False"),
+    ],
+)
+def test_fields_have_limits(fields: dict[str, Any], message: str) -> None:
+    for kind in (Limits, OtherDefault):  # which sets another default, and keeps the limits
+        with pytest.raises(UserError, match=f"^{kind.__name__}: {message}"):
+            kind(**fields)
+    assert OtherDefault(share=0.5) == OtherDefault(3, 0.5, "a", False, -1.0)
+    assert repr(Limits()) == "Limits(some=1, share=0, kind='a', on=False)"

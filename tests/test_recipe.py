@@ -65,7 +65,7 @@ def test_the_default_recipe_is_there() -> None:
 
 
 def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
-    low = field.metadata["limits"]["low"]
+    limits = field.metadata.get("limits", {})
     kind = get_type_hints(Recipe)[field.name]
     if field.name == "precision":
         return st.sampled_from(["auto", "fp32", "bf16"])
@@ -82,10 +82,10 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     if kind is bool:
         return st.booleans()
     if kind is int:
-        return st.integers(low, 10**15)
+        return st.integers(limits["low"], 10**15)
     # training in the same process flushes denormal numbers to zero, so none are drawn
-    high = min(field.metadata["limits"]["high"], 1e300)
-    return st.floats(1e-9 if field.metadata["limits"]["open_low"] else low, high, allow_subnormal=False)
+    high = min(limits["high"], 1e300)
+    return st.floats(1e-9 if limits["open_low"] else limits["low"], high, allow_subnormal=False)
 
 
 RANDOM = st.fixed_dictionaries({}, optional={f.name: _values(f) for f in dataclasses.fields(Recipe)})
