@@ -85,7 +85,7 @@ def write_log(path: Path, rows: list[Row]) -> None:
 
 
 def score_of(path: Path) -> float:
-    return Judge(Run.open(path).read_recipe(), seed=5, trust=False)(path)
+    return Judge(Run.open(path).read_recipe(), seed=5)(path)
 
 
 @pytest.mark.slow
@@ -457,10 +457,10 @@ class CountedRows(list[Row]):
 
 def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> None:
     recipe = load_recipe("ring").replace(**{**RING, "steps": 100_000, "augment": "", "doctor": "treat"})
-    data = training_data(recipe, trust=False)
-    state = start_state(recipe, data, torch.device("cpu"), trust=False)
+    data = training_data(recipe)
+    state = start_state(recipe, data, torch.device("cpu"))
     run = Run.create(tmp_path / "run", recipe, data, torch.device("cpu"))
-    watch = start_watch(recipe, data, state, HeldOut(recipe, False))
+    watch = start_watch(recipe, data, state, HeldOut(recipe))
     assert watch is not None
     watch.begin(run, state, print)
     rows = CountedRows()

@@ -334,7 +334,7 @@ def test_remedies_build_and_change_something(recipe_name: str) -> None:
         for remedy in remedies_for(illness, recipe, data.form):
             changed = recipe.replace(**remedy.changes)
             assert changed != recipe
-            Stepper(changed, data, start_state(changed, data, cpu, trust=False))(0.0)  # it takes a step
+            Stepper(changed, data, start_state(changed, data, cpu))(0.0)  # it takes a step
             assert remedy.command(Path("run")).startswith("sparring train run/recipe.toml --")
 
 

@@ -51,8 +51,8 @@ def test_named_recipes_build_their_components(name: str) -> None:
     recipe = recipe.replace(augment="" if recipe.augment == "auto" else recipe.augment)
     form = FORMS.get(recipe.data, POINTS)
     game = build_game(recipe, form, torch.device("cpu"))
-    build_turns(recipe, False)
-    build_ema(recipe, False)
+    build_turns(recipe)
+    build_ema(recipe)
     inputs = {"real": torch.zeros(2, *form.input_shape), **game.task.draw(2)}
     if form.source is not None:
         inputs["source"] = torch.zeros(2, *form.source.input_shape)
