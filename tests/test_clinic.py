@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from sparring.assemble.build import build_game, training_data
-from sparring.assemble.start import settled, start_state
+from sparring.assemble.start import resolve_auto, start_state
 from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.cli import main
@@ -109,7 +109,7 @@ def test_a_case_takes_a_step(case: Case) -> None:
     recipe = case.make_recipe(0)
     with trusted(True):
         data = training_data(recipe)
-        recipe = settled(recipe, data, torch.device("cpu"))
+        recipe = resolve_auto(recipe, data, torch.device("cpu"))
         Stepper(recipe, data, start_state(recipe, data, torch.device("cpu")))(0.0)
 
 

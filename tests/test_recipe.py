@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.assemble.build import build_ema, build_game, build_turns
+from sparring.assemble.start import auto_fields, resolve_auto
 from sparring.base.errors import UserError
 from sparring.data.form import Form
+from sparring.data.load import load_data
 from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, parse_recipe, recipe_names
 
 try:
@@ -215,3 +217,17 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have(name: str) -> None:
     with pytest.raises(UserError, match="no recipe|cannot be read"):
         load_recipe(name)
+
+
+def test_auto_fields_are_resolved_for_data_task_and_device() -> None:
+    cpu, recipe = torch.device("cpu"), load_recipe("digits").replace(augment="auto", metrics="auto", precision="auto")
+    assert auto_fields(recipe) == ["precision", "augment", "metrics"]
+    resolved = resolve_auto(recipe, load_data("digits"), cpu)
+    assert auto_fields(resolved) == []
+    assert (resolved.augment, resolved.metrics) == ("", "frechet"), "8x8 images are left alone"
+    assert (resolved.device, resolved.extractor) == (recipe.device, recipe.extractor)
+    assert (
+        resolve_auto(recipe.replace(data="mnist"), load_data("mnist").part(torch.arange(100)), cpu).augment == "ADA()"
+    )
+    chosen = recipe.replace(augment="DiffAugment()", metrics="modes", precision="fp32")
+    assert resolve_auto(chosen, load_data("digits"), cpu) == chosen

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import torch
 
 from sparring.assemble.build import build_task, held_out_data, training_data
-from sparring.assemble.start import settled, start_state
+from sparring.assemble.start import auto_fields, resolve_auto, start_state
 from sparring.assemble.state import find_checkpoint
 from sparring.base.components import trusted
 from sparring.base.errors import UserError, check_number, did_you_mean, writing
@@ -149,7 +149,7 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> dict[str, Sco
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
             data = training_data(recipe)
-            start_state(settled(recipe, data, device), data, device)
+            start_state(resolve_auto(recipe, data, device), data, device)
             task = build_task(recipe, data.form)
             scoring = scoring_of(task, data, options, held_out_data(recipe, data), like=known.get(data.digest))
             scoring.check(recipe, task, path.name)
@@ -165,9 +165,7 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
     if not (path / "recipe.toml").exists():
         return
     there = Run.open(path).read_recipe()
-    chosen = {
-        name: getattr(there, name) for name in ("precision", "augment", "metrics") if getattr(recipe, name) == "auto"
-    }
+    chosen = {name: getattr(there, name) for name in auto_fields(recipe)}
     wanted, found = recipe.replace(about="", **chosen), there.replace(about="")
     for field in field_names():
         if getattr(wanted, field) != getattr(found, field):

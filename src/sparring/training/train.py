@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparring.assemble.branch import begin_with
 from sparring.assemble.build import HeldOut, training_data
-from sparring.assemble.start import BEFORE, progress_of, settled, start_state
+from sparring.assemble.start import BEFORE, progress_of, resolve_auto, start_state
 from sparring.assemble.state import State, find_checkpoint
 from sparring.base.components import trusted
 from sparring.base.device import find_device, prepared
@@ -53,7 +53,7 @@ def train(
     device = find_device(chosen.device)
     with prepared(device), trusted(trust):
         data = training_data(chosen)
-        chosen = settled(chosen, data, device)
+        chosen = resolve_auto(chosen, data, device)
         state = start_state(chosen, data, device)
         begin_with(state, chosen.start)
         held_out = HeldOut(chosen, data)
