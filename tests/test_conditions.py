@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import sparring
 from sparring.assemble.build import build_game
+from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.samples import image_data
@@ -312,8 +313,8 @@ def test_a_run_learns_its_codes_information() -> None:
 
 
 def test_a_network_of_the_users_that_knows_no_classes() -> None:
-    with pytest.raises(UserError, match="cannot be given classes=3"):
-        build_game(RECIPE.replace(generator="torch.nn.Linear()"), FORM, torch.device("cpu"), trust=True)
+    with pytest.raises(UserError, match="cannot be given classes=3"), trusted(True):
+        build_game(RECIPE.replace(generator="torch.nn.Linear()"), FORM, torch.device("cpu"))
 
 
 def test_penalties_meet_the_label() -> None:

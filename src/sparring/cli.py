@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sparring.base.components import trusted
 from sparring.base.errors import NotFiniteError, UserError
 from sparring.base.version import __version__
 from sparring.commands import (
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen, unknown = _parser().parse_known_args(arguments)
         if unknown:
             chosen.parser.refuse(unknown[0])
-        status = int(chosen.command(chosen) or DONE)
+        with trusted(getattr(chosen, "trust", False)):
+            status = int(chosen.command(chosen) or DONE)
         sys.stdout.flush()  # a reader that went away is noticed here
         return status
     except UserError as error:

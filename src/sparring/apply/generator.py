@@ -14,6 +14,7 @@ from sparring.apply.arrays import Picture, as_content
 from sparring.assemble.build import build_generator, build_task
 from sparring.assemble.sampling import draw_made, make_samples
 from sparring.assemble.state import find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.device import find_device
 from sparring.base.errors import UserError, check_number, did_you_mean
 from sparring.data.form import Form
@@ -181,9 +182,9 @@ def load(
     _, form = folder.read_data()
     manifest = find_checkpoint(folder, checkpoint)
     tensors = load_tensors(folder.checkpoints, manifest)
-    with torch.random.fork_rng(devices=[]):  # the start of networks is seeded
-        network = build_generator(recipe, form, trust)
+    with trusted(trust), torch.random.fork_rng(devices=[]):  # the start of networks is seeded
+        network, task = build_generator(recipe, form), build_task(recipe, form)
     average = {} if raw else under("average", tensors)
     restore_network(network, average or under("generator", tensors), "generator")
     network.requires_grad_(False).eval().to(find_device(device))
-    return TrainedGenerator(network, build_task(recipe, form, trust), recipe, form, manifest.step)
+    return TrainedGenerator(network, task, recipe, form, manifest.step)

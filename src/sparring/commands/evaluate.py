@@ -67,6 +67,7 @@ def _scores(chosen: argparse.Namespace) -> Iterator[Any]:
     if chosen.images:
         words = {"against": chosen.against, "size": chosen.size, "fit": chosen.fit, "picture": chosen.picture}
         yield evaluate_images(chosen.images, **words, **scoring(chosen))
-    for evaluator in [RunEvaluator(path, Options(**scoring(chosen)), on=chosen.on) for path in chosen.run]:
+    options = Options(**{name: value for name, value in scoring(chosen).items() if name != "trust"})
+    for evaluator in [RunEvaluator(path, options, on=chosen.on) for path in chosen.run]:
         for manifest in evaluator.find(chosen.checkpoint):
             yield evaluator(manifest)

@@ -28,4 +28,4 @@ def run(chosen: argparse.Namespace) -> int:
         path = resume(chosen.run, trust=chosen.trust, steps=chosen.steps, minutes=chosen.minutes)
     except Interrupted as error:
         return report_interrupted(error)
-    return report_trained(path, chosen.trust)
+    return report_trained(path)

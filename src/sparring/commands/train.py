@@ -51,16 +51,16 @@ def run(chosen: argparse.Namespace) -> int:
         path = train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes)
     except Interrupted as error:
         return report_interrupted(error)
-    return report_trained(path, chosen.trust)
+    return report_trained(path)
 
 
-def report_trained(path: Path, trust: bool) -> int:
+def report_trained(path: Path) -> int:
     """Say what there is now, and what to do with it."""
     from sparring.assemble.build import build_task
     from sparring.run.directory import Run
 
     run = Run.open(path)
-    task = build_task(run.read_recipe(), run.read_data()[1], trust)
+    task = build_task(run.read_recipe(), run.read_data()[1])
     print(AFTER_TRAINING.format(run=path, use=task.use.format(run=path), more=2 * run.rows()[-1]["step"]))
     return DONE
 

@@ -16,6 +16,7 @@ from sparring.apply.generator import load
 from sparring.assemble.build import build_task, held_out_data, training_data
 from sparring.assemble.start import start_state
 from sparring.assemble.state import find_checkpoint
+from sparring.base.components import is_trusted, trusted
 from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
@@ -35,20 +36,22 @@ from sparring.run.directory import Run
 from sparring.tasks.base import Task, Translating
 
 
-def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", **options: Any) -> Scores:
+def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", trust: bool = False, **options: Any) -> Scores:
     """Score one checkpoint of a run; the scores are also added to the run's `scores.jsonl`.
 
     Args:
         run: the run directory.
         checkpoint: best, last or a step.
         on: for a run that turns images into others: other test images than the run's own, as in `load_data`.
+        trust: may component texts import the user's own code?
         options: fields of `Options`, such as `metrics="frechet,precision_recall"`.
 
     Raises:
         UserError: no such run, checkpoint or metric, or data that are gone.
     """
-    evaluator = RunEvaluator(Path(run), Options(**options), on=on)
-    return evaluator(find_checkpoint(evaluator.run, checkpoint))
+    with trusted(trust):
+        evaluator = RunEvaluator(Path(run), Options(**options), on=on)
+        return evaluator(find_checkpoint(evaluator.run, checkpoint))
 
 
 def evaluate_images(
@@ -58,6 +61,7 @@ def evaluate_images(
     size: str | int = "",
     fit: str = "crop",
     picture: Path | None = None,
+    trust: bool = False,
     **options: Any,
 ) -> Scores:
     """Score images (a folder, `.npz`, `.npy`) or points (`.csv`, too) that anyone's software made.
@@ -68,6 +72,7 @@ def evaluate_images(
         size: the size that images are brought to, as in `load_data`.
         fit: how they are brought to it.
         picture: where the samples closest to training samples are shown beside these, if anywhere.
+        trust: may the extractor's text import the user's own code?
         options: fields of `Options`; all images are scored, unless there are more than `count`.
 
     Raises:
@@ -81,11 +86,12 @@ def evaluate_images(
         raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
     made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
     scoring = Generated(whole, replace(chosen, count=len(made)), load_held_out(against, size, fit=fit, train=whole))
-    subject = Subject(scoring.reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
-    with prepared(scoring.device):
-        scores = scoring.measure(subject, str(path))
-        if picture is not None:
-            save_image(scoring.copies(subject), picture)
+    with trusted(trust):
+        subject = Subject(scoring.reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
+        with prepared(scoring.device):
+            scores = scoring.measure(subject, str(path))
+            if picture is not None:
+                save_image(scoring.copies(subject), picture)
     return scores
 
 
@@ -134,7 +140,7 @@ class RunEvaluator:
         run's own."""
         self.run, self.options, self.like, self.on = Run.open(path), options, like, on
         self.recipe = self.run.read_recipe()
-        self.task = build_task(self.recipe, self.run.read_data()[1], options.trust)
+        self.task = build_task(self.recipe, self.run.read_data()[1])
         if on and not self.task.scores:
             raise UserError(f"{path} makes samples from noise; --on is for runs that turn images into others")
 
@@ -148,10 +154,10 @@ class RunEvaluator:
         if self.like is not None and bool(self.like.scores) == bool(self.task.scores):
             scoring = self.like.for_task(self.task)
         else:
-            recipe, trust = self.recipe, self.options.trust
-            on = training_data(recipe.replace(data=self.on, held_out=0.0), trust) if self.on else None
+            recipe = self.recipe
+            on = training_data(recipe.replace(data=self.on, held_out=0.0)) if self.on else None
             train = self._train()
-            scoring = scoring_of(self.task, train, self.options, held_out_data(recipe, trust, train), on=on)
+            scoring = scoring_of(self.task, train, self.options, held_out_data(recipe, train), on=on)
         scoring.check(self.recipe, self.task, str(self.run.path))
         return scoring
 
@@ -167,7 +173,7 @@ class RunEvaluator:
         """What the run was trained on."""
         recipe = self.recipe
         try:
-            data = training_data(recipe, self.options.trust)
+            data = training_data(recipe)
         except UserError as error:
             raise UserError(f"the data of {self.run.path} are needed to score it: {error}") from error
         if data.digest != self.run.read_data()[0]:
@@ -194,7 +200,7 @@ class RunEvaluator:
     def _measure(self, manifest: Manifest) -> tuple[Scores, Any]:
         options, scoring = self.options, self.scoring
         generator = load(
-            self.run.path, checkpoint=str(manifest.step), device=options.device, trust=options.trust, raw=options.raw
+            self.run.path, checkpoint=str(manifest.step), device=options.device, trust=is_trusted(), raw=options.raw
         )
         ema = bool(self.recipe.ema.strip()) and not options.raw
         scores, scored = scoring.score(generator, str(self.run.path), ema, lambda: self._game(manifest))
@@ -203,7 +209,7 @@ class RunEvaluator:
     def _game(self, manifest: Manifest) -> Game:
         """The players of a checkpoint."""
         device = find_device(self.options.device)
-        state = start_state(self.recipe, self.scoring.train, device, self.options.trust)
+        state = start_state(self.recipe, self.scoring.train, device)
         state.restore(manifest, load_tensors(self.run.checkpoints, manifest))
         return state.game
 

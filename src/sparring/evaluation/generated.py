@@ -40,7 +40,7 @@ class Generated(Scoring):
         if options.split == "test" and held_out is None:
             raise UserError(f"{train.name!r} has no held-out samples; take --split train, or train with --held-out 0.1")
         with prepared(self.device):  # as in training, so that the same samples get the same scores
-            extractor = prepare_extractor(options.extractor, train, self.device, options.trust)
+            extractor = prepare_extractor(options.extractor, train, self.device)
         whole = train if held_out is None or options.split != "test" else held_out
         data = shuffled(whole, options.count, derive_seed(options.seed, "reference"))
         self.reference = Reference(train, held_out, data, extractor)

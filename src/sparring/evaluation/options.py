@@ -26,7 +26,7 @@ class Options:
             images, if there are such.
         seed: of samples and reference.
         raw: take the generator's own weights, not their average.
-        device, trust: as in `sparring.load`.
+        device: as in `sparring.load`.
     """
 
     metrics: str = "usual"
@@ -36,7 +36,6 @@ class Options:
     seed: int = 0
     raw: bool = False
     device: str = "auto"
-    trust: bool = False
 
     def __post_init__(self) -> None:
         names_in(self.metrics)

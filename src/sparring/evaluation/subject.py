@@ -115,7 +115,7 @@ def check_same_shape(made: Data, whole: Data) -> None:
     raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {mend}")
 
 
-def prepare_extractor(text: str, data: Data, device: torch.device, trust: bool = False) -> Prepared:
+def prepare_extractor(text: str, data: Data, device: torch.device) -> Prepared:
     """The extractor that a text names; `auto` takes Pixels for points, Classifier for labelled images, else Random.
 
     Raises:
@@ -127,7 +127,7 @@ def prepare_extractor(text: str, data: Data, device: torch.device, trust: bool =
         chosen: Extractor = Pixels() if data.form.is_points else Classifier() if labelled else Random()
     else:
         names = {name.lower(): name for name in extractors.__all__}  # `inception` means Inception()
-        chosen = make(names.get(text.lower(), text), extractors, trust=trust)
+        chosen = make(names.get(text.lower(), text), extractors)
         if not isinstance(chosen, Extractor):
             raise UserError(
                 f"extractor {text!r} is not an Extractor; derive it from sparring.metrics.extractors.Extractor"

@@ -67,7 +67,7 @@ class Translated(Scoring):
 
     def check(self, recipe: Recipe, task: Task, name: str) -> None:
         with prepared(self.device):
-            network = build_generator(recipe, self.train.form, self.options.trust).to(self.device).eval()
+            network = build_generator(recipe, self.train.form).to(self.device).eval()
             generator = TrainedGenerator(network, task, recipe, self.train.form, 0)
             examples = self._first_examples(1)
             self._refuse(examples.outcome(generator), name)
@@ -143,7 +143,7 @@ class Translated(Scoring):
             if telling and a is not None:
                 labels = torch.cat([torch.zeros(len(a), dtype=torch.int64), torch.ones(len(b), dtype=torch.int64)])
                 data = image_data(f"both sets of {b.name}", torch.cat([a.samples, b.samples]), labels, ("A", "B"))
-            self._extractors[key] = prepare_extractor(options.extractor, data, self.device, options.trust)
+            self._extractors[key] = prepare_extractor(options.extractor, data, self.device)
         return self._extractors[key]
 
 

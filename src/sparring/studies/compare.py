@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.assemble.state import find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.evaluation.evaluator import Options, RunEvaluator
@@ -135,6 +136,7 @@ def compare(
     *,
     checkpoint: str = "best",
     known: MutableMapping[str, Scoring] | None = None,
+    trust: bool = False,
     **options: Any,
 ) -> Comparison:
     """Score runs by one protocol, unless they have such scores already, and put them side by side.
@@ -143,12 +145,19 @@ def compare(
         runs: run directories. Those whose recipes differ in the seed alone are shown as their mean.
         checkpoint: best, last or a step.
         known: how runs on data of a hash are scored, where that is at hand; what is found here is added.
+        trust: may component texts import the user's own code?
         options: fields of `sparring.evaluation.Options`.
 
     Raises:
         UserError: no such run, or one cannot be scored.
     """
-    chosen, known = Options(**options), {} if known is None else known
+    with trusted(trust):
+        return _compare(runs, checkpoint, {} if known is None else known, Options(**options))
+
+
+def _compare(
+    runs: Sequence[str | Path], checkpoint: str, known: MutableMapping[str, Scoring], chosen: Options
+) -> Comparison:
     paths = [Path(run) for run in runs]
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("compare: a run is named twice; name each once")

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from sparring.apply.generator import load
+from sparring.base.components import is_trusted
 from sparring.base.errors import writing
 from sparring.data.pictures import picture
 from sparring.evaluation.options import better
@@ -45,13 +46,12 @@ figcaption { font-weight: 600 } img { max-width: 100%; image-rendering: pixelate
 """
 
 
-def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
+def write_page(comparison: Comparison, path: Path) -> None:
     """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file.
 
     Args:
         comparison: the runs.
         path: the file; its folder is made if need be.
-        trust: may the runs' recipes import code?
 
     Raises:
         UserError: it cannot be written, or a run cannot be loaded.
@@ -71,7 +71,7 @@ def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
     parts += [f"<p>{text}</p>" for text in dict.fromkeys(shown_of(group) for group in comparison.groups)]
-    parts += ['<div class="samples">', *(sample_html(group, trust) for group in comparison.groups), "</div>"]
+    parts += ['<div class="samples">', *(sample_html(group) for group in comparison.groups), "</div>"]
     title = escape(", ".join(group.name for group in comparison.groups))
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -125,11 +125,11 @@ def shown_of(group: Group) -> str:
     )
 
 
-def sample_html(group: Group, trust: bool) -> str:
+def sample_html(group: Group) -> str:
     """Samples of a group's first run, or what it makes of test images."""
     entry = group.entries[0]
     raw = entry.scores.protocol.weights == "raw"
-    generator = load(entry.run.path, checkpoint=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
+    generator = load(entry.run.path, checkpoint=str(entry.scores.step), device="cpu", trust=is_trusted(), raw=raw)
     if entry.images is not None:
         shown = turned(generator.task, generator.network, spread(entry.images))
     else:

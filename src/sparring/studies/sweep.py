@@ -13,8 +13,9 @@ from typing import Any, get_type_hints
 import torch
 
 from sparring.assemble.build import build_task, held_out_data, training_data
-from sparring.assemble.start import settled, start_state
+from sparring.assemble.start import auto_fields, resolve_auto, start_state
 from sparring.assemble.state import find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.errors import UserError, check_number, did_you_mean, writing
 from sparring.base.process import claimed
 from sparring.evaluation.evaluator import RunEvaluator, scoring_of
@@ -75,24 +76,27 @@ def sweep(
         Interrupted: by Ctrl-C, after a checkpoint.
     """
     check_number("sweep", "seeds", seeds, low=1, whole=True)
-    chosen = Options(**options, trust=trust)
+    chosen = Options(**options)
     base, folder = load_recipe(recipe), Path(out)
     plans = {folder / name: base.replace(**changes) for name, changes in combinations(grid, seeds).items()}
-    known = check_plans(plans, chosen)
+    with trusted(trust):
+        known = check_plans(plans, chosen)
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
     left: list[Path] = []
     waiting = list(plans)
     while waiting and waiting != left:  # another process may have left a run to this one meanwhile
         left = waiting
-        waiting = [path for path in left if not work_at(path, plans[path], chosen, known)]
+        with trusted(trust):
+            waiting = [path for path in left if not work_at(path, plans[path], chosen, known)]
     if waiting:
         raise UserError(
             f"{len(waiting)} of {len(plans)} runs are being trained by other processes ({waiting[0]}, ...); for the "
             "comparison, give the same command again when they are done"
         )
     comparison = compare(list(plans), **options, trust=trust, known=known)
-    write_page(comparison, folder / "comparison.html", trust)
+    with trusted(trust):
+        write_page(comparison, folder / "comparison.html")
     return comparison
 
 
@@ -105,7 +109,7 @@ def work_at(path: Path, recipe: Recipe, options: Options, known: MutableMapping[
     with claimed(path) as mine:
         if not mine:
             return False
-        finish(path, recipe, options.trust)
+        finish(path, recipe)
         evaluator = RunEvaluator(path, options)
         scores = evaluator.shared_score(find_checkpoint(evaluator.run, "best"), known)
         deciding = evaluator.scoring.deciding
@@ -138,16 +142,16 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> dict[str, Sco
     Raises:
         UserError: in a recipe, in the metrics, or a folder holds a run of another recipe.
     """
-    device, trust = torch.device("cpu"), options.trust
+    device = torch.device("cpu")
     known: dict[str, Scoring] = {}
     deciding = {}
     for path, recipe in plans.items():
         check_same_recipe(path, recipe)
         if recipe.seed == 0:
-            data = training_data(recipe, trust)
-            start_state(settled(recipe, data, device, trust), data, device, trust)
-            task = build_task(recipe, data.form, trust)
-            scoring = scoring_of(task, data, options, held_out_data(recipe, trust, data), like=known.get(data.digest))
+            data = training_data(recipe)
+            start_state(resolve_auto(recipe, data, device), data, device)
+            task = build_task(recipe, data.form)
+            scoring = scoring_of(task, data, options, held_out_data(recipe, data), like=known.get(data.digest))
             scoring.check(recipe, task, path.name)
             known[data.digest] = scoring
             deciding[scoring.deciding] = path.name
@@ -161,9 +165,7 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
     if not (path / "recipe.toml").exists():
         return
     there = Run.open(path).read_recipe()
-    chosen = {
-        name: getattr(there, name) for name in ("precision", "augment", "metrics") if getattr(recipe, name) == "auto"
-    }
+    chosen = {name: getattr(there, name) for name in auto_fields(recipe)}
     wanted, found = recipe.replace(about="", **chosen), there.replace(about="")
     for field in field_names():
         if getattr(wanted, field) != getattr(found, field):

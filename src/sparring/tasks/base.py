@@ -10,6 +10,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sparring.base.fields import Limited
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Single
 from sparring.data.samples import Data
@@ -42,7 +43,7 @@ class Way:
     match: str = ""
 
 
-class Task(ABC):
+class Task(Limited, ABC):
     """A task never touches autograd flags or optimisers. A sub-class says what is abstract here, and what it needs of
     the rest."""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import flag, number
 from sparring.data.form import Form
 from sparring.game.inputs import Categorical, Code, Latent, Normal
 from sparring.game.match import Batch, Images, Match, packed
@@ -35,21 +36,19 @@ class Generate(Task):
     """
 
     latent: Latent = Normal(100)
-    classes: bool = False
+    classes: bool = flag(False)
     codes: tuple[Code, ...] = ()
-    pack: int = 1
+    pack: int = number(1, low=1)
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not callable(self.latent) or not isinstance(getattr(self.latent, "size", None), int):
             raise UserError(f"Generate: latent={self.latent!r}; write Normal(100) or Uniform(100)")
-        if not isinstance(self.classes, bool):
-            raise UserError(f"Generate: classes={self.classes!r} must be True or False")
         codes = self.codes if isinstance(self.codes, tuple) else (self.codes,)
         if not all(callable(code) and isinstance(getattr(code, "width", None), int) for code in codes):
             raise UserError(f"Generate: codes={self.codes!r}; write (Categorical(10), Continuous(2))")
         object.__setattr__(self, "codes", codes)
-        check_number("Generate", "pack", self.pack, low=1, whole=True)
         if self.pack > 1 and (self.classes or codes):
             raise UserError("Generate: pack goes with neither classes nor codes: a pack has no class of its own")
 

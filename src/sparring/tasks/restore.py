@@ -9,7 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.data.samples import Data
 from sparring.game.match import Batch, Images, Match, Terms
@@ -38,14 +39,14 @@ class Restore(Translating):
     """
 
     degrade: Degradation | tuple[Degradation, ...] = Downscale(4)
-    pixel: float = 1.0
+    pixel: float = number(1.0, low=0)
     residual: bool = False
     conditional: bool = False
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         chained(self.degrade)  # a mistake is told here
-        check_number("Restore", "pixel", self.pixel, low=0)
 
     @cached_property
     def chain(self) -> Degradation:

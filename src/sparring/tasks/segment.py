@@ -9,7 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
@@ -40,15 +41,14 @@ class Segment(Paired):
     source: str = "image"
     target: str = "mask"
     ignore: int | None = None
-    cross_entropy: float = 1.0
-    balance: float = 0.5
+    cross_entropy: float = number(1.0, low=0)
+    balance: float = number(0.5, low=0, high=1)
     conditional: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.classes, tuple) or len(self.classes) < 2:
             raise UserError(f"Segment: classes={self.classes!r}; name at least two, such as ('sky', 'ground')")
-        check_number("Segment", "cross_entropy", self.cross_entropy, low=0)
-        check_number("Segment", "balance", self.balance, low=0, high=1)
 
     @property
     def layout(self) -> Layout:

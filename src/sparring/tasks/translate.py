@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
+from sparring.base.fields import number
 from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
 from sparring.game.match import Batch, Images, Match, Terms
@@ -36,11 +36,8 @@ class Translate(Paired):
     target: str = ""
     source_classes: tuple[str, ...] = ()
     ignore: int | None = None
-    l1: float = 100.0
+    l1: float = number(100.0, low=0)
     conditional: bool = True
-
-    def __post_init__(self) -> None:
-        check_number("Translate", "l1", self.l1, low=0)
 
     @property
     def layout(self) -> Layout:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sparring.assemble.start import share_spent
+from sparring.base.components import is_trusted
 from sparring.base.errors import NotFiniteError
 from sparring.recipe import Recipe
 from sparring.run.checkpoint import manifests
@@ -15,20 +16,20 @@ from sparring.run.log import NOT_FINITE, RESUME, STOP, kind_of, of_kind
 from sparring.training.train import resume, train
 
 
-def finish(path: Path, recipe: Recipe, trust: bool, until: float = 1.0) -> None:
+def finish(path: Path, recipe: Recipe, until: float = 1.0) -> None:
     """Train a run from where it is to its end. One that ends in NaN has ended, too: its last good checkpoint counts.
 
     Args:
         path: the run directory; it is made where there is none.
         recipe: to begin with.
-        trust, until: as in `train`.
+        until: as in `train`.
     """
     clear_unsaved(path)
     try:
         if not path.exists():
-            train(recipe, out=path, trust=trust, until=until)
+            train(recipe, out=path, trust=is_trusted(), until=until)
         elif not reached(path, until):
-            resume(path, trust=trust, until=until)
+            resume(path, trust=is_trusted(), until=until)
     except NotFiniteError as error:
         print(f"{path.name}: {error}", file=sys.stderr)
 

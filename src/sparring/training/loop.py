@@ -35,7 +35,6 @@ class Session:
         run, recipe, data, state: the run, and where it stands.
         gallery: takes its pictures.
         scorer, watch: what evaluates it and what probes it as it trains, or None.
-        trust: component texts may import the user's own code.
         until: the share of the budget to stop at.
         reason: why it ended early for lack of progress; "" if it did not.
         ended: no further step is to be taken.
@@ -48,7 +47,6 @@ class Session:
     gallery: Gallery
     scorer: Scorer | None
     watch: Watch | None
-    trust: bool
     until: float
     reason: str = ""
     ended: bool = False
@@ -65,7 +63,7 @@ class Session:
     def begin(self, progress: Progress) -> None:
         """Prepare for steps from the state as it stands, after a treatment if the log asks for one now."""
         self.treat(progress)
-        self.take_step = Stepper(self.recipe, self.data, self.state, self.trust)
+        self.take_step = Stepper(self.recipe, self.data, self.state)
         self._started = time.perf_counter() - self.state.seconds
         self._saved_at, self._pictured = self.state.seconds, int(self.share * self.recipe.pictures)
         if self.state.step == 0:
@@ -80,9 +78,7 @@ class Session:
         if treatment is None:
             return
         self.watch.history.append(autopilot.prescribe(treatment, self.run, self.recipe, self.state))
-        self.recipe, self.state = autopilot.carry_out(
-            treatment, self.run, self.recipe, self.data, self.state, self.trust
-        )
+        self.recipe, self.state = autopilot.carry_out(treatment, self.run, self.recipe, self.data, self.state)
         self.run.write_recipe(self.recipe)
         self.watch.follow(self.recipe, self.state)
         progress.lines = equilibrium(self.state.game.loss)

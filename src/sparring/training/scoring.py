@@ -35,16 +35,16 @@ class Scorer:
     run: Run
     history: list[Row]
 
-    def __init__(self, recipe: Recipe, data: Data, trust: bool, held_out: HeldOut) -> None:
+    def __init__(self, recipe: Recipe, data: Data, held_out: HeldOut) -> None:
         """Prepare extractor and reference; mistakes in the recipe are told here, before there is a run.
 
         Raises:
             UserError: an unknown metric, or an extractor that does not fit.
         """
         self.recipe, self.data = recipe, data
-        task = build_task(recipe, data.form, trust)
+        task = build_task(recipe, data.form)
         count = recipe.evaluate_count
-        options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device, trust=trust)
+        options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device)
         self.scoring = scoring_of(task, data, options, held_out.data)
         self.deciding = self.scoring.deciding
         self.scoring.check(recipe, task, "this run")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sparring.assemble.branch import begin_with
 from sparring.assemble.build import HeldOut, training_data
-from sparring.assemble.start import BEFORE, progress_of, settled, start_state
+from sparring.assemble.start import BEFORE, progress_of, resolve_auto, start_state
 from sparring.assemble.state import State, find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
@@ -50,18 +51,18 @@ def train(
     name = recipe if isinstance(recipe, str) else "run"
     chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
     device = find_device(chosen.device)
-    with prepared(device):
-        data = training_data(chosen, trust)
-        chosen = settled(chosen, data, device, trust)
-        state = start_state(chosen, data, device, trust)
+    with prepared(device), trusted(trust):
+        data = training_data(chosen)
+        chosen = resolve_auto(chosen, data, device)
+        state = start_state(chosen, data, device)
         begin_with(state, chosen.start)
-        held_out = HeldOut(chosen, trust, data)
+        held_out = HeldOut(chosen, data)
         # before there is a run, so that mistakes leave none behind
-        scorer, watch = make_observers(chosen, data, state, trust, held_out)
+        scorer, watch = make_observers(chosen, data, state, held_out)
         run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
         with run.locked():
             state.save(run, None, chosen.keep)
-            train_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
+            train_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, until))
     return run.path
 
 
@@ -87,14 +88,14 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
             recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
-        with prepared(device):
-            data = training_data(recipe, trust)
+        with prepared(device), trusted(trust):
+            data = training_data(recipe)
             digest, _ = run.read_data()
             if data.digest != digest:
                 raise UserError(
                     f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew"
                 )
-            state = start_state(recipe, data, device, trust)
+            state = start_state(recipe, data, device)
             state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
             if progress_of(recipe, state) >= 1:
                 more = f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}"
@@ -105,24 +106,22 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             run.clean_up(state.step)
             run.rows()  # a damaged log is told now, not after hours
             if pending is not None:
-                recipe, state = autopilot.carry_out(pending, run, recipe, data, state, trust)
+                recipe, state = autopilot.carry_out(pending, run, recipe, data, state)
             run.write_recipe(recipe)
             changed = run.changed_environment(environment(device))
             if changed:
                 print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
             run.append(state.row(RESUME))
-            held_out = HeldOut(recipe, trust, data)
-            scorer, watch = make_observers(recipe, data, state, trust, held_out)
-            train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
+            held_out = HeldOut(recipe, data)
+            scorer, watch = make_observers(recipe, data, state, held_out)
+            train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, until))
     return run.path
 
 
-def make_observers(
-    recipe: Recipe, data: Data, state: State, trust: bool, held_out: HeldOut
-) -> tuple[Scorer | None, Watch | None]:
+def make_observers(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> tuple[Scorer | None, Watch | None]:
     """What evaluates a run and what probes it as it trains, where the recipe wants that. Preparing these is not
     training time."""
-    scorer = Scorer(recipe, data, trust, held_out) if recipe.evaluate_every else None
+    scorer = Scorer(recipe, data, held_out) if recipe.evaluate_every else None
     return scorer, make_watch(recipe, data, state, held_out)
 
 

@@ -13,7 +13,7 @@ from sparring import tasks
 from sparring.base.components import Spec, make
 from sparring.base.errors import UserError
 from sparring.data.form import Form
-from sparring.game import inputs, optimizers, schedules
+from sparring.game import inputs, losses, optimizers, schedules
 from sparring.game import turns as turn_rules
 from sparring.game.augment.adaptive import ADA, SMALLEST_CHOSEN
 from sparring.game.augment.base import SMALLEST
@@ -176,7 +176,8 @@ def _unroll(recipe: Recipe, form: Form) -> Changes:
     Relativistic losses do not see the last layer's bias, whose steps by Adam are then noise that an unroll amplifies.
     """
     smooth = Spec.read(recipe.discriminator_optimizer).name in ("SGD", "Adam", "AdamW")
-    if _is_unrolled(recipe) or "Relativistic" in recipe.loss or not smooth or recipe.clip_gradients:
+    loss = _own(recipe.loss, losses, schedules)
+    if _is_unrolled(recipe) or (loss is not None and loss.relative) or not smooth or recipe.clip_gradients:
         return {}
     if "WeightClip" in _names(recipe.penalties):
         return {}

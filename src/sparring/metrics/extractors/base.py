@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
+from sparring.base.fields import Limited
 from sparring.data.form import bytes_to_input
 from sparring.data.samples import Data
 from sparring.data.store.mapped import release
@@ -19,7 +20,7 @@ from sparring.data.store.mapped import release
 CHUNK = 250
 
 
-class Extractor(ABC):
+class Extractor(Limited, ABC):
     """A component such as `Classifier()`. `prepare` finds, trains or downloads its weights."""
 
     @abstractmethod

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from sparring.base.device import autocast, find_precision
 from sparring.base.download import cache_folder
-from sparring.base.errors import UserError, check_number, existing_path, writing
+from sparring.base.errors import UserError, existing_path, writing
+from sparring.base.fields import number
 from sparring.base.files import write_atomically
 from sparring.data.load import load_data
 from sparring.data.samples import Data
@@ -47,10 +48,7 @@ class Classifier(Extractor):
 
     weights: str = ""  # the hash tells which
     trained_on: str = ""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number("Classifier", "seed", self.seed, low=0, whole=True)
+    seed: int = number(0, low=0)
 
     def __repr__(self) -> str:
         """What is not as usual: scores by `Classifier()` stay comparable with those of before there were options."""

@@ -72,7 +72,7 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
 
     if (path / RESULT).exists():
         return
-    judge = Judge(Run.open(path).read_recipe(), 1, True)
+    judge = Judge(Run.open(path).read_recipe(), 1)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         try:
             done = treat(path, trust=True, say=lambda line: None)
@@ -105,7 +105,7 @@ def _alone(done: Treatment, name: str, path: Path, judge: Judge) -> float | None
     trial = path.with_name(f"{path.name}-treated") / "trials" / name
     if not trial.exists():
         return None
-    finish(trial, Run.open(trial).read_recipe(), trust=True)
+    finish(trial, Run.open(trial).read_recipe())
     return judge.of_others(trial)
 
 

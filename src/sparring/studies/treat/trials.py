@@ -16,6 +16,7 @@ from sparring.assemble.branch import begin_with, branch
 from sparring.assemble.build import build_task, held_out_data, training_data
 from sparring.assemble.start import share_spent, start_state
 from sparring.assemble.state import State, find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.base.process import Interrupted
@@ -72,7 +73,7 @@ class Bench:
         run: the sick run's folder.
         recipe: its recipe, with the doctor watching.
         folder: where trials go, each into its own folder.
-        trust: may component texts import the user's own code?
+        trust: may component texts import the user's own code? Processes of their own are told by it.
     """
 
     run: Path
@@ -91,10 +92,10 @@ class Bench:
         if path.exists():
             return ""
         recipe, device = self.recipe.replace(**candidate.changes), find_device(self.recipe.device)
-        data = training_data(recipe, self.trust)
+        data = training_data(recipe)
         try:
             with prepared(device):
-                state: State = start_state(recipe, data, device, self.trust)
+                state: State = start_state(recipe, data, device)
                 begin_with(state, recipe.start)
         except UserError as error:
             return str(error)
@@ -125,11 +126,12 @@ class Bench:
             UserError: the disk is full, say; the command can be given again.
             Interrupted: by Ctrl-C, after a checkpoint.
         """
-        why_not = self.begin(candidate)
-        if not why_not:
-            changed, until = self.recipe.replace(**candidate.changes), self.until(candidate, share)
-            finish(self.path(candidate), changed, self.trust, until)
-        return why_not
+        with trusted(self.trust):
+            why_not = self.begin(candidate)
+            if not why_not:
+                changed, until = self.recipe.replace(**candidate.changes), self.until(candidate, share)
+                finish(self.path(candidate), changed, until)
+            return why_not
 
     def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
         """The same of all, by so many processes."""
@@ -155,17 +157,16 @@ class Judge:
     Args:
         recipe: of the sick run.
         seed: of the scored samples and the choice of the reference.
-        trust: may component texts import the user's own code?
     """
 
-    def __init__(self, recipe: Recipe, seed: int, trust: bool) -> None:
-        data = training_data(recipe, trust)
-        held_out = held_out_data(recipe, trust, data)
-        task, form, split = build_task(recipe, data.form, trust), data.form, "train" if held_out is None else "test"
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        data = training_data(recipe)
+        held_out = held_out_data(recipe, data)
+        task, form, split = build_task(recipe, data.form), data.form, "train" if held_out is None else "test"
         of_points = "wasserstein" if form.shape[0] <= 8 else "sliced_wasserstein"
         metrics = next(iter(task.scores), of_points if form.is_points else "frechet")
         extractor = "auto" if form.is_points else recipe.extractor
-        options = Options(metrics, extractor, SAMPLES, split, seed, device=recipe.device, trust=trust)
+        options = Options(metrics, extractor, SAMPLES, split, seed, device=recipe.device)
         self.scoring = scoring_of(task, data, options, held_out)
         self.score = self.scoring.deciding
         self.sign = -better(self.score)
