@@ -66,10 +66,7 @@ def judged(loss: Loss | None, real: Tensor, fake: Tensor, held_out: Tensor | Non
     found = {} if loss is None else {"signal": numbers.signal(loss, real, fake)}
     found["logit/scale"] = torch.cat([real.flatten(), fake.flatten()]).std().item()
     real, fake = by_sample(real), by_sample(fake)
-    found |= {
-        "area/train": ranking(real, fake),
-        "logit/gap": (real.mean() - fake.mean()).item(),
-    }
+    found |= {"area/train": ranking(real, fake), "logit/gap": (real.mean() - fake.mean()).item()}
     if held_out is not None:
         unseen = by_sample(held_out)
         memory = critic_gap(real, unseen, fake)
