@@ -37,15 +37,8 @@ SAVED = 3  # how many of them are there at a time
 
 @dataclass(frozen=True)
 class Prescription:
-    """A change of the recipe while a run trains.
-
-    Attributes:
-        illness: what it is against.
-        about: what the remedy does.
-        changes: fields of the recipe, and their new values.
-        back_to: the step of the healthy state that both players go back to, or None where there is none.
-        restarted: the players that start anew instead.
-    """
+    """A remedy against an illness that changes fields of the recipe while a run trains. Both players go back to the
+    healthy state of the step `back_to`; where there is none (None), the `restarted` players start anew."""
 
     illness: str
     about: str
@@ -56,30 +49,27 @@ class Prescription:
     @property
     def told(self) -> str:
         """It in words."""
-        players = " and ".join(self.restarted)
-        state = f"{players} anew" if self.back_to is None else f"both players as they were at step {self.back_to:,}"
+        anew = f"{' and '.join(self.restarted)} anew"
+        state = anew if self.back_to is None else f"both players as they were at step {self.back_to:,}"
         changes = ", ".join(f"{name}={value!r}" for name, value in self.changes.items())
         return f"{self.about} ({changes}); {state}"
 
     @classmethod
     def from_row(cls, row: Treatment) -> Prescription:
         """That of a row of the log."""
-        back, restarted = row["back_to"], tuple(row["restarted"])
-        return cls(row["illness"], row["about"], row["changes"], back, restarted)
+        return cls(row["illness"], row["about"], row["changes"], row["back_to"], tuple(row["restarted"]))
 
 
 def wanted(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> Prescription | None:
     """What to do about the run as its log stands, if anything."""
     step = max((row["step"] for row in history), default=0)
-    saved = [manifest for manifest in checkpoint.manifests(run.path / "healthy") if manifest.step <= step]
-    return decide(history, recipe, form, saved)
+    return decide(history, recipe, form, [m for m in manifests(run.path / "healthy") if m.step <= step])
 
 
 def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[Manifest]) -> Prescription | None:
     """The first remedy of the leading illness that can be applied in flight, right after the look that showed it;
     `saved` are the healthy states that were kept."""
-    looks = of_kind(history, PROBE)
-    treated = treatments(history)
+    looks, treated = of_kind(history, PROBE), treatments(history)
     if not looks or looks[-1]["step"] < history[-1]["step"] or len(treated) >= MOST:
         return None
     share = looks[-1]["progress"]
@@ -95,23 +85,20 @@ def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[M
         return None
     diverged = found[0].illness == "divergence"  # from the first step on, often, and not to be mended by a new loss
     healthy = last_healthy(history, saved, found[0].since_step, EARLIEST if diverged else 0.0)
-    restarted = ("generator", "discriminator") if diverged else ("discriminator",)
+    restarted = () if healthy else ("generator", "discriminator") if diverged else ("discriminator",)
     back = None if healthy is None else healthy.step
-    return Prescription(found[0].illness, new[0].about, dict(new[0].changes), back, () if healthy else restarted)
+    return Prescription(found[0].illness, new[0].about, dict(new[0].changes), back, restarted)
 
 
 def prescribe(prescription: Prescription, run: Run, recipe: Recipe, state: State) -> Row:
-    """Keep the way back, then write the treatment into the log; from that row on it is decided.
-
-    The way back is a run directory of its own, `before-treatment-1` or `-2`: resumed, it goes on untreated.
-    """
+    """Keep the way back, then write the treatment into the log; from that row on it is decided. The way back is a run
+    directory of its own, `before-treatment-1` or `-2`: resumed, it goes on untreated."""
     number = len(treatments(run.history())) + 1
     folder = _way_back(run, number)
     branch(run, folder, recipe.replace(doctor="watch"), state)
     if number == 1:
         run.write(BEFORE, recipe.to_toml())
-    found = vars(prescription) | {"restarted": list(prescription.restarted), "way_back": folder.name}
-    row = state.row(TREATMENT, **found)
+    row = state.row(TREATMENT, **vars(prescription) | {"restarted": [*prescription.restarted], "way_back": folder.name})
     run.append(row)
     return row
 
@@ -129,8 +116,7 @@ def _way_back(run: Run, number: int) -> Path:
 
 def _gone_on_with(folder: Path) -> bool:
     """Was a way back resumed? Until then its log ends where it was branched off."""
-    whole = bool(manifests(folder / "checkpoints"))
-    return whole and kind_of(Run(folder).entries()[-1]) != BRANCH
+    return bool(manifests(folder / "checkpoints")) and kind_of(Run(folder).entries()[-1]) != BRANCH
 
 
 def carry_out(prescription: Prescription, run: Run, recipe: Recipe, data: Data, state: State) -> tuple[Recipe, State]:
@@ -140,7 +126,7 @@ def carry_out(prescription: Prescription, run: Run, recipe: Recipe, data: Data, 
     treated = start_state(changed, data, device)
     if prescription.back_to is not None:
         folder = run.path / "healthy"
-        (manifest,) = [m for m in checkpoint.manifests(folder) if m.step == prescription.back_to]
+        (manifest,) = [m for m in manifests(folder) if m.step == prescription.back_to]
         treated.take_over(checkpoint.load(folder, manifest))
     elif "generator" not in prescription.restarted:
         kept = {n: t for n, t in state.tensors().items() if n.startswith(("generator/", "average/"))}
@@ -151,11 +137,9 @@ def carry_out(prescription: Prescription, run: Run, recipe: Recipe, data: Data, 
 
 def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
     """The recipe that a run's checkpoint of a step was trained by, and the treatment that follows it at once, if one
-    does: its checkpoint is of the moment before.
-    """
+    does: its checkpoint is of the moment before."""
     recipe, before = run.read_recipe(), read_recipe_file(run.path / BEFORE)
-    rows = treatments(run.entries())
-    fields = {name for row in rows for name in row["changes"]}
+    fields = {name for row in treatments(run.entries()) for name in row["changes"]}
     recipe = recipe.replace(**{name: getattr(before, name) for name in fields})
     valid = treatments(run.history())  # what was cut off does not count
     for row in valid:
@@ -165,12 +149,10 @@ def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
 
 
 def keep_healthy(run: Run, recipe: Recipe, state: State, share: float) -> None:
-    """Keep a state in which nothing was suspicious, if it is time to: a tenth of the budget after the one before.
-
-    The last ones are there, and those that a treatment went back to.
-    """
+    """Keep a state in which nothing was suspicious, a tenth of the budget after the one before. The last ones stay, and
+    those that a treatment went back to."""
     folder = run.path / "healthy"
-    saved = [m for m in checkpoint.manifests(folder) if m.step <= state.step]
+    saved = [m for m in manifests(folder) if m.step <= state.step]
     if saved and int(SAVES * share * saved[-1].step / state.step) == int(SAVES * share):
         return
     state.check()

@@ -26,11 +26,11 @@ LENGTHEN = 50  # steps that are counted in with them, so that the first looks ar
 
 
 class Monitor:
-    """Looks at two players while a loop trains them, and tells what ails the training.
+    """Looks at two players while a loop trains them, and tells what is wrong with the training.
 
     Call `step()` once a step, after both players' turns. A look changes no bit of the training: random numbers,
-    buffers, gradients and modes stay as they are. There are up to 100 looks, for at most 5 % of the loop's time; the
-    first, at the first step, is not waited for. What is measured, and when a verdict holds: docs/doctor.md.
+    buffers, gradients and modes stay as they are. There are up to 100 looks, for at most 5 % of the loop's time, the
+    first at the first step. What is measured, and when a verdict holds: docs/doctor.md.
 
     Args:
         generator: a module or function: latents -> samples.
@@ -42,9 +42,9 @@ class Monitor:
         steps: how many steps the loop will take. None assumes twice what was seen, and 2,000 at least: nothing is said
             before step 340, lack of variety that still improves is never called an illness, and medians go over the
             last two fifths of the steps so far.
-        loss: one of `sparring.game.losses` that is the generator's, for the number `signal`, without which
-            `vanishing-gradient` is never told; `NonSaturating()` where G aims at `BCELoss(D(G(z)), ones)`.
-        probabilities: does D say probabilities (its last layer is a sigmoid)? Then logits are found from them.
+        loss: one of `sparring.game.losses` that is the generator's, without which `vanishing-gradient` is never told;
+            `NonSaturating()` where G aims at `BCELoss(D(G(z)), ones)`.
+        probabilities: D gives probabilities, since its last layer is a sigmoid.
         networks: the modules (G, D) that are behind functions; needed where a player is not a module itself.
         batch: how many samples the players see at once.
         log: a file that the looks are written to as JSON lines, so that a loop that was stopped can go on.
@@ -82,19 +82,16 @@ class Monitor:
         self.players = OwnPlayers(generator, discriminator, self.networks, probabilities).asked()
         self.steps, self.loss, self.taken = steps, loss, start
         self.log = None if log is None else Log(Path(log).expanduser(), "give another log")
-        self.pace, self.began, self.before = Pace(), math.nan, 0.0
+        self.pace, self.before, self.began = Pace(), 0.0, 0.0
         self.history: list[Row] = []
         if self.log is not None:
             self._go_on(self.log)
         self.told = {verdict.illness for verdict in self.verdicts()}
 
     def step(self) -> list[Verdict]:
-        """Count a step of the loop; look at the players, if it is time to.
-
-        Returns: the illnesses that were not told at the look before, causes first; mostly none.
-        """
-        if math.isnan(self.began):
-            self.began = time.perf_counter()
+        """Count a step of the loop; look at the players, if it is time to. Returns the illnesses that were not told at
+        the look before, causes first; mostly none."""
+        self.began = self.began or time.perf_counter()
         self.taken += 1
         last = self.taken == self.steps  # it always has a look
         return self.look() if last or self.pace.due(self._seconds(), self._place(self.taken)) else []
@@ -163,7 +160,7 @@ class Monitor:
         self.pace.go_on(looks, lambda row: self._place(row["step"]))
 
     def _seconds(self) -> float:
-        return self.before + (0.0 if math.isnan(self.began) else time.perf_counter() - self.began)
+        return self.before + (time.perf_counter() - self.began if self.began else 0.0)
 
     def _progress(self) -> float:
         """The share of the budget that is spent."""

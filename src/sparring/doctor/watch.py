@@ -44,10 +44,9 @@ class Watch:
         part = recipe.batch_size // recipe.micro_batches
         self.recipe, self.form = recipe, data.form
         self.prober = Prober(state.game, data, unseen, recipe.seed, part)
-        images = isinstance(state.game.task, Translating)  # what it makes spans the range of images
-        self.leak = (
-            None if images else beyond_reach(state.game, self.prober.looker.inputs, self.prober.looker.train["real"])
-        )
+        self.leak = None
+        if not isinstance(state.game.task, Translating):  # what such a task makes spans the range of images
+            self.leak = beyond_reach(state.game, self.prober.looker.inputs, self.prober.looker.train["real"])
         self.told: tuple[str, ...] = ()
         self.says = ""
         self.last_look: int | None = None
@@ -79,10 +78,8 @@ class Watch:
         self.prober.before = state.looked_at
 
     def look(self, row: Row, state: State) -> bool:
-        """After a row of the log: look, if it is time to, and tell of an illness that was not told before.
-
-        Returns: is the run to be treated now?
-        """
+        """After a row of the log: look, if it is time to, and tell of an illness that was not told before. Returns
+        whether the run is to be treated now."""
         self.history.append(row)
         if "accuracy" not in row or not self.due(row, state):  # without an adversary there is nothing to look at
             return False
@@ -94,14 +91,16 @@ class Watch:
         found = diagnose(self.history)
         self.says = ", ".join(verdict.named for verdict in found)
         verdicts = [verdict for verdict in found if is_illness(verdict)]
-        for verdict in verdicts:
-            if verdict.named not in self.told:
-                self.note(
-                    f"step {state.step:,} | doctor: {verdict.named} since step {verdict.since_step:,}; "
-                    f"more by: sparring doctor {self.run.path}"
-                )
+        for new in [verdict for verdict in verdicts if verdict.named not in self.told]:
+            since = f"since step {new.since_step:,}; more by: sparring doctor {self.run.path}"
+            self.note(f"step {state.step:,} | doctor: {new.named} {since}")
         self.told = tuple(verdict.named for verdict in verdicts)
-        return self.treats and self._to_be_treated(state, row["progress"], bool(verdicts))
+        if not self.treats:
+            return False
+        state.looked_at = self.prober.before
+        if not verdicts:
+            autopilot.keep_healthy(self.run, self.recipe, state, row["progress"])
+        return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
 
     def due(self, row: Row, state: State) -> bool:
         """Is it time for another look? One that treats goes by steps, not by the clock, where the budget does."""
@@ -112,21 +111,10 @@ class Watch:
         waited = self.last_look is None or state.step - self.last_look >= apart
         return waited or bool(row["progress"] >= 1)
 
-    def _to_be_treated(self, state: State, share: float, ill: bool) -> bool:
-        state.looked_at = self.prober.before
-        if not ill:
-            autopilot.keep_healthy(self.run, self.recipe, state, share)
-        return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
-
 
 def make_watch(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> Watch | None:
     """What probes a run as it trains; None where the recipe has no doctor or no adversary, or too few samples to
-    compare with.
-
-    Args:
-        recipe: of the run; data: what it trains on; state: where it stands.
-        held_out: the samples that it does not train on.
-    """
+    compare with."""
     if recipe.doctor == "off" or not any(state.game.plays(Moment(progress=share)) for share in (0.0, 1.0)):
         return None
     if variety(data) < 2 * FEWEST:

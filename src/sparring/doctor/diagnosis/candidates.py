@@ -20,13 +20,10 @@ from sparring.run.log import NOT_FINITE, PROBE, Row, kind_of
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe to try.
+    """A recipe to try: a remedy's changes against an illness.
 
     Attributes:
         name: of its folder.
-        about: what the remedy does, in a few words.
-        illness: what it is against.
-        changes: fields of the recipe and their new values.
         start: the step of the sick run's checkpoint that it goes on from; 0: anew.
     """
 
@@ -74,11 +71,9 @@ def _ordered(found: Sequence[Verdict], recipe: Recipe, form: Form) -> Iterator[t
     pairs = itertools.combinations(remedies, 2)
     both = next(((a, b) for a, b in pairs if _go_together(leading.illness, a, b, recipe, form)), None)
     together = [Remedy(f"{both[0].about}; and {both[1].about}", {**both[0].changes, **both[1].changes})] if both else []
-    for remedy in [*remedies[:2], *together, *remedies[2:]]:
-        yield leading.illness, remedy
+    yield from ((leading.illness, remedy) for remedy in [*remedies[:2], *together, *remedies[2:]])
     for verdict in others:
-        for remedy in remedies_for(verdict.illness, recipe, form):
-            yield verdict.illness, remedy
+        yield from ((verdict.illness, remedy) for remedy in remedies_for(verdict.illness, recipe, form))
 
 
 def _go_together(illness: str, first: Remedy, second: Remedy, recipe: Recipe, form: Form) -> bool:
@@ -91,12 +86,9 @@ def _go_together(illness: str, first: Remedy, second: Remedy, recipe: Recipe, fo
 def last_healthy(
     history: Sequence[Row], saved: Sequence[Manifest], since: int, earliest: float = 0.0
 ) -> Manifest | None:
-    """The last checkpoint from before an illness, or None. Medians notice half a stretch late what single looks show,
-    so it lies that much before `since`; by then the log showed no illness.
-
-    Args:
-        since: the step of the first look at which the illness was seen.
-        earliest: the share of the budget before which a checkpoint is not trusted.
+    """The last checkpoint from before an illness that was first seen at the step `since`, or None. Medians notice half
+    a stretch late what single looks show, so it lies that much before `since`; by then the log showed no illness.
+    Checkpoints from before the share `earliest` of the budget are not trusted.
     """
     step, share = stands_at(history)
     per_step = max(share, 1e-9) / step

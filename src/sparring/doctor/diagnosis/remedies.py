@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,12 +40,7 @@ Changes = dict[str, object]
 
 @dataclass(frozen=True)
 class Remedy:
-    """Fields of the recipe to change, and what that does.
-
-    Attributes:
-        about: what it does, in a few words.
-        changes: fields and their new values.
-    """
+    """What it does, in a few words, and the fields of the recipe that it changes, with their new values."""
 
     about: str
     changes: Mapping[str, object]
@@ -84,18 +80,15 @@ def slope_penalty(name: str, recipe: Recipe, form: Form) -> str:
 
 def _bound_slope(recipe: Recipe, form: Form) -> Changes:
     """R1 beside the other penalties, unless something bounds the slope already."""
-    bound = set(SLOPES) & set(_names(recipe.penalties))
-    return {} if bound else {"penalties": _bounded_by(recipe, slope_penalty("R1", recipe, form))}
+    if set(SLOPES) & set(_names(recipe.penalties)):
+        return {}
+    return {"penalties": _bounded_by(recipe, slope_penalty("R1", recipe, form))}
 
 
 def _bounded_by(recipe: Recipe, *penalties: Spec | str) -> str:
     """The penalties with these as all that bounds D's slope."""
-    return _listed(*(spec for spec in Spec.read_all(recipe.penalties) if spec.name not in SLOPES), *penalties)
-
-
-def _listed(*components: Spec | str) -> str:
-    """Components as one text."""
-    return ", ".join(map(str, components))
+    kept = [spec for spec in Spec.read_all(recipe.penalties) if spec.name not in SLOPES]
+    return ", ".join(map(str, [*kept, *penalties]))
 
 
 def _relativistic(recipe: Recipe, form: Form) -> Changes:
@@ -107,21 +100,16 @@ def _relativistic(recipe: Recipe, form: Form) -> Changes:
     return {"loss": "RelativisticPairing()", "penalties": penalties, **turns}
 
 
-def _settled(loss: str, *penalties: str) -> Callable[[Recipe, Form], Changes]:
+def _settled(loss: str, penalties: tuple[str, ...], recipe: Recipe, form: Form) -> Changes:
     """What the recipes here for points and small images have in common, whatever the sick one has."""
-
-    def change(recipe: Recipe, form: Form) -> Changes:
-        adam = f"Adam(lr={usual_rate(recipe):g}, betas=(0.0, 0.99))"
-        even = any(_own(recipe.turns, turn_rules) == rule for rule in EVEN)
-        return {
-            "loss": loss,
-            "penalties": _bounded_by(recipe, *(slope_penalty(name, recipe, form) for name in penalties)),
-            "turns": recipe.turns if even else "Alternating()",
-            **dict.fromkeys(OPTIMIZERS, adam),
-            "learning_rate": "Linear(1, 0, begin=0.5)",
-        }
-
-    return change
+    even = _own(recipe.turns, turn_rules) in EVEN
+    return {
+        "loss": loss,
+        "penalties": _bounded_by(recipe, *(slope_penalty(name, recipe, form) for name in penalties)),
+        "turns": recipe.turns if even else "Alternating()",
+        **dict.fromkeys(OPTIMIZERS, f"Adam(lr={usual_rate(recipe):g}, betas=(0.0, 0.99))"),
+        "learning_rate": "Linear(1, 0, begin=0.5)",
+    }
 
 
 def usual_rate(recipe: Recipe) -> float:
@@ -177,19 +165,18 @@ def _unroll(recipe: Recipe, form: Form) -> Changes:
     """
     smooth = Spec.read(recipe.discriminator_optimizer).name in ("SGD", "Adam", "AdamW")
     loss = _own(recipe.loss, losses, schedules)
-    if _is_unrolled(recipe) or (loss is not None and loss.relative) or not smooth or recipe.clip_gradients:
-        return {}
-    if "WeightClip" in _names(recipe.penalties):
+    clipped = recipe.clip_gradients or "WeightClip" in _names(recipe.penalties)
+    if _is_unrolled(recipe) or (loss is not None and loss.relative) or not smooth or clipped:
         return {}
     return {"turns": "Unrolled(depth=5)"}
 
 
-def _is_unrolled(recipe: Recipe) -> bool:
-    return Spec.read(recipe.turns).name == "Unrolled"
-
-
 def _clip(recipe: Recipe, form: Form) -> Changes:
     return {} if _is_unrolled(recipe) or 0 < recipe.clip_gradients <= 1 else {"clip_gradients": 1.0}
+
+
+def _is_unrolled(recipe: Recipe) -> bool:
+    return Spec.read(recipe.turns).name == "Unrolled"
 
 
 def _adaptive(recipe: Recipe, form: Form) -> Changes:
@@ -210,17 +197,15 @@ def _augmented(recipe: Recipe, form: Form) -> Changes:
 
 def _smoothed(recipe: Recipe, form: Form) -> Changes:
     specs = Spec.read_all(recipe.penalties)
-    return {} if any(spec.name == "LeCam" for spec in specs) else {"penalties": _listed(*specs, "LeCam()")}
+    if any(spec.name == "LeCam" for spec in specs):
+        return {}
+    return {"penalties": ", ".join(map(str, [*specs, "LeCam()"]))}
 
 
-def _rates(generator: float, discriminator: float) -> Callable[[Recipe, Form], Changes]:
+def _rates(generator: float, discriminator: float, recipe: Recipe, form: Form) -> Changes:
     """Learning rates times these factors."""
-
-    def change(recipe: Recipe, form: Form) -> Changes:
-        factors = zip(OPTIMIZERS, (generator, discriminator))
-        return {name: scaled_rate(getattr(recipe, name), factor) for name, factor in factors if factor != 1}
-
-    return change
+    factors = zip(OPTIMIZERS, (generator, discriminator))
+    return {name: scaled_rate(getattr(recipe, name), factor) for name, factor in factors if factor != 1}
 
 
 def scaled_rate(optimizer: str, factor: float) -> str:
@@ -229,24 +214,12 @@ def scaled_rate(optimizer: str, factor: float) -> str:
     return repr(dataclasses.replace(made, lr=float(f"{made.lr * factor:.3g}")))
 
 
-def _balanced(choose: Callable[..., float]) -> Callable[[Recipe, Form], Changes]:
-    """The same learning rate for both: the lower one (`min`) or the higher one (`max`)."""
-
-    def change(recipe: Recipe, form: Form) -> Changes:
-        rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in OPTIMIZERS}
-        wanted = choose(rates.values())
-        return {n: scaled_rate(getattr(recipe, n), wanted / rate) for n, rate in rates.items() if rate != wanted}
-
-    return change
-
-
-def _together(*changes: Callable[[Recipe, Form], Changes]) -> Callable[[Recipe, Form], Changes]:
-    """Several changes of different fields at once."""
-
-    def change(recipe: Recipe, form: Form) -> Changes:
-        return {name: value for each in changes for name, value in each(recipe, form).items()}
-
-    return change
+def _balanced(choose: Callable[..., float], recipe: Recipe, form: Form) -> Changes:
+    """The same learning rate for both, the lower one (`min`) or the higher one (`max`), and R1."""
+    rates = {name: make(getattr(recipe, name), optimizers, schedules).lr for name in OPTIMIZERS}
+    wanted = choose(rates.values())
+    scaled = {n: scaled_rate(getattr(recipe, n), wanted / rate) for n, rate in rates.items() if rate != wanted}
+    return {**scaled, **_bound_slope(recipe, form)}
 
 
 def _more_critic(recipe: Recipe, form: Form) -> Changes:
@@ -260,8 +233,8 @@ def _project(recipe: Recipe, form: Form) -> Changes:
     critic = Spec.read(recipe.discriminator)
     if critic.get("condition", "projection") == "projection":
         return {}
-    kept = [spec for spec in Spec.read_all(recipe.penalties) if spec.name != "AuxiliaryClassifier"]
-    return {"discriminator": str(critic.replace(condition="projection")), "penalties": _listed(*kept)}
+    kept = [str(spec) for spec in Spec.read_all(recipe.penalties) if spec.name != "AuxiliaryClassifier"]
+    return {"discriminator": str(critic.replace(condition="projection")), "penalties": ", ".join(kept)}
 
 
 def _sighted(recipe: Recipe, form: Form) -> Changes:
@@ -279,11 +252,15 @@ SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
 EVEN = (turn_rules.Alternating(), turn_rules.Simultaneous())  # turns in which both players have as many
 SETTLED = (
     "settled training: the modified loss, R1, a turn each, and Adam at one usual rate that falls to 0 from half on",
-    _settled("NonSaturating()", "R1"),
+    partial(_settled, "NonSaturating()", ("R1",)),
 )
-PAIRED = ("settled training with relativistic pairing, R1 and R2", _settled("RelativisticPairing()", "R1", "R2"))
+PAIRED = (
+    "settled training with relativistic pairing, R1 and R2",
+    partial(_settled, "RelativisticPairing()", ("R1", "R2")),
+)
 AS_LARGE = ("a D as large as G", _as_large)
-CALMER = ("the lower learning rate for both players, and R1", _together(_balanced(min), _bound_slope))
+CALMER = ("the lower learning rate for both players, and R1", partial(_balanced, min))
+SLOW = ("learning rates a tenth as high", partial(_rates, SLOWER, SLOWER))
 ADAPTIVE = ("adaptive augmentation", _adaptive)
 AUGMENTED = ("DiffAugment: D sees shifted images, and larger ones with holes and other colours", _augmented)
 SMOOTHED = ("LeCam's regularisation, for little data", _smoothed)
@@ -306,18 +283,12 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
         ("packing: D sees two samples at once, and refuses those that are alike", _pack),
         ("unrolling: G foresees how D answers", _unroll),
         CALMER,
-        ("a learning rate of G a tenth as high", _rates(SLOWER, 1)),
+        ("a learning rate of G a tenth as high", partial(_rates, SLOWER, 1)),
     ),
-    "non-convergence": (
-        SETTLED,
-        ("R1: it damps the players' circling", _bound_slope),
-        PAIRED,
-        CALMER,
-        ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
-    ),
+    "non-convergence": (SETTLED, ("R1: it damps the players' circling", _bound_slope), PAIRED, CALMER, SLOW),
     "divergence": (
         SETTLED,
-        ("learning rates a tenth as high", _rates(SLOWER, SLOWER)),
+        SLOW,
         ("R1: it holds D's slope in check", _bound_slope),
         PAIRED,
         ("gradients clipped to a norm of 1", _clip),
@@ -327,8 +298,8 @@ REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] =
     "discriminator-too-weak": (
         AS_LARGE,
         SETTLED,
-        ("the higher learning rate for both players, and R1", _together(_balanced(max), _bound_slope)),
-        ("a learning rate of D four times as high", _rates(1, STRONGER)),
+        ("the higher learning rate for both players, and R1", partial(_balanced, max)),
+        ("a learning rate of D four times as high", partial(_rates, 1, STRONGER)),
         ("three turns of D for each of G", _more_critic),
     ),
     "ignored-condition": (

@@ -56,13 +56,11 @@ def as_json(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 def plain(verdicts: Sequence[Verdict], helping: Helping = general) -> list[dict[str, Any]]:
     """The verdicts as plain values, each with its remedies."""
-    return [
-        {
-            **verdict.to_json(),
-            "remedies": [{"about": about, "command": command or None} for about, command in helping(verdict)],
-        }
-        for verdict in verdicts
-    ]
+    found = []
+    for verdict in verdicts:
+        remedies = [{"about": about, "command": command or None} for about, command in helping(verdict)]
+        found.append({**verdict.to_json(), "remedies": remedies})
+    return found
 
 
 def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
@@ -73,12 +71,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def words(name: str, verdicts: Sequence[Verdict], helping: Helping = general) -> list[str]:
-    """The verdicts in words.
-
-    Args:
-        name: of what they are on.
-        helping: the remedies against an illness, each what to do and a command, or "".
-    """
+    """The verdicts on what has a name, in words, with remedies."""
     found = []
     for verdict in verdicts:
         if not is_illness(verdict):
@@ -87,7 +80,9 @@ def words(name: str, verdicts: Sequence[Verdict], helping: Helping = general) ->
             found.append(f"{name}: {verdict.named} since step {verdict.since_step:,}, sure {verdict.sure:.0%}")
             found += [f"  follows from {verdict.follows}"] if verdict.follows else []
             found += [f"  why: {verdict.why}"]
-        found += [_line(each.name, each.value, each.normal, each.means) for each in verdict.evidence]
+        for each in verdict.evidence:
+            value = "" if math.isnan(each.value) else f" {each.value:.3g}"
+            found.append(f"  {each.name}{value} (normal: {each.normal}): {each.means}")
         remedies = helping(verdict)
         found += ["  what helps, best first:"] if remedies else []
         for about, command in remedies:
@@ -95,16 +90,9 @@ def words(name: str, verdicts: Sequence[Verdict], helping: Helping = general) ->
     return found
 
 
-def _line(name: str, value: float, normal: str, means: str) -> str:
-    shown = "" if math.isnan(value) else f" {value:.3g}"
-    return f"  {name}{shown} (normal: {normal}): {means}"
-
-
 def draw(run: Run, verdicts: Sequence[Verdict]) -> Path | None:
-    """Draw the numbers that speak against a run over its steps, into `doctor.png`; nothing if there are none.
-
-    Returns: the picture's path.
-    """
+    """Draw the numbers that speak against a run over its steps, into `doctor.png`, whose path is returned; None if
+    there are none."""
     from matplotlib.figure import Figure
 
     looks = [(row["step"], numbers_of(row)) for row in looks_of(run.history())]

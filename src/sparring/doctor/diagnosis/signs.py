@@ -26,11 +26,9 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Signs:
-    """A run at one of its looks.
+    """A run at one of its looks, at a step and a share of the budget.
 
     Attributes:
-        step: of the look.
-        share: of the budget that was spent by then.
         numbers: medians over the last fifth of the budget; `growth/...` is beside the first look.
         recent: the same of the last three looks.
         looks: the numbers of each look of that stretch, each with the same `growth/...`.
@@ -50,10 +48,8 @@ class Signs:
 
 
 def looks_of(history: Sequence[Row]) -> list[Row]:
-    """The looks in a log, one a step, in order, each with the gradients' norms of the row before it.
-
-    Numbers that are not finite are left out: `finite` tells of them.
-    """
+    """The looks in a log, one a step, in order, each with the gradients' norms of the row before it. Numbers that are
+    not finite are left out: `finite` tells of them."""
     found: dict[int, Row] = {}
     gradients: dict[str, float] = {}
     for row in history:
@@ -83,26 +79,23 @@ def stands_at(history: Sequence[Row]) -> tuple[int, float]:
 
 
 def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) -> Signs | None:
-    """The signs at a look, or None where there are too few looks for a median.
+    """The signs at the look with an index, or None where there are too few looks for a median.
 
-    Args:
-        looks: of `looks_of`.
-        index: which of them.
-        step_now, share_now: where the run stands at its end. Shares of earlier looks follow from these and their steps,
-            since a run that was extended counted its shares anew.
+    Shares of looks follow from where the run stands at its end (`step_now`, `share_now`), since a run that was extended
+    counted its shares anew.
     """
+    if index + 1 < FEWEST:
+        return None
     per_step = share_now / max(1, step_now)
     step = looks[index]["step"]
     share = step * per_step
-    recent = [i for i in range(index + 1) if looks[i]["step"] * per_step > share - STRETCH]
-    first = min([*recent, max(0, index + 1 - FEWEST)])  # where looks are far apart, a few count whenever they were
-    stretch = looks[first : index + 1]
-    past = [row for row in looks[: index + 1] if row["step"] * per_step >= share / 2]
-    if index + 1 < FEWEST:
-        return None
-    shared = _growth(looks[: index + 1])
+    seen = looks[: index + 1]
+    recent = sum(row["step"] * per_step > share - STRETCH for row in seen)
+    stretch = seen[-max(recent, FEWEST) :]  # where looks are far apart, a few count whenever they were
+    past = [row for row in seen if row["step"] * per_step >= share / 2]
+    shared = _growth(seen)
     each = [{**numbers_of(row), **shared} for row in stretch]
-    early = index + 1 < LEAST_LOOKS or share < EARLIEST
+    early = len(seen) < LEAST_LOOKS or share < EARLIEST
     unpaired = is_unpaired(looks[index])
     return Signs(step, share, _medians(each), _medians(each[-FEWEST:]), each, _improving(past), early, unpaired)
 
@@ -137,14 +130,13 @@ def _growth(looks: Sequence[Row]) -> dict[str, float]:
 
 
 def _improving(past: Sequence[Row]) -> list[str]:
-    wanted = {"far/reals": -1, "cells": 1, "rank": 1}
     found = []
-    for name, direction in wanted.items():
+    for name, direction in {"far/reals": -1, "cells": 1, "rank": 1}.items():
         values = [row[name] for row in past if name in row]
         if len(values) < FEWEST:
             continue
         half = len(values) // 2
-        first, second = _median(values[:half]), _median(values[half:])
+        first, second = statistics.median(values[:half]), statistics.median(values[half:])
         changed = direction * (second - first) > MARKED * abs(first)
         if changed and direction * rank_correlation(values) > STEADY:
             found.append(name)
@@ -162,8 +154,4 @@ def rank_correlation(values: Sequence[float]) -> float:
 
 def _medians(looks: Sequence[Numbers]) -> Numbers:
     names = dict.fromkeys(name for look in looks for name in look)
-    return {name: _median([look[name] for look in looks if name in look]) for name in names}
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(statistics.median(values))
+    return {name: statistics.median(look[name] for look in looks if name in look) for name in names}

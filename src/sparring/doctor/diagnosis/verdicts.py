@@ -50,7 +50,9 @@ class Verdict:
         return f"{self.illness} ({self.way})" if self.way else self.illness
 
     def of(self, way: str) -> Verdict:
-        """The same of a way with a name, whose numbers begin with it in the log."""
+        """The same of one of a task's ways; where it has a name, its numbers begin with that in the log."""
+        if not way:
+            return self
         evidence = (replace(e, name=f"{way}/{e.name}") if not e.name.startswith(PLAYERS) else e for e in self.evidence)
         return replace(self, evidence=tuple(evidence), way=way)
 
@@ -72,26 +74,20 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
     Args:
         history: rows of numbers, looks and events, as `Run.history` gives them.
     """
-    broken = _not_finite(history)
-    if broken is not None:
-        return [broken]
-    leaks = _out_of_reach(history)
-    looks = looks_of(history)
-    if not looks:
-        return leaks or [
-            Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")
-        ]
-    timelines = {"": _timeline(looks, *stands_at(history))}
-    for way in ways_of(looks):
-        timelines[way] = _timeline([of_way(look, way) for look in looks], *stands_at(history))
-    found = _consequences(leaks + timelines[""].found())
-    for way in list(timelines)[1:]:
-        found += [verdict.of(way) for verdict in _consequences(timelines[way].found())]
-    if found:
-        return found
-    told = [_unsuspicious(timeline.signs(len(looks) - 1)) for timeline in timelines.values()]
-    worst = min(range(len(told)), key=lambda i: WELL.index(told[i].illness))
-    return [told[worst].of(list(timelines)[worst]) if worst else told[0]]
+    broken, leaks, looks = _not_finite(history), _out_of_reach(history), looks_of(history)
+    if broken or not looks:
+        unseen = Verdict("not-watched", why="The log holds no looks at the samples; train with --doctor watch.")
+        return broken or leaks or [unseen]
+    step, share = stands_at(history)
+    found, well = [], []
+    for way in ("", *ways_of(looks)):
+        own = [of_way(look, way) for look in looks] if way else looks
+        signs = functools.partial(signs_at, own, step_now=step, share_now=share)
+        timeline = Timeline([look["step"] for look in looks], signs)
+        ills = _consequences(timeline.found() if way else leaks + timeline.found())
+        found += [verdict.of(way) for verdict in ills]
+        well.append(_unsuspicious(timeline.signs(len(looks) - 1)).of(way))
+    return found or [min(well, key=lambda verdict: WELL.index(verdict.illness))]
 
 
 class Timeline:
@@ -118,14 +114,14 @@ class Timeline:
 
     def found(self, rules: Sequence[Rule] = RULES) -> list[Verdict]:
         """Those of all rules that hold at the end."""
-        return [self.verdict(rule) for rule in rules if self.holds(rule, len(self.steps) - 1, IN_A_ROW)]
+        return [self._verdict(rule) for rule in rules if self.holds(rule, len(self.steps) - 1, IN_A_ROW)]
 
     def _held(self, rule: Rule, index: int) -> bool:
         """Did what a rule tells late alone hold before it was late?"""
         signs = self.signs(index)
         return rule.late and signs is not None and rule.holds(signs.numbers)
 
-    def verdict(self, rule: Rule) -> Verdict:
+    def _verdict(self, rule: Rule) -> Verdict:
         """That of a rule which holds at the last look."""
         first = last = len(self.steps) - 1
         while first > 0 and (self.holds(rule, first - 1) or self._held(rule, first - 1)):
@@ -137,18 +133,13 @@ class Timeline:
         return Verdict(rule.illness, self.steps[first], sum(alone) / len(alone), evidence, rule.why)
 
 
-def _timeline(looks: Sequence[Row], step: int, share: float) -> Timeline:
-    """That of looks, of a run that stands at a step and a share of the budget."""
-    return Timeline([look["step"] for look in looks], lambda index: signs_at(looks, index, step, share))
-
-
 def _consequences(found: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts, with what follows from an earlier one marked; one verdict an illness."""
     causes = {illness: {c for rule in RULES if rule.illness == illness for c in rule.causes} for illness in ILLNESSES}
     kept: dict[str, Verdict] = {}
     for verdict in found:
         cause = next((v.illness for v in kept.values() if verdict.illness in causes[v.illness]), "")
-        kept.setdefault(verdict.illness, Verdict(**{**vars(verdict), "follows": cause}))
+        kept.setdefault(verdict.illness, replace(verdict, follows=cause))
     return list(kept.values())
 
 
@@ -173,10 +164,10 @@ def _out_of_reach(history: Sequence[Row]) -> list[Verdict]:
     return []
 
 
-def _not_finite(history: Sequence[Row]) -> Verdict | None:
-    """A run that ended in NaN or infinity."""
+def _not_finite(history: Sequence[Row]) -> list[Verdict]:
+    """The divergence of a run that ended in NaN or infinity, if it did."""
     ends = of_kind(history, NOT_FINITE, RESUME)
     if not ends or ends[-1]["event"] != NOT_FINITE:
-        return None
+        return []
     told = Evidence("not finite", float("nan"), "finite numbers", str(ends[-1].get("what", "")))
-    return Verdict("divergence", ends[-1]["step"], 1.0, (told,), RULES[0].why)
+    return [Verdict("divergence", ends[-1]["step"], 1.0, (told,), RULES[0].why)]

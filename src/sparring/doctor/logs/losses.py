@@ -1,8 +1,7 @@
 """What a log of losses tells of a training, and what it cannot: verdicts on logs of other people's programs.
 
-A GAN's losses are no measure of its samples: they stay where they are while samples become better, and while they
-become all alike. So such a log shows two illnesses at best, and no health: where none of them is seen, the verdict is
-`no-sign`. Rules are those of `rules`, on a timeline of `verdicts` whose looks are pieces of the log.
+A GAN's losses are no measure of its samples, which may become better or all alike while losses stay. So such a log
+shows two illnesses at best, and no health: `no-sign` where neither is seen. Looks of the timeline are pieces of it.
 """
 
 from __future__ import annotations
@@ -51,11 +50,7 @@ CANNOT = {
 
 @dataclass(frozen=True)
 class Log:
-    """A table in at most 100 pieces of equally many rows.
-
-    Attributes:
-        table: as it was read.
-    """
+    """A table in at most 100 pieces of equally many rows."""
 
     table: Table
 
@@ -107,10 +102,10 @@ class Log:
     @cached_property
     def says(self) -> str:
         """Are D's outputs in the log "probabilities", "logits", or "" where they cannot be read as either?"""
-        both = [*self.finite("d_real"), *self.finite("d_fake")]
-        if not self.finite("d_real") or not self.finite("d_fake"):
+        real, fake = self.finite("d_real"), self.finite("d_fake")
+        if not real or not fake:
             return ""
-        if all(0 <= value <= 1 for value in both):
+        if all(0 <= value <= 1 for value in (*real, *fake)):
             return "probabilities"
         return "logits" if self.plays else ""
 
@@ -152,8 +147,7 @@ def read_log(path: Path) -> Log:
 
 def diagnose_log(log: Log) -> list[Verdict]:
     """What a log of losses says: `divergence`, `vanishing-gradient`, `too-early`, or `no-sign` where it shows none."""
-    broken = _not_finite(log)
-    if broken is not None:
+    if (broken := _not_finite(log)) is not None:
         return [broken]
     if len(log.table.steps) < LEAST_ROWS:
         return [Verdict("too-early", why=f"There are {len(log.table.steps)} rows; {LEAST_ROWS} are needed.")]
@@ -175,10 +169,8 @@ def cannot_show(log: Log) -> dict[str, str]:
 
 
 def as_json(log: Log, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """As `report.as_json`, with `can_show` and `cannot_show`; there is no recipe, so remedies have no command.
-
-    `healthy` is false always: such a log does not show health.
-    """
+    """As `report.as_json`, with `can_show` and `cannot_show`. There is no recipe, so remedies have no command; and such
+    a log does not show health, so `healthy` is false always."""
     shown = {"can_show": can_show(log), "cannot_show": list(cannot_show(log))}
     return {"healthy": False, "verdicts": plain(verdicts), **shown}
 
@@ -207,8 +199,7 @@ def _unclear(log: Log) -> str:
 
 def rules_of(log: Log) -> list[Rule]:
     """What a log's columns allow to ask."""
-    own = log.table.names
-    grown = [f"growth of {own[name]}" for name in GROWING if name in own]
+    grown = [f"growth of {log.table.names[name]}" for name in GROWING if name in log.table.names]
     limits = [Limit(name, "about 1", "its size beside the smallest that it had", high=GREW) for name in grown]
     return [Rule("divergence", TOO_LARGE, any_of=tuple(limits)), *_vanishing(log)]
 
@@ -217,12 +208,11 @@ def _vanishing(log: Log) -> list[Rule]:
     """D has won, and G's loss is flat, its gradient has gone, or it is refused whatever it does."""
     own, signs, limits, why = log.table.names, [], SURE, WON
     losses = [loss for loss in log.stretches.get("g_loss", ())[log.width - 1 :] if loss is not None]
-    steep = log.recent("g_gradient") is None and not log.saturates
     if log.recent("g_gradient") is not None:
         signs += [Limit(f"{own['g_gradient']} beside its highest", "0.1 to 1", "norm of G's gradient", low=FELL)]
     if log.saturates:
         signs += [Limit(own["g_loss"], "-0.7, in an even game", "log(1 - D(G(z))): flat near 0", high=STUCK)]
-    if steep and min(losses, default=-1.0) >= 0:  # a loss below 0 is no -log D(G(z)): hinge's, say
+    if not signs and min(losses, default=-1.0) >= 0:  # a loss below 0 is no -log D(G(z)): hinge's, say
         signs += [Limit(own["g_loss"], "0.7 to 3", "-log D(G(z)): all of G's samples are refused", high=HUGE)]
         limits, why = CERTAIN, WON + STEEP
     won = _winning(log, limits)
@@ -231,8 +221,7 @@ def _vanishing(log: Log) -> list[Rule]:
 
 def _winning(log: Log, limits: Won) -> tuple[Limit, ...]:
     """The numbers that say that D has won, of those that there are."""
-    own, found = log.table.names, []
-    loss, real, fake = limits
+    own, found, (loss, real, fake) = log.table.names, [], limits
     if log.plays:
         found += [Limit(own["d_loss"], "1.4 or 0.7, in an even game", "0: D has won", low=loss)]
     if log.says and log.recent("d_real") is not None and log.recent("d_fake") is not None:

@@ -65,9 +65,8 @@ def read_table(path: Path) -> Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror or error}; give a .csv or .jsonl of a training"
-        ) from error
+        why = error.strerror or error
+        raise UserError(f"cannot read {path}: {why}; give a .csv or .jsonl of a training") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text in UTF-8 (byte {error.start}); save it as CSV in UTF-8") from error
     lines = path.suffix.lower() in (".jsonl", ".ndjson")
@@ -85,12 +84,8 @@ def read_table(path: Path) -> Table:
 def _recognised(found: Sequence[str]) -> dict[str, str]:
     """Which of the names in a file stand for what."""
     plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in reversed(found)}
-    names = {}
-    for name, aliases in ALIASES.items():
-        known = [plain[alias] for alias in aliases.split() if alias in plain]
-        if known:
-            names[name] = known[0]
-    return names
+    known = {name: [plain[alias] for alias in aliases.split() if alias in plain] for name, aliases in ALIASES.items()}
+    return {name: own[0] for name, own in known.items() if own}
 
 
 def _cells(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
@@ -160,19 +155,18 @@ def _table(path: Path, names: Mapping[str, str], records: Sequence[tuple[int, Re
 def _in_order(rows: list[dict[str, float | None]], counts_epochs: bool) -> list[dict[str, float | None]]:
     """Rows by their steps. Where a step is there twice, the later row counts: the training went back to it. Epochs may
     have several rows; batches that begin anew in each epoch are counted through."""
-    if not counts_epochs and all(row.get("epoch") is not None for row in rows):
-        most = max((row["step"] or 0 for row in rows), default=0) + 1
-        falls = any((later["step"] or 0) <= (row["step"] or 0) for row, later in zip(rows, rows[1:]))
-        new = all(
-            later["epoch"] != row["epoch"]
-            for row, later in zip(rows, rows[1:])
-            if (later["step"] or 0) <= (row["step"] or 0)
-        )
-        if falls and new:
-            rows = [{**row, "step": (row["epoch"] or 0) * most + (row["step"] or 0)} for row in rows]
-    if not counts_epochs:
-        rows = list({row["step"]: row for row in rows}.values())
-    return sorted(rows, key=lambda row: row["step"] or 0)
+    if counts_epochs:
+        return sorted(rows, key=_step)
+    if all(row.get("epoch") is not None for row in rows):
+        most = max(map(_step, rows), default=0) + 1
+        falls = [(row, later) for row, later in zip(rows, rows[1:]) if _step(later) <= _step(row)]
+        if falls and all(later["epoch"] != row["epoch"] for row, later in falls):
+            rows = [{**row, "step": (row["epoch"] or 0) * most + _step(row)} for row in rows]
+    return sorted({row["step"]: row for row in rows}.values(), key=_step)
+
+
+def _step(row: Mapping[str, float | None]) -> float:
+    return row["step"] or 0
 
 
 def _number(path: Path, line: int, name: str, cell: object) -> float | None:

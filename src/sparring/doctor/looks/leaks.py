@@ -1,13 +1,11 @@
 """Data leaks: silly differences between real and generated samples, by which D tells them apart instead of learning.
 
 Some are certain before the first step: values of the data that the generator's last activation cannot emit. Others show
-while it trains: D is rather sure, and no longer is once a silly difference is repaired in the generated samples. The
-real samples are left as they are, so that D meets nothing there that it has not seen; and a repair takes away nothing
-that real samples differ in among each other, so that what D knows of the data stays in view.
+while it trains: D is rather sure, and no longer is once a difference is repaired in the generated samples. Real samples
+stay as they are, and a repair keeps all that they differ in among each other.
 
-Of maps of classes no leak is looked for. True maps are 0 and 1, and a generator's are shares, so that D may know them
-by that alone; but a map of 0 and 1 alone would give the generator no slope, so it is no mistake of the data or the
-generator that anybody could mend (Luc et al. 2016, section 3.2).
+Maps of classes are not examined: true ones are 0 and 1, a generator's are shares. D may go by that, but a map of 0 and
+1 alone would give the generator no slope (Luc et al. 2016, section 3.2).
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -50,14 +49,8 @@ class Bounds(NamedTuple):
 
 
 class OutOfReach(NamedTuple):
-    """Real values that a generator cannot emit, of the channel (or coordinate) that has most of them.
-
-    Attributes:
-        share: of the channel's values.
-        channel: which one, from 0.
-        low, high: what the generator can emit at the places where they lie.
-        real_low, real_high: the span of the real values at these places.
-    """
+    """Real values that a generator cannot emit, of the channel (or coordinate) that has most of them: their share, what
+    the generator can emit at the places where they lie, and the span of the real values there."""
 
     share: float
     channel: int
@@ -89,9 +82,7 @@ def emitted(generator: nn.Module, make: Callable[[nn.Module], Tensor]) -> Bounds
     as padding, has its one value as both bounds. Nothing is claimed where an activation follows inside of a layer that
     has weights itself, unless the network is that one layer.
 
-    Args:
-        generator: the network; neither it nor the random state is touched.
-        make: samples [n, C, ...] of such a network, some hundred.
+    Neither the network nor the random state is touched. `make` gives some hundred samples [n, C, ...] of a network.
 
     Raises:
         UserError: the network does not give samples of at least two axes.
@@ -132,11 +123,8 @@ def _is_layer(module: nn.Module) -> bool:
 def out_of_reach(bounds: Bounds, real: Tensor) -> OutOfReach | None:
     """The leak by range: more than 1 % of a channel's real values lie clearly outside of what can be emitted.
 
-    Clearly is by a tenth of the data's range, or of four standard deviations: tanh only just misses -1.
-
-    Args:
-        bounds: of `emitted`.
-        real: samples [n, C, ...] in the networks' units.
+    Clearly is by a tenth of the data's range, or of four standard deviations: tanh only just misses -1. `real` are
+    samples [n, C, ...] in the networks' units.
 
     Raises:
         UserError: the samples have another shape.
@@ -162,9 +150,7 @@ def out_of_reach(bounds: Bounds, real: Tensor) -> OutOfReach | None:
 def beyond_reach(game: Game, inputs: Batch, real: Tensor) -> OutOfReach | None:
     """The leak by range of a game, if there is one; training does not change the answer.
 
-    Args:
-        inputs: what the game's task draws, some hundred.
-        real: as in `out_of_reach`, which also says what is raised.
+    `inputs` are some hundred that the game's task draws; `real` and errors are as in `out_of_reach`.
     """
     network = game.generator.network
     device = next(network.parameters()).device
@@ -175,30 +161,32 @@ def beyond_reach(game: Game, inputs: Batch, real: Tensor) -> OutOfReach | None:
 def repairs(real: Tensor) -> dict[str, Repair]:
     """Functions that mend silly differences in generated samples, by name; only those that this data can have.
 
-    `range`: values beyond the real ones of their channel or coordinate; images whose values span less than real ones do
-    are stretched, if little is missing. `rounding`: values between the real ones'
-    levels; of points only where values repeat. `channel`: a channel or coordinate in which all real samples are one
-    value. `border`: places at which all real samples are alike, such as padding, in other channels.
+    `range`: values beyond the real ones of their channel or coordinate; images whose values span a little less than
+    real ones do are stretched. `rounding`: values between the real ones' levels; of points only where values repeat.
+    `channel`: a channel or coordinate in which all real samples are one value. `border`: places at which all real
+    samples are alike, such as padding, in other channels.
 
-    Args:
-        real: samples [n, C, H, W] that were bytes, or points [n, D], in the networks' units.
+    `real` are samples [n, C, H, W] that were bytes, or points [n, D], in the networks' units.
     """
     low, high = _span(real, 0.0)
-    found: dict[str, Repair] = {"range": _fit_range(real)}
+    found: dict[str, Repair] = {"range": partial(_fitted, _span(real, 0.0), _span(real, OUTLIERS))}
     levels = _levels(real)
     if levels is not None:
-        found["rounding"] = lambda fake: _snapped(fake, levels)
+        found["rounding"] = partial(_snapped, levels)
     alike = ALIKE if real.dim() == 4 else ALIKE_POINTS
     constant = (high - low <= alike).expand(1, *real.shape[1:])
     places = (real.amax(0, keepdim=True) - real.amin(0, keepdim=True) <= alike) & ~constant
     mean = real.mean(0, keepdim=True)
     for name, where in (("channel", constant), ("border", places)):
         if where.any() and not (constant | places).all():
-            found[name] = _overwrite(where, mean)
+            found[name] = partial(_overwritten, where, mean)
     return found
 
 
-def _span(samples: Tensor, cut: float) -> tuple[Tensor, Tensor]:
+Span = tuple[Tensor, Tensor]
+
+
+def _span(samples: Tensor, cut: float) -> Span:
     """Each channel's lowest and highest value [1, C, ...], without a share of `cut` at either end."""
     values = samples.float().transpose(0, 1).flatten(1)
     shape = (1, -1, *[1] * (samples.dim() - 2))
@@ -207,23 +195,18 @@ def _span(samples: Tensor, cut: float) -> tuple[Tensor, Tensor]:
     return low.view(shape), high.view(shape)
 
 
-def _fit_range(real: Tensor) -> Repair:
-    low, high = _span(real, 0.0)
-    inner_low, inner_high = _span(real, OUTLIERS)
-
-    def fit(fake: Tensor) -> Tensor:
-        if fake.dim() == 4:
-            own_low, own_high = _span(fake, OUTLIERS)
-            factor = (inner_high - inner_low).to(fake) / (own_high - own_low).clamp_min(1e-12)
-            little = (factor > 1) & (factor < STRETCHED)  # beyond that it is no difference of range alone
-            fake = torch.where(little, (fake - own_low) * factor + inner_low.to(fake), fake)
-        return fake.clamp(low.to(fake), high.to(fake))
-
-    return fit
+def _fitted(whole: Span, inner: Span, fake: Tensor) -> Tensor:
+    """Samples within the real ones' whole span; images stretched to the span without outliers."""
+    if fake.dim() == 4:
+        low, high = _span(fake, OUTLIERS)
+        factor = (inner[1] - inner[0]).to(fake) / (high - low).clamp_min(1e-12)
+        little = (factor > 1) & (factor < STRETCHED)  # beyond that it is no difference of range alone
+        fake = torch.where(little, (fake - low) * factor + inner[0].to(fake), fake)
+    return fake.clamp(whole[0].to(fake), whole[1].to(fake))
 
 
-def _overwrite(where: Tensor, value: Tensor) -> Repair:
-    return lambda fake: torch.where(where.to(fake.device), value.to(fake), fake)
+def _overwritten(where: Tensor, value: Tensor, fake: Tensor) -> Tensor:
+    return torch.where(where.to(fake.device), value.to(fake), fake)
 
 
 def _levels(real: Tensor) -> list[Tensor] | None:
@@ -235,11 +218,10 @@ def _levels(real: Tensor) -> list[Tensor] | None:
     return each if all(len(levels) <= REPEATED * len(real) for levels in each) else None
 
 
-def _snapped(fake: Tensor, levels: list[Tensor]) -> Tensor:
+def _snapped(levels: list[Tensor], fake: Tensor) -> Tensor:
     """Each value at the nearest level."""
-    columns = [fake] if len(levels) == 1 else list(fake.unbind(1))
     found = []
-    for column, own in zip(columns, levels):
+    for column, own in zip([fake] if len(levels) == 1 else fake.unbind(1), levels):
         own = own.to(column)
         found.append(own[torch.bucketize(column.contiguous(), (own[1:] + own[:-1]) / 2)])
     return found[0] if len(levels) == 1 else torch.stack(found, 1)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sparring.doctor.looks.yardstick import Numbers, Yardstick, judged, weights_norm
+from sparring.base.compat import total_norm
+from sparring.doctor.looks.yardstick import Numbers, Yardstick, judged
 from sparring.game.game import kept_buffers
 from sparring.game.losses import Loss
 from sparring.run.log import PROBE, Row, of_kind
@@ -22,11 +23,8 @@ ROUNDING = 1e-9  # of shares: a look that is due at a step is not put off to the
 
 
 class Pace:
-    """When the next look is due: not too soon after the last one, and not before there is time for it.
-
-    Attributes:
-        spent: seconds that all looks took; last: those of the last one.
-        looked_at: where in the run the last look was, as a share of it; -1 before the first.
+    """When the next look is due: not too soon after the last one, and not before there is time for it. Counts seconds
+    (`spent` by all looks, and by the `last` one), and keeps the place in the run of the last look; -1 before the first.
     """
 
     def __init__(self) -> None:
@@ -77,13 +75,11 @@ def measured(
     """The numbers of a look. `finite` is 1, or 0 where samples or logits hold NaN or infinity: then it stands alone.
 
     Args:
-        yardstick: what samples are compared with.
         loss: what the players minimise, as it stands now; None leaves out `signal`.
         tensors: on the CPU, in float32. `made`: seen samples [n, d] of always the same latents; `fake` and `real`:
             their logits and those of training samples; perhaps `held_out`: those of samples that no training saw;
             perhaps `other class`, `other latent` (seen samples) and `wrong` (logits), see `effects`; of tasks that turn
             images into others `truth` (seen samples) or, without pairs, `source`, see `source_effects`.
-        generator, discriminator: whose weights are summed up.
     """
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         return {"finite": 0.0}
@@ -93,8 +89,9 @@ def measured(
         del found["copies"]  # what is made of a source is to be like its target, which may be a training image
     if "source" in tensors:
         del found["cells"]  # whose images lie elsewhere than the targets until the style is learnt, however varied
-    norms = {"generator": weights_norm(generator), "discriminator": weights_norm(discriminator)}
-    return found | {f"weights/{side}": norm for side, norm in norms.items()}
+    for side, network in (("generator", generator), ("discriminator", discriminator)):
+        found[f"weights/{side}"] = float(total_norm([weight.detach() for weight in network.parameters()]))
+    return found
 
 
 def effects(tensors: Mapping[str, Tensor], usual: float) -> Numbers:

@@ -71,7 +71,7 @@ class FreshCritic:
     """
 
     def __init__(self, reals: Tensor) -> None:
-        """Args: reals: seen samples [n, d], whose scale sets that of the features."""
+        """From seen samples [n, d], whose scale sets that of the features."""
         generator = torch.Generator().manual_seed(0)
         self.middle, self.scale = reals.mean(0), float(reals.std(0).square().mean().sqrt()) or 1.0
         width = max(float(distances(reals, reals).flatten().median()), 1e-12) / self.scale

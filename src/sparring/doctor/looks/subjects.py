@@ -22,11 +22,7 @@ SURE = 1e-12  # how near to 0 and 1 a probability is believed
 
 
 def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int) -> Looker:
-    """Choose samples for the looks, equally many of each kind, and what they are compared with.
-
-    Args:
-        real, held_out, latents: as in `Monitor`.
-        batch: how many the players see at once, at most.
+    """Choose samples for the looks, equally many of each kind, and what they are compared with; all as in `Monitor`.
 
     Raises:
         UserError: too few samples, or of a kind that no network sees.
@@ -38,13 +34,11 @@ def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int
     if held is not None:
         _enough("held_out", held, FEWEST, "more of them, or leave held_out away")
         if held[0].shape[1:] != reals[0].shape[1:]:
-            raise UserError(
-                f"Monitor: held_out holds {_shape(held[0])}, real {_shape(reals[0])}; give both as D sees them"
-            )
+            told = f"held_out holds {_shape(held[0])}, real {_shape(reals[0])}"
+            raise UserError(f"Monitor: {told}; give both as D sees them")
     if len({len(parts) for parts in (reals, fed, held or reals)}) > 1:
-        raise UserError(
-            "Monitor: labels must go with all of latents, real and held_out, or with none: real=(x, labels)"
-        )
+        wanted = "all of latents, real and held_out, or with none: real=(x, labels)"
+        raise UserError(f"Monitor: labels must go with {wanted}")
     count = min(COUNT, len(fed[0]), len(reals[0]) // 2, COUNT if held is None else len(held[0]))
     order = torch.randperm(len(reals[0]), generator=torch.Generator().manual_seed(0))
     train, other = _at(reals, order[:count]), _at(reals, order[count : 2 * count])
@@ -69,11 +63,7 @@ def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int
 def networks_of(
     generator: object, discriminator: object, given: tuple[nn.Module, nn.Module] | None
 ) -> tuple[nn.Module, nn.Module]:
-    """The modules (G, D) whose buffers and weights are the players'.
-
-    Raises:
-        UserError: a player is a function, and its module is not given.
-    """
+    """The modules (G, D) whose buffers and weights are the players'. UserError: those of a function are not given."""
     if given is not None:
         if len(given) != 2 or not all(isinstance(network, nn.Module) for network in given):
             raise UserError("Monitor: networks must be the two modules behind the players: networks=(G, D)")
@@ -118,33 +108,32 @@ class OwnPlayers:
     def _generate(self, batch: Batch) -> Images:
         latents = batch["latent"]
         made = self.generator(latents, *([batch["fake_label"]] if "fake_label" in batch else []))
-        if not isinstance(made, Tensor) or made.shape[:1] != latents.shape[:1]:
-            told = _shape(made) if isinstance(made, Tensor) else f"a {type(made).__name__}"
-            raise UserError(
-                f"Monitor: the generator makes {told} of {len(latents)} latents; wrap it in a function that gives "
-                "one tensor of samples: lambda z: G(z)[0]"
-            )
+        _check_tensor(made, len(latents), "generator makes", "latents", "of samples: lambda z: G(z)[0]")
         return {"fake": made}
 
     def _judged(self, samples: Tensor, labels: Tensor | None) -> Tensor:
         """Logits of samples."""
         said = self.discriminator(samples) if labels is None else self.discriminator(samples, labels)
-        if not isinstance(said, Tensor) or said.shape[:1] != samples.shape[:1]:
-            told = _shape(said) if isinstance(said, Tensor) else f"a {type(said).__name__}"
-            raise UserError(
-                f"Monitor: the discriminator says {told} of {len(samples)} samples; wrap it in a function that "
-                "gives one tensor [n, ...]: lambda x: D(x).view(len(x), -1)"
-            )
+        wanted = "[n, ...]: lambda x: D(x).view(len(x), -1)"
+        _check_tensor(said, len(samples), "discriminator says", "samples", wanted)
         within = bool(((said >= 0) & (said <= 1) | said.isnan()).all())
         if self.probabilities:
             if not within:
-                raise UserError(
-                    "Monitor: probabilities=True, but D says values beyond [0, 1]; leave it away for logits"
-                )
+                wrong = "probabilities=True, but D says values beyond [0, 1]"
+                raise UserError(f"Monitor: {wrong}; leave it away for logits")
             return said.cpu().double().clamp(SURE, 1 - SURE).logit()
         if within and isinstance(list(self.networks[1].modules())[-1], nn.Sigmoid):
             raise UserError("Monitor: D ends in a sigmoid, so it says probabilities; add probabilities=True")
         return said
+
+
+def _check_tensor(found: object, count: int, player: str, given: str, wanted: str) -> None:
+    """Raise UserError unless a player gives one tensor with a row for each sample."""
+    if not isinstance(found, Tensor) or found.shape[:1] != (count,):
+        told = _shape(found) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise UserError(
+            f"Monitor: the {player} {told} of {count} {given}; wrap it in a function that gives one tensor {wanted}"
+        )
 
 
 def _parts(name: str, given: object) -> Parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparring.base.compat import total_norm
 from sparring.doctor.looks import numbers
 from sparring.game.losses import Loss
 from sparring.game.penalties.base import by_sample
@@ -24,7 +23,6 @@ class Yardstick:
         train: seen training samples [n, d].
         known: more of them [m, d], among which copies are looked for, and which the cells are made of.
         compared: n seen real samples that are not among `train`; where `unseen`, no training saw them.
-        unseen: is it so?
     """
 
     def __init__(self, train: Tensor, known: Tensor, compared: Tensor, unseen: bool) -> None:
@@ -66,10 +64,7 @@ def judged(loss: Loss | None, real: Tensor, fake: Tensor, held_out: Tensor | Non
     found = {} if loss is None else {"signal": numbers.signal(loss, real, fake)}
     found["logit/scale"] = torch.cat([real.flatten(), fake.flatten()]).std().item()
     real, fake = by_sample(real), by_sample(fake)
-    found |= {
-        "area/train": ranking(real, fake),
-        "logit/gap": (real.mean() - fake.mean()).item(),
-    }
+    found |= {"area/train": ranking(real, fake), "logit/gap": (real.mean() - fake.mean()).item()}
     if held_out is not None:
         unseen = by_sample(held_out)
         memory = critic_gap(real, unseen, fake)
@@ -80,8 +75,3 @@ def judged(loss: Loss | None, real: Tensor, fake: Tensor, held_out: Tensor | Non
             "overfitting": memory.overfitting,
         }
     return found
-
-
-def weights_norm(network: torch.nn.Module) -> float:
-    """The norm of all of a network's weights together."""
-    return float(total_norm([weight.detach() for weight in network.parameters()]))

@@ -23,17 +23,16 @@ PACKAGE = "sparring.studies.clinic"
 
 @dataclass(frozen=True)
 class Case:
-    """A training of which is known what ails it.
+    """A training with a known fault, or a healthy one.
 
     Attributes:
-        name: of the case.
         illness: what was planted, or `healthy`.
         about: how, in a few words.
         recipe: fields of the recipe.
         control: the healthy case of the same data that its score is compared with; its own name, if it is one.
-        also: other names of the same illness that are right, because what was planted brings them about.
+        also: other illnesses that are right, because what was planted brings them about.
         begins: the share of the run at which what was planted sets in.
-        quick: is it one of the few of `--quick`?
+        quick: it is one of the few of `--quick`.
     """
 
     name: str
@@ -50,16 +49,19 @@ class Case:
         """Is the fault in the recipe, so that a change of it can help? A planted network stays what it is."""
         return self.illness != HEALTHY and f"{PACKAGE}.plants." not in f"{self.recipe}"
 
+    @property
+    def accepted(self) -> set[str]:
+        """The names that are right."""
+        return {self.illness, *self.also}
+
     def make_recipe(self, seed: int) -> Recipe:
         """The recipe to train; it is watched, and examined at twenty moments."""
         fields = {**COMMON, **self.recipe, "seed": seed}
         points = fields["data"] in ("ring", "grid")
-        exams = {
-            "metrics": "wasserstein,modes" if points else "frechet,modes",
-            "evaluate_count": 1000 if points else 500,
-        }
-        every = max(1, fields["steps"] // 20)
-        return Recipe(**{**exams, **fields, "evaluate_every": every, "log_every": max(1, fields["steps"] // 200)})
+        metrics, count = ("wasserstein,modes", 1000) if points else ("frechet,modes", 500)
+        fields = {"metrics": metrics, "evaluate_count": count, **fields}
+        every = {"evaluate_every": max(1, fields["steps"] // 20), "log_every": max(1, fields["steps"] // 200)}
+        return Recipe(**{**fields, **every})
 
 
 def read_tables(name: str) -> dict[str, dict[str, Any]]:
@@ -79,10 +81,7 @@ OWN = ("about", "illness", "base", "control", "also", "begins", "quick")  # of a
 
 def make_case(name: str, table: Mapping[str, Any]) -> Case:
     """The case of a table: what it is, the base that it starts from, and the fields of the recipe that it changes.
-
-    Raises:
-        UserError: a field, a base or an illness that there is not.
-    """
+    UserError: a field, a base or an illness that there is not."""
     owner = f"case {name}"
     changes = {key: value for key, value in table.items() if key not in OWN}
     for key in changes:

@@ -20,9 +20,9 @@ def _matched() -> dict[str, Case]:
     for case in CASES:
         control = by_name[case.control]
         same = {name: case.recipe.get(name, 0.0) for name in ("data", "held_out", "steps")}
-        other = [name for name, value in same.items() if control.recipe.get(name, 0.0) != value]
+        other = [f"{value}" for name, value in same.items() if control.recipe.get(name, 0.0) != value]
         if case.curable and other:
-            name = "-".join([control.name, *(f"{same[name]}" for name in other)])
+            name = "-".join([control.name, *other])
             control = replace(control, name=name, recipe={**control.recipe, **same})
         found[case.name] = control
     return found

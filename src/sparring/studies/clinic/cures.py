@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -30,10 +29,9 @@ NEAR = 1.5  # times the healthy control's score, up to which a treated run is we
 
 @dataclass(frozen=True)
 class Cure:
-    """What treating a run gave.
+    """What treating a run of a case with a seed gave.
 
     Attributes:
-        case, seed: of the run.
         ailed, ill: what the doctor named of the sick run, and of the treated one.
         remedy: what was chosen, in words; "" where nothing was done.
         first: the doctor's first remedy, in words.
@@ -114,10 +112,9 @@ def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
     if not (path / RESULT).exists():
         return None
     found: dict[str, Any] = json.loads((path / RESULT).read_text(encoding="utf-8"))
-    scores = {name: found[name] for name in ("sick", "treated", "alone", "control")}
+    kept = {name: found[name] for name in ("remedy", "first", "sick", "treated", "alone", "control")}
     tried = tuple((trial["about"], trial["share"]) for trial in found["trials"])
-    ailed, ill = tuple(found["ailed"]), tuple(found["ill"])
-    return Cure(case, seed, ailed, found["remedy"], found["first"], **scores, ill=ill, tried=tried)
+    return Cure(case, seed, tuple(found["ailed"]), **kept, ill=tuple(found["ill"]), tried=tried)
 
 
 Pair = tuple[str, Path, Path]  # an illness, and two runs
@@ -127,9 +124,8 @@ def pairs(cures: Sequence[Cure], run_of: Callable[[Cure], Path]) -> list[Pair]:
     """For each illness the sick and the treated run of its first cure that worked, else of its first one."""
     found: dict[str, Pair] = {}
     for each in sorted((cure for cure in cures if cure.remedy), key=lambda cure: not cure.well):
-        run = run_of(each)
-        pair = (each.case.illness, run, run.with_name(f"{run.name}-treated") / "run")
-        found.setdefault(each.case.illness, pair)
+        run, illness = run_of(each), each.case.illness
+        found.setdefault(illness, (illness, run, run.with_name(f"{run.name}-treated") / "run"))
     return list(found.values())
 
 
@@ -171,16 +167,13 @@ def table(cures: Sequence[Cure]) -> list[str]:
 def remedies_table(cures: Sequence[Cure]) -> list[str]:
     """Which remedy worked for what: by planted illness, how often it was tried, came to the last stage, was chosen, and
     was well then."""
-    tried: Counter[tuple[str, str]] = Counter()
-    last, chosen, well = tried.copy(), tried.copy(), tried.copy()
+    counts: dict[tuple[str, str], list[int]] = {}
     for each in cures:
-        shares = [share for _, share in each.tried if share < 1]
+        longest = max((share for _, share in each.tried if share < 1), default=1)
         for about, share in each.tried:
-            key = (each.case.illness, about)
-            tried[key] += 1
-            last[key] += share >= max(shares, default=1)
-            chosen[key] += about == each.remedy
-            well[key] += about == each.remedy and each.well
-    keys = sorted(tried, key=lambda key: (key[0], -well[key], -last[key], key[1]))
+            told = (1, share >= longest, about == each.remedy, about == each.remedy and each.well)
+            before = counts.get((each.case.illness, about), [0] * len(told))
+            counts[each.case.illness, about] = [count + new for count, new in zip(before, told)]
+    rows = [(*key, *found) for key, found in counts.items()]
     names = ("planted", "remedy", "tried", "in the last stage", "chosen", "well")
-    return markdown(names, [(*key, tried[key], last[key], chosen[key], well[key]) for key in keys])
+    return markdown(names, sorted(rows, key=lambda row: (row[0], -row[5], -row[3], row[1])))

@@ -60,11 +60,7 @@ class ClassBlindDiscriminator(MLPDiscriminator):
 
 
 class CopyingGenerator(MLPGenerator):
-    """It gives back one of 64 training images, with a twentieth of its own.
-
-    Args:
-        data, held_out: what it is trained on, as in `load_data`.
-    """
+    """It gives back one of 64 training images (of `data`, as in `load_data`), with a twentieth of its own."""
 
     known: Tensor
 
@@ -128,8 +124,5 @@ class DeafBack(Cycle):
     """CycleGAN whose way back never hears its source."""
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
-        return {**super().generate(network, batch), "back": super().generate(network, _without(batch))["back"]}
-
-
-def _without(batch: Batch) -> Batch:
-    return {**batch, "real": torch.zeros_like(batch["real"])}
+        unheard = {**batch, "real": torch.zeros_like(batch["real"])}
+        return {**super().generate(network, batch), "back": super().generate(network, unheard)["back"]}

@@ -37,7 +37,7 @@ an independent classifier, for images that are made of others the Frechet distan
 
 """
 Bed = tuple[Case, int]
-Task = tuple[str, int, str]  # a case, a seed, the folder: what another process is told
+Task = tuple[Case, int, Path]  # with the folder of all: what another process is told
 BY_NAME = {case.name: case for case in (*CASES, *MATCHED.values())}
 
 
@@ -63,10 +63,9 @@ def make_rounds(
         only: a regular expression that the names of the cases to train must contain; all results are judged.
         jobs: trainings at once, of one thread each; 0: as many as there are cores.
         cures: treat the sick runs, too, where the fault is one of the recipe.
-        note: told of each run that is done.
+        note: called with a line on each run that is done.
 
-    Returns:
-        the counts and tables, lines of Markdown.
+    Returns: the counts and tables, lines of Markdown.
 
     Raises:
         UserError: a number or pattern that is not allowed, or a folder that cannot be written.
@@ -101,8 +100,7 @@ def judge_all(folder: Path, beds: Sequence[Bed]) -> list[Judged]:
     results = {bed: read_result(folder / run_name(*bed)) for bed in dict.fromkeys([*beds, *controls])}
     found = []
     for bed, control in zip(beds, controls):
-        result = results[bed]
-        if result is not None:
+        if (result := results[bed]) is not None:
             found.append(judge(bed[0], result, results[control] if control != bed else None))
     return found
 
@@ -145,10 +143,9 @@ def _work(
     """Do one thing with each of them, several at once, each in a process with one thread."""
     if not beds:
         return
-    work = [(case.name, seed, str(folder)) for case, seed in beds]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(work)), spawn, initializer=_alone) as pool:
-        for told in pool.map(one, work):
+    with ProcessPoolExecutor(min(jobs, len(beds)), spawn, initializer=_alone) as pool:
+        for told in pool.map(one, [(case, seed, folder) for case, seed in beds]):
             note(told)
 
 
@@ -161,21 +158,21 @@ def _alone() -> None:
 
 
 def _attend_one(work: Task) -> str:
-    name, seed, folder = work
-    path = Path(folder) / run_name(BY_NAME[name], seed)
+    case, seed, folder = work
+    path = folder / run_name(case, seed)
     with claimed(path) as mine:
         if not mine:
             return f"{path.name}: another process trains it"
-        attend(BY_NAME[name], seed, path)
+        attend(case, seed, path)
     return f"{path.name}: done"
 
 
 def _cure_one(work: Task) -> str:
-    name, seed, folder = work
-    case = BY_NAME[name]
-    path, control = (Path(folder) / run_name(each, seed) for each in (case, MATCHED[name]))
+    case, seed, folder = work
+    both = ((case, seed), (MATCHED[case.name], seed))
+    path, control = (folder / run_name(*each) for each in both)
     with claimed(path) as mine:
-        if not mine or any(not is_done(Path(folder), (each, seed)) for each in (case, MATCHED[name])):
+        if not mine or not all(is_done(folder, each) for each in both):
             return f"{path.name}: another process is at work on it or its control; give the command again"
         with trusted(True):  # the plants have dotted names
             cure(case, seed, path, control)

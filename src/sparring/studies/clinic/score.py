@@ -25,10 +25,9 @@ def markdown(names: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
 
 @dataclass(frozen=True)
 class Judged:
-    """One run of a case, judged.
+    """One run of a case with a seed, judged.
 
     Attributes:
-        case, seed: of the run.
         told: the illnesses that were named at the end, causes first.
         alarms: those that were named at any look.
         named_at: share of the run at which a right name was first told; None: never.
@@ -50,18 +49,12 @@ class Judged:
     @property
     def right(self) -> bool:
         """Was the plant (or what it is known to bring about) named at the end? Of a healthy run: was nothing?"""
-        if self.case.illness == HEALTHY:
-            return not self.told
-        return bool(self.accepted & set(self.told))
+        return not self.told if self.case.illness == HEALTHY else bool(self.case.accepted & set(self.told))
 
     @property
     def strictly(self) -> bool:
         """The same by the name of the plant alone."""
         return not self.told if self.case.illness == HEALTHY else self.case.illness in self.told
-
-    @property
-    def accepted(self) -> set[str]:
-        return {self.case.illness, *self.case.also}
 
     @property
     def in_time(self) -> bool:
@@ -73,26 +66,24 @@ def judge(case: Case, result: Result, control: Result | None) -> Judged:
     """Set what was told in a run (the result of `attend`) against what was planted in it; `control` is the result of
     the control with the same seed, if there is one."""
     told = [(t["share"], [n for n in t["names"] if n in ILLNESSES]) for t in result["told"]]
-    right = {case.illness, *case.also}
-    named_at = next((share for share, names in told if right & set(names)), None)
+    named_at = next((share for share, names in told if case.accepted & set(names)), None)
     exams = result["exams"]
     compared = exams if control is None else control["exams"]
     last = exams[-1] if exams else {}
-    steps = max([row["step"] for row in exams], default=1)
     return Judged(
         case,
         result["seed"],
         tuple(told[-1][1]) if told else (),
         tuple(dict.fromkeys(name for _, names in told for name in names)),
         named_at,
-        _onset(exams, compared, steps),
+        _onset(exams, compared),
         _score(last),
         _score(_beside(last, compared)),
         (int(last.get("modes", 0)), int(last.get("modes_there", 0))),
     )
 
 
-def _onset(exams: Sequence[Result], compared: Sequence[Result], steps: int) -> float | None:
+def _onset(exams: Sequence[Result], compared: Sequence[Result]) -> float | None:
     """The share of the run from which on all exams are bad: worse than the control's of the same step or than the run
     itself was before, or few modes."""
     first = None
@@ -101,7 +92,7 @@ def _onset(exams: Sequence[Result], compared: Sequence[Result], steps: int) -> f
         best = min(_score(each) for each in exams[: index + 1])
         if not few and _score(exam) <= min(WORSE * _score(_beside(exam, compared)), WORSENED * best):
             break
-        first = exam["step"] / steps
+        first = exam["step"] / exams[-1]["step"]
     return first
 
 
@@ -136,10 +127,9 @@ def table(judged: Sequence[Judged]) -> list[str]:
         late = "" if each.case.illness == HEALTHY or each.in_time or each.named_at is None else " late"
         at = "-" if each.named_at is None else f"{each.named_at:.0%}{late}"
         told = ", ".join(each.told) or "nothing"
-        along = [name for name in each.alarms if name not in each.told]
-        along_text = f" (on the way: {', '.join(along)})" if along else ""
+        along = ", ".join(name for name in each.alarms if name not in each.told)
         score = f"{each.score:.3g} ({each.control:.3g})"
         modes = f"{each.modes[0]}/{each.modes[1]}" if each.modes[1] else "-"
-        run = f"{each.case.name} {each.seed}"
-        rows.append((each.case.illness, run, f"{told}{mark}{along_text}", at, score, modes))
+        named = f"{told}{mark}{f' (on the way: {along})' if along else ''}"
+        rows.append((each.case.illness, f"{each.case.name} {each.seed}", named, at, score, modes))
     return markdown(("planted", "run", "told at the end", "first at", "score (control)", "modes"), rows)

@@ -21,19 +21,11 @@ RESULT = "clinic.json"
 
 @dataclass(frozen=True)
 class Told:
-    """What the doctor said at a moment of a run.
-
-    Attributes:
-        step: of the moment.
-        share: of the budget that was spent by then.
-        names: of the verdicts, causes first.
-        consequences: those of them that follow from another one.
-    """
+    """The doctor's verdicts at a step and a share of the budget, causes first."""
 
     step: int
     share: float
     names: tuple[str, ...]
-    consequences: tuple[str, ...] = ()
 
 
 def attend(case: Case, seed: int, path: Path) -> None:
@@ -51,11 +43,8 @@ def attend(case: Case, seed: int, path: Path) -> None:
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """What `attend` left, with what the doctor of today says of the run's log; None if there is none.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """What `attend` left, with what the doctor of today says of the run's log; None if there is none. UserError: it is
+    damaged."""
     if not (path / RESULT).exists():
         return None
     try:
@@ -67,14 +56,11 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 def told(history: Sequence[Row]) -> list[Told]:
     """What the doctor would have said live, at each look, and at the end."""
-    moments = [i + 1 for i, row in enumerate(history) if kind_of(row) in (PROBE, NOT_FINITE)]
-    found = []
-    for end in moments:
-        rows = [row for row in history[:end] if "progress" in row]
-        share = rows[-1]["progress"] if rows else 0.0
-        verdicts = diagnose(history[:end])
-        names = tuple(v.illness for v in verdicts)
-        found.append(Told(history[end - 1]["step"], share, names, tuple(v.illness for v in verdicts if v.follows)))
+    found, share = [], 0.0
+    for end, row in enumerate(history, start=1):
+        share = row.get("progress", share)
+        if kind_of(row) in (PROBE, NOT_FINITE):
+            found.append(Told(row["step"], share, tuple(verdict.illness for verdict in diagnose(history[:end]))))
     return found
 
 

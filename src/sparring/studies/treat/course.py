@@ -29,15 +29,12 @@ Plain = TypeVar("Plain", dict[str, Any], list[Any])
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be tried on a sick run.
+    """What is to be tried on a sick run; `share` and `seed` as in `treat`.
 
     Attributes:
-        run: the sick run.
         ailed: its illnesses, causes first.
         healthy: the step of the checkpoint that is gone back to; 0: none, all begin anew.
         since: the share of the budget at which one of the illnesses was first named.
-        candidates: what to try.
-        share, seed: as in `treat`.
     """
 
     run: Run
@@ -82,14 +79,10 @@ def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, se
 
 
 class Course:
-    """A treatment under way. What is known after each stage is written down, for later stages replace its scores.
-
-    Attributes:
-        found: how the candidates did so far, best first.
-    """
+    """A treatment under way. What is known after each stage is written to the file `told`, for later stages replace its
+    scores; `found` is how the candidates did so far, best first."""
 
     def __init__(self, plan: Plan, told: Path, bench: Bench, judge: Judge, jobs: int) -> None:
-        """Args: told: the file that is written."""
         self.plan, self.told, self.bench, self.judge, self.jobs = plan, told, bench, judge, jobs
         self.found = _read_trials(told) if told.exists() else []
 
@@ -124,18 +117,15 @@ class Course:
             return
         why_not = self.bench.carry_out_all(left, share, self.jobs if len(left) > 1 else 1)
         judged = [self.judge.trial(c, self.bench.folder / c.name, share, why) for c, why in zip(left, why_not)]
-        new = {trial.name: trial for trial in judged}
-        self.found = sorted(
-            [*judged, *(trial for trial in self.found if trial.name not in new)],
-            key=lambda trial: trial.rank(self.plan.ailed),
-        )
+        others = [trial for trial in self.found if trial.name not in {new.name for new in judged}]
+        self.found = sorted([*judged, *others], key=lambda trial: trial.rank(self.plan.ailed))
         write_json(self.told, [trial.to_json() for trial in self.found])
 
     def why(self) -> str:
         """Why the first of the trials is the best, in words."""
-        whole = [trial for trial in self.found if trial.share >= 1 and trial.score is not None]
-        if len(whole) > 1:
-            return f"it had the lowest score of {len(whole)} that were trained to the end"
+        whole = sum(trial.share >= 1 and trial.score is not None for trial in self.found)
+        if whole > 1:
+            return f"it had the lowest score of {whole} that were trained to the end"
         return "of the trials it was the best"
 
 
@@ -155,11 +145,7 @@ def ended(trial: Trial) -> str:
 
 
 def read_json(path: Path, kind: type[Plain]) -> Plain:
-    """What a treatment wrote.
-
-    Raises:
-        UserError: it is not what it wrote.
-    """
+    """What a treatment wrote. UserError: it is something else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,5 +1,4 @@
-"""Treats a sick run: tries remedies in short trainings, judges them by what the doctor does not read, and goes on with
-the best."""
+"""Treats a sick run: tries remedies in short trainings, scores them independently of the doctor, trains the best."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class Treatment:
     """What came of treating a run.
 
     Attributes:
-        run: the sick run.
-        ailed: its illnesses, causes first; empty where it was not ill, and nothing was done.
+        ailed: the sick run's illnesses, causes first; empty where it was not ill, and nothing was done.
         healthy: the step of the checkpoint that was gone back to; 0: none, all began anew.
         measured: the score's name and what it compares.
         untreated: the sick run's score; None if it ended in NaN.
@@ -81,8 +79,7 @@ def treat(
     """Try remedies on a sick run, and train the best to the end of the budget; a run that is not ill is left alone.
 
     A treatment that was stopped goes on: the folder holds what is done. Trials are ranked by whether the doctor still
-    names the illness, then by the score, and shortened by successive halving (Jamieson and Talwalkar 2016); see `Plan`
-    and `Course`.
+    names the illness, then by the score, and shortened by successive halving (Jamieson and Talwalkar 2016).
 
     Args:
         run: the sick run's directory; nothing is changed in it.
@@ -161,13 +158,11 @@ def check_same(path: Path, plan: dict[str, Any]) -> None:
     """Write a treatment's plan down, or raise UserError if the folder holds another one."""
     if not path.exists():
         write_json(path, plan)
-        return
     before = read_json(path, dict)
     for name, value in json.loads(json.dumps(plan)).items():
         if before.get(name) != value:
-            raise UserError(
-                f"{path.parent} holds another treatment ({name} is not the same); remove it, or choose another --out"
-            )
+            why = f"{name} is not the same"
+            raise UserError(f"{path.parent} holds another treatment ({why}); remove it, or choose another --out")
 
 
 def write(folder: Path, done: Treatment) -> None:
@@ -204,8 +199,8 @@ def conclusion(done: Treatment) -> list[str]:
     about = next(trial.about for trial in done.trials if trial.name == done.chosen)
     before = "ended in NaN or infinity" if done.untreated is None else f"has {done.untreated:.4g}"
     verdict = f"STILL ILL: {', '.join(done.ill)}" if done.ill else "not ill"
+    treated = f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}"
     return [
         f"Chosen: {about}; {done.why}.",
-        f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}; its score is "
-        f"{shown(done.score)}, the sick run {before}.",
+        f"{treated}; its score is {shown(done.score)}, the sick run {before}.",
     ]
