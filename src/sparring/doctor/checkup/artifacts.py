@@ -1,19 +1,19 @@
-"""Silly reasons for which real and generated images can be told apart, found before training.
+"""Dataset artifacts: what tells real images from generated ones by itself, found before training.
 
 A generator ends in tanh: it makes continuous values within 0..255, with no frame, no compression grid and no constant
-channel. Where real images have such a thing, the discriminator looks at it and at nothing else. Each check here says
-what it saw and what mends it, or nothing. Thresholds were chosen on 21 real sets and on planted faults.
+channel. Where real images have such a thing, the discriminator looks at nothing else. Thresholds were chosen on 21 real
+sets and on planted faults.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sparring.data.store.mapped import release
-from sparring.doctor.checkup.jpeg import compression, enlargement
+from sparring.doctor.checkup.jpeg import Finding, compression, enlargement
 
 MOST_IMAGES = 2000
 MOST_VALUES = 64_000_000  # one byte each
@@ -25,13 +25,6 @@ FEW_LEVELS = 32
 ALL_GREY = 0.98  # share of grey images from which on colour is a mistake
 SAME = 3  # levels by which values may differ and still be one colour, or grey
 EDGE = 20  # levels from which on a picture is seen against its bar, in which JPEG leaves ripples of half of that
-
-
-class Finding(NamedTuple):
-    """What a check saw. `careful`: mend it before training; `harmless`: odd, but no cause for a change."""
-
-    kind: Literal["careful", "harmless"]
-    text: str
 
 
 def look_at(samples: Tensor) -> Tensor:
@@ -53,7 +46,7 @@ def silly_reasons(images: Tensor) -> list[Finding]:
         found += _padding(frame, barred)
         within = _cut(images, frame)[~barred]  # an edge of a bar would pass for a grid, a bar for a background
         found += _backgrounds(within)
-        found += [Finding(kind, text) for kind, text in [*compression(within), *enlargement(within)]]
+        found += [*compression(within), *enlargement(within)]
     return sorted(found, key=lambda finding: finding.kind)
 
 
@@ -66,11 +59,11 @@ def grey_share(images: Tensor) -> float:
 
 def _channels(images: Tensor) -> list[Finding]:
     count = images.shape[1]
-    constant = [c for c in range(count) if images[:, c].min() == images[:, c].max()]
     found = []
-    for c in constant:
-        alpha = " (alpha: remove it)" if count in (2, 4) and c == count - 1 else ""
-        found.append(Finding("careful", f"channel {c} is the same everywhere: nothing to learn{alpha}"))
+    for c in range(count):
+        if images[:, c].min() == images[:, c].max():
+            alpha = " (alpha: remove it)" if count in (2, 4) and c == count - 1 else ""
+            found.append(Finding("careful", f"channel {c} is the same everywhere: nothing to learn{alpha}"))
     narrow = int(images.max()) - int(images.min()) < NARROW  # then a few levels are no small difference
     if count >= 3 and not narrow and grey_share(images) > ALL_GREY:
         text = (
@@ -106,13 +99,10 @@ def _values(images: Tensor) -> list[Finding]:
     if levels <= FEW_LEVELS:
         text = f"only {levels} of 256 levels are used (posterised, or a map of classes): did no harm where it was tried"
         found.append(Finding("harmless", text))
-    found += [
-        Finding(
-            "harmless", f"{share[level]:.0%} of the values are exactly {level}: a flat background, or exposure cut off"
-        )
-        for level in (0, 255)
-        if share[level] > 0.3
-    ]
+    for level in (0, 255):
+        if share[level] > 0.3:
+            text = f"{share[level]:.0%} of the values are exactly {level}: a flat background, or exposure cut off"
+            found.append(Finding("harmless", text))
     return found
 
 
@@ -130,11 +120,11 @@ SIDES = ("top", "bottom", "left", "right")
 
 
 class _Bars(NamedTuple):
-    """Of one side of each image: is its outermost row one colour, which, and after how many rows begins a picture?"""
+    """One side of each image."""
 
-    flat: Tensor  # bool [n]
-    colour: Tensor  # int64 [n, C]
-    thickness: Tensor  # int64 [n]; 0: no picture begins abruptly, over most of the row's length
+    flat: Tensor  # bool [n]: the outermost row is of one colour
+    colour: Tensor  # int64 [n, C]: which
+    thickness: Tensor  # int64 [n]: rows before a picture begins; 0: none begins abruptly, over most of the row's length
 
 
 def _bars(images: Tensor, side: str) -> _Bars:
@@ -155,9 +145,7 @@ def _bars(images: Tensor, side: str) -> _Bars:
 def _frame(images: Tensor) -> dict[str, int]:
     """Sides of (nearly) all images that are bars of one colour, and how many rows or columns each bar has."""
     found: dict[str, int] = {}
-    if min(images.shape[2:]) < SMALLEST:
-        return found
-    for side in SIDES:
+    for side in SIDES if min(images.shape[2:]) >= SMALLEST else ():
         thickness = _bars(images, side).thickness
         usual = int(thickness[thickness > 0].mode().values) if thickness.any() else 0
         if usual and (thickness == usual).double().mean() > 0.8:
@@ -189,13 +177,13 @@ def _padding(frame: dict[str, int], barred: Tensor) -> list[Finding]:
             f"the images have a frame of constant rows or columns ({where}): a generator's never is exactly constant. "
             "Cut it off: image.crop((left, top, right, bottom)) with Pillow"
         )
-        return [Finding("careful", text)]
-    if not barred.any():
+    elif barred.any():
+        text = (
+            f"{barred.double().mean():.0%} of the images have bars of one colour at two opposite sides, the others "
+            "have none: the generator will learn the bars. Crop to the picture instead of padding it"
+        )
+    else:
         return []
-    text = (
-        f"{barred.double().mean():.0%} of the images have bars of one colour at two opposite sides, the others have "
-        "none: the generator will learn the bars. Crop to the picture instead of padding it"
-    )
     return [Finding("careful", text)]
 
 

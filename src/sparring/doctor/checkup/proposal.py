@@ -32,17 +32,11 @@ Change = str | int | float | bool
 
 @dataclass(frozen=True)
 class Proposal:
-    """Where to start with a data set.
-
-    Attributes:
-        recipe: the name of the recipe to start from.
-        changes: fields of the recipe and their new values, `data` first.
-        reasons: one line for each choice, and questions that only the user can answer.
-    """
+    """Where to start with a data set."""
 
     recipe: str
-    changes: Mapping[str, Change]
-    reasons: tuple[str, ...]
+    changes: Mapping[str, Change]  # of fields of the recipe, `data` first
+    reasons: tuple[str, ...]  # one line for each choice, and questions that only the user can answer
 
     @property
     def command(self) -> str:
@@ -51,17 +45,14 @@ class Proposal:
 
 
 def propose(data: Data, given: Mapping[str, Change] | None = None) -> Proposal:
-    """A recipe for the data, by rules of thumb.
+    """A recipe for the data by rules of thumb, from their shape, number and labels alone.
 
-    Args:
-        data: points or images; nothing but their shape, number and labels is looked at.
-        given: options that the data was loaded with (`size`, `fit`), which training needs as well.
+    `given` are options that the data was loaded with (`size`, `fit`), which training needs as well.
     """
-    own = OWN.get(data.name)
-    changes: dict[str, Change] = {"data": data.name, **{k: v for k, v in (given or {}).items() if v}}
-    if own:
-        del changes["data"]
+    changes = {name: value for name, value in (given or {}).items() if value}
+    if own := OWN.get(data.name):
         return Proposal(own, changes, (f"the recipe {own} was made for this set, and tried on it",))
+    changes = {"data": data.name, **changes}
     if data.form.is_points:
         return Proposal("ring", changes, ("points: small multilayer perceptrons, as for the ring",))
     return _for_images(data, changes)
@@ -77,13 +68,12 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
     recipe, reason = _recipe(len(data), min(height, width), conditional)
     reasons.append(f"{recipe}: {reason}")
     latent = 32 if recipe == "digits" else 64
+    classes = len(data.form.classes)
     if conditional:
         changes["task"] = f"Generate(latent=Normal({latent}), classes=True)"
-        reasons.append(
-            f"task: {len(data.form.classes)} classes, so the label is given to both; drop --task to ignore it"
-        )
-    elif data.labels is not None and len(data.form.classes) > 1:
-        reasons.append(f"labels unused: half of the {len(data.form.classes)} classes have less than {FEWEST} images")
+        reasons.append(f"task: {classes} classes, so the label is given to both; drop --task to ignore it")
+    elif data.labels is not None and classes > 1:
+        reasons.append(f"labels unused: half of the {classes} classes have less than {FEWEST} images")
     if recipe == "digits":
         return Proposal(recipe, changes, tuple(reasons))
     gamma = suggested_gamma(height, width, BATCH)
@@ -107,7 +97,7 @@ def _recipe(count: int, side: int, conditional: bool) -> tuple[str, str]:
 
 
 def _is_conditional(data: Data) -> bool:
-    """Are there classes, and does the median class have images enough to learn from?"""
+    """There are classes, and the median class has images enough to learn from."""
     if data.labels is None or len(data.form.classes) < 2:
         return False
     return data.labels.bincount(minlength=len(data.form.classes)).median().item() >= FEWEST
