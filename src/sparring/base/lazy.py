@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose names are imported on first use.
-
-    Args:
-        package: its name.
-        homes: for each name the module that holds it; a name that maps to "" is itself a module of the package.
-    """
+    """The `__getattr__` of a package whose names are imported on first use; `homes` are the modules that hold them, ""
+    where a name is itself a module of the package."""
 
     def get(name: str) -> Any:
         if name not in homes:
@@ -58,11 +54,9 @@ def module_names(package: str, path: Sequence[str]) -> tuple[Callable[[str], Any
 
 
 class Aliases:
-    """Import old names of modules as the modules that they are now, their submodules included.
+    """Import old names of modules, such as `sparring.losses`, as the modules that they are now, and their submodules.
 
-    Args:
-        homes: for each old name, such as `sparring.losses`, the module that it means.
-    """
+    `homes` are the present names."""
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self.homes = homes
