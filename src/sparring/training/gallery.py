@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from sparring.assemble.build import HeldOut
 from sparring.assemble.sampling import draw_gallery, draw_samples, make_images
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
-from sparring.data.form import Form
 from sparring.data.pictures import picture, save_image, sheet
 from sparring.data.samples import Data
 from sparring.game.match import Batch
@@ -55,8 +54,7 @@ class Gallery:
         except UserError as error:
             print(f"Note: the pictures are of training images: {error}", file=sys.stderr)
             held_out = None
-        data = self.data if held_out is None else held_out
-        return spread(data)
+        return spread(self.data if held_out is None else held_out)
 
 
 def spread(data: Data) -> Batch:
@@ -66,18 +64,10 @@ def spread(data: Data) -> Batch:
 
 
 def turned(task: Translating, network: nn.Module, images: Batch) -> Image.Image:
-    """Images, what a generator makes of them, and what they should become, row by row.
+    """Images of `Data.batch`, what a generator makes of them, and what they should become, row by row.
 
-    Args:
-        task: what the generator is for.
-        network: the generator.
-        images: as `Data.batch` gives them.
+    Pixels of a map that belong to no class are black.
     """
     inputs = task.prepare(images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
-    return sheet([shown(row, form) for row, form in task.show(inputs, make_images(task, network, inputs))])
-
-
-def shown(images: Tensor, form: Form) -> Tensor:
-    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of a map that belong to no class are
-    black."""
-    return form.to_picture(form.to_stored(images))
+    rows = task.show(inputs, make_images(task, network, inputs))
+    return sheet([form.to_picture(form.to_stored(row)) for row, form in rows])
