@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sparring.base.errors import NotFiniteError, UserError
+from sparring.base.process import Interrupted
 from sparring.base.version import __version__
 from sparring.commands import (
     DONE,
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotFiniteError as error:
         print(f"sparring: training failed: {error}", file=sys.stderr)
         return FAILED
+    except Interrupted as error:
+        print(f"sparring: {error}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("sparring: interrupted", file=sys.stderr)
         return INTERRUPTED

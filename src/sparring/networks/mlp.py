@@ -29,7 +29,8 @@ class MLPGenerator(nn.Module):
         layers: list[nn.Module] = []
         for before, after in zip(sizes, sizes[1:]):
             layers += [nn.Linear(before, after), nn.ReLU()]
-        layers += [nn.Linear(sizes[-1], math.prod(shape)), *([nn.Tanh()] if len(shape) == 3 else [])]
+        layers.append(nn.Linear(sizes[-1], math.prod(shape)))
+        layers += [nn.Tanh()] if len(shape) == 3 else []
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from sparring.assemble.build import HeldOut
 from sparring.assemble.sampling import draw_gallery, draw_samples, make_images
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
+from sparring.data.form import Form
 from sparring.data.pictures import picture, save_image, sheet
 from sparring.data.samples import Data
 from sparring.game.match import Batch
@@ -64,10 +65,11 @@ def spread(data: Data) -> Batch:
 
 
 def turned(task: Translating, network: nn.Module, images: Batch) -> Image.Image:
-    """Images of `Data.batch`, what a generator makes of them, and what they should become, row by row.
-
-    Pixels of a map that belong to no class are black.
-    """
+    """Images of `Data.batch`, what a generator makes of them, and what they should become, row by row."""
     inputs = task.prepare(images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
-    rows = task.show(inputs, make_images(task, network, inputs))
-    return sheet([form.to_picture(form.to_stored(row)) for row, form in rows])
+    return sheet([shown(row, form) for row, form in task.show(inputs, make_images(task, network, inputs))])
+
+
+def shown(images: Tensor, form: Form) -> Tensor:
+    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of no class are black."""
+    return form.to_picture(form.to_stored(images))
