@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from sparring.base.components import trusted
 from sparring.base.errors import NotFiniteError, UserError
+from sparring.base.process import Interrupted
 from sparring.base.version import __version__
 from sparring.commands import (
     DONE,
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotFiniteError as error:
         print(f"sparring: training failed: {error}", file=sys.stderr)
         return FAILED
+    except Interrupted as error:
+        print(f"sparring: {error}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("sparring: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -20,14 +20,9 @@ STUDIO = (65.481, 128.553, 24.966)  # what R, G and B of 1 add to Y
 def luminance(images: Tensor) -> Tensor:
     """The luminance Y [n, 1, H, W] of RGB images, float in [16, 235], as MATLAB's rgb2ycbcr; not rounded.
 
-    Papers on super-resolution measure on it, by `psnr(..., span=255, border=scale)`, and on images in 256 levels: give
-    uint8 to do likewise. Grey images [n, 1, H, W] stay as they are, in [0, 255], as in those papers. ITU-R BT.601.
-
-    Args:
-        images: [n, 3 or 1, H, W], float in [-1, 1] or uint8.
-
-    Raises:
-        UserError: another number of channels.
+    Images [n, 3 or 1, H, W] are float in [-1, 1] or uint8; UserError: they have other channels. Grey images are only
+    brought to [0, 255]. So do papers on super-resolution, which measure on it by `psnr(..., span=255, border=scale)`,
+    and on images in 256 levels: give uint8 to do likewise. Source: ITU-R BT.601.
     """
     shares = _shares(images)
     if images.shape[1] == 1:
@@ -47,13 +42,8 @@ def colour_distance(x: Iterable[Tensor], y: Iterable[Tensor]) -> float:
 
     The exact Wasserstein distance of the values of all pixels, of each of the chroma channels a* and b* of CIELAB (of
     sRGB, illuminant D65), averaged over both: by how much the chroma must change on average. In units of CIELAB, of
-    which about 2.3 are just noticeable (Mahy et al. 1994); 0 for equal histograms.
-
-    Args:
-        x, y: images [3 or 1, H, W], float in [-1, 1] or uint8; each of its own size, or [n, 3 or 1, H, W].
-
-    Raises:
-        UserError: a set is empty, or has images of another number of channels.
+    which about 2.3 are just noticeable (Mahy et al. 1994); 0 for equal histograms. Images [3 or 1, H, W], of any sizes,
+    or [n, 3 or 1, H, W] are float in [-1, 1] or uint8; UserError: a set is empty, or has other channels.
     """
     from scipy import stats
 

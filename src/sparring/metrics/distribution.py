@@ -31,11 +31,7 @@ class Estimate:
 
 
 def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
-    """Sets of features as float64 tensors [n, d] on the CPU.
-
-    Raises:
-        UserError: too few samples, different dimensions, NaN or infinity.
-    """
+    """Features as float64 tensors [n, d] on the CPU; UserError: too few, of different dimensions, NaN or infinite."""
     tensors = [torch.as_tensor(values) for values in sets]
     for tensor in tensors:
         if tensor.dim() != 2:
@@ -54,8 +50,7 @@ def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
 
 def pieces(points: Tensor, others: Tensor) -> Sequence[Tensor]:
     """Points in chunks, so that the pairs of a chunk with all others fit in memory."""
-    parts: Sequence[Tensor] = points.split(max(1, MOST_PAIRS // max(1, len(others))))
-    return parts
+    return points.split(max(1, MOST_PAIRS // max(1, len(others))))  # type: ignore[no-any-return]
 
 
 def frechet(x: ArrayLike, y: ArrayLike) -> float:
@@ -129,8 +124,7 @@ def mmd(x: ArrayLike, y: ArrayLike, bandwidth: float = 0.0) -> Estimate:
     """Unbiased squared maximum mean discrepancy under the kernel exp(-|a - b|^2 / (2 bandwidth^2)), over all pairs.
 
     A bandwidth of 0 takes the root of half the mean squared distance between two samples of x, which is the trace of
-    its covariance; the kernel then depends on x, so that it is only nearly unbiased. Source: Gretton et al. 2012,
-    equation 3.
+    its covariance; it is then only nearly unbiased. Source: Gretton et al. 2012, equation 3.
     """
     x, y = check_features(x, y)
     square = bandwidth**2 or x.var(0).sum().item() or 1.0
@@ -140,8 +134,8 @@ def mmd(x: ArrayLike, y: ArrayLike, bandwidth: float = 0.0) -> Estimate:
 def cmmd(x: ArrayLike, y: ArrayLike) -> float:
     """CMMD: 1000 times the biased squared MMD of CLIP's embeddings under a Gaussian kernel of bandwidth 10.
 
-    The kernel is exp(-|a - b|^2 / 200), and all pairs count, a sample with itself too. So equal sets are at 0, and no
-    value is negative. The bandwidth is meant for embeddings of length 1, and they are taken unchanged.
+    All pairs count, a sample with itself too, so equal sets are at 0, and no value is negative. The bandwidth is meant
+    for embeddings of length 1; others are taken unchanged.
     Source: Jayasumana et al. 2024, section 4, and their code.
     """
     x, y = check_features(x, y)

@@ -38,14 +38,10 @@ class Treatment(TypedDict):
     event: str
     illness: str
     about: str
-    changes: dict[str, Any]
-    """fields of the recipe"""
-    back_to: int | None
-    """the step whose healthy state it went back to"""
-    restarted: list[str]
-    """the networks that begin anew"""
-    way_back: str
-    """the run directory that goes on untreated"""
+    changes: dict[str, Any]  # fields of the recipe
+    back_to: int | None  # the step whose healthy state it went back to
+    restarted: list[str]  # the networks that begin anew
+    way_back: str  # the run directory that goes on untreated
 
 
 def kind_of(row: Row) -> str:
@@ -74,11 +70,9 @@ def without_abandoned(rows: Iterable[Row]) -> list[Row]:
 
 
 class Log:
-    """One file of rows. Reading parses only what was appended since the last reading of the same object.
+    """One file of rows, which need not exist. Reading parses only what was appended since the object's last reading.
 
-    Args:
-        path: the file; it need not exist.
-        fix: what to do where it cannot be written, for messages.
+    `fix` is what to do where it cannot be written, for messages.
     """
 
     def __init__(self, path: Path, fix: str) -> None:
@@ -93,11 +87,7 @@ class Log:
         self._changed = 0  # when it was last written
 
     def append(self, row: Row) -> None:
-        """Add a row, in one write, after whatever other processes add; a torn line before it is removed.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Add a row, in one write, without a torn line before it. UserError: it cannot be written."""
         with writing(self.path, self.fix), exclusively(self.path), self.path.open("ab") as file:
             _cut_torn_line(self.path, file)
             file.write(f"{json.dumps(row)}\n".encode())
@@ -109,11 +99,7 @@ class Log:
                 _cut_torn_line(self.path, file)
 
     def rows(self) -> list[Row]:
-        """All whole rows, in the order in which they were written; none where there is no file.
-
-        Raises:
-            UserError: a line is damaged.
-        """
+        """All whole rows, in order; none where there is no file. UserError: a line is damaged."""
         self.new_rows()
         return [*self._rows]
 

@@ -55,8 +55,7 @@ class Gallery:
         except UserError as error:
             print(f"Note: the pictures are of training images: {error}", file=sys.stderr)
             held_out = None
-        data = self.data if held_out is None else held_out
-        return spread(data)
+        return spread(self.data if held_out is None else held_out)
 
 
 def spread(data: Data) -> Batch:
@@ -66,18 +65,11 @@ def spread(data: Data) -> Batch:
 
 
 def turned(task: Task, network: nn.Module, images: Batch) -> Image.Image:
-    """Images, what a generator makes of them, and what they should become, row by row.
-
-    Args:
-        task: what the generator is for.
-        network: the generator.
-        images: as `Data.batch` gives them.
-    """
+    """Images of `Data.batch`, what a generator makes of them, and what they should become, row by row."""
     inputs = task.prepare(images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
     return sheet([shown(row, form) for row, form in task.show(inputs, make_images(task, network, inputs))])
 
 
 def shown(images: Tensor, form: Form) -> Tensor:
-    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of a map that belong to no class are
-    black."""
+    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of no class are black."""
     return form.to_picture(form.to_stored(images))

@@ -29,16 +29,7 @@ from sparring.training.summary import write_summary
 
 @dataclass
 class Session:
-    """A run that is being trained, with what goes on beside it.
-
-    Attributes:
-        run, recipe, data, state: the run, and where it stands.
-        gallery: takes its pictures.
-        scorer, watch: what evaluates it and what probes it as it trains, or None.
-        until: the share of the budget to stop at.
-        reason: why it ended early for lack of progress; "" if it did not.
-        ended: no further step is to be taken.
-    """
+    """A run that is being trained, with what goes on beside it."""
 
     run: Run
     recipe: Recipe
@@ -47,9 +38,9 @@ class Session:
     gallery: Gallery
     scorer: Scorer | None
     watch: Watch | None
-    until: float
-    reason: str = ""
-    ended: bool = False
+    until: float  # the share of the budget to stop at
+    reason: str = ""  # why it ended early for lack of progress
+    ended: bool = False  # no further step is to be taken
     take_step: Stepper = field(init=False)
     _started: float = 0.0  # when training began, had it never been stopped
     _saved_at: float = 0.0  # seconds of training at the last checkpoint
@@ -85,13 +76,7 @@ class Session:
         progress.note(f"step {self.state.step:,} | doctor: treated {treatment.illness}: {treatment.told}")
 
     def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
-        """Log, probe, evaluate, save and picture what is due after a step.
-
-        Args:
-            turns: what the step gave.
-            stop: set when the user asks to stop.
-            progress: what the user sees.
-        """
+        """Log, probe, evaluate, save and picture what is due after a step; `stop` is set when the user asks to stop."""
         recipe, state = self.recipe, self.state
         state.seconds = time.perf_counter() - self._started
         share, treating = self.share, False
@@ -149,11 +134,7 @@ class Session:
 
 
 def train_on(session: Session) -> None:
-    """Train from the state to where it is to stop, and write everything down.
-
-    Raises:
-        as `sparring.training.train.train`.
-    """
+    """Train from the state to where it is to stop, and write everything down; it raises what `train` does."""
     run, state = session.run, session.state
     try:
         lines = equilibrium(state.game.loss)

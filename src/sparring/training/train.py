@@ -71,13 +71,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
 
     Args:
         path: the run directory.
-        steps: a new budget, counted from the run's start; 0 keeps the one it has.
-        minutes: the same in minutes.
-        trust: may component texts import the user's own code?
-        until: as in `train`.
-
-    Raises:
-        as `train`.
+        steps, minutes: a new budget, counted from the run's start; 0 keeps the one it has.
+        trust, until: as in `train`, which raises the same.
     """
     run = Run.open(Path(path))
     with run.locked():

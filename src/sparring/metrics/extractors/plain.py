@@ -65,8 +65,7 @@ class Random(Extractor):
         refuse_points("Random", data)
         rng = torch.Generator().manual_seed(self.seed)
         shrink = Shrink(data.form.shape, 64)
-        network = _RandomNetwork(data.form.shape[0], shrink, rng)
-        network.requires_grad_(False).eval()
+        network = _RandomNetwork(data.form.shape[0], shrink, rng).requires_grad_(False).eval()
         return Prepared(repr(self), network.to(device), digest_of(network.state_dict()), shrink.words)
 
 
@@ -87,8 +86,7 @@ class _RandomNetwork(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Of all four layers."""
-        found = []
-        x = images
+        found, x = [], images
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)
             found.append(x)

@@ -174,6 +174,6 @@ def remedies_table(cures: Sequence[Cure]) -> list[str]:
             told = (1, share >= longest, about == each.remedy, about == each.remedy and each.well)
             before = counts.get((each.case.illness, about), [0] * len(told))
             counts[each.case.illness, about] = [count + new for count, new in zip(before, told)]
-    rows = [(*key, *found) for key, found in counts.items()]
+    ranked = sorted(counts.items(), key=lambda item: (item[0][0], -item[1][3], -item[1][1], item[0][1]))
     names = ("planted", "remedy", "tried", "in the last stage", "chosen", "well")
-    return markdown(names, sorted(rows, key=lambda row: (row[0], -row[5], -row[3], row[1])))
+    return markdown(names, [(*key, *found) for key, found in ranked])
