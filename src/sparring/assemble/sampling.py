@@ -10,9 +10,7 @@ from sparring.game.match import Batch, Images
 from sparring.tasks.base import Task
 
 CHUNK = 256  # part of what a seed means: each chunk has latents of its own seed
-
-
-PIXELS = 1 << 19  # of images that are turned into others, at once
+PIXELS = 1 << 19  # that a network makes at once, at most
 
 
 def make_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
@@ -27,19 +25,12 @@ def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
     was_training = network.training
     network.eval()
     parts = []
-    chunk = chunk_of(inputs)
+    chunk = max(1, min(CHUNK, PIXELS // task.pixels(inputs)))
     for start in range(0, len(next(iter(inputs.values()))), chunk):
         batch = {name: tensor[start : start + chunk].to(device) for name, tensor in inputs.items()}
         parts.append({name: tensor.cpu() for name, tensor in task.generate(network, batch).items()})
     network.train(was_training)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def chunk_of(inputs: Batch) -> int:
-    """How many of the inputs go through a network at once: fewer where they are images."""
-    if "real" not in inputs:
-        return CHUNK
-    return max(1, min(CHUNK, PIXELS // max(1, inputs["real"][0, :1].numel())))
 
 
 def draw_made(task: Task, network: nn.Module, count: int, seed: int, labels: Tensor | None = None) -> Images:
@@ -50,13 +41,13 @@ def draw_made(task: Task, network: nn.Module, count: int, seed: int, labels: Ten
     """
     parts = []
     for start in range(0, count, CHUNK):
-        inputs = dict(task.draw(CHUNK, torch.Generator().manual_seed(derive_seed(seed, "sample", start))))
+        drawn = task.draw(CHUNK, torch.Generator().manual_seed(derive_seed(seed, "sample", start)))
+        inputs = {name: tensor[: count - start] for name, tensor in drawn.items()}
         if labels is not None:
-            wanted = labels[start : start + CHUNK]
-            inputs["fake_label"][: len(wanted)] = wanted
+            inputs["fake_label"] = labels[start : start + CHUNK]
         made = {"fake": make_samples(task, network, inputs)}
         parts.append(made | {name: inputs[name] for name in ("fake_label",) if name in inputs})
-    return {name: torch.cat([part[name] for part in parts])[:count] for name in parts[0]}
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def draw_samples(task: Task, network: nn.Module, count: int, seed: int) -> Tensor:

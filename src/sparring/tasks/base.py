@@ -87,6 +87,10 @@ class Task(ABC):
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         """Run the generator on a batch that was prepared and holds what `draw` gave; `fake` is what it is for."""
 
+    def pixels(self, batch: Batch) -> int:
+        """How many pixels a sample has that is made of this batch: sampling bounds its memory by them."""
+        return batch["real"][0, :1].numel() if "real" in batch else 1
+
     def shown(self, made: Images) -> Images:
         """What the discriminator is shown in its turn of what was made just now."""
         return made

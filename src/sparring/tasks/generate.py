@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -97,6 +98,9 @@ class Generate(Task):
         latent = torch.cat([batch["latent"], batch["code"]], 1) if self.codes else batch["latent"]
         made: Tensor = network(latent, batch["fake_label"]) if self.classes else network(latent)
         return {"fake": made.float()}
+
+    def pixels(self, batch: Batch) -> int:
+        return math.prod(self._form.shape[1:])
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         real, fake = packed(batch["real"], self.pack), packed(made["fake"], self.pack)
