@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Single
 from sparring.data.samples import Data
+from sparring.game.condition import Given
 from sparring.game.game import Game
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers
@@ -58,6 +59,16 @@ class Task(ABC):
     def ways(self) -> tuple[Way, ...]:
         """What is learnt, the way that the task is for first; those after it, such as the way back, have a name."""
         return (Way(),)
+
+    @property
+    def given(self) -> tuple[Given, ...]:
+        """The conditions that `draw` draws for the fakes, and that samples can be asked for."""
+        return ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that samples can be asked for."""
+        return next((given.names for given in self.given if given.kind == "label"), ())
 
     @abstractmethod
     def for_data(self, form: Form) -> Task:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sparring.base.errors import UserError, check_number
 from sparring.data.form import Form
 from sparring.data.samples import Data
+from sparring.game.condition import NOTHING, Condition
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.metrics.colour import luminance
 from sparring.metrics.paired import cut_border
@@ -96,7 +97,7 @@ class Restore(Translating):
         return {"fake": torch.where(batch["mask"] > 0, made, batch["source"]) if self.keeps else made}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        condition = self._seen(batch) if self.conditional else None
+        condition = Condition(image=self._seen(batch)) if self.conditional else NOTHING
         return matched(network, batch["real"], made["fake"], condition, paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:

@@ -17,6 +17,7 @@ from sparring.game.penalties.base import Penalty, by_sample
 from sparring.game.schedules import Scheduled
 
 if TYPE_CHECKING:
+    from sparring.game.condition import Condition
     from sparring.game.losses import Loss
     from sparring.game.match import Images, Match
 from sparring.game.memory import Logits
@@ -88,7 +89,7 @@ class Consistency(Penalty):
             value = value + self._moved(match, match.fake, match.fake_logits, match.fake_condition)
         return value
 
-    def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Tensor | None) -> Tensor:
+    def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Condition) -> Tensor:
         changed, condition = augmented(self.augment, samples.detach(), condition, match.progress, match.pack)
         return by_sample((logits - match.judge(changed, condition).logits).square())
 
