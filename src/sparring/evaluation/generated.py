@@ -51,7 +51,7 @@ class Generated(Scoring):
     def check(self, recipe: Recipe, task: Task, name: str) -> None:
         generator = TrainedGenerator(nn.Identity(), task, recipe, self.train.form, 0)
         with prepared(self.device):
-            labels = None if "fake_label" not in task.draw(1) else torch.zeros(0, dtype=torch.int64)
+            labels = torch.zeros(0, dtype=torch.int64) if task.class_names else None
             self._refuse(Subject(self.reference, self.train.samples[:0], labels, generator, _no_game), name)
 
     def warm_up(self) -> None:

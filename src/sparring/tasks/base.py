@@ -14,6 +14,7 @@ from sparring.base.fields import Limited
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Single
 from sparring.data.samples import Data
+from sparring.game.condition import Given
 from sparring.game.game import Game
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers
@@ -71,6 +72,16 @@ class Task(Limited, ABC):
         """What is learnt, the way that the task is for first; those after it, such as the way back, have a name."""
         return (Way(),)
 
+    @property
+    def given(self) -> tuple[Given, ...]:
+        """The conditions that `draw` draws for the fakes, and that samples can be asked for."""
+        return ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that samples can be asked for."""
+        return next((given.names for given in self.given if given.kind == "label"), ())
+
     @abstractmethod
     def for_data(self, form: Form) -> Task:
         """The same task for data of this form; what follows asks that one."""
@@ -98,6 +109,10 @@ class Task(Limited, ABC):
     @abstractmethod
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         """Run the generator on a batch that was prepared and holds what `draw` gave; `fake` is what it is for."""
+
+    def pixels(self, batch: Batch) -> int:
+        """How many pixels a sample has that is made of this batch: sampling bounds its memory by them."""
+        return batch["real"][0, :1].numel() if "real" in batch else 1
 
     def shown(self, made: Images) -> Images:
         """What the discriminator is shown in its turn of what was made just now."""

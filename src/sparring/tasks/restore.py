@@ -13,6 +13,7 @@ from sparring.base.errors import UserError
 from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.data.samples import Data
+from sparring.game.condition import NOTHING, Condition
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.metrics.colour import luminance
 from sparring.metrics.paired import cut_border
@@ -97,7 +98,7 @@ class Restore(Translating):
         return {"fake": torch.where(batch["mask"] > 0, made, batch["source"]) if self.keeps else made}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        condition = self._seen(batch) if self.conditional else None
+        condition = Condition(image=self._seen(batch)) if self.conditional else NOTHING
         return matched(network, batch["real"], made["fake"], condition, paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:

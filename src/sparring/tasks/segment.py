@@ -16,7 +16,6 @@ from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.tasks.baselines import most_frequent_class
-from sparring.tasks.pieces import matched
 from sparring.tasks.sourced import Paired
 
 
@@ -66,7 +65,7 @@ class Segment(Paired):
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         known = batch["real"].sum(1, keepdim=True)  # where no class is known, both are 0
-        return matched(network, batch["real"], made["fake"] * known, self.condition(batch), paired=True)
+        return super().matches(network, batch, {"fake": made["fake"] * known})
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         if not self.cross_entropy:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sparring.base.fields import number
 from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
-from sparring.game.match import Batch, Images, Match, Terms
-from sparring.tasks.pieces import image_of, matched
+from sparring.game.match import Batch, Images, Terms
+from sparring.tasks.pieces import image_of
 from sparring.tasks.sourced import Paired
 
 
@@ -45,9 +45,6 @@ class Translate(Paired):
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         return {"fake": image_of(network, batch["source"])}
-
-    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        return matched(network, batch["real"], made["fake"], self.condition(batch), paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         return {"l1": self.l1 * (made["fake"] - batch["real"]).abs().mean()} if self.l1 else {}

@@ -18,6 +18,7 @@ from sparring.game.penalties.base import Penalty, by_sample
 from sparring.game.schedules import Scheduled
 
 if TYPE_CHECKING:
+    from sparring.game.condition import Condition
     from sparring.game.losses import Loss
     from sparring.game.match import Images, Match
 from sparring.game.memory import Logits
@@ -86,7 +87,7 @@ class Consistency(Penalty):
             value = value + self._moved(match, match.fake, match.fake_logits, match.fake_condition)
         return value
 
-    def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Tensor | None) -> Tensor:
+    def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Condition) -> Tensor:
         changed, condition = augmented(self.augment, samples.detach(), condition, match.progress, match.pack)
         return by_sample((logits - match.judge(changed, condition).logits).square())
 
