@@ -37,13 +37,13 @@ def class_iou(pairs: Tensor) -> Tensor:
 
 
 def iou_of(pairs: Tensor) -> float:
-    """Mean over the classes that occur of intersection over union, in [0, 1], from a `confusion` of any pixels."""
+    """Mean over the classes that occur of intersection over union, in [0, 1], from a `confusion`."""
     _check_pairs(pairs)
     return class_iou(pairs).nanmean().item()
 
 
 def accuracy_of(pairs: Tensor) -> float:
-    """Share of the pixels whose class was found, in [0, 1], from a `confusion` of any pixels."""
+    """Share of the pixels whose class was found, in [0, 1], from a `confusion`."""
     _check_pairs(pairs)
     return (pairs.diagonal().sum() / pairs.sum()).item()
 
