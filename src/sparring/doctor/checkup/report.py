@@ -20,7 +20,7 @@ from sparring.doctor.checkup.proposal import Change, Proposal, propose
 
 @dataclass(frozen=True)
 class DataReport:
-    """What there is to know of a data set, line by line, and a contact sheet."""
+    """What there is to know of a data set, line by line, a contact sheet, and a recipe."""
 
     lines: list[tuple[str, str]]
     sheet: Image.Image
@@ -61,10 +61,11 @@ def _images(data: Data) -> list[tuple[str, str]]:
     grey = grey_share(images) if channels >= 3 else 0.0
     mean = sum(part.float().sum().item() for part in images.split(64)) / images.numel()
     seen = f", in {len(images):,} of them" if len(images) < len(data) else ""
+    values = f"{images.min()} to {images.max()} of 0 to 255, mean {mean:.1f}{seen}"
     lines = [
         ("size", f"{width}x{height} (width x height)"),
         ("channels", f"{channels} ({colours})"),
-        ("values", f"{images.min()} to {images.max()} of 0 to 255, mean {mean:.1f}{seen}"),
+        ("values", values),
     ]
     return lines + ([("grey images", f"{grey:.1%}")] if 0 < grey <= ALL_GREY else [])
 
