@@ -62,9 +62,7 @@ def load_whole(source: Source, target: Target) -> Data:
     """All images of a source at their own sizes; the samples are their middle patches of the target's size.
 
     Images that are smaller than a patch are padded with their reflection; smaller than half of it, they are left out.
-
-    Raises:
-        UserError: as `load_images`, or no size, or no image large enough.
+    Raises UserError as `load_images`, or without a size, or if no image is large enough.
     """
     told, (samples,), (whole,) = read_patches(source, [Side(channels=source.channels)], target)
     return replace(image_data(source.name, samples, *told.found(source)), whole=whole)
@@ -74,11 +72,8 @@ def read_patches(
     source: Source | PairSource, sides: Sequence[Side], target: Target
 ) -> tuple[Told, list[Tensor], list[Whole]]:
     """Decode all images, or pairs, of a source at their own sizes: what was told, and of each side the middle patches
-    and the whole images. Targets' patches have the target's size, those of sources are in proportion.
-
-    Raises:
-        UserError: as `load_whole`, or members of pairs whose sizes do not fit together.
-    """
+    and the whole images. Patches have the target's size; of sources of pairs, in proportion. Raises UserError as
+    `load_whole`, or if the sizes of a pair's members do not fit together."""
     patch = patch_of(target)
     keepers = [_Keeper(memory_bound() // len(sides)) for _ in sides]
     told, larger = Told(source.name, target, sides), Counter[tuple[int, bool]]()
@@ -99,9 +94,8 @@ def read_patches(
             keeper.add(reflected(channels_first(image, side.channels), lacks, step))
     told.check()
     if not told.labels:
-        raise UserError(
-            f"{source.name} holds no image that is large enough ({told.small[0]}, ...); choose a smaller --size"
-        )
+        small = f"({told.small[0]}, ...)"
+        raise UserError(f"{source.name} holds no image that is large enough {small}; choose a smaller --size")
     units, patches = _proportions(source.name, larger, patch)
     wholes = [keeper.whole(unit) for keeper, unit in zip(keepers, units)]
     return told, [cut_middle(whole, size) for whole, size in zip(wholes, patches)], wholes
@@ -127,10 +121,8 @@ def _proportions(name: str, larger: Counter[tuple[int, bool]], patch: Size) -> t
         return [times, 1], [(patch[0] * times, patch[1] * times), patch]
     if any(side % times for side in patch):
         near = f"{patch[0] // times * times or times}x{patch[1] // times * times or times}"
-        raise UserError(
-            f"{name} has targets {times} times as large as sources; patches of {patch[0]}x{patch[1]} must be a "
-            f"multiple of {times}, such as {near}"
-        )
+        wanted = f"patches of {patch[0]}x{patch[1]} must be a multiple of {times}, such as {near}"
+        raise UserError(f"{name} has targets {times} times as large as sources; {wanted}")
     return [1, times], [(patch[0] // times, patch[1] // times), patch]
 
 
@@ -154,9 +146,8 @@ def uncut(data: Data, target: Target) -> Data:
 def patch_of(target: Target) -> Size:
     """The (width, height) of patches; raises UserError if there is none."""
     if target.size is None:
-        raise UserError(
-            "fit='patch' needs the size of the patches that are cut; add --size 64, or 96x64 (width x height)"
-        )
+        mend = "add --size 64, or 96x64 (width x height)"
+        raise UserError(f"fit='patch' needs the size of the patches that are cut; {mend}")
     return target.size
 
 

@@ -22,13 +22,9 @@ WANTED = (
 
 
 def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tuple[Source, Source] | None:
-    """Where the images of both sets are, or None if none are kept for this split. There are no labels.
+    """Where the images of both sets are, or None if none are kept for this split; raises UserError if there are none.
 
-    Args:
-        find: tells what images a path holds.
-
-    Raises:
-        UserError: they are not found.
+    There are no labels. `find` gives the images that a path holds.
     """
     path = existing_path(spec)
     assert path is not None
@@ -39,9 +35,8 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
             return found
         tables = parquet_parts(path, split)
     if tables and {layout.a, layout.b} <= {*image_columns(tables)}:
-        sides = (column_source(tables, column, str(path)) for column in (layout.a, layout.b))
-        a, b = (replace(side, name=f"{path}, column {column}") for side, column in zip(sides, (layout.a, layout.b)))
-        return a, b
+        a, b = (column_source(tables, column, str(path)) for column in (layout.a, layout.b))
+        return replace(a, name=f"{path}, column {layout.a}"), replace(b, name=f"{path}, column {layout.b}")
     if split == "test":
         return None
     raise UserError(f"{path} does not hold two sets, {layout.a!r} and {layout.b!r}; give {WANTED}")
@@ -49,11 +44,9 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
 
 def as_sets(name: str, a: Data, b: Data) -> Data:
     """The set that is made from the other, with what was told of both."""
-    first, second = (
-        tuple(remark.replace(": ", f": set {which}: ", 1) for remark in data.remarks)
-        for which, data in (("A", a), ("B", b))
-    )
-    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=(*first, *second))
+    told = [("A", remark) for remark in a.remarks] + [("B", remark) for remark in b.remarks]
+    remarks = tuple(remark.replace(": ", f": set {which}: ", 1) for which, remark in told)
+    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=remarks)
 
 
 def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[Source, Source] | None:
