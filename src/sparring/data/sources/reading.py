@@ -131,12 +131,8 @@ def read_source(source: Source, target: Target, pixels: Pixels) -> Found:
 
 
 def read_images(source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Pixels]) -> Told:
-    """Decode all images, or pairs, of a source into a sink for each side.
-
-    Raises:
-        UserError: there are none, too many broken ones, or different sizes and none wanted.
-        TooLargeError: they do not fit into the sinks.
-    """
+    """Decode all images, or pairs, of a source into a sink for each side; raises UserError if there are none, too many
+    broken ones, or different sizes and none wanted, TooLargeError if they do not fit into the sinks."""
     told = Told(source.name, target, sides)
     for name, label, images, sizes in decoded(source, told):
         told.labels.append(label)
