@@ -36,7 +36,7 @@ def open_photo(content: Content) -> Photo:
 
 def open_mask(name: str, content: Content) -> Image.Image:
     """A mask as an image of mode 1, upright: on where it is white (above 127) and opaque. Raises as `open_photo`, and
-    UserError if it is not black everywhere, but nowhere white."""
+    UserError if its brightest pixel is neither black nor white."""
     colours, alpha = open_photo(content)
     levels = np.asarray(colours.convert("L"))
     if 0 < levels.max() < LEVEL:

@@ -93,9 +93,7 @@ def load_held_out(
     if held_out:
         return (train or load_data(spec, size, held_out, fit, layout)).rest
     found = _load_test(spec, size, fit, layout, train)
-    if found is None or found.source is None:
-        return None if found is None else found.renamed(split="test")
-    return replace(found, split="test", source=found.source.renamed(split="test"))
+    return None if found is None else found.renamed(split="test")
 
 
 def _shares(data: Data, held_out: float) -> tuple[Data, Data]:

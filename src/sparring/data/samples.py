@@ -92,8 +92,9 @@ class Data:
         return replace(changed, source=source, rest=None)
 
     def renamed(self, name: str = "", split: Split | None = None) -> Data:
-        """The same samples under another name, or as another split; a digest that is known stays known."""
-        found = replace(self, name=name or self.name, split=split or self.split)
+        """The same samples under another name, or (with their source) as another split; a known digest is kept."""
+        source = None if self.source is None else self.source.renamed(split=split)
+        found = replace(self, name=name or self.name, split=split or self.split, source=source)
         vars(found).update({"digest": self.digest} if "digest" in vars(self) else {})
         return found
 

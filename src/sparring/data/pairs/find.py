@@ -26,7 +26,7 @@ WANTED = (
 Names = tuple[str, ...]
 SOURCES: Names = ("conditioning_image", "source", "input", "A", "mask")
 TARGETS: Names = ("image", "target", "output", "B")
-IMAGES: Names = ("image", "source", "input", "A")  # where the pixels of one column are ids of classes: the other one
+IMAGES: Names = ("image", "source", "input", "A")  # what has a map of class ids for a partner
 MAPS: Names = ("mask", "masks", "conditioning_image", "target", "output", "B")
 FOLDERS = (("A", "B"), ("source", "target"), ("input", "output"), ("images", "masks"), ("image", "mask"))
 HALVES = ("left", "right")
@@ -114,7 +114,7 @@ def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path]
         return None
     source_map, target_map = _maps(layout)
     choices = [*FOLDERS]
-    if source_map and not target_map:
+    if source_map and not target_map:  # from maps to photos
         choices = [(b, a) if b.startswith("mask") else (a, b) for a, b in choices]
     if layout.source and layout.target:
         choices = [(layout.source, layout.target)]

@@ -44,11 +44,9 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
 
 def as_sets(name: str, a: Data, b: Data) -> Data:
     """The set that is made from the other, with what was told of both."""
-    first, second = (
-        tuple(remark.replace(": ", f": set {which}: ", 1) for remark in data.remarks)
-        for which, data in (("A", a), ("B", b))
-    )
-    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=(*first, *second))
+    told = [("A", remark) for remark in a.remarks] + [("B", remark) for remark in b.remarks]
+    remarks = tuple(remark.replace(": ", f": set {which}: ", 1) for which, remark in told)
+    return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=remarks)
 
 
 def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[Source, Source] | None:

@@ -67,10 +67,8 @@ class PairSource:
 
 
 def part_like(source: Source, form: Form) -> Source:
-    """The images of another part of a set whose training part has this form: of its classes and channels.
-
-    Where the part does not know the classes itself, it takes them by name.
-    """
+    """The images of another part of a set whose training part has this form: of its classes and channels. Where the
+    part does not know the classes itself, it takes them by name."""
     items = source.items if source.classes else partial(_named_items, source)
     return replace(source, items=items, classes=form.classes, channels=form.shape[0], part=True)
 
