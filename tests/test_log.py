@@ -59,9 +59,13 @@ def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     assert log.rows()[0]["step"] == 100
     path.write_text('{"step": 7}\n')
     assert log.rows() == [{"step": 7}]
-    path.write_text('{"step": 8}\n')  # as long as before
+    path.write_text('{"step": 1}\n{"step": 2}\n')  # longer than before, in the same file
+    assert log.rows() == [{"step": 1}, {"step": 2}]
+    path.write_text('{"step": 8}\n{"step": 9}\n')  # as long as before
     os.utime(path, ns=(0, 1))
-    assert log.rows() == [{"step": 8}]
+    assert log.rows() == [{"step": 8}, {"step": 9}]
+    log.rows()[0]["step"] = 100  # a copy
+    assert log.rows()[0] == {"step": 8}
     path.unlink()
     assert log.rows() == []
 

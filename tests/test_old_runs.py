@@ -45,3 +45,16 @@ def test_its_scores_are_those_of_the_same_protocol(old: Path) -> None:
     scores = sparring.evaluate(old, metrics="sliced_wasserstein", count=64, extractor="Pixels()")
     assert scores.to_json()["protocol"]["data_digest"] == before["protocol"]["data_digest"]
     assert scores.values["sliced_wasserstein"] == pytest.approx(before["values"]["sliced_wasserstein"], rel=1e-3)
+
+
+def test_what_a_recipe_means_by_another_thing_now_is_said(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert Run.open(old).changes() == []
+    text = (old / "recipe.toml").read_text()
+    (old / "recipe.toml").write_text(f"{text}\n# R3GANGenerator(width=8), Cycle(cycle=10), Contrast()\n")
+    said = Run.open(old).changes()
+    assert [line.split()[0] for line in said] == ["R3GAN's", "the"]
+    sparring.resume(old)
+    assert f"since this run began, {said[0]}" in capfd.readouterr().err
+    environment = json.loads((old / "environment.json").read_text())
+    (old / "environment.json").write_text(json.dumps({**environment, "sparring": sparring.__version__}))
+    assert Run.open(old).changes() == []

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["bf16_units", "has_fused", "total_norm"]
+__all__ = ["bf16_units", "has_fused", "no_autocast", "total_norm"]
 
 BF16_UNITS = ("amx_bf16", "avx512_bf16")
 PROCESSOR = Path("/proc/cpuinfo")
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
+MPS_AUTOCAST_SINCE = (2, 5)
 FUSED_SINCE = {"cuda": (2, 0), "cpu": (2, 4), "mps": (2, 5)}  # of Adam, AdamW and SGD
 
 
@@ -27,6 +30,14 @@ def total_norm(tensors: Iterable[Tensor]) -> Tensor:
         return torch.nn.utils.get_total_norm(tensors)
     norms = [torch.linalg.vector_norm(tensor) for tensor in tensors]
     return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.tensor(0.0)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context without autocast on a device; nothing is entered where torch knows no autocast for it."""
+    known = not hasattr(torch.amp, "is_autocast_available") or torch.amp.is_autocast_available(device.type)
+    if not known or (device.type == "mps" and VERSION < MPS_AUTOCAST_SINCE):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def bf16_units() -> list[str]:

@@ -211,7 +211,7 @@ class Game:
         return {side: self._kept(side, outcome) for side, outcome in outcomes.items()}
 
     def _kept(self, side: Side, outcome: Outcome) -> Kept:
-        return outcome.kept(side, made=side == "discriminator" and bool(self.remembering))
+        return outcome.kept(side, made=side == "discriminator" and self.task.remembers is not None)
 
     def _total(self, side: Side, batch: Batch, outcome: Outcome, moment: Moment) -> Tensor | None:
         """The sum of a player's terms, after a check; None while there is no adversary and so nothing to minimise."""
@@ -241,7 +241,9 @@ class Game:
         )
         if side == "discriminator" and self.plays(moment):
             for component in self.remembering.values():
-                component.observe(turn.logits, self.loss, turn.samples, [part.made for part in parts])
+                component.observe(
+                    logits=turn.logits, loss=self.loss, samples=turn.samples, made=[part.made for part in parts]
+                )
         return turn
 
     def _due(self, moment: Moment, *sides: Side) -> list[Term]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.base.compat import no_autocast
 from sparring.base.errors import UserError, check_choice
 from sparring.networks.layers import Shape, maybe_spectral, required
 
@@ -36,11 +35,6 @@ class Judgement:
 def exact(values: Tensor) -> Tensor:
     """Values in fp32, or in fp64 where they were."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def no_autocast(values: Tensor) -> AbstractContextManager[Any]:
-    """A context without autocast on the device of the values."""
-    return torch.autocast(values.device.type, enabled=False)
 
 
 class Critic(nn.Module, ABC):
@@ -85,7 +79,7 @@ class Critic(nn.Module, ABC):
         if self.condition == "concatenation":
             samples = with_label(samples, condition, self.class_count)
         features = exact(self.features(samples))
-        with no_autocast(features):
+        with no_autocast(features.device):
             logits = self.logit(features).flatten()
             if self.condition == "projection":
                 logits = logits + (self.embedding(condition) * features).sum(1)

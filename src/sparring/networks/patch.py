@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.base.compat import no_autocast
 from sparring.base.errors import UserError, check_choice
-from sparring.networks.critic import Judgement, exact, no_autocast
+from sparring.networks.critic import Judgement, exact
 from sparring.networks.layers import NORMS, Shape, check_counts, halvings, image_norm, maybe_spectral, start_normal
 
 SMALLEST = 8
@@ -123,7 +124,7 @@ class PatchCritic(nn.Module):
             maps = part(maps)
             layers.append(maps)
         maps = exact(maps)
-        with no_autocast(maps):
+        with no_autocast(maps.device):
             return Judgement(self.logit(maps).flatten(1), layers=tuple(layers))
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -24,6 +24,7 @@ from sparring.base.files import write_atomically
 from sparring.base.process import locked
 from sparring.data.form import Form
 from sparring.recipe import Recipe, read_recipe_file
+from sparring.run.changes import changes_since
 from sparring.run.log import EVALUATION, STOP, Log, Row, kind_of, of_kind, without_abandoned
 
 if TYPE_CHECKING:
@@ -90,13 +91,22 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
 
-    def changed_environment(self, now: Mapping[str, Any]) -> list[str]:
-        """What differs from where the run began, such as "threads was 2 and is 1"."""
+    def read_environment(self) -> dict[str, Any]:
+        """What the numbers of the run may depend on, as it was where the run began."""
         path = self.path / "environment.json"
         try:
-            before = dict(json.loads(path.read_text(encoding="utf-8")))
+            return dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); copy the whole run directory again") from error
+
+    def changes(self) -> list[str]:
+        """What its recipe means by another thing now than in the version that began the run."""
+        text = (self.path / "recipe.toml").read_text(encoding="utf-8")
+        return changes_since(str(self.read_environment().get("sparring", "")), text)
+
+    def changed_environment(self, now: Mapping[str, Any]) -> list[str]:
+        """What differs from where the run began, such as "threads was 2 and is 1"."""
+        before = self.read_environment()
         return [f"{k} was {before[k]} and is {v}" for k, v in now.items() if k in before and before[k] != v]
 
     def append(self, row: Row) -> None:

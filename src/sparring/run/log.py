@@ -85,6 +85,7 @@ class Log:
         self._lines = 0  # lines that were read
         self._file: tuple[int, int] | None = None  # which file that was
         self._changed = 0  # when it was last written
+        self._last = b""  # the last line that was read
 
     def append(self, row: Row) -> None:
         """Add a row, in one write, without a torn line before it. UserError: it cannot be written."""
@@ -101,7 +102,7 @@ class Log:
     def rows(self) -> list[Row]:
         """All whole rows, in order; none where there is no file. UserError: a line is damaged."""
         self.new_rows()
-        return [*self._rows]
+        return [{**row} for row in self._rows]
 
     def new_rows(self) -> list[Row]:
         """The whole rows that were appended since the last reading; all of them where the file was written anew."""
@@ -109,7 +110,9 @@ class Log:
             with self.path.open("rb") as file:
                 found = os.fstat(file.fileno())
                 grown = found.st_size > self._offset or found.st_mtime_ns == self._changed
-                if (found.st_dev, found.st_ino) != self._file or not grown:
+                file.seek(max(self._offset - len(self._last), 0))
+                same = file.read(len(self._last)) == self._last  # a system may give a new file the old one's number
+                if (found.st_dev, found.st_ino) != self._file or not grown or not same:
                     self._forget()
                 self._file, self._changed = (found.st_dev, found.st_ino), found.st_mtime_ns
                 file.seek(self._offset)
@@ -118,10 +121,11 @@ class Log:
             self._forget()
             return []
         whole = content[: content.rfind(b"\n") + 1]
-        lines = whole.splitlines()
+        lines = whole[:-1].split(b"\n") if whole else []
         new = [_parsed(self.path, self._lines + i, line) for i, line in enumerate(lines, start=1)]
         self._rows += new
         self._offset += len(whole)
+        self._last = lines[-1] + b"\n" if lines else self._last
         self._lines += len(lines)
         return new
 

@@ -1,1 +1,7 @@
-"""Training: one loop, in straight lines."""
+"""Training: one loop, in straight lines. `sparring.train` and `sparring.resume` are what users call."""
+
+from sparring.base.lazy import lazy_names
+
+__getattr__ = lazy_names(
+    "sparring.training", {"Interrupted": "sparring.base.process", "resume": "sparring.training.train"}
+)

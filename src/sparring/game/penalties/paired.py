@@ -29,8 +29,9 @@ class PairedFeatureMatching(Penalty):
     layers. It wants a critic that shows its layers, such as PatchDiscriminator.
 
     A layer counts 4 / (number of hidden layers), so the default of 4 layers has the factor 1, and a scale counts
-    1 / (number of scales), as in pix2pixHD's code (`feat_weights` and `D_weights`); `weight` is its `lambda_feat`. The
-    paper's equation has neither factor. Source: Wang et al. 2018 (pix2pixHD), equation 4 and the authors' code.
+    1 / (number of scales), as in pix2pixHD's code (`feat_weights` and `D_weights`); `weight` is its `lambda_feat`,
+    but 5 is its 10 beside `LeastSquares`, which has a factor 1/2 here. The paper's equation has neither factor.
+    Source: Wang et al. 2018 (pix2pixHD), equation 4 and the authors' code.
     """
 
     sides: ClassVar[tuple[Side, ...]] = ("generator",)
