@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparring.doctor.diagnosis.rules import CELLS, ILLNESSES, LACKING, LEAK, RULES, Evidence, Rule
+from sparring.doctor.diagnosis.rules import ILLNESSES, LACKING, LEAK, LIMITS, RULES, Evidence, Rule
 from sparring.doctor.diagnosis.signs import Signs, looks_of, of_way, signs_at, stands_at, ways_of
 from sparring.run.log import LEAKED, NOT_FINITE, RESUME, Row, kind_of, of_kind
 
@@ -150,7 +150,7 @@ def _unsuspicious(signs: Signs | None) -> Verdict:
     if lacking and signs.improving:
         return Verdict("too-early", signs.step, why="Samples do not cover the data yet, and are still becoming better.")
     if signs.numbers.get("cells", 1.0) < SLOW:
-        evidence = (Evidence("cells", signs.numbers["cells"], CELLS.normal, CELLS.means),)
+        evidence = (LIMITS["cells"].evidence(signs.numbers),)
         return Verdict("slow", signs.step, 1.0, evidence, "Nothing is wrong, but it is not finished: train it longer.")
     return Verdict("healthy", signs.step)
 
