@@ -22,14 +22,8 @@ YOUNG = 0.3  # share of the budget before which lack of variety must be gross to
 
 @dataclass(frozen=True)
 class Evidence:
-    """A number of the log beside what would be normal.
-
-    Attributes:
-        name: of the number in the log.
-        value: its median over the last fifth of the budget, or over the last three looks where these alone show it.
-        normal: what it is where all is well, in words.
-        means: what it measures.
-    """
+    """A number of the log (its median over the last fifth of the budget, or over the last three looks where these alone
+    show it), what is normal, and what it measures."""
 
     name: str
     value: float
@@ -42,14 +36,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Limit:
-    """A number that is out of bounds above or below a limit.
-
-    Attributes:
-        name: of the number.
-        low, high: the bounds.
-        early: the bound in the first part of the budget, when healthy trainings lack variety, too.
-        normal, means: as in `Evidence`.
-    """
+    """Bounds of a number; `early` is the bound in the first part of the budget, when healthy trainings lack variety,
+    too. Else as in `Evidence`."""
 
     name: str
     normal: str
@@ -75,8 +63,6 @@ class Rule:
     """An illness holds where all of `all_of` are out of bounds, and one at least of `any_of`, if there are any.
 
     Attributes:
-        illness, why: as in `Verdict`.
-        all_of, any_of: the limits.
         waits: silent while coverage improves, before the last part of the budget.
         late: silent while coverage improves, and before the last part of the budget.
         learns: silent before the last part of the budget where a style is learnt without pairs.
@@ -129,7 +115,7 @@ def _read() -> tuple[dict[str, Limit], tuple[Rule, ...]]:
     limits: dict[str, Limit] = {}
     for name, table in tables["limits"].items():
         like = limits[table.pop("like")] if "like" in table else None
-        words = {"name": like.name, "normal": like.normal, "means": like.means} if like else {}
+        words: dict[str, Any] = {"name": like.name, "normal": like.normal, "means": like.means} if like else {}
         limits[name] = Limit(**words, **table)
     rules = []
     for table in tables["rules"]:

@@ -91,22 +91,15 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
 
 
 class Timeline:
-    """A run's signs at each of its looks, found when they are asked for.
-
-    Args:
-        steps: of the looks.
-        find: gives the signs at a look, or None where there are too few looks.
-    """
+    """A run's signs at each of its looks, found when they are asked for: `find` gives those at the look with an index,
+    or None where there are too few looks."""
 
     def __init__(self, steps: Sequence[int], find: Callable[[int], Signs | None]) -> None:
         self.steps, self.signs = steps, functools.cache(find)
 
     def holds(self, rule: Rule, index: int, looks: int = 1) -> bool:
-        """Does the rule hold at a look, and at those before it, so many in all?
-
-        At that look it must not be too early to say so; for a rule that waits at none of them, since all trainings
-        begin without variety.
-        """
+        """Does the rule hold at a look, and at those before it, so many in all? At that look it must not be too early
+        to say so; for a rule that waits at none of them, since all trainings begin without variety."""
         signs = [self.signs(i) if i >= 0 else None for i in range(index - looks + 1, index + 1)]
         if any(each is None or each.early for each in (signs if rule.waits else signs[-1:])):
             return False

@@ -174,6 +174,7 @@ def remedies_table(cures: Sequence[Cure]) -> list[str]:
             told = (1, share >= longest, about == each.remedy, about == each.remedy and each.well)
             before = counts.get((each.case.illness, about), [0] * len(told))
             counts[each.case.illness, about] = [count + new for count, new in zip(before, told)]
-    rows = [(*key, *found) for key, found in counts.items()]
+    rows: list[tuple[Any, ...]] = [(*key, *found) for key, found in counts.items()]
     names = ("planted", "remedy", "tried", "in the last stage", "chosen", "well")
-    return markdown(names, sorted(rows, key=lambda row: (row[0], -row[5], -row[3], row[1])))
+    rows.sort(key=lambda row: (row[0], -row[5], -row[3], row[1]))
+    return markdown(names, rows)
