@@ -11,8 +11,7 @@ from sparring.base.errors import UserError
 from sparring.data.sources.parquet import parquet_source
 from sparring.evaluation.evaluator import RunEvaluator
 from sparring.evaluation.likeness import BASELINE
-from sparring.evaluation.measures import better
-from sparring.evaluation.options import Options
+from sparring.evaluation.options import Options, better
 from sparring.evaluation.protocol import Scores
 from sparring.evaluation.report import ARROWS, number, with_error
 

@@ -27,12 +27,13 @@ from sparring.apply.generator import load
 from sparring.data.load import load_data, load_held_out
 from sparring.data.pictures import grid, save_image, scatter
 from sparring.data.samples import Data
-from sparring.evaluation.evaluator import Options
+from sparring.evaluation.generated import Generated
+from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, number
-from sparring.evaluation.samples import make_reference, measure
 from sparring.evaluation.subject import Reference, Subject
 from sparring.recipe import load_recipe
+from sparring.run.directory import Run
 from sparring.studies.compare import Comparison, cell, compare, value_names
 from sparring.studies.page import curves_image, write_page
 from sparring.studies.sweep import check_same_recipe
@@ -304,8 +305,10 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
     }
     options = Options(**scoring)  # type: ignore[arg-type]
     trained, held_out = contest.load()
-    reference = make_reference(trained, held_out, options)
-    comparison = compare(runs, checkpoint="last", reference=reference, **scoring)
+    judge = Generated(trained, options, held_out)
+    reference = judge.reference
+    known = {Run.open(run).read_data()[0]: judge for run in runs}
+    comparison = compare(runs, checkpoint="last", known=known, **scoring)
     assert len(comparison.tables) == 1, comparison.apart
     write_page(comparison, folder / f"{name}.html")
     save_image(curves_image(comparison.groups), docs / "pictures" / f"results-{name}.png")
@@ -317,7 +320,8 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
     other, what = (held_out, "real samples that no training saw") if unseen else (trained, "the training images")
     real = None
     if len(other) >= contest.count:  # fewer would be another protocol
-        real = measure(Subject(reference, other.samples[: contest.count], other.labels), what, real_options(contest))
+        judge.options = real_options(contest)
+        real = judge.measure(Subject(reference, other.samples[: contest.count], other.labels), what)
         apart = differences(real.protocol, comparison.groups[0].entries[0].scores.protocol)
         assert not apart, apart
     pictures = [

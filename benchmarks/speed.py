@@ -82,7 +82,7 @@ def notebook_loop(data: Data) -> Callable[[], None]:
 def our_loop(data: Data, precision: str) -> Callable[[], None]:
     """One step of the recipe `lecture` at a call."""
     recipe = load_recipe("lecture").replace(precision=precision, device="cpu")
-    stepper = Stepper(recipe, data, start_state(recipe, data, torch.device("cpu"), trust=False))
+    stepper = Stepper(recipe, data, start_state(recipe, data, torch.device("cpu")))
     return lambda: (stepper(0.0), None)[1]
 
 

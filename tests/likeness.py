@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from sparring.apply.generator import TrainedGenerator
 from sparring.data.form import Form
 from sparring.data.samples import Data, image_data, joined
-from sparring.evaluation.examples import Example
-from sparring.evaluation.likeness import LIKENESS, Examples, Outcome
+from sparring.evaluation.examples import Examples, Outcome
+from sparring.evaluation.likeness import LIKENESS
 from sparring.metrics.extractors import Prepared, Random
 from sparring.recipe import Recipe
 from sparring.tasks import Restore
@@ -49,36 +50,37 @@ def examples(
     returned: Sequence[Tensor] | None = None,
     tests: Data | None = None,
     prepare: Callable[[Data], Prepared] = prepare_random,
-) -> Examples:
-    """Examples of images that are given; what is not given is what was made."""
-
-    def at(images: Sequence[Tensor] | None, i: int) -> Tensor | None:
-        return None if images is None else images[i]
-
-    found = [
-        Example(
-            made[i] if sources is None else sources[i],
-            made[i],
-            at(truth, i),
-            made[i] if baseline is None else baseline[i],
-            at(masks, i),
-            at(returned, i),
-        )
-        for i in range(len(made))
-    ]
+) -> Outcome:
+    """What was made, of examples that are given; what is not given is what was made."""
     tests = image_data("tests", torch.stack([made[0]])) if tests is None else tests
-    return Examples(task, tests, found, prepare)
+    sources, baseline = made if sources is None else sources, made if baseline is None else baseline
+    return Outcome(Examples(task, tests, sources, truth, baseline, masks, prepare), made, returned)
 
 
-def score(found: Examples, name: str, which: str = "made") -> Any:
+def rows(found: Outcome) -> list[Any]:
+    """One object an example, with what belongs to it; None what there is not."""
+    given = found.examples
+    columns = {
+        "source": given.sources,
+        "made": found.images,
+        "truth": given.truth,
+        "baseline": given.baselines,
+        "mask": given.masks,
+        "returned": found.returned,
+    }
+    numbers = range(len(found.images))
+    return [SimpleNamespace(**{n: None if c is None else c[i] for n, c in columns.items()}) for i in numbers]
+
+
+def score(found: Outcome, name: str, which: str = "made") -> Any:
     """The only value of a score, with its error where there is one."""
-    (value,) = LIKENESS[name].compute(Outcome(found, which)).values()
+    (value,) = LIKENESS[name].compute(found if which == "made" else found.examples.trivial).values()
     return value
 
 
-def lacking(found: Examples, name: str) -> str:
+def lacking(found: Outcome, name: str) -> str:
     """What is lacking for a score of the run."""
-    return LIKENESS[name].lacks(Outcome(found, "made"))
+    return LIKENESS[name].lacks(found)
 
 
 def wider(image: Tensor) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,3 +151,37 @@ def test_few_frames_lie_between_the_command_and_backward(
     assert len(stacks) == 2
     assert stacks[0][:4] == ["main", "run", "train", "train_on"]
     assert max(map(len, stacks)) <= MOST_FRAMES, stacks
+
+
+def test_the_documentation_shows_the_order_and_names_files_that_exist() -> None:
+    text = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = text.split("```")[1]
+    shown = [name for line in picture.splitlines() for name in re.findall(r"^ *([a-z]+)(?:, cli)?\b", line)]
+    packages = [name for name in ORDER if (SOURCE / name).is_dir() or name == "recipe"]
+    assert shown[::-1] == packages
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]*\.py)`", text))
+    assert named
+    missing = {name for name in named if not (SOURCE / name).exists() and not (SOURCE.parents[1] / name).exists()}
+    assert not missing
+
+
+ASKED = {
+    "tasks": "they are what is asked for",
+    "apply": "a generator of samples is not applied to images, nor the other way round: the user's mistake",
+    "doctor": "probes of images see fewer samples",
+}
+"""Where the kind of a task may be asked for, and why; besides, once where the scoring of a task is chosen."""
+
+
+def test_nobody_asks_whether_a_task_translates() -> None:
+    found = [
+        parts
+        for parts, path in modules(SOURCE).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.If | ast.IfExp | ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Assign)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") == "isinstance"
+        and any(getattr(name, "id", "") == "Translating" for name in ast.walk(call.args[1]))
+    ]
+    assert {parts for parts in found if parts[0] not in ASKED} == {("evaluation", "evaluator")}

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from sparring.assemble.build import build_game, training_data
-from sparring.assemble.start import settled, start_state
+from sparring.assemble.start import resolve_auto, start_state
+from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.cli import main
 from sparring.data.pictures import save_image
@@ -106,9 +107,10 @@ def test_a_case_that_cannot_be_is_refused(change: dict[str, Any], message: str) 
 @pytest.mark.parametrize("case", [c for c in CASES if "mnist" not in c.recipe["data"]], ids=lambda c: c.name)
 def test_a_case_takes_a_step(case: Case) -> None:
     recipe = case.make_recipe(0)
-    data = training_data(recipe, trust=True)
-    recipe = settled(recipe, data, torch.device("cpu"), trust=True)
-    Stepper(recipe, data, start_state(recipe, data, torch.device("cpu"), True), True)(0.0)
+    with trusted(True):
+        data = training_data(recipe)
+        recipe = resolve_auto(recipe, data, torch.device("cpu"))
+        Stepper(recipe, data, start_state(recipe, data, torch.device("cpu")))(0.0)
 
 
 def test_plants_do_what_they_say() -> None:
@@ -144,8 +146,9 @@ def test_plants_that_turn_images_into_others_do_what_they_say() -> None:
     assert torch.allclose(strangers(source)[1:], UNetGenerator.forward(strangers, source)[:-1], atol=1e-5)
 
     recipe = BY_NAME["inverts-deaf-back"].make_recipe(0)
-    data = training_data(recipe, trust=True)
-    game = build_game(recipe, data.form, torch.device("cpu"), trust=True)
+    with trusted(True):
+        data = training_data(recipe)
+        game = build_game(recipe, data.form, torch.device("cpu"))
     batch = data.batch(torch.arange(8))
     with torch.no_grad():
         made = game.task.generate(game.generator.network, batch)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sparring import networks, tasks
-from sparring.base.components import Spec, make, make_all
+from sparring.base.components import Spec, is_trusted, make, make_all, trusted
 from sparring.base.errors import UserError
+from sparring.base.fields import Limited, choice, flag, number
 from sparring.game import augment, ema, losses, optimizers, penalties, schedules, turns
 from sparring.game import inputs as latents
 from sparring.game.inputs import Normal, Uniform
@@ -148,9 +153,11 @@ def test_a_network_does_not_take_what_the_data_decides() -> None:
 
 
 def test_what_the_caller_gives_is_left_out_only_if_it_means_nothing() -> None:
-    assert make("fractions.Fraction(1, 3)", penalties, trust=True, given={"classes": 0}) == Fraction(1, 3)
-    with pytest.raises(UserError, match=r"Fraction .*cannot be given classes=3; use a component that knows classes"):
-        make("fractions.Fraction(1, 3)", penalties, trust=True, given={"classes": 3})
+    with trusted(True):
+        assert make("fractions.Fraction(1, 3)", penalties, given={"classes": 0}) == Fraction(1, 3)
+    message = r"Fraction .*cannot be given classes=3; use a component that knows classes"
+    with pytest.raises(UserError, match=message), trusted(True):
+        make("fractions.Fraction(1, 3)", penalties, given={"classes": 3})
     assert make("MLPGenerator()", networks, context=(2, (1, 8, 8)), given={"classes": 3}).classes == 3
 
 
@@ -172,8 +179,8 @@ def test_what_the_caller_gives_is_left_out_only_if_it_means_nothing() -> None:
 )
 def test_text_runs_no_code(text: str, trust: bool, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    with pytest.raises(UserError):
-        make(text.format(mark=mark), *HOMES, trust=trust)
+    with pytest.raises(UserError), trusted(trust):
+        make(text.format(mark=mark), *HOMES)
     assert not mark.exists()
 
 
@@ -191,8 +198,24 @@ def test_dotted_names_need_trust() -> None:
         make(text, penalties)
     with pytest.raises(UserError, match=r"would run code of 'fractions.Fraction'.*--trust"):
         make_all(f"R1(), {text}", penalties)
-    assert make(text, penalties, trust=True) == Fraction(1, 3)
-    assert make(f"R1(weight={'sparring.game.schedules.Constant(3)'})", penalties, trust=True).weight(0.5) == 3
+    with trusted(True):
+        assert make(text, penalties) == Fraction(1, 3)
+        assert make(f"R1(weight={'sparring.game.schedules.Constant(3)'})", penalties).weight(0.5) == 3
+
+
+def test_trust_ends_with_its_block() -> None:
+    with trusted(True):
+        with trusted(False):
+            assert not is_trusted()
+        with pytest.raises(ZeroDivisionError), trusted(False):
+            raise ZeroDivisionError
+        assert is_trusted()
+        with ThreadPoolExecutor(1) as pool:
+            assert not pool.submit(is_trusted).result(), "another thread is told explicitly"
+    assert not is_trusted()
+    with pytest.raises(ZeroDivisionError), trusted(True):
+        raise ZeroDivisionError
+    assert not is_trusted()
 
 
 @pytest.mark.parametrize(
@@ -207,12 +230,13 @@ def test_dotted_names_need_trust() -> None:
     ],
 )
 def test_dotted_names_that_lead_nowhere(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        make(text, penalties, trust=True)
+    with pytest.raises(UserError, match=message), trusted(True):
+        make(text, penalties)
 
 
 def test_a_trusted_callable_without_a_signature() -> None:
-    assert make("builtins.dict(a=1)", penalties, trust=True) == {"a": 1}
+    with trusted(True):
+        assert make("builtins.dict(a=1)", penalties) == {"a": 1}
 
 
 @pytest.mark.parametrize("value", [None, 5, R1(), ["R1()"]])
@@ -354,3 +378,36 @@ def test_every_component_builds_from_its_bare_name() -> None:
         for name in home.__all__:
             assert type(make(name, home)) is getattr(home, name)
     assert make("NonSaturating", losses) == NonSaturating()
+
+
+@dataclass(frozen=True)
+class Limits(Limited):
+    some: int = number(1, low=1)
+    share: float = number(0, low=0, high=1, whole=False)
+    kind: str = choice("a", ("a", "b"))
+    on: bool = flag(False)
+
+
+@dataclass(frozen=True)
+class OtherDefault(Limits):
+    some: int = 3
+    free: float = -1.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"some": 0}, r"some=0 must be a whole number, at least 1"),
+        ({"some": 1.0}, r"some=1.0 must be a whole number"),
+        ({"share": 1.5}, r"share=1.5 must be a number, at least 0 and at most 1"),
+        ({"share": math.nan}, "share=nan must be a number"),
+        ({"kind": "c"}, "kind='c'; There is: a, b"),
+        ({"on": 1}, "on=1 must be True or False"),
+    ],
+)
+def test_fields_have_limits(fields: dict[str, Any], message: str) -> None:
+    for kind in (Limits, OtherDefault):  # which sets another default, and keeps the limits
+        with pytest.raises(UserError, match=f"^{kind.__name__}: {message}"):
+            kind(**fields)
+    assert OtherDefault(share=0.5) == OtherDefault(3, 0.5, "a", False, -1.0)
+    assert repr(Limits()) == "Limits(some=1, share=0, kind='a', on=False)"

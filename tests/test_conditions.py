@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,21 @@ from torch import Tensor, nn
 
 import sparring
 from sparring.assemble.build import build_game
+from sparring.assemble.sampling import draw_made
+from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.samples import image_data
-from sparring.game.game import Game
+from sparring.doctor.looks.probes import Looker, Players, View
+from sparring.doctor.looks.yardstick import Yardstick
+from sparring.game.augment import DiffAugment
+from sparring.game.condition import Condition, Given, in_rows
+from sparring.game.game import Game, Player
 from sparring.game.inputs import Categorical, Continuous, Normal
+from sparring.game.losses import NonSaturating
 from sparring.game.match import Match, Moment, packed, unpacked
-from sparring.game.penalties import R1, MutualInformation
+from sparring.game.penalties import R1, Consistency, MutualInformation
+from sparring.game.turns import Unrolled
 from sparring.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
@@ -32,6 +41,8 @@ from sparring.networks.critic import CONDITIONS, Critic, with_label
 from sparring.networks.layers import ConditionalBatchNorm, MinibatchDeviation
 from sparring.recipe import Recipe
 from sparring.tasks import Generate
+from sparring.tasks.base import Make, Task, Way
+from sparring.tasks.pieces import matched
 
 FORM = Form((1, 8, 8), ("a", "b", "c"), counts=(10, 0, 30))
 RECIPE = Recipe(
@@ -249,8 +260,195 @@ def test_the_critic_learns_of_labels_that_do_not_fit() -> None:
     game = game_of()
     batch = batch_of(game)
     match = game.task.matches(game.discriminator.network, batch, {"fake": batch["real"]})["adversarial"]
-    assert match.real_condition is batch["label"]
-    assert match.fake_condition is batch["fake_label"]
+    assert match.real_condition.label is batch["label"]
+    assert match.fake_condition.label is batch["fake_label"]
+
+
+def condition_of(kind: str, count: int, seed: int = 0) -> Condition:
+    """A condition of one kind, of samples of 16x16."""
+    rng = torch.Generator().manual_seed(seed)
+    if kind == "label":
+        return Condition(label=torch.randint(3, (count,), generator=rng))
+    if kind == "attributes":
+        return Condition(attributes=torch.rand(count, 2, generator=rng))
+    if kind == "tokens":
+        mask = torch.arange(5).expand(count, -1) < torch.randint(1, 6, (count, 1), generator=rng)
+        return Condition(tokens=torch.randint(1, 9, (count, 5), generator=rng) * mask, mask=mask)
+    return Condition(image=torch.rand(count, 1, 16, 16, generator=rng))
+
+
+KINDS = ("label", "attributes", "tokens", "image")
+
+
+def same(one: Condition, other: Condition) -> bool:
+    return one.parts.keys() == other.parts.keys() and all(map(torch.equal, one.arguments, other.arguments))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_condition_is_cut_moved_and_kept_in_a_batch(kind: str) -> None:
+    condition = condition_of(kind, 6)
+    assert list(condition.parts) == (["tokens", "mask"] if kind == "tokens" else [kind])
+    assert len(condition) == 6
+    assert condition.spatial == (kind == "image")
+    batch = {"real": torch.zeros(6, 1), "mask": torch.ones(6, 1, 4, 4), **condition.to_batch("fake_")}
+    assert same(Condition.from_batch(batch, "fake_"), condition)
+    assert same(Condition.from_batch(batch, "fake_", [kind]), condition)
+    assert not Condition.from_batch(batch).parts
+    assert not Condition.from_batch(condition.to_batch(), kinds=[]).parts
+    cut = Condition.from_batch({name: tensor[2:4] for name, tensor in batch.items()}, "fake_")
+    assert same(cut, condition[2:4])
+    order = torch.tensor([5, 0, 0])
+    assert all(torch.equal(a, b[order]) for a, b in zip(condition[order].arguments, condition.arguments))
+    assert {tensor.device.type for tensor in condition.to("meta").arguments} == {"meta"}
+    other = condition.another(3)
+    assert other.parts.keys() == condition.parts.keys()
+    if kind == "label":
+        assert other.arguments[0].tolist() == [(label + 1) % 3 for label in condition.arguments[0].tolist()]
+    else:
+        assert all(torch.equal(a[1:], b[:-1]) for a, b in zip(other.arguments, condition.arguments))
+
+
+def test_nothing_is_a_condition_too() -> None:
+    assert (len(Condition()), Condition().arguments, Condition().spatial) == (0, (), False)
+    assert not Condition().to_batch("fake_")
+    assert not Condition()[:2].parts
+
+
+def test_a_row_has_the_same_latents_in_each_condition() -> None:
+    latent, text = torch.randn(2, 4), condition_of("tokens", 3)
+    rows = in_rows({"latent": latent}, text.to_batch("fake_"))
+    assert torch.equal(rows["latent"], latent.repeat(3, 1))
+    assert same(Condition.from_batch(rows, "fake_"), text[torch.tensor([0, 0, 1, 1, 2, 2])])
+
+
+class Reading(nn.Module):
+    """A player of one number a sample; it reads whatever condition it is given, and keeps the last."""
+
+    def __init__(self, features: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.body = shape, nn.Linear(features, 4)
+        self.seen: tuple[Tensor, ...] = ()
+
+    def forward(self, samples: Tensor, *given: Tensor) -> Tensor:
+        self.seen = (samples, *given)
+        read = sum((part.reshape(len(part), -1).float().mean(1) for part in given), torch.zeros(()))
+        value = (self.body(samples.flatten(1)).sin() * read[:, None]).sum(1)
+        return value.view(-1, *[1] * len(self.shape)).expand(-1, *self.shape)
+
+
+@dataclass(frozen=True)
+class Conditional(Task):
+    """Samples of 16x16 for conditions of one kind."""
+
+    kind: str = "attributes"
+
+    @property
+    def given(self) -> tuple[Given, ...]:
+        return (Given(self.kind),)
+
+    def for_data(self, form: Form) -> Conditional:
+        return self
+
+    def build_generator(self, make: Make) -> nn.Module:
+        return Reading(3, (1, 16, 16))
+
+    def build_discriminator(self, make: Make) -> nn.Module:
+        return Reading(256, ())
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        drawn = condition_of(self.kind, count, int(torch.randint(100, (), generator=generator)))
+        return {"latent": torch.randn(count, 3, generator=generator), **drawn.to_batch("fake_")}
+
+    def generate(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"fake": network(batch["latent"], *Condition.from_batch(batch, "fake_").arguments)}
+
+    def matches(self, network: nn.Module, batch: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Match]:
+        conditions = Condition.from_batch(batch), Condition.from_batch(batch, "fake_")
+        return matched(network, batch["real"], made["fake"], *conditions)
+
+
+def conditional_game(kind: str, **fields: Any) -> tuple[Game, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    task = Conditional(kind)
+    networks = [
+        build(lambda context, given: nn.Identity()) for build in (task.build_generator, task.build_discriminator)
+    ]
+    players = [Player(network, torch.optim.SGD(network.parameters(), 0.1)) for network in networks]
+    batch = {"real": torch.rand(8, 1, 16, 16), **condition_of(kind, 8, seed=1).to_batch(), **task.draw(8)}
+    return Game(task, NonSaturating(), *players, **fields), batch
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_played_penalised_and_cut_into_micro_batches(kind: str) -> None:
+    game, batch = conditional_game(kind, penalties=[R1(weight=1), Consistency(weight=1)])
+    parts = [{name: tensor[start : start + 4] for name, tensor in batch.items()} for start in (0, 4)]
+    for side in ("discriminator", "generator"):
+        network = game.player(side).network  # type: ignore[arg-type]
+        gradients = []
+        for batches in ([batch], parts):
+            quiet = replace(game, penalties=game.penalties[:1])  # Consistency draws anew for each micro-batch
+            quiet.accumulate(side, batches, Moment())  # type: ignore[arg-type]
+            gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+        assert gradients[0]
+        torch.testing.assert_close(gradients[0], gradients[1])
+    terms = game.discriminator_outcome(batch, Moment()).terms
+    assert terms["adversarial/Consistency"] > 0
+    changed = {**batch, **Condition.from_batch(batch).another(3).to_batch()}
+    assert game.discriminator_outcome(changed, Moment()).terms["adversarial/R1"] != terms["adversarial/R1"]
+    assert [len(turn.terms) for turn in Unrolled(depth=1)(game, lambda: parts, Moment()).values()] == [3, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_augmentation_moves_what_is_spatial_and_nothing_else(kind: str) -> None:
+    game, batch = conditional_game(kind, augment=DiffAugment(color=False))
+    condition = Condition.from_batch(batch)
+    if condition.spatial:
+        batch["real"] = batch["source"]
+    match = game.matches(batch, game.task.generate(game.generator.network, batch), Moment())["adversarial"]
+    assert match.real_logits.shape == (8,)
+    samples, *given = game.discriminator.network.seen  # type: ignore[union-attr, misc]
+    assert not torch.equal(samples, batch["real"])
+    for part, before in zip(given, condition.arguments):
+        assert torch.equal(part, samples if condition.spatial else before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_are_drawn_for_any_condition(kind: str) -> None:
+    task, network = Conditional(kind), Reading(3, (1, 16, 16))
+    drawn, condition = draw_made(task, network, 300, seed=2)
+    assert drawn.shape == (300, 1, 16, 16)
+    assert len(condition) == 300
+    again, wanted = draw_made(task, network, 5, 2, condition[:5].another(3))
+    assert same(wanted, condition[:5].another(3))
+    assert not torch.equal(again, drawn[:5])
+    torch.testing.assert_close(draw_made(task, network, 5, 2, condition[:5])[0], drawn[:5])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_probe_exchanges_any_condition(kind: str) -> None:
+    game, _ = conditional_game(kind)
+    train = {"real": torch.rand(64, 1, 16, 16), **condition_of(kind, 64, seed=1).to_batch()}
+    seen = train["real"].flatten(1)
+    view = View(Way(), Yardstick(seen, seen, torch.rand_like(seen), unseen=False), {})
+    players = Players(
+        (game.generator.network, game.discriminator.network),
+        lambda batch: game.task.generate(game.generator.network, batch),
+        lambda batch, made: game.matches(batch, made, Moment()),
+    )
+    found = Looker([view], game.task.draw(64), train, None, [slice(0, 32), slice(32, 64)], 3).look(players, None)
+    assert found["effect/class"] > 0.01
+    assert found["effect/latent"] > 0.01
+    assert found["effect/critic"] != 0
+
+
+def test_labels_are_wired_to_tasks_alone() -> None:
+    source = Path(sparring.__file__).parent
+    texts = {path.relative_to(source).as_posix(): path.read_text(encoding="utf-8") for path in source.rglob("*.py")}
+    assert "game/condition.py" in texts
+    named = [name for name, text in texts.items() if re.search(r"fake_(label|attributes|tokens|source)\b", text)]
+    assert [name for name in named if not name.startswith("tasks/")] == []
+    shaped = [name for name, text in texts.items() if re.search(r"condition\.(dim\(|ndim|shape)", text)]
+    assert shaped == [], "a condition says what it is; its number of axes does not"
 
 
 def test_codes_stand_behind_the_latents_and_are_told_apart() -> None:
@@ -312,8 +510,8 @@ def test_a_run_learns_its_codes_information() -> None:
 
 
 def test_a_network_of_the_users_that_knows_no_classes() -> None:
-    with pytest.raises(UserError, match="cannot be given classes=3"):
-        build_game(RECIPE.replace(generator="torch.nn.Linear()"), FORM, torch.device("cpu"), trust=True)
+    with pytest.raises(UserError, match="cannot be given classes=3"), trusted(True):
+        build_game(RECIPE.replace(generator="torch.nn.Linear()"), FORM, torch.device("cpu"))
 
 
 def test_penalties_meet_the_label() -> None:
@@ -328,7 +526,7 @@ def test_r1_is_of_the_match_it_is_given() -> None:
     critic = MLPDiscriminator((2,), hidden=(4,), classes=2).requires_grad_(False)
     real = torch.randn(3, 2, requires_grad=True)
     labels = torch.tensor([0, 1, 1])
-    values = R1()(Match(critic.judge, real, real, labels, labels))
+    values = R1()(Match(critic.judge, real, real, Condition(label=labels), Condition(label=labels)))
     (gradient,) = torch.autograd.grad(critic(real, labels).sum(), real)
     torch.testing.assert_close(values, gradient.square().sum(1) / 2)
 

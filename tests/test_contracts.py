@@ -187,7 +187,7 @@ def test_memories_change_with_the_discriminators_turns_alone(field: str, name: s
 
     start = memory()
     game.take_turn("generator", [batch_of(game)], Moment())
-    build_turns(RECIPE.replace(turns="Unrolled(depth=2)"), False)._outcome(game, batch_of(game), Moment())  # type: ignore[attr-defined]
+    build_turns(RECIPE.replace(turns="Unrolled(depth=2)"))._outcome(game, batch_of(game), Moment())  # type: ignore[attr-defined]
     assert memory() == start
     for step in range(4):
         game.take_turn("discriminator", [batch_of(game, seed=step)], Moment(step))
@@ -200,7 +200,7 @@ def test_memories_change_with_the_discriminators_turns_alone(field: str, name: s
 def test_turn_rules_move_both_players(name: str) -> None:
     game = game_of()
     before = {side: flat(game.player(side).network) for side in SIDES}
-    rule = build_turns(RECIPE.replace(turns=name), False)
+    rule = build_turns(RECIPE.replace(turns=name))
     taken = rule(game, lambda: [batch_of(game)], Moment())
     assert set(taken) == set(SIDES)
     assert all(not torch.equal(before[side], flat(game.player(side).network)) for side in SIDES)

@@ -146,8 +146,8 @@ def test_the_hub_is_read_once_a_version(hub: Hub, capfd: pytest.CaptureFixture[s
 @pytest.mark.parametrize("fit", ["crop", "patch"])
 def test_a_training_streams_each_split_once(fit: str, held_out: float, hub: Hub) -> None:
     recipe = load_recipe("digits").replace(data="hub:them/set", size="4", fit=fit, held_out=held_out)
-    train = training_data(recipe, trust=False)
-    held = HeldOut(recipe, trust=False, train=train).data
+    train = training_data(recipe)
+    held = HeldOut(recipe, train=train).data
     assert held is not None
     assert held.form == train.form
     assert (len(train), len(held)) == ((6, 6) if held_out else (12, 1))

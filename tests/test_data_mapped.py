@@ -260,13 +260,13 @@ def test_nothing_is_decoded_twice_for_what_is_held_out(
     opened, open_image = [], Image.open
     monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or open_image(file))
     recipe = load_recipe("digits").replace(task=task, data=str(tmp_path / "set"), size="8", fit=fit, held_out=held_out)
-    train = training_data(recipe, trust=False)
-    held = HeldOut(recipe, trust=False, train=train).data
+    train = training_data(recipe)
+    held = HeldOut(recipe, train=train).data
     assert held is not None
     assert held.form == train.form
     assert (len(train), len(held)) == ((14, 4) if held_out else (18, 6))
     assert len(opened) == (18 if held_out else 24) * len(columns)
-    again = HeldOut(recipe, trust=False).data
+    again = HeldOut(recipe).data
     assert again is not None
     assert again.digest == held.digest
 

@@ -35,7 +35,7 @@ QUICK = {
 
 
 def prober_of(recipe: Recipe) -> Prober:
-    data = training_data(recipe, trust=False)
+    data = training_data(recipe)
     return Prober(build_game(recipe, data.form, torch.device("cpu")), data, None, seed=0, part=32)
 
 
@@ -151,7 +151,7 @@ def test_trials_are_judged_by_the_score_that_decides_for_the_task(
     monkeypatch.setattr("sparring.studies.treat.trials.SAMPLES", 100)
     recipe = load_recipe("segment").replace(**{**QUICK, "steps": 2, "pictures": 1})
     run = sparring.train(recipe, out=tmp_path / "run")
-    judge = Judge(recipe, seed=1, trust=False)
+    judge = Judge(recipe, seed=1)
     told = sparring.evaluate(run, checkpoint="last", metrics="mean_iou", split="train", count=100, seed=1)
     assert judge(run) == pytest.approx(-told.values["mean_iou"]), "a high one is good, and lower is better here"
     assert "minus mean_iou" in judge.about
@@ -159,14 +159,14 @@ def test_trials_are_judged_by_the_score_that_decides_for_the_task(
 
 def test_remedies_fit_the_task() -> None:
     blind = load_recipe("pix2pix").replace(task="Translate(l1=100, conditional=False)")
-    form = training_data(blind, trust=False).form
+    form = training_data(blind).form
     first = remedies_for("ignored-condition", blind, form)[0]
-    task = sparring.assemble.build.build_task(blind.replace(**first.changes), form, trust=False)
+    task = sparring.assemble.build.build_task(blind.replace(**first.changes), form)
     assert task == sparring.tasks.Translate(l1=100, conditional=True)
     about = [remedy.about for remedy in remedies_for("ignored-condition", load_recipe("pix2pix"), form)]
     assert first.about not in about, "its critic sees the source already"
     segment = load_recipe("segment")
-    maps = training_data(segment, trust=False).form
+    maps = training_data(segment).form
     changes = [remedy.changes for remedy in remedies_for("discriminator-overfit", segment, maps)]
     assert not any("augment" in change for change in changes), "colours and holes are nothing for maps of classes"
 
@@ -174,9 +174,9 @@ def test_remedies_fit_the_task() -> None:
 @pytest.mark.parametrize(("adversarial", "watched"), [("0", False), ("Linear(0, 1, begin=0.5)", True)])
 def test_a_run_without_an_adversary_is_not_watched(adversarial: str, watched: bool) -> None:
     recipe = load_recipe("segment").replace(**QUICK, adversarial=adversarial, doctor="watch")
-    data = training_data(recipe, trust=False)
-    state = start_state(recipe, data, torch.device("cpu"), trust=False)
-    assert (make_watch(recipe, data, state, HeldOut(recipe, trust=False)) is not None) == watched
+    data = training_data(recipe)
+    state = start_state(recipe, data, torch.device("cpu"))
+    assert (make_watch(recipe, data, state, HeldOut(recipe)) is not None) == watched
 
 
 def test_held_out_samples_are_loaded_once_for_all_that_look_at_them(
@@ -184,9 +184,9 @@ def test_held_out_samples_are_loaded_once_for_all_that_look_at_them(
 ) -> None:
     loaded: list[Recipe] = []
 
-    def load(recipe: Recipe, trust: bool, train: Data | None) -> Data | None:
+    def load(recipe: Recipe, train: Data | None) -> Data | None:
         loaded.append(recipe)
-        return held_out_data(recipe, trust, train)
+        return held_out_data(recipe, train)
 
     monkeypatch.setattr("sparring.assemble.build.held_out_data", load)
     told = {"evaluate_every": 4, "metrics": "l1", "log_every": 2, "pictures": 1, "held_out": 0.1}

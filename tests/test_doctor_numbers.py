@@ -191,7 +191,7 @@ def test_looks_go_with_all_kinds_of_games(changes: dict[str, object], tmp_path: 
 
 def test_a_look_at_nan_says_so() -> None:
     data = load_data("digits")
-    state = start_state(load_recipe("digits").replace(augment=""), data, torch.device("cpu"), trust=False)
+    state = start_state(load_recipe("digits").replace(augment=""), data, torch.device("cpu"))
     for parameter in state.game.generator.network.parameters():
         parameter.fill_(math.nan)
     found = Prober(state.game, data, None, 0, 64).look(Moment())

@@ -17,6 +17,7 @@ from test_doctor_verdicts import HEALTHY, SICK, log
 
 import sparring
 from sparring.assemble.build import HeldOut, training_data
+from sparring.assemble.start import start_state
 from sparring.base.errors import UserError
 from sparring.cli import main
 from sparring.data.form import Form
@@ -24,16 +25,17 @@ from sparring.doctor import Verdict, diagnose
 from sparring.doctor.autopilot import decide
 from sparring.doctor.diagnosis.candidates import Candidate, candidates, first_named, illnesses, last_healthy
 from sparring.doctor.diagnosis.remedies import REMEDIES, remedies_for
+from sparring.doctor.watch import make_watch
 from sparring.recipe import load_recipe
 from sparring.run import checkpoint
 from sparring.run.checkpoint import Manifest
 from sparring.run.directory import Run
+from sparring.run.environment import environment
 from sparring.run.log import Row
 from sparring.studies.treat import trials
 from sparring.studies.treat.course import Course, Plan
 from sparring.studies.treat.treat import Treatment, check_free, check_same, treat
 from sparring.studies.treat.trials import Bench, Judge, Trial
-from sparring.training.train import start_state, start_watch
 
 RING: dict[str, object] = {
     "data": "ring",
@@ -85,7 +87,7 @@ def write_log(path: Path, rows: list[Row]) -> None:
 
 
 def score_of(path: Path) -> float:
-    return Judge(Run.open(path).read_recipe(), seed=5, trust=False)(path)
+    return Judge(Run.open(path).read_recipe(), seed=5)(path)
 
 
 @pytest.mark.slow
@@ -457,10 +459,10 @@ class CountedRows(list[Row]):
 
 def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> None:
     recipe = load_recipe("ring").replace(**{**RING, "steps": 100_000, "augment": "", "doctor": "treat"})
-    data = training_data(recipe, trust=False)
-    state = start_state(recipe, data, torch.device("cpu"), trust=False)
-    run = Run.create(tmp_path / "run", recipe, data, torch.device("cpu"))
-    watch = start_watch(recipe, data, state, HeldOut(recipe, False))
+    data = training_data(recipe)
+    state = start_state(recipe, data, torch.device("cpu"))
+    run = Run.create(tmp_path / "run", recipe, data, environment(torch.device("cpu")))
+    watch = make_watch(recipe, data, state, HeldOut(recipe))
     assert watch is not None
     watch.begin(run, state, print)
     rows = CountedRows()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparring.assemble.start import settled, start_state
+from sparring.assemble.start import resolve_auto, start_state
 from sparring.base.components import make
 from sparring.cli import main
 from sparring.data.form import Form
@@ -329,12 +329,12 @@ def test_relativistic_pairing_keeps_the_recipes_own_weight() -> None:
 def test_remedies_build_and_change_something(recipe_name: str) -> None:
     cpu = torch.device("cpu")
     data = load_data("ring" if "ring" in recipe_name else "digits")
-    recipe = settled(load_recipe(recipe_name).replace(data=data.name), data, cpu)
+    recipe = resolve_auto(load_recipe(recipe_name).replace(data=data.name), data, cpu)
     for illness in REMEDIES:
         for remedy in remedies_for(illness, recipe, data.form):
             changed = recipe.replace(**remedy.changes)
             assert changed != recipe
-            Stepper(changed, data, start_state(changed, data, cpu, trust=False))(0.0)  # it takes a step
+            Stepper(changed, data, start_state(changed, data, cpu))(0.0)  # it takes a step
             assert remedy.command(Path("run")).startswith("sparring train run/recipe.toml --")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +16,15 @@ import torch
 from test_tasks_images import tiny as tiny_images
 
 import sparring
+from sparring import metrics
 from sparring.assemble.state import find_checkpoint
 from sparring.base.errors import UserError
 from sparring.cli import main
-from sparring.commands.evaluate import METRICS
 from sparring.data.load import load_data
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
-from sparring.evaluation.measures import better, deciding_value, find_measures
+from sparring.evaluation.likeness import LIKENESS
+from sparring.evaluation.options import better, deciding_value, metric_names
 from sparring.evaluation.report import BESIDE, lines, number, with_error
 from sparring.run.directory import Run
 
@@ -166,12 +169,11 @@ def test_every_value_of_a_metric_is_known_to_the_report() -> None:
 
 
 def test_names_of_metrics() -> None:
-    assert tuple(MEASURES) == METRICS  # what the help lists
-    assert find_measures("frechet, modes") == ["frechet", "modes"]
-    assert "duality_gap" not in find_measures("usual")
-    assert find_measures("duality_gap,all") == ["duality_gap", *(n for n in MEASURES if n != "duality_gap")]
+    assert metric_names("frechet, modes") == ["frechet", "modes"]
+    assert "duality_gap" not in metric_names("usual")
+    assert metric_names("duality_gap,all") == ["duality_gap", *(n for n in MEASURES if n != "duality_gap")]
     with pytest.raises(UserError, match="did you mean 'frechet'"):
-        find_measures("frecht")
+        metric_names("frecht")
 
 
 @pytest.mark.parametrize(
@@ -289,3 +291,30 @@ def test_grey_test_images_for_a_run_in_colour_and_the_reverse(tmp_path: Path) ->
         assert [any("other channels" in note for note in scores.notes) for scores in found] == [False, True]
         with pytest.raises(UserError, match="samples of shape"):
             sparring.evaluate(run, on=str(tmp_path / "points.npy"))
+
+
+def test_the_help_lists_what_the_registries_hold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(MEASURES, "brand_new", MEASURES["frechet"])
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    words = set(re.split(r"[,;\s]+", capsys.readouterr().out))
+    assert words >= {*MEASURES, *LIKENESS}
+
+
+def test_metrics_are_found_without_being_named() -> None:
+    homes = {}
+    for path in sorted(Path(metrics.__path__[0]).glob("[!_]*.py")):
+        module = import_module(f"sparring.metrics.{path.stem}")
+        for name, found in vars(module).items():
+            if not name.startswith("_") and getattr(found, "__module__", "") == module.__name__ and name != path.stem:
+                assert homes.setdefault(name, module) is module, f"{name} is in two modules"
+                assert getattr(metrics, name) is found
+                assert name in dir(metrics)
+    assert {"frechet", "ssim", "mean_iou", "Estimate", "nearest", "slerp"} <= set(homes)
+    assert metrics.extractors.__name__ == "sparring.metrics.extractors"
+    with pytest.raises(AttributeError, match="no attribute 'frecht'"):
+        metrics.frecht  # noqa: B018
+    with pytest.raises(TypeError, match="checkpoint_name"):
+        sparring.load("run", checkpoint_name="best")

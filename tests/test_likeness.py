@@ -19,8 +19,7 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.samples import image_data, joined
-from sparring.evaluation.examples import holes, patches
-from sparring.evaluation.likeness import Examples, Outcome
+from sparring.evaluation.examples import Outcome, holes, patches
 from sparring.metrics import Estimate
 from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Segment, Translate
@@ -146,7 +145,7 @@ def features(pieces: Sequence[Any]) -> Any:
     return torch.stack(rows).double().numpy()
 
 
-def check_distances(found: Examples, real: Sequence[Any], made: Sequence[Any]) -> None:
+def check_distances(found: Outcome, real: Sequence[Any], made: Sequence[Any]) -> None:
     """Frechet and kernel distance as written out here, of pieces that are given."""
     x, y = features(real), features(made)
     between = linalg.sqrtm((np.cov(x.T) @ np.cov(y.T)).astype(np.complex128)).real
@@ -183,8 +182,8 @@ def test_distances_of_patches_of_larger_images() -> None:
 def test_patches_of_large_images_have_128_pixels_a_side() -> None:
     images = noise(2, 1, 200, 300)
     found = examples(restore(Noise(), shape=(1, 200, 300)), list(images), list(images))
-    assert Outcome(found, "made").pieces.shape == (4, 1, 128, 128)
-    assert torch.equal(found.real_pieces[1], images[0, :, :128, 128:256])
+    assert found.pieces.shape == (4, 1, 128, 128)
+    assert torch.equal(found.examples.real_pieces[1], images[0, :, :128, 128:256])
 
 
 def test_distances_of_what_was_missing() -> None:
@@ -205,8 +204,8 @@ def test_holes_of_several_sizes_are_brought_to_the_shortest_side() -> None:
     masks = squares((2, 4, 6, 6), (3, 4, 12, 18))
     masks[0][0, 3, 5] = False  # a hole is framed
     found = examples(restore(Mask("random")), list(truth), list(truth), masks=masks)
-    assert [tuple(hole.shape) for hole in holes(found.all, list(truth))] == [(3, 6, 6), (3, 12, 18)]
-    pieces = found.real_pieces
+    assert [tuple(hole.shape) for hole in holes(masks, list(truth))] == [(3, 6, 6), (3, 12, 18)]
+    pieces = found.examples.real_pieces
     assert pieces[0, 0, 0].tolist() == [4, 5, 6, 7, 8, 9]
     row = [4, 5, 6, 7, 8, 9, 0, 216, 0, *range(13, 22)]
     small = np.array(Image.fromarray(np.array([row] * 12, np.uint8)).resize((6, 6), Image.Resampling.BILINEAR))

@@ -17,7 +17,9 @@ from likeness import (
     lacking,
     levels,
     noise,
+    prepare_random,
     restore,
+    rows,
     sets,
     squares,
     trained,
@@ -29,13 +31,12 @@ from torch import Tensor, nn
 
 from sparring.base.errors import UserError
 from sparring.data.form import Form
-from sparring.data.samples import image_data, joined
+from sparring.data.samples import Data, image_data, joined
 from sparring.data.store.whole import Whole
-from sparring.evaluation.examples import make_examples, whole
-from sparring.evaluation.likeness import LIKENESS, Examples, Outcome, usual_measures
-from sparring.evaluation.measures import better, deciding_value
-from sparring.evaluation.options import Options
-from sparring.evaluation.translations import make_tests
+from sparring.evaluation.examples import Outcome, make_examples, whole
+from sparring.evaluation.likeness import LIKENESS
+from sparring.evaluation.options import Options, better, deciding_value, metric_names
+from sparring.evaluation.translated import Translated
 from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate
 from sparring.tasks.base import Translating
@@ -45,7 +46,12 @@ from sparring.tasks.degrade import Blur, Downscale, Grey, Mask, Noise
 def made_of(task: Restore, images: Tensor, network: nn.Module | None = None, count: int = 99, seed: int = 0) -> Any:
     data = image_data("photos", images)
     network = Half(images.shape[1], task.chain.scale) if network is None else network
-    return make_examples(trained(network, task, data.form), data, data, count, seed)
+    return made_by(network, task, data, count, seed)
+
+
+def made_by(network: nn.Module, task: Any, data: Data, count: int = 99, seed: int = 0) -> Any:
+    found = make_examples(task, data, data, count, seed, prepare_random)
+    return rows(found.outcome(trained(network, task, data.form)))
 
 
 def test_the_baseline_of_super_resolution_is_bicubic() -> None:
@@ -95,7 +101,7 @@ def test_the_baseline_of_pairs_is_the_mean_training_image() -> None:
     targets, sources = noise(5, 3, 12, 12), noise(5, 1, 12, 12, seed=1)
     train = joined("pairs", image_data("a", sources), image_data("b", targets), paired=True)
     task = Translate().for_data(train.form)
-    found = make_examples(trained(Half(3), task, train.form), train, train, 99, 0)
+    found = made_by(Half(3), task, train)
     wanted = targets.double().mean(0).round().numpy()
     for example, target, source in zip(found, targets, sources):
         np.testing.assert_allclose(example.baseline.numpy(), wanted, atol=1)
@@ -112,9 +118,7 @@ def test_the_baseline_of_segmentation_is_the_most_frequent_class_of_training() -
     target = image_data("maps", maps)
     target = replace(target, form=replace(target.form, classes=names, map=True))
     train = joined("pairs", image_data("images", noise(7, 3, 6, 5, seed=1)), target, paired=True)
-    found = make_examples(
-        trained(Half(3), Segment(classes=names).for_data(train.form), train.form), train, train, 99, 0
-    )
+    found = made_by(Half(3), Segment(classes=names).for_data(train.form), train)
     counts = np.stack([(maps.numpy()[:, 0] == c).sum(0) for c in range(3)])
     wanted = counts.argmax(0)
     wanted[0, 0] = counts.sum((1, 2)).argmax()
@@ -128,7 +132,7 @@ def test_the_baseline_of_two_sets_is_no_change() -> None:
     a, b = noise(5, 3, 12, 12), noise(3, 3, 12, 12, seed=1)
     data = sets(a, b)
     network = nn.ModuleDict({"there": Half(3), "back": Half(3, factor=2.0)})
-    found = make_examples(trained(network, Cycle().for_data(data.form), data.form), data, data, 99, 0)
+    found = made_by(network, Cycle().for_data(data.form), data)
     assert len(found) == 5
     for example, source in zip(found, a):
         assert example.truth is None
@@ -139,7 +143,7 @@ def test_the_baseline_of_two_sets_is_no_change() -> None:
         assert example.returned is not None
         np.testing.assert_allclose(example.returned[:1].numpy(), levels(np.tanh(2 * there)), atol=1)
     grey = sets(a[:, :1], b)
-    found = make_examples(trained(network, Cycle().for_data(grey.form), grey.form), grey, grey, 99, 0)
+    found = made_by(network, Cycle().for_data(grey.form), grey)
     assert torch.equal(found[0].baseline, a[0, :1].expand(3, -1, -1))
 
 
@@ -165,7 +169,7 @@ def test_images_are_taken_whole() -> None:
     data = image_data("photos", torch.stack([image[:, :16, :16] for image in images]))
     data = replace(data, whole=Whole(images))
     task = restore(Noise(5), shape=(3, 16, 16))
-    found = make_examples(trained(Half(3), task, data.form), data, data, 99, 0)
+    found = made_by(Half(3), task, data)
     assert [tuple(example.made.shape[1:]) for example in found] == list(SIZES)
     assert [tuple(example.truth.shape[1:]) for example in found if example.truth is not None] == list(SIZES)
     assert set(whole(data, 1)) == {"real"}
@@ -178,7 +182,7 @@ ALWAYS = {"frechet", "kernel_distance", "edges"}
 BY_PAIRS = {"psnr", "ssim", "l1", "perceptual", "colours"}
 
 
-def kinds() -> dict[str, tuple[Examples, set[str]]]:
+def kinds() -> dict[str, tuple[Outcome, set[str]]]:
     """Examples of each kind of task, and the scores that are possible there."""
     images = list(noise(3, 3, 16, 16))
     truth = [255 - image for image in images]
@@ -212,7 +216,7 @@ def test_what_is_lacking(kind: str) -> None:
     found, there = kinds()[kind]
     assert {name for name in LIKENESS if not lacking(found, name)} == there
     for name in there:
-        assert LIKENESS[name].compute(Outcome(found, "made")), name
+        assert LIKENESS[name].compute(found), name
 
 
 def test_what_is_lacking_is_said() -> None:
@@ -240,12 +244,12 @@ def test_what_is_lacking_is_said() -> None:
 
 
 def test_names_of_scores() -> None:
-    task = Segment()
-    assert usual_measures(task, ["usual"]) == ["mean_iou", "pixel_accuracy"]
-    assert usual_measures(task, ["pixel_accuracy", "usual"]) == ["pixel_accuracy", "mean_iou"]
-    assert set(usual_measures(task, ["all"])) == set(LIKENESS)
+    own = Segment().scores
+    assert metric_names("usual", own) == ["mean_iou", "pixel_accuracy"]
+    assert metric_names("pixel_accuracy,usual", own) == ["pixel_accuracy", "mean_iou"]
+    assert sorted(metric_names("all", own)) == sorted(LIKENESS)
     with pytest.raises(UserError, match="memorising is not for runs that turn images into others"):
-        usual_measures(task, ["memorising"])
+        metric_names("memorising", own)
 
 
 @pytest.mark.parametrize("task", [Translate(), Cycle(), Contrast(), Segment(), restore(Noise()), restore(Grey())])
@@ -260,10 +264,8 @@ def test_each_usual_score_has_a_direction(task: Translating) -> None:
 
 
 def test_options() -> None:
-    assert Options().reference == "train"
-    assert Options(split="test").reference == "test"
     assert Options("psnr, ssim").named == ["psnr", "ssim"]
-    assert deciding_value("ssim,psnr") == "ssim"
+    assert deciding_value("ssim,psnr", ("psnr",)) == "ssim"
     for wrong, text in (
         ({"metrics": "psnrr"}, "did you mean 'psnr'"),
         ({"metrics": ","}, "no metric is named"),
@@ -276,10 +278,11 @@ def test_options() -> None:
 
 
 def test_the_test_images_are_those_that_are_wanted() -> None:
+    task = restore(Noise())
     train, held_out = image_data("photos", noise(3, 3, 8, 8)), image_data("photos", noise(2, 3, 8, 8))
-    assert make_tests(train, held_out, Options()).images is held_out
-    assert make_tests(train, held_out, Options(split="train")).images is train
-    assert make_tests(train, held_out, Options(split="test")).images is held_out
-    assert make_tests(train, None, Options()).images is train
+    assert Translated(task, train, Options(), held_out).tests is held_out
+    assert Translated(task, train, Options(split="train"), held_out).tests is train
+    assert Translated(task, train, Options(split="test"), held_out).tests is held_out
+    assert Translated(task, train, Options()).tests is train
     with pytest.raises(UserError, match="'photos' has no held-out images"):
-        make_tests(train, None, Options(split="test"))
+        Translated(task, train, Options(split="test"))

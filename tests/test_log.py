@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,9 @@ def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     assert log.rows()[0]["step"] == 100
     path.write_text('{"step": 7}\n')
     assert log.rows() == [{"step": 7}]
+    path.write_text('{"step": 8}\n')  # as long as before
+    os.utime(path, ns=(0, 1))
+    assert log.rows() == [{"step": 8}]
     path.unlink()
     assert log.rows() == []
 

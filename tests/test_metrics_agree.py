@@ -16,6 +16,7 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from sparring import metrics
+from sparring.base.errors import UserError
 
 REL = 1e-4
 
@@ -122,7 +123,11 @@ def test_wasserstein_agrees_with_pot_and_with_sorting() -> None:
     x, y = two_sets(120, 90, 2)
     weights = [np.full(len(s), 1 / len(s)) for s in (x, y)]
     cost = spatial.distance.cdist(x.numpy(), y.numpy(), "sqeuclidean")
-    assert metrics.wasserstein(x, y) == pytest.approx(np.sqrt(ot.emd2(*weights, cost)), rel=REL)
+    assert metrics.wasserstein(x, y) == pytest.approx(np.sqrt(ot.emd2(*weights, cost)), rel=1e-9)
+    same = metrics.wasserstein(x[:90], y)
+    assert same == pytest.approx(np.sqrt(ot.emd2(weights[1], weights[1], cost[:90].copy())), rel=1e-9)
+    with pytest.raises(UserError, match="wasserstein of 101 and 90 samples takes too long; take 90 of either"):
+        metrics.wasserstein(x[:101], y)
     line_x, line_y = torch.randn(100, 1), torch.randn(100, 1) + 1  # on a line, the sorted samples belong together
     sorted_cost = (line_x.sort(0).values - line_y.sort(0).values).square().mean().sqrt().item()
     assert metrics.wasserstein(line_x, line_y) == pytest.approx(sorted_cost, rel=REL)

@@ -15,12 +15,14 @@ import torch.nn.functional as F
 from PIL import Image
 from skimage.color import rgb2lab, rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.restoration import inpaint_biharmonic
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torch import Tensor
 
 from sparring import metrics
 from sparring.base.errors import UserError
 from sparring.data.samples import image_data
+from sparring.metrics.colour import lab
 from sparring.metrics.extractors import Pixels, Prepared, Random
 from sparring.metrics.extractors.classifier import ClassifierNetwork
 from sparring.metrics.extractors.inception import InceptionNetwork
@@ -310,6 +312,20 @@ def test_interpolation_is_that_of_pillow() -> None:
     for image, mine in zip(x.float().numpy()[:, 0], made[:, 0]):
         theirs = np.array(Image.fromarray(image).resize((104, 75), Image.Resampling.BICUBIC)).clip(0, 255)
         np.testing.assert_allclose(mine.numpy(), theirs, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 31), (3, 24, 20), (2, 1, 9), (1, 2, 2)])
+def test_biharmonic_is_that_of_scikit_image(shape: tuple[int, int, int]) -> None:
+    image = torch.rand(shape, generator=seeded(0), dtype=torch.float64) * 2 - 1
+    mask = torch.rand(1, *shape[1:], generator=seeded(1)) < 0.3
+    mask[0, : shape[1] // 2 + 1, : shape[2] // 3] = True  # at a border and in a corner, too
+    wanted = inpaint_biharmonic(image.numpy(), mask[0].numpy(), channel_axis=0)
+    np.testing.assert_allclose(biharmonic(image, mask.float()).numpy(), wanted, atol=1e-9)
+
+
+def test_lab_is_that_of_scikit_image() -> None:
+    colours = torch.rand(500, 3, generator=seeded(0), dtype=torch.float64).numpy() ** 3
+    np.testing.assert_allclose(lab(colours), rgb2lab(colours[None])[0], atol=1e-9)
 
 
 def test_biharmonic_continues_what_is_smooth() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparring.base.errors import UserError
 from sparring.game.augment import DiffAugment
+from sparring.game.condition import Condition
 from sparring.game.inputs import Categorical, Continuous
 from sparring.game.losses import Hinge
 from sparring.game.match import Match
@@ -33,7 +34,7 @@ GENERATED_CLASSES = torch.tensor(
 REAL_CLASSES = torch.tensor(
     [[-2, 0.4, 12.5, 2.7], [-1.2, 1.9, 12.3, 2.6], [-2.4, -1.7, 2.5, 2.7], [1.1, 2.4, -3.5, 5.6]]
 )
-LABELS = torch.tensor([1, 2, 0, 0])
+LABELS = Condition(label=torch.tensor([1, 2, 0, 0]))
 
 
 def linear(images: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -131,10 +132,11 @@ def test_consistency_moves_a_source_with_its_image() -> None:
         return (images - source).flatten(1).abs().amax(1)
 
     images = torch.rand(8, 1, 16, 16)
-    match = Match(alignment, images, images, images, images)
+    match = Match(alignment, images, images, Condition(image=images), Condition(image=images))
     for augment in (DiffAugment(color=False, cutout=0.0), DiffAugment(color=False)):
         assert Consistency(augment=augment)(match).tolist() == [0] * 8, "an aligned pair stays aligned"
-    labelled = Match(lambda x, label: x.flatten(1).mean(1) + label, images, images, torch.arange(8), torch.arange(8))
+    labels = Condition(label=torch.arange(8))
+    labelled = Match(lambda x, label: x.flatten(1).mean(1) + label, images, images, labels, labels)
     assert Consistency()(labelled).shape == (8,)
 
 

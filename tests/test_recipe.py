@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.assemble.build import build_ema, build_game, build_turns
+from sparring.assemble.start import auto_fields, resolve_auto
 from sparring.base.errors import UserError
 from sparring.data.form import Form
+from sparring.data.load import load_data
 from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, parse_recipe, recipe_names
 
 try:
@@ -51,8 +53,8 @@ def test_named_recipes_build_their_components(name: str) -> None:
     recipe = recipe.replace(augment="" if recipe.augment == "auto" else recipe.augment)
     form = FORMS.get(recipe.data, POINTS)
     game = build_game(recipe, form, torch.device("cpu"))
-    build_turns(recipe, False)
-    build_ema(recipe, False)
+    build_turns(recipe)
+    build_ema(recipe)
     inputs = {"real": torch.zeros(2, *form.input_shape), **game.task.draw(2)}
     if form.source is not None:
         inputs["source"] = torch.zeros(2, *form.source.input_shape)
@@ -65,7 +67,7 @@ def test_the_default_recipe_is_there() -> None:
 
 
 def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
-    low = field.metadata["limits"]["low"]
+    limits = field.metadata.get("limits", {})
     kind = get_type_hints(Recipe)[field.name]
     if field.name == "precision":
         return st.sampled_from(["auto", "fp32", "bf16"])
@@ -82,10 +84,10 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
     if kind is bool:
         return st.booleans()
     if kind is int:
-        return st.integers(low, 10**15)
+        return st.integers(limits["low"], 10**15)
     # training in the same process flushes denormal numbers to zero, so none are drawn
-    high = min(field.metadata["limits"]["high"], 1e300)
-    return st.floats(1e-9 if field.metadata["limits"]["open_low"] else low, high, allow_subnormal=False)
+    high = min(limits["high"], 1e300)
+    return st.floats(1e-9 if limits["open_low"] else limits["low"], high, allow_subnormal=False)
 
 
 RANDOM = st.fixed_dictionaries({}, optional={f.name: _values(f) for f in dataclasses.fields(Recipe)})
@@ -215,3 +217,17 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have(name: str) -> None:
     with pytest.raises(UserError, match="no recipe|cannot be read"):
         load_recipe(name)
+
+
+def test_auto_fields_are_resolved_for_data_task_and_device() -> None:
+    cpu, recipe = torch.device("cpu"), load_recipe("digits").replace(augment="auto", metrics="auto", precision="auto")
+    assert auto_fields(recipe) == ["precision", "augment", "metrics"]
+    resolved = resolve_auto(recipe, load_data("digits"), cpu)
+    assert auto_fields(resolved) == []
+    assert (resolved.augment, resolved.metrics) == ("", "frechet"), "8x8 images are left alone"
+    assert (resolved.device, resolved.extractor) == (recipe.device, recipe.extractor)
+    assert (
+        resolve_auto(recipe.replace(data="mnist"), load_data("mnist").part(torch.arange(100)), cpu).augment == "ADA()"
+    )
+    chosen = recipe.replace(augment="DiffAugment()", metrics="modes", precision="fp32")
+    assert resolve_auto(chosen, load_data("digits"), cpu) == chosen

@@ -166,7 +166,7 @@ def test_the_last_few_and_the_best_checkpoints_are_kept(tmp_path: Path, monkeypa
     run = sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "checkpoint_every": 1e-9, "keep": 2, "steps": 8})
     assert [m.step for m in checkpoint.manifests(run / "checkpoints")] == [2, 7, 8]
     assert len(list((run / "checkpoints").iterdir())) == 6
-    assert sparring.load(run, checkpoint_name="best").step == 2
+    assert sparring.load(run, checkpoint="best").step == 2
     assert sparring.load(run).step == 8
 
 

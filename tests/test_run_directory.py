@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import sparring
+from sparring.assemble.sampling import draw_samples
+from sparring.data.form import Form
+from sparring.game.inputs import Normal
 from sparring.game.losses import Hinge, LeastSquares, Minimax, RelativisticPairing, Wasserstein
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
+from sparring.tasks import Generate
 from sparring.training.progress import Progress
 from sparring.training.readings import accuracy
 
@@ -105,6 +110,34 @@ def test_the_same_seed_gives_the_same_samples_and_more_of_them(run: Path) -> Non
     assert few.abs().max() <= 1
     torch.testing.assert_close(few, many[:5])
     assert not torch.equal(few, generator.sample(5, seed=8))
+
+
+class Counting(nn.Module):
+    """A generator of images of one value, the sum of their latent; it notes how many it makes at once."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.rows = shape, list[int]()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        self.rows.append(len(latent))
+        return (self.weight * latent.sum(1)).view(-1, 1, 1, 1).expand(-1, *self.shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "rows"),
+    [((1, 8, 8), 1, [1]), ((1, 8, 8), 300, [256, 44]), ((3, 256, 256), 17, [8, 8, 1]), ((1, 1024, 1024), 2, [1, 1])],
+    ids=str,
+)
+def test_the_network_makes_the_samples_asked_for_and_no_more(
+    shape: tuple[int, ...], count: int, rows: list[int]
+) -> None:
+    network, task = Counting(shape), Generate(latent=Normal(3))
+    made = draw_samples(task.for_data(Form(shape)), network, count, seed=7)
+    assert network.rows == rows
+    small = draw_samples(task.for_data(Form((1, 8, 8))), Counting((1, 8, 8)), 300, seed=7)
+    torch.testing.assert_close(made[:, 0, 0, 0], small[:count, 0, 0, 0], msg="a seed means the same samples")
 
 
 def test_rows_beyond_the_checkpoint_that_a_run_went_on_from_are_not_its_own(tmp_path: Path) -> None:

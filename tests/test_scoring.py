@@ -16,6 +16,10 @@ import sparring
 from sparring.assemble.state import find_checkpoint
 from sparring.base.errors import UserError
 from sparring.cli import main
+from sparring.evaluation import examples
+from sparring.evaluation.protocol import Scores
+from sparring.evaluation.scoring import Scoring
+from sparring.metrics.extractors import Prepared
 from sparring.run import checkpoint
 from sparring.run.directory import Run
 from sparring.training.completion import finished
@@ -73,15 +77,12 @@ def test_training_takes_no_notice_of_evaluations(tmp_path: Path) -> None:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> None:
     """Let evaluations give the values of a function of the step."""
-    from sparring.evaluation import samples
+    real = Scoring.measure
 
-    real = samples.measure
+    def measure(self: Scoring, subject: Any, name: str) -> Scores:
+        return replace(real(self, subject, name), values={"frechet": value(subject.generator.step)})
 
-    def measure(subject: object, name: str, options: object) -> object:
-        scores = real(subject, name, options)  # type: ignore[arg-type]
-        return replace(scores, values={"frechet": value(subject.generator.step)})  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(samples, "measure", measure)
+    monkeypatch.setattr(Scoring, "measure", measure)
 
 
 def test_patience_stops_with_a_reason_and_resume_goes_on(
@@ -284,3 +285,29 @@ def test_held_out_images_are_loaded_once_for_scores_and_pictures(
     monkeypatch.setattr(build, "load_held_out", load)
     trained_on_images("segment", tmp_path / "run", steps=2, held_out=0.1, doctor="off")
     assert loads == ["digit-maps"]
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "restore"])
+def test_what_is_real_is_looked_at_once_as_a_run_trains(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    baselines: list[int] = []
+    look, make = Prepared.__call__, examples.make_examples
+
+    def counted(self: Prepared, samples: Any) -> Any:
+        looks.append(len(samples))
+        return look(self, samples)
+
+    def counted_examples(task: Any, tests: Any, train: Any, count: int, *others: Any) -> Any:
+        baselines.append(count)
+        return make(task, tests, train, count, *others)
+
+    monkeypatch.setattr(Prepared, "__call__", counted)
+    monkeypatch.setattr("sparring.evaluation.translated.make_examples", counted_examples)
+    run = trained_on_images(name, tmp_path / "run", metrics="frechet", doctor="off", penalties="")
+    assert len(run.evaluations()) == 3
+    assert len(looks) == 3 + 2, "what was made each time, the real images and the baseline once"
+    assert baselines == [1, 40], "one image to see what can be scored, then all"
+    values = {row["frechet_baseline"] for row in run.evaluations()}
+    assert len(values) == 1

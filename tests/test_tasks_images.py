@@ -366,7 +366,7 @@ def test_a_run_begins_with_another_ones_weights_and_their_mean_is_a_generator(tm
     first = sparring.train(tiny("restore", adversarial="0", ema=""), out=tmp_path / "first")
     second = sparring.train(tiny("restore", start=str(first), ema="", seed=1), out=tmp_path / "second")
     one, begun, two = (
-        sparring.load(run, checkpoint_name=step) for run, step in ((first, "6"), (second, "0"), (second, "6"))
+        sparring.load(run, checkpoint=step) for run, step in ((first, "6"), (second, "0"), (second, "6"))
     )
     assert not changed(begun.network, bits(one.network))
     mixed = one.blended(two, share=0.25).network.state_dict()

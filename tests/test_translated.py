@@ -15,6 +15,7 @@ from likeness import (
     examples,
     noise,
     restore,
+    rows,
     score,
     sets,
     trained,
@@ -28,11 +29,11 @@ from sparring.base.errors import UserError
 from sparring.data.samples import image_data, joined
 from sparring.data.store.whole import Whole
 from sparring.evaluation.examples import recoloured
-from sparring.evaluation.likeness import LIKENESS, Outcome
+from sparring.evaluation.likeness import LIKENESS
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import differences
 from sparring.evaluation.report import kept_apart
-from sparring.evaluation.translations import make_tests, score_translations
+from sparring.evaluation.translated import Translated
 from sparring.metrics import Estimate, colour_distance
 from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Restore
@@ -41,8 +42,8 @@ from sparring.tasks.degrade import Blur, Downscale, Grey, Mask, Noise
 
 def scored(task: Restore, images: Tensor, **options: Any) -> Any:
     data = image_data("photos", images)
-    tests = make_tests(data, None, Options(**options))
-    return score_translations(trained(Half(images.shape[1], task.chain.scale), task, data.form), tests, "a run", True)
+    generator = trained(Half(images.shape[1], task.chain.scale), task, data.form)
+    return Translated(task, data, Options(**options)).score(generator, "a run", True)
 
 
 def test_scores_of_run_and_baseline_with_their_protocol() -> None:
@@ -90,22 +91,20 @@ def test_a_score_that_does_not_fit_the_images_is_left_out() -> None:
 def test_colours_of_images_of_several_sizes() -> None:
     images = [noise(1, 3, *size)[0] for size in SIZES]
     found = examples(restore(Grey()), [image // 2 for image in images], images)
-    flat = [
-        torch.cat([image.flatten(1) for image in kind], 1)[None, :, None] for kind in (images, found.images("made"))
-    ]
+    flat = [torch.cat([image.flatten(1) for image in kind], 1)[None, :, None] for kind in (images, found.images)]
     assert score(found, "colours") == pytest.approx(colour_distance(*flat), rel=1e-9)
 
 
 def translated_sets(a: Tensor, b: Tensor, **options: Any) -> Any:
     data = sets(a, b)
     network = nn.ModuleDict({"there": Half(b.shape[1]), "back": Half(a.shape[1])})
-    generator = trained(network, Cycle().for_data(data.form), data.form)
-    return score_translations(generator, make_tests(data, None, Options(**options)), "a run", False)
+    task = Cycle().for_data(data.form)
+    return Translated(task, data, Options(**options)).score(trained(network, task, data.form), "a run", False)
 
 
 def test_two_sets_of_different_shapes_are_scored_without_a_classifier() -> None:
     scores, found = translated_sets(noise(4, 1, 16, 16), noise(4, 3, 16, 16, seed=1))
-    assert found.extractor.name == "Random(seed=0)"
+    assert found.examples.extractor.name == "Random(seed=0)"
     assert {"frechet", "kernel_distance", "edges", "cycle_l1"} <= set(scores.values)
     assert "taken_for_target left out: it needs two sets of images of one shape" in scores.notes
     assert "cycle_l1_baseline" not in scores.values
@@ -132,8 +131,7 @@ def test_real_pieces_are_looked_at_once() -> None:
     found = examples(
         restore(Noise()), list(images // 2), list(images), prepare=lambda data: Prepared("count", Counted(), "1")
     )
-    for which in ("made", "baseline"):
-        outcome = Outcome(found, which)
+    for outcome in (found, found.examples.trivial):
         for name in ("frechet", "kernel_distance"):
             LIKENESS[name].compute(outcome)
     assert len(looks) == 3
@@ -143,7 +141,7 @@ def test_grey_photos_have_no_psnr_to_be_coloured_by() -> None:
     images = noise(3, 3, 24, 24)
     images[1] = images[1, :1]
     scores, found = scored(restore(Grey()), images)
-    decibels = [peak_signal_noise_ratio(wider(images[i]), wider(found.all[i].made), data_range=255) for i in (0, 2)]
+    decibels = [peak_signal_noise_ratio(wider(images[i]), wider(found.images[i]), data_range=255) for i in (0, 2)]
     assert scores.values["psnr"] == pytest.approx(np.mean(decibels), rel=1e-4)
     assert all(np.isfinite(value) for value in [*scores.values.values(), *scores.errors.values()])
     assert any(note.startswith("psnr without 1 of 3 images") for note in scores.notes)
@@ -161,7 +159,7 @@ def test_grey_photos_have_no_psnr_of_holes_either() -> None:
 def test_the_baseline_of_sets_of_different_channels() -> None:
     a, b = noise(3, 3, 12, 12), noise(3, 1, 12, 12)
     _, found = translated_sets(a, b, metrics="edges")
-    for example, image in zip(found.all, a):
+    for example, image in zip(rows(found), a):
         grey = np.array(Image.fromarray(wider(image)).convert("L"))
         np.testing.assert_allclose(example.baseline[0].numpy(), grey, atol=1)
 

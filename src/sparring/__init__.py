@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from sparring.apply.generator import TrainedGenerator, load
     from sparring.base.errors import NotFiniteError, UserError
     from sparring.base.process import Interrupted
-    from sparring.evaluation.evaluator import evaluate
-    from sparring.evaluation.samples import evaluate_images
+    from sparring.evaluation.evaluator import evaluate, evaluate_images
     from sparring.recipe import Recipe, load_recipe, recipe_names
     from sparring.studies.compare import compare
     from sparring.studies.sweep import sweep
@@ -28,7 +27,7 @@ _NAMES = {
     "UserError": "sparring.base.errors",
     "compare": "sparring.studies.compare",
     "evaluate": "sparring.evaluation.evaluator",
-    "evaluate_images": "sparring.evaluation.samples",
+    "evaluate_images": "sparring.evaluation.evaluator",
     "load": "sparring.apply.generator",
     "load_recipe": "sparring.recipe",
     "recipe_names": "sparring.recipe",

@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sparring.base.components import trusted
 from sparring.base.errors import NotFiniteError, UserError
+from sparring.base.process import Interrupted
 from sparring.base.version import __version__
 from sparring.commands import (
     DONE,
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen, unknown = _parser().parse_known_args(arguments)
         if unknown:
             chosen.parser.refuse(unknown[0])
-        status = int(chosen.command(chosen) or DONE)
+        with trusted(getattr(chosen, "trust", False)):
+            status = int(chosen.command(chosen) or DONE)
         sys.stdout.flush()  # a reader that went away is noticed here
         return status
     except UserError as error:
@@ -59,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotFiniteError as error:
         print(f"sparring: training failed: {error}", file=sys.stderr)
         return FAILED
+    except Interrupted as error:
+        print(f"sparring: {error}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("sparring: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from sparring.base.choices import DEVICES, DOCTORS, PRECISIONS, check_fit, size_text
-from sparring.base.errors import UserError, check_choice, check_number, did_you_mean, existing_path
+from sparring.base.choices import DEVICES, DOCTORS, FITS, PRECISIONS, size_text
+from sparring.base.errors import UserError, check_flag, did_you_mean, existing_path
+from sparring.base.fields import check_fields, checked, choice, number
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,8 +24,24 @@ else:
 DEFAULT = "digits"
 
 
-def _field(default: Any, about: str, low: float = 0, open_low: bool = False, high: float = math.inf) -> Any:
-    return field(default=default, metadata={"help": about, "limits": {"low": low, "open_low": open_low, "high": high}})
+def _field(default: Any, about: str, allowed: Sequence[str] = (), **limits: Any) -> Any:
+    """A field and what it means; a number is at least 0."""
+    if allowed:
+        return choice(default, allowed, help=about)
+    if isinstance(default, bool):
+        return checked(default, partial(check_flag, allowed="true or false"), help=about)  # as TOML writes them
+    if isinstance(default, str):
+        return checked(default, partial(_check_text, example=default), help=about)
+    return number(default, **{"low": 0, **limits}, help=about)
+
+
+def _check_text(owner: str, name: str, value: object, example: str) -> None:
+    if not isinstance(value, str):
+        raise UserError(f"{owner}: {name}={value!r} must be text, such as {example!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{owner}: {name}={value!r} is not text that can be written") from None
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,9 @@ class Recipe:
     about: str = _field("", "one line: what the recipe is for, and what it was seen to give")
     data: str = _field("digits", "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, .npz or .csv")
     size: str = _field("", 'the size images are brought to: "64", or "96x64" (width x height); empty: as they are')
-    fit: str = _field("crop", "how: crop (cover, cut the middle), pad, stretch, or patch: parts cut anew at each step")
+    fit: str = _field(
+        "crop", "how: crop (cover, cut the middle), pad, stretch, or patch: parts cut anew at each step", FITS
+    )
     held_out: float = _field(0.0, "the share of the samples kept away from training, to compare with", high=0.99)
     task: str = _field("Generate(latent=Normal(100))", "what the generator is given and judged by")
     generator: str = _field("DCGANGenerator()", "the generator network")
@@ -62,8 +81,8 @@ class Recipe:
     steps: int = _field(10_000, "the budget in steps, bit for bit repeatable; 0: use minutes")
     minutes: float = _field(0.0, "the budget in minutes of training; 0: use steps")
     seed: int = _field(0, "every random choice follows from it")
-    precision: str = _field("auto", "fp32, bf16, or auto: bf16 where the hardware gains by it")
-    device: str = _field("auto", "cpu, cuda, mps, or auto")
+    precision: str = _field("auto", "fp32, bf16, or auto: bf16 where the hardware gains by it", PRECISIONS)
+    device: str = _field("auto", "cpu, cuda, mps, or auto", DEVICES)
     log_every: int = _field(50, "steps between two rows of the log", low=1)
     pictures: int = _field(20, "pictures of the same latents through the run")
     checkpoint_every: float = _field(1.0, "minutes between two checkpoints", open_low=True)
@@ -74,32 +93,15 @@ class Recipe:
     evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)
     patience: int = _field(0, "stop after so many evaluations without a better one; 0: never")
     doctor: str = _field(
-        "watch", "watch: look for illnesses while training; treat: and change the recipe against them; off: do not look"
+        "watch",
+        "watch: look for illnesses while training; treat: and change the recipe against them; off: do not look",
+        DOCTORS,
     )
     keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(Recipe)
         object.__setattr__(self, "size", size_text(self.size))  # TOML and Python may have size=64
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if hints[f.name] is str:
-                if not isinstance(value, str):
-                    raise UserError(f"recipe: {f.name}={value!r} must be text, such as {f.default!r}")
-                try:
-                    value.encode()
-                except UnicodeEncodeError:
-                    raise UserError(f"recipe: {f.name}={value!r} is not text that can be written") from None
-            elif hints[f.name] is bool:
-                if not isinstance(value, bool):
-                    raise UserError(f"recipe: {f.name}={value!r} must be true or false")
-            else:
-                whole = hints[f.name] is int
-                check_number("recipe", f.name, value, whole=whole, **f.metadata["limits"])
-        check_fit("recipe", self.fit)
-        check_choice("recipe", "precision", self.precision, PRECISIONS)
-        check_choice("recipe", "device", self.device, DEVICES)
-        check_choice("recipe", "doctor", self.doctor, DOCTORS)
+        check_fields("recipe", self)
         if not self.steps and not self.minutes:
             raise UserError("recipe: steps=0 and minutes=0 leave no budget; give one of them, such as steps=1000")
         if self.patience and not self.evaluate_every:

@@ -20,10 +20,8 @@ CHANNELS = (1, 3, 4)
 def as_content(name: str, image: Picture) -> Content:
     """An image for those who read them: arrays uint8 or bool [H, W], [H, W, C] or [C, H, W] of 1, 3 or 4 channels.
 
-    Where both fit, channels come last in an array of numpy, and first in a tensor of torch.
-
-    Raises:
-        UserError: there is no such file, or an array of another kind.
+    Where both fit, channels come last in an array of numpy, and first in a tensor of torch. Raises UserError if there
+    is no such file, or an array is of another kind.
     """
     if isinstance(image, Image.Image):
         return image

@@ -14,24 +14,16 @@ from sparring.apply.images import apply_image, beside
 from sparring.base.errors import UserError, check_number, existing_path, shortened
 from sparring.data.pictures import save_image
 from sparring.data.sources.decode import SUFFIXES
-from sparring.data.sources.source import is_image
+from sparring.data.sources.source import image_paths
 from sparring.tasks.base import Translator
-
-COLOURS, BESIDE = "-colours", "-beside"  # what names of further pictures of an image end with
 
 
 class Job(NamedTuple):
-    """An image to be done.
-
-    Attributes:
-        image: its file.
-        mask: its mask's, if it has one.
-        out: the path of what is written, without endings: OUT.png, OUT-colours.png, OUT-beside.png.
-    """
+    """An image to be done."""
 
     image: Path
     mask: Path | None
-    out: Path
+    out: Path  # without endings: OUT.png, OUT-colours.png and OUT-beside.png are written
 
 
 def plan(source: Path, out: Path, mask: Path | None = None) -> list[Job]:
@@ -43,11 +35,14 @@ def plan(source: Path, out: Path, mask: Path | None = None) -> list[Job]:
     Raises:
         UserError: something is not there, a mask is missing, or an image would be overwritten.
     """
-    images, base = _images(source)
-    masks = [None] * len(images) if mask is None else _masks(mask, [path.relative_to(base) for path in images])
-    _check_out(out, base, single=not source.expanduser().is_dir())
-    names = _names([path.relative_to(base) for path in images])
-    jobs = [Job(image, mask, out / name) for image, mask, name in zip(images, masks, names)]
+    found = _existing("input", source)
+    images, base = ([found], found.parent) if not found.is_dir() else (image_paths(found), found)
+    if not images:
+        raise UserError(f"{found} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+    inner = [path.relative_to(base) for path in images]
+    masks = [None] * len(images) if mask is None else _masks(mask, inner)
+    _check_out(out, base, single=not found.is_dir())
+    jobs = [Job(image, mask, out / name) for image, mask, name in zip(images, masks, _names(inner))]
     _check_kept(jobs)
     return jobs
 
@@ -68,47 +63,33 @@ def apply_files(
     check_number("apply", "tile", tile, low=0, whole=True)
     for job in jobs:
         try:
-            names = (str(job.image), str(job.mask))
-            applied = apply_image(translator, job.image, job.mask, tile, device, names)
+            applied = apply_image(translator, job.image, job.mask, tile, device, (str(job.image), str(job.mask)))
         except UserError as error:
             yield job, str(error)
             continue
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"{job.image} is too large for the device's memory; choose a smaller --tile") from error
-        save_image(applied.image, _ended(job.out, ""))
-        if applied.colours is not None:
-            save_image(applied.colours, _ended(job.out, COLOURS))
-        if side_by_side:
-            save_image(beside(applied), _ended(job.out, BESIDE))
+        pictures = (applied.image, applied.colours, beside(applied) if side_by_side else None)
+        for picture, path in zip(pictures, _outputs(job.out)):
+            if picture is not None:
+                save_image(picture, path)
         yield job, ""
 
 
-def _images(source: Path) -> tuple[list[Path], Path]:
-    """Image files, and the folder that their names are taken from."""
-    found = existing_path(str(source))
+def _existing(option: str, path: Path) -> Path:
+    found = existing_path(str(path))
     if found is None:
-        raise UserError(f"--input {source}: there is nothing; give an image or a folder of images")
-    if not found.is_dir():
-        return [found], found.parent
-    images = _below(found)
-    if not images:
-        raise UserError(f"{found} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
-    return images, found
-
-
-def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_image(path.relative_to(folder)) and path.is_file())
+        raise UserError(f"--{option} {path}: there is nothing; give an image or a folder of images")
+    return found
 
 
 def _masks(mask: Path, names: list[Path]) -> list[Path]:
     """The mask of each image: of the same name, or the only one that differs in the ending alone."""
-    found = existing_path(str(mask))
-    if found is None:
-        raise UserError(f"--mask {mask}: there is nothing; give an image or a folder of images")
+    found = _existing("mask", mask)
     if not found.is_dir():
         return [found] * len(names)
     by_stem = defaultdict(list)
-    for path in _below(found):
+    for path in image_paths(found):
         by_stem[path.relative_to(found).with_suffix("")].append(path)
     return [_mask(found, name, by_stem[name.with_suffix("")]) for name in names]
 
@@ -136,16 +117,17 @@ def _names(images: Sequence[PurePath]) -> list[PurePath]:
     return names
 
 
+def _outputs(path: PurePath) -> list[Path]:
+    """The result, its colours if it is a map of classes, and both beside each other if wanted."""
+    return [Path(path.parent, f"{path.name}{ending}.png") for ending in ("", "-colours", "-beside")]
+
+
 def _written(name: PurePath) -> set[str]:
-    return {_folded(_ended(name, ending)) for ending in ("", COLOURS, BESIDE)}
+    return {*map(_folded, _outputs(name))}
 
 
 def _folded(path: PurePath) -> str:
     return path.as_posix().casefold()
-
-
-def _ended(path: PurePath, ending: str) -> Path:
-    return Path(path.parent, f"{path.name}{ending}.png")
 
 
 def _check_out(out: Path, base: Path, single: bool) -> None:
@@ -164,7 +146,7 @@ def _check_kept(jobs: list[Job]) -> None:
     """No file that is read may be written, by whatever name."""
     read = {_identity(path): path for job in jobs for path in (job.image, job.mask) if path is not None}
     for job in jobs:
-        for path in (_ended(job.out, ending) for ending in ("", COLOURS, BESIDE)):
+        for path in _outputs(job.out):
             if path.exists() and _identity(path) in read:
                 raise UserError(f"{path} would overwrite {read[_identity(path)]}; choose another --out")
 

@@ -14,11 +14,13 @@ from sparring.apply.arrays import Picture, as_content
 from sparring.assemble.build import build_generator, build_task
 from sparring.assemble.sampling import draw_made, make_samples
 from sparring.assemble.state import find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.device import find_device
 from sparring.base.errors import UserError, check_number, did_you_mean
 from sparring.data.form import Form
+from sparring.game.condition import FAKE, NOTHING, Condition, in_rows
 from sparring.recipe import Recipe
-from sparring.run import checkpoint
+from sparring.run.checkpoint import load as load_tensors
 from sparring.run.checkpoint import restore_network, under
 from sparring.run.directory import Run
 from sparring.tasks.base import Task, Translating, Translator
@@ -49,8 +51,8 @@ class TrainedGenerator:
         check_number("sample", "count", n, low=1, whole=True)
         if isinstance(self.task, Translating):
             raise UserError("the run turns images into others, it draws none: use sparring apply RUN --input IMAGE")
-        labels = None if label is None else torch.full((n,), self.class_of(label))
-        return self.form.to_units(draw_made(self.task, self.network, n, seed, labels)["fake"])
+        wanted = NOTHING if label is None else Condition(label=torch.full((n,), self.class_of(label)))
+        return self.form.to_units(draw_made(self.task, self.network, n, seed, wanted)[0])
 
     def sample_stored(self, n: int, *, seed: int = 0, label: int | str | None = None) -> Tensor:
         """The same samples as the data stores them: uint8 images, or points."""
@@ -58,15 +60,14 @@ class TrainedGenerator:
 
     def sample_labelled(self, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:
         """Stored samples, and the classes [n] that they were made for, or None where the run has no classes."""
-        made = draw_made(self.task, self.network, n, seed)
-        return self.stored(self.form.to_units(made["fake"])), made.get("fake_label")
+        made, condition = draw_made(self.task, self.network, n, seed)
+        return self.stored(self.form.to_units(made)), condition.label
 
     def sample_rows(self, columns: int, *, seed: int = 0) -> Tensor:
         """Stored samples [classes * columns, ...], one row a class, all rows of the same latents."""
         check_number("sample", "count", columns, low=1, whole=True)
-        latents, classes = self.task.draw(columns, torch.Generator().manual_seed(seed)), len(self.classes)
-        inputs = {name: tensor.repeat(classes, *[1] * (tensor.dim() - 1)) for name, tensor in latents.items()}
-        inputs["fake_label"] = torch.arange(classes).repeat_interleave(columns)
+        drawn = self.task.draw(columns, torch.Generator().manual_seed(seed))
+        inputs = in_rows(drawn, Condition(label=torch.arange(len(self.classes))).to_batch(FAKE))
         return self.stored(self.form.to_units(make_samples(self.task, self.network, inputs)))
 
     def stored(self, samples: Tensor) -> Tensor:
@@ -136,11 +137,11 @@ class TrainedGenerator:
         Raises:
             UserError: it was trained without classes.
         """
-        if "fake_label" not in self.task.draw(1):
+        if not self.task.class_names:
             raise UserError(
                 "the run was trained without classes; train with --task 'Generate(latent=Normal(64), classes=True)'"
             )
-        return self.form.classes
+        return self.task.class_names
 
     def class_of(self, label: int | str) -> int:
         """The number of a class, by its name or number; a name that is a number counts as a name.
@@ -159,7 +160,7 @@ class TrainedGenerator:
 def load(
     run: str | Path,
     *,
-    checkpoint_name: str = "last",
+    checkpoint: str = "last",
     device: str = "auto",
     trust: bool = False,
     raw: bool = False,
@@ -168,7 +169,7 @@ def load(
 
     Args:
         run: the run directory.
-        checkpoint_name: "last", "best" (by the run's scores), or a step such as "1200".
+        checkpoint: "last", "best" (by the run's scores), or a step such as "1200".
         device: cpu, cuda, mps or auto.
         trust: may component texts import code? Say so only of runs from people you trust.
         raw: take the generator's own weights, even where the run has an average of them.
@@ -179,10 +180,11 @@ def load(
     folder = Run.open(Path(run))
     recipe = folder.read_recipe()
     _, form = folder.read_data()
-    manifest = find_checkpoint(folder, checkpoint_name)
-    tensors = checkpoint.load(folder.checkpoints, manifest)
-    network = build_generator(recipe, form, trust)
+    manifest = find_checkpoint(folder, checkpoint)
+    tensors = load_tensors(folder.checkpoints, manifest)
+    with trusted(trust), torch.random.fork_rng(devices=[]):  # the start of networks is seeded
+        network, task = build_generator(recipe, form), build_task(recipe, form)
     average = {} if raw else under("average", tensors)
     restore_network(network, average or under("generator", tensors), "generator")
     network.requires_grad_(False).eval().to(find_device(device))
-    return TrainedGenerator(network, build_task(recipe, form, trust), recipe, form, manifest.step)
+    return TrainedGenerator(network, task, recipe, form, manifest.step)

@@ -22,17 +22,11 @@ from sparring.tasks.base import Translator
 
 
 class Applied(NamedTuple):
-    """What came of an image.
+    """What came of an image."""
 
-    Attributes:
-        source: what the network was given, to look at.
-        image: what was made: an image, with the source's opacity if it has one, or class ids (mode L).
-        colours: those ids in colours, if it is a map of classes.
-    """
-
-    source: Image.Image
-    image: Image.Image
-    colours: Image.Image | None
+    source: Image.Image  # what the network was given, to look at
+    image: Image.Image  # what was made, with the source's opacity if it has one, or class ids (mode L)
+    colours: Image.Image | None  # those ids in colours, if it is a map of classes
 
 
 def apply_image(
@@ -49,8 +43,7 @@ def apply_image(
     image is. Known pixels of a mask stay as they are. `tile` is that of `apply_tensor`; `names` are for messages.
 
     Raises:
-        UserError: image or mask cannot be read, the mask is missing, not wanted, or of another size, or ids of classes
-            are out of range.
+        UserError: image or mask cannot be read, the mask is not as wanted, or ids of classes are out of range.
     """
     check_mask(translator, mask is not None)
     with _named(names[0]):
@@ -68,8 +61,7 @@ def apply_image(
 def beside(applied: Applied) -> Image.Image:
     """Source and result side by side, the source enlarged by whole pixels; what is transparent is white."""
     right = applied.colours or applied.image
-    left = applied.source.resize(right.size, Image.Resampling.NEAREST)
-    sides = [_on_white(left), _on_white(right)]
+    sides = [_on_white(applied.source.resize(right.size, Image.Resampling.NEAREST)), _on_white(right)]
     sheet = Image.new("L" if all(side.mode == "L" for side in sides) else "RGB", (2 * right.width, right.height))
     for i, side in enumerate(sides):
         sheet.paste(side, (i * right.width, 0))
@@ -96,10 +88,8 @@ def _holes(content: Content, size: tuple[int, int], names: tuple[str, str]) -> T
     with _named(names[1]):
         mask = open_mask(names[1], content)
     if mask.size != size:
-        raise UserError(
-            f"{names[1]} has {mask.width}x{mask.height} pixels, {names[0]} {size[0]}x{size[1]}; a mask must be as "
-            "large as its image"
-        )
+        sizes = f"{names[1]} has {mask.width}x{mask.height} pixels, {names[0]} {size[0]}x{size[1]}"
+        raise UserError(f"{sizes}; a mask must be as large as its image")
     return torch.from_numpy(np.array(mask))[None, None]
 
 

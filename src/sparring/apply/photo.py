@@ -24,37 +24,24 @@ class Photo(NamedTuple):
 
 
 def open_photo(content: Content) -> Photo:
-    """An image, upright, its colours brought from its profile to sRGB; transparent pixels keep theirs.
-
-    16 bits keep the upper 8, of several frames it is the first.
-
-    Raises:
-        NotDecodedError: it is damaged, no image, or of numbers that are no grey levels.
-    """
+    """An image, upright, its colours brought from its profile to sRGB; transparent pixels keep theirs. 16 bits keep the
+    upper 8, of several frames it is the first. Raises as `decode`."""
     with load_upright(content) as image, reading():
         profile = image.info.get("icc_profile")
         colours, alpha = _apart(image)
         if colours.mode != "CMYK":
             colours = eight_bits(colours)
-        if profile:
-            colours = to_srgb(colours, profile)
-        return Photo(eight_bits(colours), alpha)
+        return Photo(eight_bits(to_srgb(colours, profile) if profile else colours), alpha)
 
 
 def open_mask(name: str, content: Content) -> Image.Image:
-    """A mask as an image of mode 1, upright: on where it is white (above 127) and opaque.
-
-    Raises:
-        NotDecodedError: it is damaged, or no image.
-        UserError: it has neither black nor white, but numbers just above 0.
-    """
+    """A mask as an image of mode 1, upright: on where it is white (above 127) and opaque. Raises as `open_photo`, and
+    UserError if it is not black everywhere, but nowhere white."""
     colours, alpha = open_photo(content)
     levels = np.asarray(colours.convert("L"))
     if 0 < levels.max() < LEVEL:
-        raise UserError(
-            f"the brightest pixel of the mask {name} is {levels.max()} of 255; what is to be filled must be white, "
-            f"above {LEVEL - 1}"
-        )
+        brightest = f"the brightest pixel of the mask {name} is {levels.max()} of 255"
+        raise UserError(f"{brightest}; what is to be filled must be white, above {LEVEL - 1}")
     white = levels >= LEVEL
     return Image.fromarray(white if alpha is None else white & (np.asarray(alpha) >= LEVEL))
 
@@ -83,7 +70,6 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _apart(image: Image.Image) -> Photo:
-    """Colours and opacity of an image of any mode."""
     if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
         return Photo(image, None)
     if image.mode.startswith("I") or image.mode == "F":

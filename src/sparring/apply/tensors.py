@@ -28,11 +28,7 @@ def apply_tensor(translator: Translator, source: Tensor, mask: Tensor | None = N
     Raises:
         UserError: a mask is missing or not wanted, or `tile` is no size.
     """
-
-    def cut(rows: slice, columns: slice) -> Tensor:
-        return source[..., rows, columns]
-
-    return _apply(translator, source.shape, cut, mask, tile, Tensor.float)
+    return _apply(translator, source.shape, lambda rows, columns: source[..., rows, columns], mask, tile, Tensor.float)
 
 
 @torch.no_grad()
@@ -68,14 +64,7 @@ def check_mask(translator: Translator, given: bool) -> None:
         raise UserError("the run fills in nothing, so it takes no mask; leave --mask out")
 
 
-def _apply(
-    translator: Translator,
-    shape: torch.Size,
-    cut: Look,
-    mask: Tensor | None,
-    tile: int,
-    keep: Keep,
-) -> Tensor:
+def _apply(translator: Translator, shape: torch.Size, cut: Look, mask: Tensor | None, tile: int, keep: Keep) -> Tensor:
     """`cut` gives a part of the source, as networks see it; `keep` says what is kept of what is made."""
     check_number("apply", "tile", tile, low=0, whole=True)
     check_mask(translator, mask is not None)

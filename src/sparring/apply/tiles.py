@@ -13,9 +13,7 @@ from torch import Tensor
 GRID = 64  # tiles begin at multiples of it, so that usual strides fall on the same pixels as in the whole image
 OVERLAP = 8  # tiles that are blended reach into each other by this part of their size, each
 
-Look = Callable[
-    [slice, slice], Tensor
-]  # rows and columns of the source -> what is there, or is made of it [1, C, h, w]
+Look = Callable[[slice, slice], Tensor]  # rows and columns of the source -> what is there or made of it [1, C, h, w]
 Keep = Callable[[Tensor], Tensor]  # what of it is kept, such as its 8-bit levels: [1, C, h, w] -> [1, C', h, w]
 
 
@@ -32,17 +30,16 @@ def cut_and_join(
     look: Look, keep: Keep, size: tuple[int, int], tile: int, scale: int, reach: int, stride: int = 1
 ) -> Tensor:
     """Tiles of at most tile*tile pixels of their own, each looked at with `reach` pixels more on every side inside the
-    image, of which what was made is cut away; so the result is that of the whole image.
-
-    They begin at multiples of the network's `stride`.
-    """
+    image, of which what was made is cut away; so the result is that of the whole image. They begin at multiples of the
+    network's `stride`."""
     height, width = size
     joined = torch.empty(0)
     grid = math.lcm(GRID, stride)
     for rows in spans(height, tile, reach, grid):
         for columns in spans(width, tile, reach, grid):
             made = look(slice(rows.begin, rows.end), slice(columns.begin, columns.end))
-            part = keep(made[..., _own(rows, scale), _own(columns, scale)])
+            own_rows, own_columns = (_placed(s.low - s.begin, s.high - s.begin, scale) for s in (rows, columns))
+            part = keep(made[..., own_rows, own_columns])
             if not joined.numel():
                 joined = part.new_empty((*part.shape[:2], scale * height, scale * width))
             joined[..., _placed(rows.low, rows.high, scale), _placed(columns.low, columns.high, scale)] = part
@@ -97,10 +94,6 @@ def _strip(look: Look, rows: Span, tiles: list[Span], scale: int) -> Tensor:
             strip = made.new_zeros((*made.shape[:3], scale * tiles[-1].end))
         strip[..., _placed(columns.begin, columns.end, scale)] += made * weights.to(made.device)
     return strip
-
-
-def _own(span: Span, scale: int) -> slice:
-    return _placed(span.low - span.begin, span.high - span.begin, scale)
 
 
 def _placed(low: int, high: int, scale: int) -> slice:

@@ -17,14 +17,8 @@ from sparring.run.log import BRANCH
 def begin_with(state: State, start: str) -> None:
     """Let networks begin with the weights that another run ended with (a generator's average, where there is one).
 
-    The other run's discriminator is taken if it has the same layers; it may have been trained against nothing.
-
-    Args:
-        state: before its first step.
-        start: the other run's folder; empty: leave it as it is.
-
-    Raises:
-        UserError: there is no such run, or its generator has other layers.
+    The other run's discriminator is taken if it has the same layers; it may have been trained against nothing. An empty
+    `start`, the other run's folder, changes nothing. UserError: there is no such run, or its generator is another.
     """
     if not start:
         return
@@ -45,15 +39,7 @@ def branch(run: Run, out: Path, recipe: Recipe, state: State) -> Run:
     """Make a run directory that `resume` goes on with from `state`, with the log of `run` up to there.
 
     The checkpoint is written last, so a folder without one was not finished and may be removed.
-
-    Args:
-        run: where the state comes from.
-        out: the folder to make.
-        recipe: what the new run is trained by from there on.
-        state: where it begins.
-
-    Raises:
-        UserError: it cannot be written.
+    UserError: it cannot be written.
     """
     made = Run(out)
     with writing(out, run.mend):

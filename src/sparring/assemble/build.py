@@ -29,24 +29,24 @@ from sparring.tasks import degrade
 from sparring.tasks.base import Make, Task
 
 
-def build_task(recipe: Recipe, form: Form, trust: bool) -> Task:
+def build_task(recipe: Recipe, form: Form) -> Task:
     """What the generator is given and judged by, for data of this form."""
-    return _task(recipe, trust).for_data(form)
+    return _task(recipe).for_data(form)
 
 
-def _task(recipe: Recipe, trust: bool) -> Task:
-    task: Task = make(recipe.task, tasks, inputs, degrade, schedules, trust=trust)
+def _task(recipe: Recipe) -> Task:
+    task: Task = make(recipe.task, tasks, inputs, degrade, schedules)
     return task
 
 
-def training_data(recipe: Recipe, trust: bool) -> Data:
+def training_data(recipe: Recipe) -> Data:
     """What a recipe trains on, in the layout that its task is for."""
-    return load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout)
+    return load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe).layout)
 
 
-def held_out_data(recipe: Recipe, trust: bool, train: Data | None = None) -> Data | None:
+def held_out_data(recipe: Recipe, train: Data | None = None) -> Data | None:
     """Samples of the same distribution that it does not train on, or None; `train`: what it trains on, if at hand."""
-    return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe, trust).layout, train)
+    return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe).layout, train)
 
 
 @dataclass(frozen=True)
@@ -54,67 +54,66 @@ class HeldOut:
     """The samples that a recipe does not train on, loaded when they are first asked for, and kept."""
 
     recipe: Recipe
-    trust: bool
     train: Data | None = None
 
     @cached_property
     def data(self) -> Data | None:
         """As `held_out_data`."""
-        return held_out_data(self.recipe, self.trust, self.train)
+        return held_out_data(self.recipe, self.train)
 
 
-def build_generator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
+def build_generator(recipe: Recipe, form: Form) -> nn.Module:
     """The generator with its random start, which the recipe's seed decides."""
     torch.manual_seed(derive_seed(recipe.seed, "generator"))
-    network: Any = build_task(recipe, form, trust).build_generator(_maker(recipe.generator, trust))
+    network: Any = build_task(recipe, form).build_generator(_maker(recipe.generator))
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
-def build_discriminator(recipe: Recipe, form: Form, trust: bool) -> nn.Module:
+def build_discriminator(recipe: Recipe, form: Form) -> nn.Module:
     """The discriminator with its random start."""
     torch.manual_seed(derive_seed(recipe.seed, "discriminator"))
-    network: Any = build_task(recipe, form, trust).build_discriminator(_maker(recipe.discriminator, trust))
+    network: Any = build_task(recipe, form).build_discriminator(_maker(recipe.discriminator))
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
-def _maker(text: str, trust: bool) -> Make:
+def _maker(text: str) -> Make:
     def make_network(context: tuple[object, ...], given: Mapping[str, object]) -> nn.Module:
-        network: nn.Module = make(text, networks, trust=trust, context=context, given=given)
+        network: nn.Module = make(text, networks, context=context, given=given)
         return network
 
     return make_network
 
 
-def build_loss(recipe: Recipe, trust: bool) -> Loss:
+def build_loss(recipe: Recipe) -> Loss:
     """What the players minimise."""
-    loss: Loss = make(recipe.loss, losses, schedules, trust=trust)
+    loss: Loss = make(recipe.loss, losses, schedules)
     return loss
 
 
-def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = False) -> Game:
+def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
     """Everything that plays, on the device.
 
     Raises:
         UserError: a component's text is wrong, or it does not fit the data.
     """
-    extras = make_all(recipe.penalties, penalties, schedules, augment, extractors, trust=trust)
+    extras = make_all(recipe.penalties, penalties, schedules, augment, extractors)
     strange = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
     if strange:
         raise UserError(f"penalties: {strange[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
-    learning_rate = build_schedule(recipe, "learning_rate", trust)
-    adversarial = build_schedule(recipe, "adversarial", trust)
-    generator = build_generator(recipe, form, trust).to(device)
-    discriminator = build_discriminator(recipe, form, trust).to(device)
-    optimizer = make(recipe.generator_optimizer, optimizers, schedules, trust=trust)
-    opponent = make(recipe.discriminator_optimizer, optimizers, schedules, trust=trust)
+    learning_rate = build_schedule(recipe, "learning_rate")
+    adversarial = build_schedule(recipe, "adversarial")
+    generator = build_generator(recipe, form).to(device)
+    discriminator = build_discriminator(recipe, form).to(device)
+    optimizer = make(recipe.generator_optimizer, optimizers, schedules)
+    opponent = make(recipe.discriminator_optimizer, optimizers, schedules)
     return Game(
-        task=build_task(recipe, form, trust),
-        loss=build_loss(recipe, trust),
+        task=build_task(recipe, form),
+        loss=build_loss(recipe),
         generator=Player(generator, optimizer(generator.parameters())),
         discriminator=Player(discriminator, opponent(discriminator.parameters())),
         penalties=[e for e in extras if isinstance(e, Term)],
         constraints=[e for e in extras if isinstance(e, Constraint)],
-        augment=make(recipe.augment, augment, schedules, trust=trust) if recipe.augment.strip() else None,
+        augment=make(recipe.augment, augment, schedules) if recipe.augment.strip() else None,
         adversarial=adversarial,
         learning_rate=learning_rate,
         clip_gradients=recipe.clip_gradients,
@@ -122,22 +121,22 @@ def build_game(recipe: Recipe, form: Form, device: torch.device, trust: bool = F
     )
 
 
-def build_schedule(recipe: Recipe, name: str, trust: bool) -> Scheduled:
+def build_schedule(recipe: Recipe, name: str) -> Scheduled:
     """A field of the recipe that is a schedule, or a number, which holds always; at least 0."""
     text = getattr(recipe, name).strip()
     try:
         found: Scheduled = float(text)
     except ValueError:
-        found = make(text, schedules, trust=trust)
+        found = make(text, schedules)
     check_scheduled("recipe", name, found, low=0)
     return found
 
 
-def build_turns(recipe: Recipe, trust: bool) -> TurnRule:
+def build_turns(recipe: Recipe) -> TurnRule:
     """The order of the players' turns."""
-    return make(recipe.turns, turns, trust=trust)  # type: ignore[no-any-return]
+    return make(recipe.turns, turns)  # type: ignore[no-any-return]
 
 
-def build_ema(recipe: Recipe, trust: bool) -> ema.EMA | None:
+def build_ema(recipe: Recipe) -> ema.EMA | None:
     """The generator's average, if the recipe has one."""
-    return make(recipe.ema, ema, trust=trust) if recipe.ema.strip() else None
+    return make(recipe.ema, ema) if recipe.ema.strip() else None

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.seeds import derive_seed
+from sparring.game.condition import FAKE, NOTHING, Condition
 from sparring.game.match import Batch, Images
 from sparring.tasks.base import Task
 
 CHUNK = 256  # part of what a seed means: each chunk has latents of its own seed
-
-
-PIXELS = 1 << 19  # of images that are turned into others, at once
+PIXELS = 1 << 19  # that a network makes at once, at most
 
 
 def make_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
@@ -27,7 +26,7 @@ def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
     was_training = network.training
     network.eval()
     parts = []
-    chunk = chunk_of(inputs)
+    chunk = max(1, min(CHUNK, PIXELS // task.pixels(inputs)))
     for start in range(0, len(next(iter(inputs.values()))), chunk):
         batch = {name: tensor[start : start + chunk].to(device) for name, tensor in inputs.items()}
         parts.append({name: tensor.cpu() for name, tensor in task.generate(network, batch).items()})
@@ -35,33 +34,22 @@ def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def chunk_of(inputs: Batch) -> int:
-    """How many of the inputs go through a network at once: fewer where they are images."""
-    if "real" not in inputs:
-        return CHUNK
-    return max(1, min(CHUNK, PIXELS // max(1, inputs["real"][0, :1].numel())))
+def draw_made(
+    task: Task, network: nn.Module, count: int, seed: int, wanted: Condition = NOTHING
+) -> tuple[Tensor, Condition]:
+    """Samples as the network makes them, [count, ...] on the CPU, and what they were made for.
 
-
-def draw_made(task: Task, network: nn.Module, count: int, seed: int, labels: Tensor | None = None) -> Images:
-    """Samples (`fake`) as the network makes them, [count, ...] on the CPU, with the classes that they were made for
-    (`fake_label`) where the task has classes.
-
-    The same seed gives the same samples; a larger count goes on with more of them. `labels` [count] asks for classes.
+    The same seed gives the same samples; a larger count goes on with more of them. `wanted` [count] is asked for.
     """
-    parts = []
-    for start in range(0, count, CHUNK):
-        inputs = dict(task.draw(CHUNK, torch.Generator().manual_seed(derive_seed(seed, "sample", start))))
-        if labels is not None:
-            wanted = labels[start : start + CHUNK]
-            inputs["fake_label"][: len(wanted)] = wanted
-        made = {"fake": make_samples(task, network, inputs)}
-        parts.append(made | {name: inputs[name] for name in ("fake_label",) if name in inputs})
-    return {name: torch.cat([part[name] for part in parts])[:count] for name in parts[0]}
+    seeds = (derive_seed(seed, "sample", start) for start in range(0, count, CHUNK))
+    drawn = [task.draw(CHUNK, torch.Generator().manual_seed(each)) for each in seeds]
+    inputs = {name: torch.cat([part[name] for part in drawn])[:count] for name in drawn[0]} | wanted.to_batch(FAKE)
+    return make_samples(task, network, inputs), Condition.from_batch(inputs, FAKE)
 
 
 def draw_samples(task: Task, network: nn.Module, count: int, seed: int) -> Tensor:
     """The samples alone."""
-    return draw_made(task, network, count, seed)["fake"]
+    return draw_made(task, network, count, seed)[0]
 
 
 def draw_gallery(task: Task, network: nn.Module, seed: int) -> tuple[Tensor, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from sparring.assemble.build import build_ema, build_game, build_task, build_turns
@@ -13,31 +15,39 @@ from sparring.data.samples import Data
 from sparring.game.augment import chosen_augment
 from sparring.game.turns import Checked
 from sparring.recipe import Recipe
-from sparring.tasks.base import Translating
 
 BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the doctor changed its recipe
 
 
-def settled(recipe: Recipe, data: Data, device: torch.device, trust: bool = False) -> Recipe:
-    """The recipe with what its fields of `auto` leave to the data, the task and the device."""
-    automatic = recipe.augment.strip() == "auto"
-    augment = chosen_augment(data.form.shape, len(data)) if automatic else recipe.augment
-    metrics = recipe.metrics
-    if metrics.strip() == "auto":
-        metrics = "usual" if isinstance(build_task(recipe, data.form, trust), Translating) else "frechet"
-    return recipe.replace(precision=find_precision(recipe.precision, device), augment=augment, metrics=metrics)
+def resolve_auto(recipe: Recipe, data: Data, device: torch.device) -> Recipe:
+    """Replace every `auto` field by its value for this data, task and device, so that a run keeps what it began with.
+
+    Two stay: `device`, which is another one where the run is resumed elsewhere, and `extractor`, which evaluation
+    chooses by the samples that it compares.
+    """
+    values: dict[str, Callable[[], str]] = {
+        "precision": lambda: find_precision("auto", device),
+        "augment": lambda: chosen_augment(data.form.shape, len(data)),
+        "metrics": lambda: "usual" if build_task(recipe, data.form).scores else "frechet",
+    }
+    return recipe.replace(**{name: values[name]() for name in auto_fields(recipe)})
 
 
-def start_state(recipe: Recipe, data: Data, device: torch.device, trust: bool) -> State:
+def auto_fields(recipe: Recipe) -> list[str]:
+    """The fields that `resolve_auto` replaces."""
+    return [name for name in ("precision", "augment", "metrics") if getattr(recipe, name).strip() == "auto"]
+
+
+def start_state(recipe: Recipe, data: Data, device: torch.device) -> State:
     """Networks with their random start, before the first step."""
     if recipe.mirror and data.form.is_points:
         raise UserError("mirror is for images; leave it out for points")
-    game = build_game(recipe, data.form, device, trust)
+    game = build_game(recipe, data.form, device)
     check_fit(game, data, device, recipe.batch_size // recipe.micro_batches)
-    turns = build_turns(recipe, trust)
+    turns = build_turns(recipe)
     if isinstance(turns, Checked):
         turns.check(game)
-    ema = build_ema(recipe, trust)
+    ema = build_ema(recipe)
     return State(game, ema.start(game.generator.network) if ema else None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sparring.base.errors import NotFiniteError, UserError
-from sparring.game.game import Game
+from sparring.game.game import Game, Player
 from sparring.run import checkpoint
 from sparring.run.checkpoint import Manifest, optimizer_tensors, restore_network, restore_optimizer, under
 from sparring.run.directory import Run
@@ -27,8 +27,7 @@ class State:
     step: int = 0
     position: int = 0
     seconds: float = 0.0
-    looked_at: Tensor | None = None
-    """what a doctor that treats saw at its last look, which it compares the next one with"""
+    looked_at: Tensor | None = None  # samples of a treating doctor's last probe, for the next to measure movement
 
     @property
     def task(self) -> Task:
@@ -40,6 +39,17 @@ class State:
         """The generator that samples are taken from: the average where there is one."""
         return self.game.generator.network if self.average is None else self.average
 
+    @property
+    def players(self) -> dict[str, Player]:
+        """Both players by their names."""
+        return {"generator": self.game.generator, "discriminator": self.game.discriminator}
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The players' networks, and the average where there is one."""
+        average = {} if self.average is None else {"average": self.average}
+        return {**{name: player.network for name, player in self.players.items()}, **average}
+
     def row(self, kind: str = "", /, **values: Any) -> Row:
         """A row of the log at this point of the run, of a kind of `sparring.run.log`; "" for the metrics of a step."""
         event = {"event": kind} if kind else {}
@@ -47,13 +57,8 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint holds."""
-        parts = {
-            "generator": self.game.generator.network.state_dict(),
-            "discriminator": self.game.discriminator.network.state_dict(),
-            "average": {} if self.average is None else self.average.state_dict(),
-            "generator_optimizer": optimizer_tensors(self.game.generator.optimizer),
-            "discriminator_optimizer": optimizer_tensors(self.game.discriminator.optimizer),
-        }
+        parts = {part: network.state_dict() for part, network in self.networks.items()}
+        parts |= {f"{part}_optimizer": optimizer_tensors(p.optimizer) for part, p in self.players.items()}
         parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
         parts |= {} if self.looked_at is None else {"doctor": {"looked_at": self.looked_at}}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
@@ -66,14 +71,10 @@ class State:
 
     def restore(self, manifest: Manifest, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
-        restore_network(self.game.generator.network, under("generator", tensors), "generator")
-        restore_network(self.game.discriminator.network, under("discriminator", tensors), "discriminator")
-        if self.average is not None:
-            restore_network(self.average, under("average", tensors), "average")
-        restore_optimizer(self.game.generator.optimizer, under("generator_optimizer", tensors), "generator_optimizer")
-        restore_optimizer(
-            self.game.discriminator.optimizer, under("discriminator_optimizer", tensors), "discriminator_optimizer"
-        )
+        for part, network in self.networks.items():
+            restore_network(network, under(part, tensors), part)
+        for part, player in self.players.items():
+            restore_optimizer(player.optimizer, under(f"{part}_optimizer", tensors), f"{part}_optimizer")
         for name, component in self.game.remembering.items():
             saved = under(f"memory/{name}", tensors)
             if not component.memory.keys() <= saved.keys():
@@ -87,14 +88,9 @@ class State:
 
     def take_over(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back the parts that `tensors` holds of a run with another recipe, as far as they mean anything here: a
-        component that the other recipe did not have starts anew. Where the run stands is left as it is.
-
-        Raises:
-            UserError: the networks are others.
-        """
+        component that the other recipe did not have starts anew. The step stays. UserError: the networks are others."""
         parts = {name: under(name, tensors) for name in ("generator", "discriminator", "average")}
-        players = {"generator": self.game.generator, "discriminator": self.game.discriminator}
-        for name, player in players.items():
+        for name, player in self.players.items():
             if parts[name]:
                 restore_network(player.network, parts[name], name)
             moments = under(f"{name}_optimizer", tensors)
@@ -138,7 +134,6 @@ def find_checkpoint(run: Run, which: str = "last") -> Manifest:
         return best_of(saved) or saved[-1]
     found = [m for m in saved if str(m.step) == which]
     if not found:
-        raise UserError(
-            f"{run.path} has no checkpoint {which!r}; there is: last, best, {', '.join(str(m.step) for m in saved)}"
-        )
+        steps = ", ".join(str(m.step) for m in saved)
+        raise UserError(f"{run.path} has no checkpoint {which!r}; there is: last, best, {steps}")
     return found[0]

@@ -1,4 +1,4 @@
-"""Sizes that images are brought to, as users write them. Nothing here needs torch."""
+"""Fields of recipes and options with few values: devices, sizes of images and more. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import re
 
 from sparring.base.errors import UserError, check_choice, shortened
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+DOCTORS = ("off", "watch", "treat")
 FITS = ("crop", "pad", "stretch", "patch")
 LARGEST_SIDE = 4096
 
 
 def size_text(size: object) -> str:
-    """A size as a recipe keeps it: 64 -> "64", 0 and "0" -> "", other text as it is.
-
-    Raises:
-        UserError: it is no size; see `parse_size`.
-    """
+    """A size as a recipe keeps it: 64 -> "64", 0 and "0" -> "", other text unchanged; raises as `parse_size`."""
     text = str(size) if isinstance(size, int) and not isinstance(size, bool) else size
     text = "" if text == "0" else text
     parse_size(text)
@@ -24,11 +23,8 @@ def size_text(size: object) -> str:
 
 
 def parse_size(text: object) -> tuple[int, int] | None:
-    """ "64" -> (64, 64), "96x64" -> (96, 64), width first; "" -> None: images stay as they are.
-
-    Raises:
-        UserError: another text, or a side that is not 1 to 4096 pixels.
-    """
+    """ "64" -> (64, 64), "96x64" -> (96, 64), width first; "" -> None: images stay as they are; raises UserError on
+    another text, or a side that is not 1 to 4096 pixels."""
     if text == "":
         return None
     found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text, re.ASCII) if isinstance(text, str) else None
@@ -42,14 +38,5 @@ def parse_size(text: object) -> tuple[int, int] | None:
 
 
 def check_fit(owner: str, fit: object) -> None:
-    """Raise UserError unless `fit` names a way in which images are brought to a size."""
+    """Raise UserError unless `fit` is one of `FITS`."""
     check_choice(owner, "fit", fit, FITS)
-
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-PRECISIONS = ("auto", "fp32", "bf16")
-
-
-DOCTORS = ("off", "watch", "treat")

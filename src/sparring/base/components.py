@@ -1,7 +1,7 @@
 """Components as text: `make("R1(weight=5, every=16)", penalties)`.
 
 The text is read with `ast`, never executed: a component's name, literals, and nested components. A name is looked up in
-the `__all__` of its home modules; a dotted name reaches the user's own code, and only where the user allowed that.
+the `__all__` of its home modules; a dotted name reaches the user's own code, and only within `trusted(True)`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,39 @@ import ast
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 from sparring.base.errors import UserError, did_you_mean, shortened
 
+_TRUST: ContextVar[bool] = ContextVar("trust", default=False)
+
+
+@contextmanager
+def trusted(trust: bool) -> Iterator[None]:
+    """Whether dotted names may import the user's own code in this block; nowhere else unless another block says so.
+
+    Other threads and processes do not inherit it: they are told explicitly.
+    """
+    before = _TRUST.set(trust)
+    try:
+        yield
+    finally:
+        _TRUST.reset(before)
+
+
+def is_trusted() -> bool:
+    """What the innermost `trusted` says."""
+    return _TRUST.get()
+
 
 def make(
     text: str,
     *homes: ModuleType,
-    trust: bool = False,
     context: Sequence[object] = (),
     given: Mapping[str, object] | None = None,
 ) -> Any:
@@ -30,7 +51,6 @@ def make(
     Args:
         text: such as `"R1(weight=5)"` or `"R1"`; arguments are literals or components.
         homes: modules whose `__all__` names what may be built: the first the outermost component, all nested ones.
-        trust: may dotted names import the user's own code?
         context: leading arguments given by the caller to the outermost component (a network's shapes).
         given: arguments that the caller gives it by name, such as `classes`, and the text may not; those that are 0
             are left out where the component does not know them.
@@ -38,12 +58,12 @@ def make(
     Raises:
         UserError: for anything that is not such text; the message names the mend.
     """
-    return _Maker(text, homes, trust).component(Spec.read(text), context, homes[:1], given or {})
+    return _Maker(text, homes).component(Spec.read(text), context, homes[:1], given or {})
 
 
-def make_all(text: str, *homes: ModuleType, trust: bool = False) -> list[Any]:
+def make_all(text: str, *homes: ModuleType) -> list[Any]:
     """Build the components of a comma-separated list; empty text gives an empty list."""
-    maker = _Maker(text, homes, trust)
+    maker = _Maker(text, homes)
     return [maker.component(spec, (), homes[:1], {}) for spec in Spec.read_all(text)]
 
 
@@ -141,8 +161,8 @@ def _parse(text: str) -> ast.expr:
 
 
 class _Maker:
-    def __init__(self, text: str, homes: Sequence[ModuleType], trust: bool) -> None:
-        self.text, self.homes, self.trust = text, homes, trust
+    def __init__(self, text: str, homes: Sequence[ModuleType]) -> None:
+        self.text, self.homes = text, homes
 
     def component(
         self, spec: Spec, context: Sequence[object], homes: Sequence[ModuleType], given: Mapping[str, object]
@@ -166,7 +186,7 @@ class _Maker:
         raise UserError(f"unknown component {name!r} in {shortened(self.text)!r}: {did_you_mean(name, known)}")
 
     def _find_dotted(self, name: str) -> Callable[..., Any]:
-        if not self.trust:
+        if not is_trusted():
             raise UserError(
                 f"{shortened(self.text)!r} would run code of {name!r}; if you trust where it comes from, add --trust"
             )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ import torch
 from sparring.base.choices import DEVICES
 from sparring.base.compat import bf16_units
 from sparring.base.errors import UserError, check_choice
+
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def find_device(name: str) -> torch.device:
@@ -44,11 +46,34 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
     return nullcontext
 
 
-def prepare(device: torch.device) -> None:
-    """Settings of the whole process: same input, same bits; no slow denormals, which saturated networks breed."""
-    torch.set_flush_denormal(True)
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
-        torch.use_deterministic_algorithms(True, warn_only=True)
+@contextmanager
+def prepared(device: torch.device) -> Iterator[None]:
+    """Compute as a run does: same input, same bits; no slow denormals, which saturated networks breed. Afterwards
+    torch's settings and its random numbers on the CPU are what they were before, also after an error.
+
+    Denormals are a matter of threads: those that torch starts meanwhile keep the setting.
+    """
+    flushes, workspace = _flushes_denormals(), os.environ.get(WORKSPACE)
+    benchmark, tf32 = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.set_flush_denormal(True)
+            if device.type == "cuda":
+                os.environ.setdefault(WORKSPACE, ":4096:8")
+                torch.backends.cudnn.benchmark = False
+                torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+                torch.use_deterministic_algorithms(True, warn_only=True)
+            yield
+        finally:
+            torch.set_flush_denormal(flushes)
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, tf32
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            if workspace is None:
+                os.environ.pop(WORKSPACE, None)
+
+
+def _flushes_denormals() -> bool:
+    """Are results below the least normal number 0 in this thread? Torch tells it by computing alone."""
+    return torch.tensor([2.0**-126], dtype=torch.float32).mul(0.5).item() == 0

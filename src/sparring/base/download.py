@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -58,36 +59,31 @@ def fetch(urls: Iterable[str], target: Path, check: Check, mend: str) -> None:
 
 
 def unpacked_md5(expected: str) -> Check:
-    """Has what is in the gzip file this MD5 sum? (The gzip files themselves differ in the wild.)"""
+    """What is in the gzip file has this MD5 sum. (The gzip files themselves differ in the wild.)"""
 
     def check(path: Path) -> str:
         try:
             with gzip.open(path) as file:
-                found = _digest("md5", file)
+                return _compare("md5", "the MD5 sum of its content", expected, file)
         except (OSError, EOFError, zlib.error) as error:
             return str(error)
-        return "" if found == expected else f"the MD5 sum of its content is {found}, not {expected}"
 
     return check
 
 
 def sha256(expected: str) -> Check:
-    """Has the file this SHA-256 sum?"""
-    return _sum("sha256", "SHA-256", expected)
+    """The file has this SHA-256 sum."""
+    return partial(_check_file, "sha256", "its SHA-256 sum", expected)
 
 
 def md5(expected: str) -> Check:
-    """Has the file this MD5 sum?"""
-    return _sum("md5", "MD5", expected)
+    """The file has this MD5 sum."""
+    return partial(_check_file, "md5", "its MD5 sum", expected)
 
 
-def _sum(kind: str, name: str, expected: str) -> Check:
-    def check(path: Path) -> str:
-        with path.open("rb") as file:
-            found = _digest(kind, file)
-        return "" if found == expected else f"its {name} sum is {found}, not {expected}"
-
-    return check
+def _check_file(kind: str, what: str, expected: str, path: Path) -> str:
+    with path.open("rb") as file:
+        return _compare(kind, what, expected, file)
 
 
 class _NotFetchedError(Exception):
@@ -118,8 +114,9 @@ def _blocks(url: str) -> Iterator[bytes]:
         raise _NotFetchedError(str(getattr(error, "reason", error))) from error
 
 
-def _digest(kind: str, file: io.BufferedIOBase) -> str:
+def _compare(kind: str, what: str, expected: str, file: io.BufferedIOBase) -> str:
     state = hashlib.new(kind, usedforsecurity=False)  # MD5, where it is all that was published, shows accidents only
     while block := file.read(BLOCK):
         state.update(block)
-    return state.hexdigest()
+    found = state.hexdigest()
+    return "" if found == expected else f"{what} is {found}, not {expected}"

@@ -77,6 +77,12 @@ def check_choice(owner: str, name: str, value: object, allowed: Iterable[str]) -
         raise UserError(f"{owner}: {name}={value!r}; {did_you_mean(str(value), choices)}")
 
 
+def check_flag(owner: str, name: str, value: object, allowed: str = "True or False") -> None:
+    """Raise UserError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise UserError(f"{owner}: {name}={value!r} must be {allowed}")
+
+
 def existing_path(text: str) -> Path | None:
     """The path that a user wrote, if there is something there; `~` is the home folder."""
     try:

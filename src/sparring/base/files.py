@@ -9,7 +9,7 @@ from sparring.base.errors import writing
 
 
 def write_atomically(path: Path, content: bytes, mend: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file; raises UserError with what to do about it (`mend`) if that fails."""
     part = path.with_name(path.name + ".part")
     with writing(path, mend):
         try:

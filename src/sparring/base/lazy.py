@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,12 +15,8 @@ if TYPE_CHECKING:
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose names are imported on first use.
-
-    Args:
-        package: its name.
-        homes: for each name the module that holds it; a name that maps to "" is itself a module of the package.
-    """
+    """The `__getattr__` of a package whose names are imported on first use; `homes` are the modules that hold them, ""
+    where a name is itself a module of the package."""
 
     def get(name: str) -> Any:
         if name not in homes:
@@ -30,12 +27,36 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return get
 
 
-class Aliases:
-    """Import old names of modules as the modules that they are now, their submodules included.
+def module_names(package: str, path: Sequence[str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of a package that offers the public functions and classes of its modules, and
+    its modules, without naming them.
 
     Args:
-        homes: for each old name, such as `sparring.losses`, the module that it means.
+        package: its name.
+        path: its `__path__`.
     """
+    modules = [found.name for found in iter_modules(path)]
+
+    def names(module: str) -> dict[str, Any]:
+        home = f"{package}.{module}"
+        found = vars(import_module(home)).items()
+        return {n: v for n, v in found if not n.startswith("_") and getattr(v, "__module__", "") == home}
+
+    def get(name: str) -> Any:
+        if name in modules:
+            return import_module(f"{package}.{name}")
+        for module in () if name.startswith("_") else modules:
+            if name in (found := names(module)):
+                return found[name]
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get, lambda: sorted({*modules, *(name for module in modules for name in names(module))})
+
+
+class Aliases:
+    """Import old names of modules, such as `sparring.losses`, as the modules that they are now, and their submodules.
+
+    `homes` are the present names."""
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self.homes = homes

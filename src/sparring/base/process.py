@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -18,31 +18,21 @@ from sparring.base.errors import UserError, writing
 def locked(path: Path, taken: str, mend: str) -> Iterator[None]:
     """Hold a lock, at once or not at all.
 
-    Args:
-        path: the lock's file.
-        taken: what to say where another process holds it.
-        mend: what to do where it cannot be written.
-
     Raises:
-        UserError: another process holds it, or it cannot be written.
+        UserError: another process holds it (the message is `taken`), or it cannot be written (it ends with `mend`).
     """
     with writing(path.parent, mend):
-        lock = _acquired(path)
-    if lock is None:
+        held = _acquired(path)
+    if held is None:
         raise UserError(taken)
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
 def exclusively(path: Path) -> Iterator[None]:
-    """Wait for other processes that change the file at this path, and keep them away meanwhile.
-
-    Raises:
-        OSError: there is no place for the lock, `.NAME.lock` beside it.
-    """
+    """Wait for other processes that change the file at this path, and keep them away meanwhile; raises OSError if there
+    is no place for the lock, `.NAME.lock` beside it."""
     with FileLock(path.with_name(f".{path.name}.lock")):
         yield
 
@@ -50,24 +40,17 @@ def exclusively(path: Path) -> Iterator[None]:
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Keep other processes away from what is about to be made at a path; False where one is at it already."""
-    lock = _acquired(path.with_name(f".{path.name}.lock"))
-    if lock is None:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    held = _acquired(path.with_name(f".{path.name}.lock"))
+    with nullcontext() if held is None else held:
+        yield held is not None
 
 
-def _acquired(path: Path) -> FileLock | None:
-    """The lock, held; or None where another process holds it."""
-    lock = FileLock(path)
+def _acquired(path: Path) -> AbstractContextManager[object] | None:
+    """A lock that is held until the context ends; or None where another process holds it."""
     try:
-        lock.acquire(blocking=False)
+        return FileLock(path).acquire(blocking=False)
     except Timeout:
         return None
-    return lock
 
 
 class Interrupted(Exception):

@@ -6,6 +6,7 @@ Nothing here needs torch before a command runs.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sparring.base.choices import DEVICES, FITS
@@ -15,7 +16,18 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are those of a user."""
+    """A parser whose errors are those of a user.
+
+    Attributes:
+        late_epilog: gives the epilog once help is printed, for texts that take time to find.
+    """
+
+    late_epilog: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.late_epilog is not None:
+            self.epilog = self.late_epilog()
+        return super().format_help()
 
     def refuse(self, unknown: str) -> NoReturn:
         """Name an argument that no option takes, and the option that it is nearest to."""

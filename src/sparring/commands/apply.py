@@ -31,9 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, default=0, metavar="N", help=about)
     about = "mix its weights with those of this run, which was trained from it or the other way round"
     parser.add_argument("--blend", type=Path, metavar="RUN", help=about)
-    parser.add_argument(
-        "--share", type=float, default=0.5, help="that run's share with --blend, in [0, 1]; default: 0.5"
-    )
+    about = "that run's share with --blend, in [0, 1]; default: 0.5"
+    parser.add_argument("--share", type=float, default=0.5, help=about)
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--device", default="auto", choices=DEVICES)
     add_trust(parser)
@@ -45,7 +44,7 @@ def run(chosen: argparse.Namespace) -> int:
     from sparring.apply.files import apply_files, plan
     from sparring.apply.tensors import check_mask
 
-    trained = generator.load(chosen.run, checkpoint_name=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
+    trained = generator.load(chosen.run, checkpoint=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
     if chosen.blend is not None:
         other = generator.load(chosen.blend, device=chosen.device, trust=chosen.trust)
         trained = trained.blended(other, chosen.share)
@@ -63,11 +62,8 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _watched(work: Iterator[tuple[Job, str]], total: int) -> list[str]:
-    """Go through the jobs, with a bar in a terminal; what could not be done is said at once, unless it is the only one.
-
-    Returns:
-        why, for each image that could not be done.
-    """
+    """Go through the jobs, with a bar in a terminal; return why each failed image did, which is printed at once, too,
+    unless it is the only one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

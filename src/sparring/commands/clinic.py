@@ -13,9 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a few cases on points and digits, some minutes")
     parser.add_argument("--seeds", type=int, help="how many seeds of each case; default: 3, with --quick 1")
     parser.add_argument("--treat", action="store_true", help="treat the sick runs, too, and count how many become well")
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose names contain it, such as 'ring|weak'"
-    )
+    about = "cases whose names contain it, such as 'ring|weak'"
+    parser.add_argument("--only", default="", metavar="PATTERN", help=about)
     parser.add_argument("--jobs", type=int, default=0, help="trainings at once, of one thread each; default: the cores")
     parser.add_argument("--out", type=Path, default=Path("runs/clinic"), help="the folder; default: runs/clinic")
 

@@ -28,5 +28,5 @@ def run(chosen: argparse.Namespace) -> None:
 
     comparison = compare(chosen.run, checkpoint=chosen.checkpoint, **scoring(chosen))
     print("\n".join(comparison.lines()))
-    write_page(comparison, chosen.out, chosen.trust)
+    write_page(comparison, chosen.out)
     print(f"With curves and samples: {chosen.out}")

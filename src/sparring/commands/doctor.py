@@ -15,10 +15,8 @@ ABOUT = "say what ails a run, why, and what helps; exit status 1 if something do
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command can be told."""
     parser.add_argument("run", type=Path, nargs="?", help="the run directory; its log is all that is read")
-    about = (
-        "read this log of another program's training instead: a .csv or .jsonl with columns step, d_loss, g_loss ..."
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help=about)
+    about = "read this log of another program's training instead: a .csv or .jsonl with columns "
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=f"{about}step, d_loss, g_loss ...")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

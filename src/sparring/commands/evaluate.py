@@ -9,51 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sparring.base.errors import UserError
-from sparring.commands import add_scoring, add_size, add_trust, scoring
+from sparring.commands import Parser, add_scoring, add_size, add_trust, scoring
 
 ABOUT = "score a run, or images made by anyone's software"
 
 
-METRICS = (  # the names in sparring.evaluation.MEASURES, which need torch
-    "frechet",
-    "frechet_infinity",
-    "kernel_distance",
-    "mmd",
-    "cmmd",
-    "precision_recall",
-    "density_coverage",
-    "sliced_wasserstein",
-    "wasserstein",
-    "inception_score",
-    "modes",
-    "different_bins",
-    "birthday",
-    "memorising",
-    "class_frechet",
-    "agreement",
-    "path_length",
-    "critic_gap",
-    "duality_gap",
-)
-
-LIKENESS = (  # the names in sparring.evaluation.likeness.LIKENESS
-    "psnr",
-    "ssim",
-    "l1",
-    "psnr_hole",
-    "perceptual",
-    "frechet",
-    "kernel_distance",
-    "colours",
-    "mean_iou",
-    "pixel_accuracy",
-    "taken_for_target",
-    "edges",
-    "cycle_l1",
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """The arguments of the command."""
     parser.add_argument("run", type=Path, nargs="*", help="run directories")
     parser.add_argument("--images", help="score these instead: a folder, an archive, an .npz, a .csv of points ...")
@@ -64,10 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--picture", type=Path, help="for --images: where nearest training samples are shown (.png)")
     parser.add_argument("--checkpoint", default="best", help="best, last, all or a step; default: best")
     add_scoring(parser)
-    about = f"metrics: {', '.join(METRICS)}; of runs that turn images into others: {', '.join(LIKENESS)}"
-    parser.epilog = f"{about}; see docs/metrics.md"
+    parser.late_epilog = _metrics
     parser.add_argument("--json", action="store_true", help="print JSON, values with their protocol")
     add_trust(parser)
+
+
+def _metrics() -> str:
+    """The metrics by name; listing them needs torch."""
+    from sparring.evaluation.likeness import LIKENESS
+    from sparring.evaluation.measures import MEASURES
+
+    about = f"metrics: {', '.join(MEASURES)}; of runs that turn images into others: {', '.join(LIKENESS)}"
+    return f"{about}; see docs/metrics.md"
 
 
 def run(chosen: argparse.Namespace) -> None:
@@ -93,12 +62,12 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def _scores(chosen: argparse.Namespace) -> Iterator[Any]:
-    from sparring.evaluation.evaluator import Options, RunEvaluator
-    from sparring.evaluation.samples import evaluate_images
+    from sparring.evaluation.evaluator import Options, RunEvaluator, evaluate_images
 
     if chosen.images:
         words = {"against": chosen.against, "size": chosen.size, "fit": chosen.fit, "picture": chosen.picture}
         yield evaluate_images(chosen.images, **words, **scoring(chosen))
-    for evaluator in [RunEvaluator(path, Options(**scoring(chosen)), on=chosen.on) for path in chosen.run]:
+    options = Options(**{name: value for name, value in scoring(chosen).items() if name != "trust"})
+    for evaluator in [RunEvaluator(path, options, on=chosen.on) for path in chosen.run]:
         for manifest in evaluator.find(chosen.checkpoint):
             yield evaluator(manifest)

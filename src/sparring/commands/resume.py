@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sparring.base.process import Interrupted
 from sparring.commands import add_trust
-from sparring.commands.train import report_interrupted, report_trained
+from sparring.commands.train import report_trained
 
 ABOUT = "go on with a run that was stopped, or extend it"
 
@@ -21,11 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Go on with it; the exit status: 0 done, 130 interrupted."""
+    """Go on with it; the exit status: 0 done."""
     from sparring.training.train import resume
 
-    try:
-        path = resume(chosen.run, trust=chosen.trust, steps=chosen.steps, minutes=chosen.minutes)
-    except Interrupted as error:
-        return report_interrupted(error)
-    return report_trained(path, chosen.trust)
+    path = resume(chosen.run, trust=chosen.trust, steps=chosen.steps, minutes=chosen.minutes)
+    return report_trained(path)

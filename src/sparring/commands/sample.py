@@ -28,7 +28,7 @@ def run(chosen: argparse.Namespace) -> None:
     from sparring.apply.generator import load
     from sparring.data.pictures import save_samples
 
-    generator = load(chosen.run, checkpoint_name=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
+    generator = load(chosen.run, checkpoint=chosen.checkpoint, device=chosen.device, trust=chosen.trust)
     rows = chosen.label == "all" and "all" not in generator.form.classes
     count = (8 if rows else 64) if chosen.count is None else chosen.count
     if rows:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import get_type_hints
 
-from sparring.base.process import Interrupted
-from sparring.commands import DONE, INTERRUPTED, add_trust
+from sparring.commands import DONE, add_trust
 from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, recipe_names
 
 ABOUT = "train a recipe"
@@ -34,38 +32,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(Recipe):
         option, about = "--" + field.name.replace("_", "-"), field.metadata["help"]
         if hints[field.name] is bool:
-            fields.add_argument(
-                option, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=about
-            )
+            either = argparse.BooleanOptionalAction
+            fields.add_argument(option, dest=field.name, action=either, default=None, help=about)
         else:
             fields.add_argument(option, dest=field.name, type=hints[field.name], help=about)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Train it; the exit status: 0 done, 130 interrupted."""
+    """Train it; the exit status: 0 done."""
     changes = {name: value for name in field_names() if (value := getattr(chosen, name)) is not None}
     load_recipe(chosen.recipe).replace(**changes)  # a mistake here is reported before torch is loaded
     from sparring.training.train import train
 
-    try:
-        path = train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes)
-    except Interrupted as error:
-        return report_interrupted(error)
-    return report_trained(path, chosen.trust)
+    path = train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes)
+    return report_trained(path)
 
 
-def report_trained(path: Path, trust: bool) -> int:
+def report_trained(path: Path) -> int:
     """Say what there is now, and what to do with it."""
     from sparring.assemble.build import build_task
     from sparring.run.directory import Run
 
     run = Run.open(path)
-    task = build_task(run.read_recipe(), run.read_data()[1], trust)
+    task = build_task(run.read_recipe(), run.read_data()[1])
     print(AFTER_TRAINING.format(run=path, use=task.use.format(run=path), more=2 * run.rows()[-1]["step"]))
     return DONE
-
-
-def report_interrupted(error: Interrupted) -> int:
-    """Say how to go on."""
-    print(f"sparring: {error}", file=sys.stderr)
-    return INTERRUPTED

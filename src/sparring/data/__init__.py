@@ -22,20 +22,8 @@ _HOMES = {
     "store.whole": ("Whole",),
 }
 
-__all__ = [
-    "Data",
-    "Form",
-    "Layout",
-    "Mixture",
-    "Pairs",
-    "Sampler",
-    "Sets",
-    "Single",
-    "Split",
-    "Whole",
-    "load_data",
-    "load_held_out",
-]
+__all__ = ["Data", "Form", "Layout", "Mixture", "Pairs", "Sampler", "Sets", "Single", "Split", "Whole"]
+__all__ += ["load_data", "load_held_out"]
 
 __getattr__ = lazy_names(
     "sparring.data", {name: f"sparring.data.{home}" for home, names in _HOMES.items() for name in names}

@@ -32,7 +32,7 @@ def load_npz(path: Path) -> Data:
     arrays = _arrays(path)
     labels = next((arrays.pop(n) for n in ("labels", "label", "y") if n in arrays), None)
     usual: list[str] = [name for name in ("images", "samples", "x", "arr_0") if name in arrays]
-    names: list[str] = [*usual[:1]] or [*arrays]
+    names = usual[:1] or [*arrays]
     if len(names) != 1:
         raise UserError(f"{path} holds {sorted(arrays) or 'no samples'}; call the array of samples 'images'")
     return _array_data(path, f"'{names[0]}'", arrays[names[0]], labels)
@@ -53,11 +53,7 @@ def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
 
 def paired_arrays(path: Path, *maps: bool) -> list[NDArray[np.generic]]:
     """The arrays `source` and `target` of an `.npz`: images as in `load_npz`, uint8 [N, H, W] or [N, H, W, 3], or,
-    where `maps` says so, whole numbers, int32 [N, H, W].
-
-    Raises:
-        UserError: they are missing, of different lengths, or no images.
-    """
+    where `maps` says so, whole numbers, int32 [N, H, W]; raises UserError on any others."""
     arrays = _arrays(path)
     if not {"source", "target"} <= arrays.keys():
         raise UserError(f"{path} holds {sorted(arrays)}; call the arrays of a set of pairs 'source' and 'target'")
@@ -71,9 +67,8 @@ def _side(path: Path, name: str, array: NDArray[np.generic], ids: bool) -> NDArr
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3 and (array.ndim != 4 or array.shape[3] != 3 or ids):
-        raise UserError(
-            f"{path}: {name!r} has shape {list(array.shape)}; allowed are [N, H, W] and, of colours, [N, H, W, 3]"
-        )
+        shape = list(array.shape)
+        raise UserError(f"{path}: {name!r} has shape {shape}; allowed are [N, H, W] and, of colours, [N, H, W, 3]")
     if not ids:
         return _as_bytes(path, array)
     if array.dtype.kind not in "uib":
@@ -129,9 +124,8 @@ def _as_bytes(path: Path, pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
         return values.astype(np.uint8)
     if pixels.dtype.kind == "f" and low >= -1 and high <= 1:
         return np.rint(values * 255 if low >= 0 else (values + 1) * 127.5).astype(np.uint8)
-    raise UserError(
-        f"{path}: pixels span {low:g} to {high:g}; allowed are uint8, floats in [0, 1] or floats in [-1, 1]"
-    )
+    span = f"{low:g} to {high:g}"
+    raise UserError(f"{path}: pixels span {span}; allowed are uint8, floats in [0, 1] or floats in [-1, 1]")
 
 
 def load_csv(path: Path) -> Data:
@@ -149,11 +143,8 @@ def load_csv(path: Path) -> Data:
             if number == 1:
                 continue
             raise UserError(f"{path}, row {number}: {row!r} is not a row of numbers") from None
-        if (
-            not all(abs(value) < LARGEST for value in values)
-            or (points and len(values) != len(points[0]))
-            or len(values) < 2
-        ):
+        columns = len(points[0]) if points else max(2, len(values))
+        if len(values) != columns or not all(abs(value) < LARGEST for value in values):
             wanted = f"{len(points[0])} finite numbers" if points else "two finite numbers or more"
             raise UserError(f"{path}, row {number}: {row!r} must be {wanted}")
         points.append(values)

@@ -22,9 +22,8 @@ class Form:
 
     Images are uint8 [C, H, W] and become [-1, 1]. Points [D] become (x - centre) / scale; `low` and `high` frame them.
     Maps (`map`) are uint8 [1, H, W] of ids of `classes`, and become one-hot; an id beyond them stands for no class.
-    `counts` are how many samples (of maps, pixels) each class has (none where there are no labels, or a run was made
-    before they were kept); forms that differ in it alone are equal, for it does not tell what a sample looks like.
-    `source` is the form of the images that these are made from, where there are such.
+    `counts` are how many samples (of maps, pixels) each class has, () without labels and in old runs; forms that differ
+    in them alone are equal. `source` is the form of the images that these are made from, where there are such.
     """
 
     shape: tuple[int, ...]

@@ -34,11 +34,11 @@ VERSION = 2  # of the files in the cache, and of what decoding does to images
 def load_images(source: Source, target: Target) -> Data:
     """All images of a source, brought to the target's size. Grey if every image is.
 
-    They lie in memory if they stay below `memory_bound`. Else they are decoded into a file in the cache, once, and
-    mapped from it. Broken images are named in `notes` and left out; more than a tenth of them is an error.
+    They lie in memory up to `memory_bound`; more are decoded into a file in the cache, once, and mapped from it.
+    Broken images are named in `notes` and left out.
 
     Raises:
-        UserError: no images, too many broken ones, different sizes and none wanted, bad labels, or no room.
+        UserError: no images, more than a tenth broken, different sizes and none wanted, bad labels, or no room.
     """
     entry = _Entry(source, target)
     if (found := entry.read()) is not None:
@@ -52,20 +52,13 @@ def load_images(source: Source, target: Target) -> Data:
             del pixels  # then into a file
     with writing(entry.pixels, ROOM):
         entry.pixels.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(entry.pixels.with_suffix(".lock"))
-        lock.acquire()
-    try:
+        lock = FileLock(entry.pixels.with_suffix(".lock")).acquire()
+    with lock:
         return entry.read() or entry.write()  # another process may have written it while this one waited
-    finally:
-        lock.release()
 
 
 def brought_to(target: Target, data: Data) -> Data:
-    """Images that are decoded already, at the target's size.
-
-    Raises:
-        UserError: they are points.
-    """
+    """Images that are decoded already, at the target's size; raises UserError on points."""
     if target.size is None or data.form.shape[:0:-1] == target.size:
         return data
     if data.form.is_points:
@@ -102,11 +95,7 @@ class _Entry:
         return self.pixels.with_suffix(".json")
 
     def read(self) -> Data | None:
-        """The set, if it is there.
-
-        Raises:
-            UserError: it is damaged.
-        """
+        """The set, if it is there; raises UserError if it is damaged."""
         if not self.manifest.exists():
             return None
         try:
@@ -146,8 +135,7 @@ class _Entry:
             found = image_data(self.source.name, map_file(kept, pixels.shape), *told)
         labels = None if told.labels is None else told.labels.tolist()
         more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
-        saved = {**told._asdict(), **more}
-        write_atomically(self.manifest, json.dumps(saved).encode(), ROOM)
+        write_atomically(self.manifest, json.dumps({**told._asdict(), **more}).encode(), ROOM)
         kind = self.pixels.name.partition("-")[0]
         for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped
             if old != self.manifest:

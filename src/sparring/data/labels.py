@@ -21,8 +21,8 @@ def class_labels(
     Args:
         source: where they come from, for messages.
         found: of each sample a class's name or number; None, or -1 of numbered `names`, where it has none.
-        names: the classes, where they are known: numbers count in them, texts are among them. Else the different
-            labels are the classes, in order.
+        names: the classes, where they are known: numbers count in them, texts are among them. Else they are the
+            different labels, in order.
         part: these samples are a part of a set, which need not have all classes.
 
     Raises:
@@ -39,9 +39,8 @@ def class_labels(
     _check_numbers(source, found, names)
     classes = tuple(names) or tuple(map(str, sorted({label for label in found if label is not None}, key=_order)))
     if len(classes) > len(found) and not part:
-        raise UserError(
-            f"{source} has {len(classes)} classes, but {len(found)} samples; remove the labels, or take more samples"
-        )
+        counts = f"{len(classes)} classes, but {len(found)} samples"
+        raise UserError(f"{source} has {counts}; remove the labels, or take more samples")
     index = {name: i for i, name in enumerate(classes)}
     return torch.tensor([label if names and isinstance(label, int) else index[str(label)] for label in found]), classes
 
@@ -50,14 +49,13 @@ def _check_numbers(source: str, found: Sequence[Label], names: Sequence[str]) ->
     known = set(names)
     for number, label in enumerate(found):
         if isinstance(label, int) and label < 0:
-            raise UserError(
-                f"{source}: sample {number} has label {label}; labels are names, or whole numbers from 0 on"
-            )
-        if known and (label >= len(names) if isinstance(label, int) else label not in known):
-            raise UserError(
-                f"{source}: sample {number} has label {label!r}, which is none of the {len(names)} classes "
-                f"({', '.join(names[:SHOWN])} ...); mend the label, or the names of the classes"
-            )
+            wrong = "; labels are names, or whole numbers from 0 on"
+        elif known and (label >= len(names) if isinstance(label, int) else label not in known):
+            classes = f"{len(names)} classes ({', '.join(names[:SHOWN])} ...)"
+            wrong = f", which is none of the {classes}; mend the label, or the names of the classes"
+        else:
+            continue
+        raise UserError(f"{source}: sample {number} has label {label!r}{wrong}")
 
 
 def _order(label: str | int) -> tuple[bool, int, str]:
@@ -67,12 +65,10 @@ def _order(label: str | int) -> tuple[bool, int, str]:
 
 def lonely_classes(counts: Sequence[int], classes: Sequence[str]) -> tuple[str, ...]:
     """A line about the classes that have one sample, if there are such."""
-    lonely = [name for name, count in zip(classes, counts) if count == 1]
-    if not lonely:
-        return ()
+    lonely = [repr(name) for name, count in zip(classes, counts) if count == 1]
     if len(lonely) == 1:
-        return (f"careful: class {lonely[0]!r} has one image",)
-    return (f"careful: classes {listed([*map(repr, lonely)], SHOWN, ' and')} have one image each",)
+        return (f"careful: class {lonely[0]} has one image",)
+    return (f"careful: classes {listed(lonely, SHOWN, ' and')} have one image each",) if lonely else ()
 
 
 def count_classes(labels: Tensor | None, classes: Sequence[str]) -> tuple[int, ...]:

@@ -24,8 +24,8 @@ class Pairs:
     Attributes:
         source, target: names of columns or sub-folders; "" finds them. Of images that hold both side by side, source
             may be "left" or "right".
-        source_classes, target_classes: the classes' names, from id 0 on, or how many there are, where the pixels of
-            that side are ids of classes; () or 0: they are colours.
+        source_classes, target_classes: the classes' names, from id 0 on, or how many there are, where the pixels are
+            ids of classes; () or 0: they are colours.
         ignore: an id that stands for no class, besides 255.
     """
 
@@ -38,13 +38,12 @@ class Pairs:
     def __post_init__(self) -> None:
         for name in ("source", "target"):
             _check_name("Pairs", name, getattr(self, name))
-        class_names(self.source_classes)
-        class_names(self.target_classes)
+        sides = class_names(self.source_classes), class_names(self.target_classes)
         if self.ignore is not None:
             check_number("Pairs", "ignore", self.ignore, low=0, high=65535, whole=True)
-            for classes in (self.source_classes, self.target_classes):
-                if self.ignore < len(class_names(classes)):
-                    raise UserError(f"Pairs: ignore={self.ignore} is one of the {len(class_names(classes))} classes")
+            for names in sides:
+                if self.ignore < len(names):
+                    raise UserError(f"Pairs: ignore={self.ignore} is one of the {len(names)} classes")
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,8 @@ Layout = Single | Pairs | Sets
 
 
 def class_names(classes: object) -> tuple[str, ...]:
-    """Names of the classes that a map's ids stand for: as given, or made up for a number of them.
-
-    Raises:
-        UserError: they are neither different names nor a number, or more than 255.
-    """
+    """Names of the classes that a map's ids stand for: as given, or made up for a number of them; raises UserError if
+    they are neither different names nor a number, or more than 255."""
     if isinstance(classes, int):
         check_number("Pairs", "classes", classes, low=0, high=MOST_CLASSES, whole=True)
         return tuple(f"class {i}" for i in range(classes))

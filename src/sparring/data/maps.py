@@ -32,12 +32,11 @@ def coloured(maps: Tensor, count: int) -> Tensor:
 def decode_map(name: str, content: Content, classes: int, ignore: int | None, mend: str = "") -> Image.Image:
     """A map of class ids as an image of mode L, upright, of its own size; what is `ignore` or 255 becomes 255.
 
-    The ids are the levels of a grey image, of 8 or 16 bits, or the numbers of a palette's colours. `mend` is what a
-    message says to do about an id that is no class, instead of ignoring it.
+    The ids are the levels of a grey image, of 8 or 16 bits, or the numbers of a palette's colours.
 
     Raises:
         NotDecodedError: it is damaged, or no image.
-        UserError: it is no map, or has an id that is no class.
+        UserError: it is no map, or has an id that is no class (the message then says `mend`, else to ignore it).
     """
     with load_upright(content) as image:
         ids = _ids(name, image)
@@ -69,16 +68,15 @@ def _ids(name: str, image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[
     """[H, W]; a colour image is a map if its channels are all the same, whatever its transparency."""
     if image.mode == "F":
         raise UserError(f"{name} holds fractions; a map of classes holds one whole number for each pixel")
-    ids = np.asarray(
-        image if image.mode not in ("La", "RGBa", "CMYK", "YCbCr", "HSV") else image.convert("RGB"), np.int64
-    )
+    if image.mode in ("La", "RGBa", "CMYK", "YCbCr", "HSV"):
+        image = image.convert("RGB")
+    ids = np.asarray(image, np.int64)
     if ids.ndim == 2:
         return ids
     colours = ids[..., : {2: 1}.get(ids.shape[2], 3)]
     if (colours != colours[..., :1]).any():
-        raise UserError(
-            f"{name} is a colour image; a map of classes holds one number for each pixel: grey levels, or a palette"
-        )
+        what = "a map of classes holds one number for each pixel: grey levels, or a palette"
+        raise UserError(f"{name} is a colour image; {what}")
     return colours[..., 0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from sparring.data.store.pixels import Pixel
 from sparring.data.store.whole import Whole, middle
 
 
-class Keeper:
+class _Keeper:
     """Keeps images of any size: in memory up to a bound, beyond it in a file of the cache without a name."""
 
     def __init__(self, bound: int) -> None:
@@ -33,7 +34,6 @@ class Keeper:
         self.stack = ExitStack()
 
     def add(self, image: Pixel) -> None:
-        """Put one more image, [C, H, W], at the end."""
         self.shapes.append(image.shape)
         self.images.append(np.array(image, np.uint8, order="C"))  # a copy: Pillow's own memory is not to be written
         self.held += image.nbytes
@@ -52,7 +52,7 @@ class Keeper:
             with self.stack:
                 self.file.flush()
                 pixels = map_file(self.file, (self.held,))
-            sizes = [int(np.prod(shape)) for shape in self.shapes]
+            sizes = [math.prod(shape) for shape in self.shapes]
             images = [part.view(shape) for part, shape in zip(pixels.split(sizes), self.shapes)]
         channels = max(len(image) for image in images)
         return Whole(tuple(image.expand(channels, -1, -1) for image in images), unit)
@@ -62,10 +62,7 @@ def load_whole(source: Source, target: Target) -> Data:
     """All images of a source at their own sizes; the samples are their middle patches of the target's size.
 
     Images that are smaller than a patch are padded with their reflection; smaller than half of it, they are left out.
-    Broken images are named in `notes`, as by `load_images`.
-
-    Raises:
-        UserError: no size, no images, too many broken ones, or bad labels.
+    Raises UserError as `load_images`, or without a size, or if no image is large enough.
     """
     told, (samples,), (whole,) = read_patches(source, [Side(channels=source.channels)], target)
     return replace(image_data(source.name, samples, *told.found(source)), whole=whole)
@@ -75,14 +72,11 @@ def read_patches(
     source: Source | PairSource, sides: Sequence[Side], target: Target
 ) -> tuple[Told, list[Tensor], list[Whole]]:
     """Decode all images, or pairs, of a source at their own sizes: what was told, and of each side the middle patches
-    and the whole images. Patches are as large as the target's size says; of the sources of pairs, in proportion.
-
-    Raises:
-        UserError: as `load_whole`, or members of pairs whose sizes do not fit together.
-    """
+    and the whole images. Patches have the target's size; of sources of pairs, in proportion. Raises UserError as
+    `load_whole`, or if the sizes of a pair's members do not fit together."""
     patch = patch_of(target)
-    keepers = [Keeper(memory_bound() // len(sides)) for _ in sides]
-    told, larger = Told(target, sides), Counter[tuple[int, bool]]()
+    keepers = [_Keeper(memory_bound() // len(sides)) for _ in sides]
+    told, larger = Told(source.name, target, sides), Counter[tuple[int, bool]]()
     for name, label, images, sizes in decoded(source, told):
         first, last = sizes[0], sizes[-1]  # of single images the same
         times, missing = factor(first, last), lacking(last, patch)
@@ -90,29 +84,25 @@ def read_patches(
             continue
         larger[times, first > last] += 1
         if missing is None:
-            size = f"{patch[0]}x{patch[1]}"
-            told.small.append(
-                f"left out {name}: its {last[0]}x{last[1]} pixels are less than half of a patch of {size}"
-            )
+            size, wanted = "{}x{}".format(*last), "{}x{}".format(*patch)
+            told.small.append(f"left out {name}: its {size} pixels are less than half of a patch of {wanted}")
             continue
         told.labels.append(label)
         told.padded += any(missing)
         for keeper, side, image, lacks in zip(keepers, sides, images, _scaled(missing, first, last)):
             step = times if image.size > min(first, last) else 1
             keeper.add(reflected(channels_first(image, side.channels), lacks, step))
-    told.check(source.name)
+    told.check()
     if not told.labels:
-        raise UserError(
-            f"{source.name} holds no image that is large enough ({told.small[0]}, ...); choose a smaller --size"
-        )
+        small = f"({told.small[0]}, ...)"
+        raise UserError(f"{source.name} holds no image that is large enough {small}; choose a smaller --size")
     units, patches = _proportions(source.name, larger, patch)
     wholes = [keeper.whole(unit) for keeper, unit in zip(keepers, units)]
     return told, [cut_middle(whole, size) for whole, size in zip(wholes, patches)], wholes
 
 
 def _scaled(missing: Size, source: Size, target: Size) -> tuple[Size, Size]:
-    """What is missing of source and target: of the smaller one, whole pixels; of the larger one, as much in
-    proportion."""
+    """What is missing of source and target: of the smaller, whole pixels; of the larger, as much in proportion."""
     if source > target:
         times = source[0] // target[0]
         return (missing[0] * times, missing[1] * times), missing
@@ -131,44 +121,33 @@ def _proportions(name: str, larger: Counter[tuple[int, bool]], patch: Size) -> t
         return [times, 1], [(patch[0] * times, patch[1] * times), patch]
     if any(side % times for side in patch):
         near = f"{patch[0] // times * times or times}x{patch[1] // times * times or times}"
-        raise UserError(
-            f"{name} has targets {times} times as large as sources; patches of {patch[0]}x{patch[1]} must be a "
-            f"multiple of {times}, such as {near}"
-        )
+        wanted = f"patches of {patch[0]}x{patch[1]} must be a multiple of {times}, such as {near}"
+        raise UserError(f"{name} has targets {times} times as large as sources; {wanted}")
     return [1, times], [(patch[0] // times, patch[1] // times), patch]
 
 
 def uncut(data: Data, target: Target) -> Data:
-    """The same for images that are in memory already, and for what they are made from.
-
-    Raises:
-        UserError: no size, they are points, or smaller than a patch.
-    """
+    """The same for images that are in memory already, and for what they are made from; raises UserError if there is no
+    size, they are points, or smaller than a patch."""
     patch = patch_of(target)
     if data.form.is_points:
         raise UserError(f"{data.name} holds points, of which no patches can be cut; leave --fit out")
     _, height, width = data.form.shape
     if width < patch[0] or height < patch[1]:
-        raise UserError(
-            f"{data.name} has images of {width}x{height}; patches cannot be larger: choose a smaller --size"
-        )
+        size = f"{width}x{height}"
+        raise UserError(f"{data.name} has images of {size}; patches cannot be larger: choose a smaller --size")
     whole = Whole(tuple(data.samples.unbind()))
-    form = replace(data.form, shape=(data.form.shape[0], patch[1], patch[0]))
     source = None if data.source is None else uncut(data.source, target)
-    form = replace(form, source=None if source is None else source.form)
+    shape = (data.form.shape[0], patch[1], patch[0])
+    form = replace(data.form, shape=shape, source=None if source is None else source.form)
     return replace(data, samples=cut_middle(whole, patch), form=form, whole=whole, source=source)
 
 
 def patch_of(target: Target) -> Size:
-    """The (width, height) of patches.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The (width, height) of patches; raises UserError if there is none."""
     if target.size is None:
-        raise UserError(
-            "fit='patch' needs the size of the patches that are cut; add --size 64, or 96x64 (width x height)"
-        )
+        mend = "add --size 64, or 96x64 (width x height)"
+        raise UserError(f"fit='patch' needs the size of the patches that are cut; {mend}")
     return target.size
 
 
@@ -190,11 +169,9 @@ def reflected(image: Pixel, missing: Size, step: int = 1) -> Pixel:
 
 def cut_middle(whole: Whole, patch: Size) -> Tensor:
     """The middle patches (width, height), uint8 [N, C, H, W]; many of mapped images go to a nameless file."""
-    shape = (patch[1], patch[0])
-    indices = torch.arange(len(whole))
-    places = middle(whole.rooms(indices, shape))
-    total = len(whole) * len(whole.images[0]) * patch[0] * patch[1]
-    if not is_mapped(whole.images[0]) or total <= memory_bound() // PARTS:
-        return whole.cut(indices, places, shape)
-    patches = (whole.cut(some, places[some], shape) for some in indices.split(64))
-    return written(patches, (len(whole), len(whole.images[0]), *shape))
+    size, indices = (patch[1], patch[0]), torch.arange(len(whole))
+    places = middle(whole.rooms(indices, size))
+    shape = (len(whole), len(whole.images[0]), *size)
+    if not is_mapped(whole.images[0]) or math.prod(shape) <= memory_bound() // PARTS:
+        return whole.cut(indices, places, size)
+    return written((whole.cut(some, places[some], size) for some in indices.split(64)), shape)

@@ -39,12 +39,9 @@ def grid(images: Tensor, columns: int = 0, least: int = 640) -> Image.Image:
 
 def sheet(rows: Sequence[Tensor], least: int = 640) -> Image.Image:
     """Rows of uint8 images [n, 1 or 3, H, W]; smaller ones are enlarged by whole pixels to the size of the largest."""
-    height, width = (max(row.shape[axis] for row in rows) for axis in (2, 3))
-    alike = []
-    for row in rows:
-        coloured = row.expand(-1, 3, -1, -1)
-        alike.append(F.interpolate(coloured.float(), (height, width), mode="nearest-exact").to(torch.uint8))
-    return grid(torch.cat(alike), columns=len(rows[0]), least=least)
+    size = [max(row.shape[axis] for row in rows) for axis in (2, 3)]
+    alike = [F.interpolate(row.expand(-1, 3, -1, -1).float(), size, mode="nearest-exact") for row in rows]
+    return grid(torch.cat(alike).to(torch.uint8), columns=len(rows[0]), least=least)
 
 
 def scatter(points: Tensor, form: Form, reference: Tensor | None = None, side: int = 640) -> Image.Image:
@@ -83,9 +80,8 @@ def save_samples(samples: Tensor, path: Path, form: Form, columns: int = 0) -> N
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, samples.cpu().numpy() if form.is_points else as_arrays(samples))
     elif path.suffix:
-        raise UserError(
-            f"--out {path}: the ending {path.suffix!r} is not known; use .png, .npy or the name of a folder"
-        )
+        ending = path.suffix
+        raise UserError(f"--out {path}: the ending {ending!r} is not known; use .png, .npy or the name of a folder")
     elif form.is_points:
         raise UserError(f"--out {path}: points have no folder of images; use a name ending in .png or .npy")
     else:

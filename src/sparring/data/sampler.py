@@ -12,10 +12,8 @@ class Sampler:
     """Each epoch is a permutation that depends only on the seed and the epoch's number."""
 
     def __init__(self, count: int, seed: int) -> None:
-        self.count = count
-        self.seed = seed
-        self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self.count, self.seed = count, seed
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def take(self, start: int, count: int) -> Tensor:
         """Indices of the `count` samples from position `start` of the endless order on: int64 [count]."""

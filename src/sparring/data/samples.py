@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparring.data.form import Form
 from sparring.data.labels import count_classes, lonely_classes
-from sparring.data.maps import class_pixels
+from sparring.data.maps import class_pixels, map_remarks
 from sparring.data.store.mapped import chunks, gather, select
 from sparring.data.store.whole import Whole, at_random
 
@@ -33,35 +33,24 @@ class Data:
     """A set of samples.
 
     Attributes:
-        name: where it came from, as the user wrote it.
         samples: images as uint8 [N, C, H, W], or points as float32 [N, D] in their own units. Images that outgrow
             memory are mapped from a file: go through `chunks`, `take` or `batch`, which keep few of them in memory.
-        form: what they look like, and how they become inputs.
         labels: int64 [N] into `form.classes`, or None.
-        notes: lines about what was left out or changed on reading.
-        mixture: the true distribution, where it is a known mixture.
-        channels: the labelled grey set whose samples are the channels, where there is one (StackedMNIST).
-        split: which part of the set it is.
-        remarks: lines about what was done to all samples on reading, and what is odd about them.
-        source: the images that these are made from: one for each, in the same order, or a set of its own.
-        paired: there is one for each.
-        whole: the uncut images, where `samples` are patches, of the middle of each.
-        rest: the share of the same set that is held out from these, where there is one.
     """
 
-    name: str
+    name: str  # as the user wrote it
     samples: Tensor
     form: Form
     labels: Tensor | None = None
-    notes: tuple[str, ...] = ()
-    mixture: Mixture | None = None
-    channels: Data | None = None
+    notes: tuple[str, ...] = ()  # what was left out or changed on reading
+    mixture: Mixture | None = None  # the true distribution, where it is known
+    channels: Data | None = None  # the labelled grey set whose samples are the channels (StackedMNIST)
     split: Split = "train"
-    remarks: tuple[str, ...] = ()
-    source: Data | None = None
-    paired: bool = True
-    whole: Whole | None = None
-    rest: Data | None = None
+    remarks: tuple[str, ...] = ()  # what was done to all samples on reading, and what is odd about them
+    source: Data | None = None  # the images that these are made from: one for each, or a set of its own
+    paired: bool = True  # the source has one for each, in the same order
+    whole: Whole | None = None  # the uncut images, where `samples` are the patches in their middle
+    rest: Data | None = None  # the share of the same set that is held out from these
 
     def __post_init__(self) -> None:
         assert self.source is None or not self.paired or len(self.source) == len(self)
@@ -88,24 +77,19 @@ class Data:
         return state.hexdigest()
 
     def part(self, indices: Tensor, split: Split | None = None) -> Data:
-        """The samples at `indices`, in the same form; a large part of mapped samples is mapped, too.
-
-        Pairs stay together. Of two sets it is a part of this one; the other stays as it is.
-        """
+        """The samples at `indices`, in the same form; a large part of mapped samples is mapped, too. Pairs stay
+        together. Of two sets it is a part of this one; the other stays unchanged."""
         labels = None if self.labels is None else self.labels[indices]
         whole = None if self.whole is None else self.whole.part(indices)
         source = self.source.part(indices, split) if self.source is not None and self.paired else self.source
         split = split or self.split
         samples = select(self.samples, indices)
+        counts = count_classes(labels, self.form.classes)
         if self.form.map:
-            pixels = class_pixels(chunks(samples) if whole is None else whole.in_order())
-            counts = tuple(pixels[: len(self.form.classes)].tolist())
-        else:
-            counts = count_classes(labels, self.form.classes)
+            counts = map_data("", samples, self.form.classes, whole=whole).form.counts
         form = replace(self.form, counts=counts)
-        return replace(
-            self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source, rest=None
-        )
+        changed = replace(self, samples=samples, form=form, labels=labels, split=split, whole=whole)
+        return replace(changed, source=source, rest=None)
 
     def renamed(self, name: str = "", split: Split | None = None) -> Data:
         """The same samples under another name, or as another split; a digest that is known stays known."""
@@ -127,7 +111,7 @@ class Data:
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The samples at `indices` as `real` (and `label`, and `source`); always the same ones."""
-        batch = self._batch(self.take(indices), indices)
+        batch = self._batch(None, indices)
         if self.source is not None:
             partners = indices if self.paired else indices % len(self.source)
             batch["source"] = self.source.form.to_input(self.source.take(partners))
@@ -136,8 +120,8 @@ class Data:
     def varied(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
         """The same for training, by torch's global random numbers: patches from anywhere, the source's samples of two
         sets at random and, with `mirror`, half of them seen in the mirror. Pairs are cut and turned alike."""
-        places = None if self.whole is None else at_random(self.whole.rooms(indices, self._patch))
-        batch = self._batch(self._at(places, indices), indices)
+        places = None if self.whole is None else at_random(self.whole.rooms(indices, self.form.shape[1:]))
+        batch = self._batch(places, indices)
         if self.source is not None and self.paired:
             batch["source"] = self.source.form.to_input(self.source._at(places, indices))
         if mirror:
@@ -148,8 +132,8 @@ class Data:
             batch["source"] = self.source.varied(partners, mirror)["real"]
         return batch
 
-    def _batch(self, samples: Tensor, indices: Tensor) -> dict[str, Tensor]:
-        batch = {"real": self.form.to_input(samples)}
+    def _batch(self, places: Tensor | None, indices: Tensor) -> dict[str, Tensor]:
+        batch = {"real": self.form.to_input(self._at(places, indices))}
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
@@ -159,13 +143,7 @@ class Data:
         if places is None:
             return self.take(indices)
         assert self.whole is not None
-        return self.whole.cut(indices, places, self._patch)
-
-    @property
-    def _patch(self) -> tuple[int, int]:
-        """The height and width of a patch."""
-        _, height, width = self.form.shape
-        return height, width
+        return self.whole.cut(indices, places, self.form.shape[1:])
 
 
 def image_data(
@@ -180,6 +158,13 @@ def image_data(
     counts = count_classes(labels, classes)
     form = Form(tuple(images.shape[1:]), classes, counts=counts)
     return Data(name, images, form, labels, notes, remarks=(*remarks, *lonely_classes(counts, classes)))
+
+
+def map_data(name: str, maps: Tensor, classes: tuple[str, ...], what: str = "maps", whole: Whole | None = None) -> Data:
+    """Maps, uint8 [N, 1, H, W] of ids of `classes`; where they are patches, of `whole`, all of whose pixels count."""
+    pixels = class_pixels(chunks(maps) if whole is None else whole.in_order())
+    form = Form(tuple(maps.shape[1:]), classes, counts=tuple(pixels[: len(classes)].tolist()), map=True)
+    return Data(name, maps, form, remarks=map_remarks(what, pixels, classes), whole=whole)
 
 
 def point_data(

@@ -119,13 +119,11 @@ def _gone_on_with(folder: Path) -> bool:
     return bool(manifests(folder / "checkpoints")) and kind_of(Run(folder).entries()[-1]) != BRANCH
 
 
-def carry_out(
-    prescription: Prescription, run: Run, recipe: Recipe, data: Data, state: State, trust: bool
-) -> tuple[Recipe, State]:
+def carry_out(prescription: Prescription, run: Run, recipe: Recipe, data: Data, state: State) -> tuple[Recipe, State]:
     """The recipe and the state that training goes on with: the steps that were taken, and so the schedules, stay."""
     changed = recipe.replace(**prescription.changes)
     device = next(state.game.generator.network.parameters()).device
-    treated = start_state(changed, data, device, trust)
+    treated = start_state(changed, data, device)
     if prescription.back_to is not None:
         folder = run.path / "healthy"
         (manifest,) = [m for m in manifests(folder) if m.step == prescription.back_to]

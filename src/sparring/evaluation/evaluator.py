@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import MutableMapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from sparring.apply.generator import load
 from sparring.assemble.build import build_task, held_out_data, training_data
+from sparring.assemble.start import start_state
 from sparring.assemble.state import find_checkpoint
-from sparring.base.device import find_device
+from sparring.base.components import is_trusted, trusted
+from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
+from sparring.base.seeds import derive_seed
+from sparring.data.load import load_data, load_held_out
 from sparring.data.pictures import save_image
 from sparring.data.samples import Data
-from sparring.evaluation.examples import recoloured
-from sparring.evaluation.likeness import usual_measures
-from sparring.evaluation.measures import find_measures
+from sparring.evaluation.generated import Generated
 from sparring.evaluation.options import Options as Options
-from sparring.evaluation.protocol import Protocol, Scores, differences
-from sparring.evaluation.samples import copies_picture, make_protocol, recipe_reference, score_generator
-from sparring.evaluation.subject import Reference, Subject
-from sparring.evaluation.translations import Tests, make_tests, score_translations
+from sparring.evaluation.protocol import Scores
+from sparring.evaluation.scoring import Scoring
+from sparring.evaluation.subject import Subject, check_same_shape, shuffled
+from sparring.evaluation.translated import Translated
 from sparring.game.game import Game
 from sparring.run.checkpoint import Manifest, manifests, stem
 from sparring.run.checkpoint import load as load_tensors
@@ -30,151 +36,195 @@ from sparring.run.directory import Run
 from sparring.tasks.base import Task, Translating
 
 
-def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", **options: Any) -> Scores:
+def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", trust: bool = False, **options: Any) -> Scores:
     """Score one checkpoint of a run; the scores are also added to the run's `scores.jsonl`.
 
     Args:
         run: the run directory.
         checkpoint: best, last or a step.
         on: for a run that turns images into others: other test images than the run's own, as in `load_data`.
+        trust: may component texts import the user's own code?
         options: fields of `Options`, such as `metrics="frechet,precision_recall"`.
 
     Raises:
         UserError: no such run, checkpoint or metric, or data that are gone.
     """
-    evaluator = RunEvaluator(Path(run), Options(**options), on=on)
-    return evaluator(find_checkpoint(evaluator.run, checkpoint))
+    with trusted(trust):
+        evaluator = RunEvaluator(Path(run), Options(**options), on=on)
+        return evaluator(find_checkpoint(evaluator.run, checkpoint))
+
+
+def evaluate_images(
+    path: str | Path,
+    *,
+    against: str,
+    size: str | int = "",
+    fit: str = "crop",
+    picture: Path | None = None,
+    trust: bool = False,
+    **options: Any,
+) -> Scores:
+    """Score images (a folder, `.npz`, `.npy`) or points (`.csv`, too) that anyone's software made.
+
+    Args:
+        path: where they are, as in `load_data`. Sub-folders, or labels, are the classes that they were made for.
+        against: the reference, as in `load_data`.
+        size: the size that images are brought to, as in `load_data`.
+        fit: how they are brought to it.
+        picture: where the samples closest to training samples are shown beside these, if anywhere.
+        trust: may the extractor's text import the user's own code?
+        options: fields of `Options`; all images are scored, unless there are more than `count`.
+
+    Raises:
+        UserError: images or reference cannot be read or do not fit together.
+    """
+    chosen = Options(**options)
+    whole = load_data(against, size, fit=fit)
+    made = load_data(str(path), size, fit=fit)
+    check_same_shape(made, whole)
+    if len(made) < 2:
+        raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
+    made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
+    scoring = Generated(whole, replace(chosen, count=len(made)), load_held_out(against, size, fit=fit, train=whole))
+    with trusted(trust):
+        subject = Subject(scoring.reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
+        with prepared(scoring.device):
+            scores = scoring.measure(subject, str(path))
+            if picture is not None:
+                save_image(scoring.copies(subject), picture)
+    return scores
+
+
+def matched_labels(made: Data, whole: Data) -> Tensor | None:
+    """The labels of `made` as indices of the classes of `whole`, by the classes' names; None unless all are known."""
+    if made.labels is None or not set(made.form.classes) <= set(whole.form.classes):
+        return None
+    return torch.tensor([whole.form.classes.index(name) for name in made.form.classes])[made.labels]
+
+
+def scoring_of(
+    task: Task,
+    train: Data,
+    options: Options,
+    held_out: Data | None = None,
+    *,
+    on: Data | None = None,
+    like: Scoring | None = None,
+) -> Scoring:
+    """How runs of a task are scored.
+
+    Args:
+        task: what they are trained for, for the form of this data.
+        train: what they are trained on.
+        options: how to score.
+        held_out: samples of the same distribution that no training saw, or None.
+        on: other test images, for runs that turn images into others.
+        like: a scoring on the same data by the same options; what it knows of them is shared.
+
+    Raises:
+        UserError: the options do not fit the data, or an extractor cannot be had.
+    """
+    kind = Translated if isinstance(task, Translating) else Generated
+    if isinstance(like, kind):
+        return like.for_task(task)
+    if isinstance(task, Translating):
+        return Translated(task, train, options, held_out, on)
+    return Generated(train, options, held_out)
 
 
 class RunEvaluator:
     """Scores checkpoints of one run; the reference is looked at once."""
 
-    def __init__(self, path: Path, options: Options, reference: Reference | Tests | None = None, on: str = "") -> None:
-        """Args: reference: what is compared with, if it is at hand; on: other test images than the run's own."""
-        self.run, self.options, self.on = Run.open(path), options, on
+    def __init__(self, path: Path, options: Options, like: Scoring | None = None, on: str = "") -> None:
+        """Args: like: the scoring of another run on the same data, if it is at hand; on: other test images than the
+        run's own."""
+        self.run, self.options, self.like, self.on = Run.open(path), options, like, on
         self.recipe = self.run.read_recipe()
-        self.given: Reference | Tests | None = reference
-        if on and not self.translates:
+        self.task = build_task(self.recipe, self.run.read_data()[1])
+        if on and not self.task.scores:
             raise UserError(f"{path} makes samples from noise; --on is for runs that turn images into others")
 
     @cached_property
-    def task(self) -> Task:
-        """What the run was trained for."""
-        return build_task(self.recipe, self.run.read_data()[1], self.options.trust)
+    def scoring(self) -> Scoring:
+        """How its generators are scored.
 
-    @property
-    def translates(self) -> bool:
-        """Does the run turn images into others?"""
-        return isinstance(self.task, Translating)
+        Raises:
+            UserError: the data are gone, or a metric that was named cannot be computed of the run.
+        """
+        if self.like is not None and bool(self.like.scores) == bool(self.task.scores):
+            scoring = self.like.for_task(self.task)
+        else:
+            recipe = self.recipe
+            on = training_data(recipe.replace(data=self.on, held_out=0.0)) if self.on else None
+            train = self._train()
+            scoring = scoring_of(self.task, train, self.options, held_out_data(recipe, train), on=on)
+        scoring.check(self.recipe, self.task, str(self.run.path))
+        return scoring
 
-    @property
-    def compared(self) -> Reference | Tests:
-        """What the run is scored against: `tests` or `reference`."""
-        return self.tests if self.translates else self.reference
+    def shared_score(self, manifest: Manifest, known: MutableMapping[str, Scoring]) -> Scores:
+        """Scores of a checkpoint, measured unless they were; runs on the same data share what is known of these, by
+        their hash."""
+        digest, _ = self.run.read_data()
+        self.like = known.get(digest)
+        known[digest] = self.scoring
+        return self.known(manifest) or self(manifest)
 
-    @cached_property
-    def tests(self) -> Tests:
-        """The images that a run which turns images into others is scored on."""
-        if isinstance(self.given, Tests):
-            return self.given
-        if self.on:
-            images = training_data(self.recipe.replace(data=self.on, held_out=0.0), self.options.trust)
-            fitting = recoloured(images, self.train)
-            tests = make_tests(self.train, replace(fitting, split="test"), self.options)
-            told = "the test images have other channels than the run's; grey ones are given as RGB, RGB ones as grey"
-            return tests if fitting is images else replace(tests, told=(told,))
-        return make_tests(self.train, held_out_data(self.recipe, self.options.trust, self.train), self.options)
-
-    @cached_property
-    def reference(self) -> Reference:
-        """What the run's samples are compared with."""
-        if isinstance(self.given, Reference):
-            return self.given
-        return recipe_reference(self.recipe, self.train, self.options, str(self.run.path))
-
-    @cached_property
-    def train(self) -> Data:
+    def _train(self) -> Data:
         """What the run was trained on."""
         recipe = self.recipe
         try:
-            data = training_data(recipe, self.options.trust)
+            data = training_data(recipe)
         except UserError as error:
             raise UserError(f"the data of {self.run.path} are needed to score it: {error}") from error
-        digest, _ = self.run.read_data()
-        if data.digest != digest:
+        if data.digest != self.run.read_data()[0]:
             raise UserError(f"data {recipe.data!r} is not what {self.run.path} was trained on; put it back")
         return data
 
     def __call__(self, manifest: Manifest) -> Scores:
-        """Score a checkpoint, write the scores down, and the picture of near copies if these were looked for."""
-        scores, subject = self.measure(manifest)
-        self.write_down(scores, subject)
-        return scores
-
-    def measure(self, manifest: Manifest) -> tuple[Scores, Subject | None]:
-        """Score a checkpoint; nothing is written."""
-        options = self.options
-        generator = load(
-            self.run.path,
-            checkpoint_name=str(manifest.step),
-            device=options.device,
-            trust=options.trust,
-            raw=options.raw,
-        )
-        ema = bool(self.recipe.ema.strip()) and not options.raw
-        if self.translates:
-            scores, _ = score_translations(generator, self.tests, str(self.run.path), ema)
-            return replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256), None
-        scores, subject = score_generator(
-            generator, self.reference, options, str(self.run.path), lambda: self.build_game(manifest), ema
-        )
-        return replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256), subject
-
-    def write_down(self, scores: Scores, subject: Subject | None) -> None:
-        """Keep the scores and the picture of near copies in the run; a run that cannot be written is still scored."""
+        """Score a checkpoint, and keep the scores in the run, with the picture of near copies if these were looked for;
+        a run that cannot be written is still scored."""
+        scores, scored = self._measure(manifest)
         try:
             self.run.append_scores(scores.to_json())
-            if subject is not None and "memorised" in scores.values and not self.reference.train.form.is_points:
-                path = self.run.path / "nearest" / f"{stem(scores.step or 0)}.png"
-                save_image(copies_picture(subject), path, self.run.mend)
+            picture = self.scoring.picture(scored, scores)
+            if picture is not None:
+                save_image(picture, self.run.path / "nearest" / f"{stem(manifest.step)}.png", self.run.mend)
         except UserError as error:
             print(f"Note: the scores are not kept: {error}", file=sys.stderr)
+        return scores
+
+    def measure(self, manifest: Manifest) -> Scores:
+        """Score a checkpoint; nothing is written."""
+        return self._measure(manifest)[0]
+
+    def _measure(self, manifest: Manifest) -> tuple[Scores, Any]:
+        options, scoring = self.options, self.scoring
+        generator = load(
+            self.run.path, checkpoint=str(manifest.step), device=options.device, trust=is_trusted(), raw=options.raw
+        )
+        ema = bool(self.recipe.ema.strip()) and not options.raw
+        scores, scored = scoring.score(generator, str(self.run.path), ema, lambda: self._game(manifest))
+        return replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256), scored
+
+    def _game(self, manifest: Manifest) -> Game:
+        """The players of a checkpoint."""
+        device = find_device(self.options.device)
+        state = start_state(self.recipe, self.scoring.train, device)
+        state.restore(manifest, load_tensors(self.run.checkpoints, manifest))
+        return state.game
 
     def find(self, which: str) -> list[Manifest]:
         """The checkpoints that are meant by best, last, all or a step."""
         last = find_checkpoint(self.run, "last" if which == "all" else which)
         return manifests(self.run.checkpoints) if which == "all" else [last]
 
-    def build_game(self, manifest: Manifest) -> Game:
-        """The players of a checkpoint."""
-        from sparring.assemble.start import start_state
-
-        device = find_device(self.options.device)
-        state = start_state(self.recipe, self.reference.train, device, self.options.trust)
-        state.restore(manifest, load_tensors(self.run.checkpoints, manifest))
-        return state.game
-
     def known(self, manifest: Manifest) -> Scores | None:
         """Scores of the checkpoint that were measured before with these options, or None."""
-        task, options = self.task, self.options
-        if isinstance(task, Translating):
-            wanted = usual_measures(task, options.named)
-        else:
-            wanted = find_measures(options.metrics)
         for scores in reversed(read_scores(self.run)):
-            same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == options.seed
-            if same and list(scores.asked) == wanted and self._same_protocol(scores.protocol):
+            same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
+            if same and list(scores.asked) == self.scoring.names and self.scoring.same_protocol(scores.protocol):
                 return scores
         return None
-
-    def _same_protocol(self, found: Protocol) -> bool:
-        if isinstance(self.task, Translating):
-            return self.tests.same_protocol(self.task, found)
-        return not differences(found, self.protocol)
-
-    @property
-    def protocol(self) -> Protocol:
-        return make_protocol(self.reference, min(self.options.count, len(self.reference.data)), self.options)
 
 
 def read_scores(run: Run) -> list[Scores]:

@@ -1,81 +1,197 @@
-"""Test images, what a run makes of them, what they should become, and what the trivial way makes of them."""
+"""Test images, what they should become, what the trivial way makes of them, and what a run does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.apply import apply_tensor
 from sparring.apply.generator import TrainedGenerator
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
-from sparring.data.form import Form
-from sparring.data.samples import Data
+from sparring.data.form import Form, bytes_to_input
+from sparring.data.samples import Data, image_data
 from sparring.data.store.whole import Whole
+from sparring.evaluation.measuring import Value
 from sparring.game.match import Batch
+from sparring.metrics.extractors import Prepared, Seen
+from sparring.metrics.paired import psnr
 from sparring.tasks.base import Translating
 from sparring.tasks.degrade.images import LUMA
 
+LARGEST = 128  # pixels a side of what is looked at as one image
+
 
 @dataclass(frozen=True)
-class Example:
-    """One test image, as the data stores such: uint8 [C, H, W], or ids of classes [1, H, W].
+class Examples:
+    """Test images and what belongs to them, the same for every run; what is computed of them is kept.
+
+    Images are as the data stores them: uint8 [C, H, W], or ids of classes [1, H, W], each of its own size.
 
     Attributes:
-        source: what is turned into something else.
-        made: what the run makes of it.
-        truth: what it should be, where that is known.
-        baseline: what the trivial way makes of it.
-        mask: where pixels were missing, bool [1, H, W].
-        returned: what the way back makes of `made`.
+        task: what turns them into others.
+        tests: the data that they come from.
+        sources: what is turned into something else.
+        truth: what they should become; None where that is not known.
+        baselines: what the trivial way makes of them.
+        masks: where pixels are missing, bool [1, H, W]; None for tasks without masks.
+        prepare: makes the extractor for images [N, C, H, W].
+        seed: of what is random in degrading them.
+        beside: the baseline's scores by the metric's name, with notes on what was left out.
     """
 
-    source: Tensor
-    made: Tensor
-    truth: Tensor | None
-    baseline: Tensor
-    mask: Tensor | None = None
-    returned: Tensor | None = None
+    task: Translating
+    tests: Data
+    sources: Sequence[Tensor]
+    truth: Sequence[Tensor] | None
+    baselines: Sequence[Tensor]
+    masks: Sequence[Tensor] | None
+    prepare: Callable[[Data], Prepared]
+    seed: int = 0
+    beside: dict[str, tuple[Mapping[str, Value], list[str]]] = field(default_factory=dict)
+
+    @cached_property
+    def trivial(self) -> Outcome:
+        """What the trivial way makes of them."""
+        return Outcome(self, self.baselines)
+
+    def inexact(self, name: str) -> Tensor:
+        """Of which examples the trivial way's PSNR, by its name, is finite, so that there is something to do: bool [n].
+        These are the same ones for every run."""
+        return self.trivial.decibels[name].isfinite()
+
+    @cached_property
+    def extractor(self) -> Prepared:
+        """What looks at pieces of images."""
+        return self.prepare(image_data(self.tests.name, self.real_pieces))
+
+    @cached_property
+    def real_pieces(self) -> Tensor:
+        """Pieces of what the images should become or, without pairs, of the set that they should be like."""
+        return self.pieces(list(self.tests.samples) if self.truth is None else self.truth)
+
+    @cached_property
+    def real(self) -> Seen:
+        """What the extractor sees in them."""
+        return self.extractor(self.real_pieces)
+
+    def pieces(self, images: Sequence[Tensor]) -> Tensor:
+        """What the distances of distributions look at: images, patches of larger ones, or what was missing in them.
+
+        Raises:
+            UserError: images are too small.
+        """
+        if self.masks is None:
+            return patches(images, min(LARGEST, *self.tests.form.shape[1:]))
+        found = holes(self.masks, images)
+        side = min(min(image.shape[1:]) for image in found)
+        return torch.stack([_resized(image, side) for image in found])
+
+    def outcome(self, generator: TrainedGenerator) -> Outcome:
+        """What a generator, in evaluation mode, makes of them, and the way back of that where there is one."""
+        task, network = self.task, generator.network
+        translator, back = task.translator(network), task.back(network)
+        device, images, returned = next(network.parameters()).device, [], []
+        for index in places(self.tests, len(self.sources)):
+            batch = prepared(task, self.tests, index, self.seed)
+            mask = batch["mask"].to(device) if "mask" in batch else None
+            made = apply_tensor(translator, batch["source"].to(device), mask)
+            images.append(_stored(translator.target, made))
+            if back is not None:
+                returned.append(_stored(translator.source, apply_tensor(back, made)))
+        return Outcome(self, images, returned or None)
 
 
-def make_examples(generator: TrainedGenerator, tests: Data, train: Data, count: int, seed: int) -> list[Example]:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the examples.
+
+    Attributes:
+        examples: of what, and what they should become.
+        images: what was made of them.
+        returned: what the way back makes of that; None without one.
+    """
+
+    examples: Examples
+    images: Sequence[Tensor]
+    returned: Sequence[Tensor] | None = None
+
+    @property
+    def truth(self) -> Sequence[Tensor]:
+        """What they should have become."""
+        assert self.examples.truth is not None
+        return self.examples.truth
+
+    @property
+    def compared(self) -> list[tuple[Tensor, Tensor]]:
+        """Images [1, C, H, W] in levels 0 to 255 beside what they should be, as the field looks at them. (SSIM is about
+        levels: it would be another number for values in [-1, 1].)"""
+        look = self.examples.task.compared
+        return [(look(x[None]), look(y[None])) for x, y in zip(self.images, self.truth)]
+
+    @cached_property
+    def decibels(self) -> Mapping[str, Tensor]:
+        """PSNR of each example, [n], by the name of the score: of all of it and, with masks, of what was missing."""
+        found = {"psnr": torch.cat([psnr(x, y, span=255) for x, y in self.compared])}
+        if self.examples.masks is None:
+            return found
+        values = []
+        for mask, x, y in zip(self.examples.masks, self.images, self.truth):
+            squares = (bytes_to_input(x) - bytes_to_input(y)).square()[mask.expand_as(x)]
+            values.append(10 * (4 / squares.mean()).log10())
+        return {**found, "psnr_hole": torch.stack(values)}
+
+    @cached_property
+    def pieces(self) -> Tensor:
+        """Pieces of them, as those of the real images."""
+        return self.examples.pieces(self.images)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What the extractor sees in its pieces."""
+        return self.examples.extractor(self.pieces)
+
+
+def make_examples(
+    task: Translating, tests: Data, train: Data, count: int, seed: int, prepare: Callable[[Data], Prepared]
+) -> Examples:
     """At most `count` test images, spread over all of them, each whole, whatever its size.
 
     Args:
-        generator: what turns them into others.
+        task: what turns them into others.
         tests: the images: of pairs, of two sets, or those that the task degrades.
-        train: what the run was trained on, which the trivial way may look at.
+        train: what runs were trained on, which the trivial way may look at.
         count: how many.
         seed: for what is random in degrading them.
+        prepare: makes the extractor for images.
     """
-    task, network = generator.task, generator.network
-    assert isinstance(task, Translating)
-    sources = tests if tests.source is None else tests.source
-    total = len(sources)
-    translator, back = task.translator(network), task.back(network)
-    trivial, found = task.baseline(train), []
-    device = next(network.parameters()).device
-    for index in (torch.arange(min(count, total)) * total // min(count, total)).tolist():
-        batch = task.prepare(whole(tests, index), torch.Generator().manual_seed(derive_seed(seed, "example", index)))
-        source, mask = batch["source"].to(device), batch.get("mask")
-        mask = None if mask is None else mask.to(device)
-        made = apply_tensor(translator, source, mask)
-        returned = None if back is None else apply_tensor(back, made)
-        target = translator.target
-        found.append(
-            Example(
-                _stored(translator.source, source),
-                _stored(target, made),
-                _stored(target, batch["real"]) if tests.source is None or tests.paired else None,
-                _stored(target, trivial(batch)),
-                None if mask is None else mask[0].cpu() > 0,
-                None if returned is None else _stored(translator.source, returned),
-            )
-        )
-    return found
+    source, target = task.forms
+    known, trivial = tests.source is None or tests.paired, task.baseline(train)
+    sources, truth, baselines, masks = [], [], [], []
+    for index in places(tests, count):
+        batch = prepared(task, tests, index, seed)
+        sources.append(_stored(source, batch["source"]))
+        truth += [_stored(target, batch["real"])] if known else []
+        baselines.append(_stored(target, trivial(batch)))
+        masks += [batch["mask"][0] > 0] if "mask" in batch else []
+    return Examples(task, tests, sources, truth or None, baselines, masks or None, prepare, seed)
+
+
+def places(tests: Data, count: int) -> list[int]:
+    """The numbers of at most `count` test images, spread over all of them."""
+    total = len(tests if tests.source is None else tests.source)
+    count = min(count, total)
+    return [index * total // count for index in range(count)]
+
+
+def prepared(task: Translating, tests: Data, index: int, seed: int) -> Batch:
+    """The batch of one test image; what is random in it depends on the seed and its number alone."""
+    return task.prepare(whole(tests, index), torch.Generator().manual_seed(derive_seed(seed, "example", index)))
 
 
 def whole(data: Data, index: int) -> Batch:
@@ -83,10 +199,7 @@ def whole(data: Data, index: int) -> Batch:
     if data.source is None:
         return {"real": data.form.to_input(data.image(index)[None])}
     real = data.image(index if data.paired else index % len(data))
-    return {
-        "real": data.form.to_input(real[None]),
-        "source": data.source.form.to_input(data.source.image(index)[None]),
-    }
+    return {"real": data.form.to_input(real[None]), "source": data.source.form.to_input(data.source.image(index)[None])}
 
 
 def patches(images: Sequence[Tensor], side: int) -> Tensor:
@@ -106,14 +219,21 @@ def patches(images: Sequence[Tensor], side: int) -> Tensor:
     return torch.cat([part.permute(1, 2, 0, 3, 4).flatten(0, 1) for part in cut])
 
 
-def holes(examples: Sequence[Example], images: Sequence[Tensor]) -> list[Tensor]:
+def holes(masks: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
     """The part of each image that frames what was missing, in a square."""
     found = []
-    for example, image in zip(examples, images):
-        assert example.mask is not None
-        rows, columns = (example.mask[0].any(axis).nonzero().flatten() for axis in (1, 0))
+    for mask, image in zip(masks, images):
+        rows, columns = (mask[0].any(axis).nonzero().flatten() for axis in (1, 0))
         found.append(image[:, int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1])
     return found
+
+
+def _resized(image: Tensor, side: int) -> Tensor:
+    """An image uint8 [C, H, W] as [C, side, side]."""
+    if tuple(image.shape[1:]) == (side, side):
+        return image
+    sized = F.interpolate(image[None].float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return sized[0].round().to(torch.uint8)
 
 
 def _stored(form: Form, image: Tensor) -> Tensor:
@@ -133,30 +253,23 @@ def recoloured(data: Data, like: Data) -> Data:
         source = recoloured(source, like.source)
     channels, wanted = data.form.shape[0], like.form.shape[0]
     if not data.form.is_points and channels == wanted:
-        return data if source is data.source else _made_from(data, source)
-    if data.form.is_points or {channels, wanted} != {1, 3}:
+        if source is data.source:
+            return data
+    elif data.form.is_points or {channels, wanted} != {1, 3}:
         ours, theirs = list(data.form.shape), list(like.form.shape)
         raise UserError(f"{data.name} holds samples of shape {ours}, {like.name} of shape {theirs}; give like images")
-    change = _to_rgb if wanted == 3 else _to_grey
-    samples = torch.cat([change(chunk) for chunk in data.chunks()])
-    whole = None if data.whole is None else Whole(tuple(map(_one(change), data.whole.images)), data.whole.unit)
-    form = replace(data.form, shape=(wanted, *data.form.shape[1:]))
-    return _made_from(replace(data, samples=samples, form=form, whole=whole), source)
-
-
-def _made_from(data: Data, source: Data | None) -> Data:
-    form = replace(data.form, source=None if source is None else source.form)
+    else:
+        change = _to_rgb if wanted == 3 else _to_grey
+        whole = None if data.whole is None else Whole(tuple(map(change, data.whole.images)), data.whole.unit)
+        data = replace(data, samples=torch.cat([change(chunk) for chunk in data.chunks()]), whole=whole)
+    form = replace(data.form, shape=(wanted, *data.form.shape[1:]), source=None if source is None else source.form)
     return replace(data, form=form, source=source)
 
 
 def _to_grey(images: Tensor) -> Tensor:
     shares = torch.tensor(LUMA).view(3, 1, 1)
-    return (images.float() * shares).sum(1, keepdim=True).round().to(torch.uint8)
+    return (images.float() * shares).sum(-3, keepdim=True).round().to(torch.uint8)
 
 
 def _to_rgb(images: Tensor) -> Tensor:
-    return images.expand(-1, 3, -1, -1)
-
-
-def _one(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda image: change(image[None])[0]
+    return images.expand(*images.shape[:-3], 3, -1, -1)

@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sparring.base.errors import UserError
-from sparring.metrics import Estimate
+from sparring.metrics.distribution import Estimate
 
 Value = float | Estimate
 Scored = TypeVar("Scored")
+
+
+@dataclass(frozen=True)
+class Need(Generic[Scored]):
+    """What a metric needs of what is scored: a condition, and how it is named in messages."""
+
+    met: Callable[[Scored], bool]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -18,42 +26,37 @@ class Measure(Generic[Scored]):
     """A metric that can be asked for by name.
 
     Attributes:
+        name: its name.
         about: one line.
         compute: what is scored -> values by name; the first is the one to choose checkpoints by.
-        better: which way each value is better: -1 low, 1 high; those left out are told only.
-        lacks: what is lacking for it, in words; empty if nothing.
-        usual: is it computed when no metrics are named?
+        better: which way each value is better: -1 low, 1 high; those left out are reported only.
+        needs: what it needs; the first that is not met is reported.
+        usual: computed when no metrics are named.
     """
 
+    name: str
     about: str
     compute: Callable[[Scored], Mapping[str, Value]]
     better: Mapping[str, int]
-    lacks: Callable[[Scored], str] = lambda scored: ""
+    needs: Sequence[Need[Scored]] = ()
     usual: bool = True
 
+    def lacks(self, scored: Scored) -> str:
+        """What is missing for it, in words; empty if nothing is."""
+        return next((need.text for need in self.needs if not need.met(scored)), "")
 
-def check_possible(
-    measures: Mapping[str, Measure[Scored]], names: Sequence[str], scored: Scored, owner: str, named: Sequence[str]
-) -> None:
-    """Raise UserError if one of the metrics that were named one by one needs what is lacking.
 
-    Args:
-        measures: all metrics.
-        names: of those that are asked for.
-        scored: what is scored.
-        owner: what to call it.
-        named: the names that were written out, not meant by `usual` or `all`.
-    """
-    for name in names:
-        lacking = measures[name].lacks(scored) if name in named else ""
-        if lacking:
-            raise UserError(f"{name} cannot be computed of {owner}: it needs {lacking}")
+def single(
+    name: str, about: str, value: Callable[[Scored], Value], better: int, *needs: Need[Scored], usual: bool = True
+) -> Measure[Scored]:
+    """A metric of one value, which has the metric's name."""
+    return Measure(name, about, lambda scored: {name: value(scored)}, {name: better}, needs, usual)
 
 
 def compute(
     measures: Mapping[str, Measure[Scored]], name: str, scored: Scored, named: Sequence[str], notes: list[str]
 ) -> Mapping[str, Value]:
-    """One metric's values; nothing if something is lacking for it, or it does not fit, which is noted.
+    """One metric's values; nothing if something is missing for it, or it does not fit, which is noted.
 
     Raises:
         UserError: it does not fit, and was named.
@@ -65,13 +68,3 @@ def compute(
             raise UserError(f"{name}: {error}") from error
         notes.append(f"{name} left out: {error}")
         return {}
-
-
-def values_of(found: Mapping[str, Value]) -> dict[str, float]:
-    """The values alone."""
-    return {name: value.value if isinstance(value, Estimate) else float(value) for name, value in found.items()}
-
-
-def errors_of(found: Mapping[str, Value]) -> dict[str, float]:
-    """The standard errors, where there are such."""
-    return {name: value.error for name, value in found.items() if isinstance(value, Estimate) and value.error}

@@ -1,11 +1,17 @@
-"""How to score."""
+"""How to score: the options, and the metrics that can be asked for by name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sparring.base.errors import check_choice, check_number
-from sparring.evaluation.measures import check_names
+from sparring.base.errors import UserError, check_choice, check_number, did_you_mean
+from sparring.evaluation.likeness import BASELINE, LIKENESS
+from sparring.evaluation.measures import MEASURES
+from sparring.evaluation.measuring import Measure
+
+GROUPS = ("usual", "all")
 
 
 @dataclass(frozen=True)
@@ -13,14 +19,14 @@ class Options:
     """How to score.
 
     Attributes:
-        metrics: names with commas; see `sparring.evaluation.MEASURES`.
+        metrics: names with commas; see `MEASURES` and `LIKENESS`.
         extractor: a component's text, or `auto`.
         count: samples, and at most as many reference samples.
         split: the reference: "train", "test", or "auto": train, and for runs that turn images into others the test
             images, if there are such.
         seed: of samples and reference.
         raw: take the generator's own weights, not their average.
-        device, trust: as in `sparring.load`.
+        device: as in `sparring.load`.
     """
 
     metrics: str = "usual"
@@ -30,20 +36,75 @@ class Options:
     seed: int = 0
     raw: bool = False
     device: str = "auto"
-    trust: bool = False
 
     def __post_init__(self) -> None:
-        check_names(self.metrics)
+        names_in(self.metrics)
         check_choice("evaluate", "split", self.split, ("auto", "train", "test"))
         check_number("evaluate", "count", self.count, low=2, whole=True)
         check_number("evaluate", "seed", self.seed, low=0, whole=True)
 
     @property
-    def reference(self) -> str:
-        """The split that generated samples are compared with."""
-        return "train" if self.split == "auto" else self.split
-
-    @property
     def named(self) -> list[str]:
         """The metrics that were named one by one, so that they must be computed."""
-        return [name.strip() for name in self.metrics.split(",")]
+        return names_in(self.metrics)
+
+
+def measures_of(scores: Sequence[str]) -> Mapping[str, Measure[Any]]:
+    """The metrics of a task by its own scores (`Task.scores`); those of generated samples for a task without."""
+    return LIKENESS if scores else MEASURES
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a list of metrics with commas between them.
+
+    Raises:
+        UserError: there are none, or one is unknown.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("no metric is named; write such as --metrics frechet,precision_recall, or leave it out")
+    known = [*{**MEASURES, **LIKENESS}, *GROUPS]
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown metric {name!r}: {did_you_mean(name, known)}")
+    return names
+
+
+def metric_names(text: str, scores: Sequence[str] = ()) -> list[str]:
+    """The metrics to compute: `usual` means a task's own scores, or the usual ones of generated samples; `all` means
+    all that can be computed.
+
+    Args:
+        text: names with commas between them.
+        scores: the task's own scores; none for generated samples.
+
+    Raises:
+        UserError: a name is unknown, or not of such runs.
+    """
+    measures, found = measures_of(scores), list[str]()
+    usual = list(scores) or [name for name, measure in MEASURES.items() if measure.usual]
+    groups = {"usual": usual, "all": [*scores, *measures]}
+    for name in names_in(text):
+        if name not in measures and name not in GROUPS:
+            raise UserError(
+                f"{name} is not for runs that turn images into others; these have: {', '.join(LIKENESS)}"
+                if scores
+                else f"{name} is for runs that turn images into others, not for generated samples"
+            )
+        found += [n for n in groups.get(name, [name]) if n not in found]
+    return list(dict.fromkeys(found))
+
+
+def deciding_value(text: str, scores: Sequence[str] = ()) -> str:
+    """The value that decides what is best where these metrics are named: the first one of the first metric.
+
+    Args and errors as of `metric_names`.
+    """
+    return next(iter(measures_of(scores)[metric_names(text, scores)[0]].better))
+
+
+def better(value: str) -> int:
+    """-1 if low values of that name are better, 1 if high ones are, 0 if it is reported only."""
+    name = value.removesuffix(BASELINE)
+    known = [*(m.better for m in MEASURES.values()), *(m.better for m in LIKENESS.values())]
+    return next((ways[name] for ways in known if name in ways), 0)

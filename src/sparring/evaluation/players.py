@@ -5,46 +5,32 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sparring import metrics
 from sparring.base.errors import NotFiniteError
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
 from sparring.evaluation.measuring import Value
 from sparring.evaluation.subject import Subject
+from sparring.game.game import Game
 from sparring.game.inputs import Uniform
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.penalties.base import by_sample
 from sparring.metrics.distribution import Estimate
+from sparring.metrics.ranking import critic_gap
+from sparring.metrics.smoothness import path_length, slerp
 
-if TYPE_CHECKING:
-    from sparring.game.game import Game
+JUDGED, BATCH, PATHS = 2048, 256, 1000
 
-
-@dataclass(frozen=True)
-class DualityGap:
-    """How much either player gains by answering the other one's present play as well as a few steps allow.
-
-    Attributes:
-        gap: best - worst, at least 0; 0 at the equilibrium.
-        now: the value of the game, minus D's adversarial loss, on images that neither player trains on here.
-        best: its highest value with copies of D trained against the present G.
-        worst: its lowest value with copies of G trained against the present D.
-    """
-
-    gap: float
-    now: float
-    best: float
-    worst: float
+Gap = Mapping[str, float]
 
 
-def duality_gap(game: Game, next_batch: Callable[[], Batch], judged: Sequence[Batch], steps: int = 200) -> DualityGap:
-    """Estimate the duality gap of a game, which stays as it is.
+def duality_gap(game: Game, next_batch: Callable[[], Batch], judged: Sequence[Batch], steps: int = 200) -> Gap:
+    """Estimate the duality gap of a game, which stays as it is: `duality_gap`, at least 0, and 0 at the equilibrium;
+    `game_value`, the present value of the game, and its highest and lowest ones, of which the gap is the difference:
+    `game_value_best_d` with copies of D trained against G, `game_value_worst_g` with copies of G trained against D.
 
     max over D' of V(G, D') - min over G' of V(G', D), with V minus D's adversarial loss. Both are looked for from
     copies of the present players, by `steps` turns of the recipe's own optimisers (at the learning rate that they began
@@ -60,8 +46,8 @@ def duality_gap(game: Game, next_batch: Callable[[], Batch], judged: Sequence[Ba
     Source: Grnarova et al. 2019, equation 2 and section 4.
     """
     values = {side: _best_response(game, side, next_batch, judged, steps) for side in ("discriminator", "generator")}
-    best, worst = max(values["discriminator"]), min(values["generator"])
-    return DualityGap(best - worst, values["generator"][0], best, worst)
+    best, worst, now = max(values["discriminator"]), min(values["generator"]), values["generator"][0]
+    return {"duality_gap": best - worst, "game_value": now, "game_value_best_d": best, "game_value_worst_g": worst}
 
 
 def _best_response(
@@ -69,20 +55,20 @@ def _best_response(
 ) -> list[float]:
     """The game's value while a copy of one player trains alone."""
     trained = dataclasses.replace(copy.deepcopy(game), learning_rate=1.0)
-    values = [game_value(trained, judged).value]
+    values = [game_value(trained, judged)]
     for step in range(1, steps + 1):
         try:
             trained.take_turn(side, [next_batch()], Moment(step, 1.0))
         except NotFiniteError:  # the copy diverged; what it reached before counts
             break
         if step % max(1, steps // 10) == 0 or step == steps:
-            values.append(game_value(trained, judged).value)
+            values.append(game_value(trained, judged))
     return values
 
 
 @torch.no_grad()
-def game_value(game: Game, batches: Sequence[Batch]) -> Estimate:
-    """Minus the discriminator's adversarial loss over batches, with the standard error between batches (0 for one)."""
+def game_value(game: Game, batches: Sequence[Batch]) -> float:
+    """Minus the discriminator's adversarial loss, its mean over batches."""
     networks = (game.generator.network, game.discriminator.network)
     modes = [network.training for network in networks]
     for network in networks:
@@ -95,17 +81,7 @@ def game_value(game: Game, batches: Sequence[Batch]) -> Estimate:
         values.append(-torch.stack(losses).mean())
     for network, mode in zip(networks, modes):
         network.train(mode)
-    found = torch.stack(values).double()
-    return Estimate(found.mean().item(), (found.std() / len(found) ** 0.5).item() if len(found) > 1 else 0.0)
-
-
-JUDGED = 2048
-
-
-BATCH = 256
-
-
-PATHS = 1000
+    return torch.stack(values).double().mean().item()
 
 
 def measure_path_length(subject: Subject) -> Mapping[str, Value]:
@@ -127,8 +103,8 @@ def measure_path_length(subject: Subject) -> Mapping[str, Value]:
             features.append(subject.reference.extractor(generator.form.to_units(images)).features)
         return torch.cat(features)
 
-    between = torch.lerp if isinstance(getattr(generator.task, "latent", None), Uniform) else metrics.slerp
-    return {"path_length": metrics.path_length(describe, starts["latent"], ends["latent"], places, between=between)}
+    between = torch.lerp if isinstance(getattr(generator.task, "latent", None), Uniform) else slerp
+    return {"path_length": path_length(describe, starts["latent"], ends["latent"], places, between=between)}
 
 
 def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
@@ -151,7 +127,7 @@ def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
                 matches = game.task.matches(game.discriminator.network, batch, made).values()
                 real[name].append(_mean_verdict([match.real_logits for match in matches]))
                 fake.append(_mean_verdict([match.fake_logits for match in matches]))
-    found = metrics.critic_gap(torch.cat(real["train"]), torch.cat(real["held out"]), torch.cat(fake))
+    found = critic_gap(torch.cat(real["train"]), torch.cat(real["held out"]), torch.cat(fake))
     return {"overfitting": found.overfitting, "train_above_held_out": Estimate(found.ranking, found.error)}
 
 
@@ -166,13 +142,8 @@ def measure_duality_gap(subject: Subject) -> Mapping[str, Value]:
     reference = subject.reference
     train = _batches(subject, reference.train, 10**9, "duality gap")
     judged = reference.train if reference.held_out is None else reference.held_out
-    found = duality_gap(subject.game(), lambda: next(train), list(_batches(subject, judged, JUDGED // BATCH, "judged")))
-    return {
-        "duality_gap": found.gap,
-        "game_value": found.now,
-        "game_value_best_d": found.best,
-        "game_value_worst_g": found.worst,
-    }
+    judged_on = list(_batches(subject, judged, JUDGED // BATCH, "judged"))
+    return duality_gap(subject.game(), lambda: next(train), judged_on)
 
 
 def _batches(subject: Subject, data: Data, count: int, purpose: str) -> Iterator[Batch]:

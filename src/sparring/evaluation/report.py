@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sparring.evaluation.likeness import BASELINE
-from sparring.evaluation.measures import better
+from sparring.evaluation.options import better
 from sparring.evaluation.protocol import Scores, differences
 
 # values that only say how to read another one: name -> (the other one's name, how it is printed beside it)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from sparring.apply.generator import TrainedGenerator
 from sparring.base.components import make
-from sparring.base.errors import UserError, check_choice, check_number
-from sparring.base.seeds import derive_seed
+from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.game.game import Game
-from sparring.metrics import Memorising, extractors, memorising, usual_distances
+from sparring.metrics import extractors
 from sparring.metrics.extractors import Classifier, Extractor, Pixels, Prepared, Random, Seen
+from sparring.metrics.neighbours import Memorising, memorising, usual_distances
 
 LEAST_IN_CLASS = 10  # samples of a class on average, for labels to be classes that can be learned
 
@@ -29,28 +29,14 @@ class Reference:
     Attributes:
         train: the training set, whole.
         held_out: samples of the same distribution that no training saw, or None.
-        split: which of both samples are compared with.
-        count: with how many of them.
+        data: those that are compared with.
         extractor: what looks at them.
-        seed: decides which.
     """
 
     train: Data
     held_out: Data | None
-    split: str
-    count: int
+    data: Data
     extractor: Prepared
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number("evaluate", "count", self.count, low=2, whole=True)
-        check_choice("evaluate", "split", self.split, ("train", "test"))
-
-    @cached_property
-    def data(self) -> Data:
-        """The samples that are compared with: some of the split or all, in random order, however they were sorted."""
-        whole = self.held_out if self.split == "test" and self.held_out is not None else self.train
-        return shuffled(whole, self.count, derive_seed(self.seed, "reference"))
 
     @cached_property
     def digest(self) -> str:
@@ -75,7 +61,7 @@ class Reference:
 
 
 def shuffled(data: Data, count: int, seed: int) -> Data:
-    """At most `count` samples in random order."""
+    """At most `count` samples in random order, however they were sorted."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data.part(order[:count])
 
@@ -119,7 +105,17 @@ class Subject:
         return self.generator is not None and "latent" in self.generator.task.draw(1)
 
 
-def prepare_extractor(text: str, data: Data, device: torch.device, trust: bool = False) -> Prepared:
+def check_same_shape(made: Data, whole: Data) -> None:
+    """Raise UserError unless both hold samples of the same shape."""
+    if made.form.shape == whole.form.shape:
+        return
+    ours, theirs = list(made.form.shape), list(whole.form.shape)
+    images = len(ours) == len(theirs) == 3
+    mend = "add --size, which brings images to one size" if images else "compare like with like"
+    raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {mend}")
+
+
+def prepare_extractor(text: str, data: Data, device: torch.device) -> Prepared:
     """The extractor that a text names; `auto` takes Pixels for points, Classifier for labelled images, else Random.
 
     Raises:
@@ -131,7 +127,7 @@ def prepare_extractor(text: str, data: Data, device: torch.device, trust: bool =
         chosen: Extractor = Pixels() if data.form.is_points else Classifier() if labelled else Random()
     else:
         names = {name.lower(): name for name in extractors.__all__}  # `inception` means Inception()
-        chosen = make(names.get(text.lower(), text), extractors, trust=trust)
+        chosen = make(names.get(text.lower(), text), extractors)
         if not isinstance(chosen, Extractor):
             raise UserError(
                 f"extractor {text!r} is not an Extractor; derive it from sparring.metrics.extractors.Extractor"

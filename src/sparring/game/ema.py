@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sparring.base.errors import check_number
+from sparring.base.fields import Limited, number
 
 __all__ = ["EMA"]
 
 
 @dataclass(frozen=True)
-class EMA:
+class EMA(Limited):
     """Exponential moving average, with its memory counted in images, so that it means the same at any batch size.
 
     `half_life` images halve a weight's share; at first the half-life is `ramp_up` times the images seen, so that the
@@ -25,12 +25,8 @@ class EMA:
     Source: Yazici et al. 2019; Karras et al. 2020 (ramp-up), section B.
     """
 
-    half_life: float = 10_000
-    ramp_up: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_number("EMA", "half_life", self.half_life, low=0, open_low=True)
-        check_number("EMA", "ramp_up", self.ramp_up, low=0, open_low=True)
+    half_life: float = number(10_000, low=0, open_low=True, whole=False)
+    ramp_up: float = number(0.05, low=0, open_low=True)
 
     def start(self, network: nn.Module) -> nn.Module:
         """A copy of the network for `update` to move; in evaluation mode."""

@@ -16,14 +16,13 @@ from sparring.base.errors import NotFiniteError
 from sparring.game.augment import Augment
 from sparring.game.finite import check_terms
 from sparring.game.losses import Loss
-from sparring.game.match import Batch, Critic, GameTask, Images, Match, Moment, Side, Terms, augmented
+from sparring.game.match import Batch, GameTask, Images, Match, Moment, Side, Terms
 from sparring.game.memory import Logits, Remembers
 from sparring.game.optimizers import set_betas
 from sparring.game.outcome import Kept, Outcome, Turn
 from sparring.game.penalties.base import Constraint, Penalty, Term, WeightPenalty
 from sparring.game.penalties.slopes import differentiable
 from sparring.game.schedules import Scheduled, at, value_at
-from sparring.networks.critic import Judgement
 
 SIDES: tuple[Side, ...] = ("discriminator", "generator")
 NextBatches = Callable[[], Sequence[Batch]]
@@ -158,7 +157,7 @@ class Game:
         """The task's matches as this game plays them, ready for the penalties of these sides."""
         matches = self.task.matches(self.discriminator.network, batch, made)
         for name, match in matches.items():
-            match.critic, match.progress, match.name = self._prepared(match, moment), moment.progress, name
+            match.augment, match.progress, match.name = self.augment, moment.progress, name
             if self._differentiates(moment, *sides):
                 match.real, match.fake = differentiable(match.real), differentiable(match.fake)
         return matches
@@ -244,18 +243,6 @@ class Game:
             for component in self.remembering.values():
                 component.observe(turn.logits, self.loss, turn.samples, [part.made for part in parts])
         return turn
-
-    def _prepared(self, match: Match, moment: Moment) -> Critic:
-        """The match's critic behind the augmentation; what it says in fp32 (or better) whatever it computes in."""
-        critic, pack = match.critic, match.pack
-
-        def prepared(images: Tensor, condition: Tensor | None) -> Judgement:
-            if self.augment is not None:
-                images, condition = augmented(self.augment, images, condition, moment.progress, pack)
-            found = critic(images, condition)
-            return (found if isinstance(found, Judgement) else Judgement(found)).float()
-
-        return prepared
 
     def _due(self, moment: Moment, *sides: Side) -> list[Term]:
         return [p for p in self.penalties if set(p.sides) & set(sides) and moment.step % p.every == 0]

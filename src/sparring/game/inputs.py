@@ -4,13 +4,13 @@ critic can read them off (Chen et al. 2016)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.base.errors import check_number
+from sparring.base.fields import Limited, number
 
 __all__ = ["Categorical", "Continuous", "Normal", "Uniform"]
 
@@ -26,11 +26,8 @@ class Latent(Protocol):
 
 
 @dataclass(frozen=True)
-class _Latent:
-    size: int = 100
-
-    def __post_init__(self) -> None:
-        check_number(type(self).__name__, "size", self.size, low=1, whole=True)
+class _Latent(Limited):
+    size: int = number(100, low=1)
 
 
 class Normal(_Latent):
@@ -66,16 +63,11 @@ class Code(Protocol):
 
 
 @dataclass(frozen=True)
-class _Code:
+class _Code(Limited):
     """`size` numbers for the generator, and as many that the critic says of them."""
 
     size: int
-    weight: float = 1.0
-    least: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        check_number(type(self).__name__, "size", self.size, low=self.least, whole=True)
-        check_number(type(self).__name__, "weight", self.weight, low=0)
+    weight: float = number(1.0, low=0)
 
     @property
     def width(self) -> int:
@@ -90,8 +82,7 @@ class _Code:
 class Categorical(_Code):
     """One of `size` values, equally likely, as a one-hot vector; the critic gives a logit each."""
 
-    size: int = 10
-    least: ClassVar[int] = 2
+    size: int = number(10, low=2)
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         return F.one_hot(torch.randint(self.size, (count,), generator=generator), self.size).float()
@@ -107,7 +98,7 @@ class Continuous(_Code):
     The fixed variance is the authors' choice for uniform codes. `weight` scales it against other codes.
     """
 
-    size: int = 2
+    size: int = number(2, low=1)
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(count, self.size, generator=generator) * 2 - 1

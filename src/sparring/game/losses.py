@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.base.errors import UserError, check_number
-from sparring.game.schedules import Linear, Scheduled, at, check_scheduled
+from sparring.base.errors import UserError
+from sparring.base.fields import Limited, number
+from sparring.game.schedules import Linear, Scheduled, at, scheduled
 
 __all__ = [
     "Hinge",
@@ -55,17 +56,14 @@ def equilibrium(loss: Loss) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class _CrossEntropy:
+class _CrossEntropy(Limited):
     """Binary cross-entropy on logits, with one-sided label smoothing: reals are aimed at 1 - smoothing / 2.
 
     The smoothing follows Salimans et al. 2016, section 3.4, with the scale of TF-GAN (0.25 aims at 0.875).
     """
 
-    smoothing: float = 0.0
+    smoothing: float = number(0.0, low=0, high=1)
     relative: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_number(type(self).__name__, "smoothing", self.smoothing, low=0, high=1)
 
     @property
     def undecided(self) -> float:
@@ -116,16 +114,12 @@ class Wasserstein:
 
 
 @dataclass(frozen=True)
-class LeastSquares:
+class LeastSquares(Limited):
     """Squared distance of the logits to targets, with the factor 1/2. Source: Mao et al. 2017, equation 2."""
 
-    real_target: float = 1.0
-    fake_target: float = 0.0
+    real_target: float = number(1.0)
+    fake_target: float = number(0.0)
     relative: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_number("LeastSquares", "real_target", self.real_target)
-        check_number("LeastSquares", "fake_target", self.fake_target)
 
     @property
     def undecided(self) -> float:
@@ -189,7 +183,7 @@ class RelativisticAverage:
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Limited):
     """Another loss, with which the generator learns only of the share of its samples that the critic likes most.
 
     The value of the others is 0, and that of the best is scaled so that the mean over the batch is the mean over the
@@ -198,12 +192,12 @@ class TopK:
     """
 
     loss: Loss = NonSaturating()
-    share: Scheduled = Linear(start=1.0, end=0.5)
+    share: Scheduled = scheduled(Linear(start=1.0, end=0.5), low=0.01, high=1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.loss, TopK) or not callable(getattr(self.loss, "generator", None)):
             raise UserError(f"TopK: loss={self.loss!r} is not a loss; write TopK(loss=Hinge())")
-        check_scheduled("TopK", "share", self.share, low=0.01, high=1)
 
     @property
     def relative(self) -> bool:

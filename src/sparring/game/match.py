@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparring.base.errors import UserError
 from sparring.game.augment.base import Augment, SplitAugment
+from sparring.game.condition import NOTHING, Condition
 from sparring.game.inputs import Code
 from sparring.game.memory import Remembers
 from sparring.networks.critic import Judgement
@@ -20,7 +21,7 @@ from sparring.networks.patch import resized
 Batch = Mapping[str, Tensor]
 Images = Mapping[str, Tensor]
 Terms = dict[str, Tensor]
-Critic = Callable[[Tensor, "Tensor | None"], "Tensor | Judgement"]
+Critic = Callable[..., "Tensor | Judgement"]
 Side = Literal["discriminator", "generator"]
 
 
@@ -37,15 +38,17 @@ class Match:
     """Real against fake before one critic. Judgements are made on first use, so penalties reuse them.
 
     Attributes:
-        critic: (samples, condition) -> logits, or a Judgement where the critic says more.
+        critic: (samples, condition) -> logits, or a Judgement where the critic says more. The condition is the tensor
+            of its one part, or None; of a condition of several parts each is an argument.
         real, fake: what is set against each other.
-        real_condition, fake_condition: what the critic is told beside (a label, a source image), or None.
+        real_condition, fake_condition: what the critic is given beside them, such as a label or a source image.
         codes, code: what the fakes were made of (InfoGAN): the kinds of codes, and their values [n, widths].
         paired: does each fake belong to the real sample in its place?
         again: did a match before it hold the same samples, for another critic? What looks at samples alone is then
             content with that one.
         scales: number of critics of one discriminator that judge the same samples, each in a match of its own.
         pack: how many samples stand side by side as channels of one of `real` and `fake`.
+        augment: what samples are changed by before the critic sees them, or None.
         progress: the share of the run's budget that is spent, for what changes in its course.
         name: what the game calls it, by which a penalty with a memory tells critics apart.
     """
@@ -53,21 +56,24 @@ class Match:
     critic: Critic
     real: Tensor
     fake: Tensor
-    real_condition: Tensor | None = None
-    fake_condition: Tensor | None = None
+    real_condition: Condition = NOTHING
+    fake_condition: Condition = NOTHING
     codes: tuple[Code, ...] = ()
     code: Tensor | None = None
     paired: bool = False
     again: bool = False
     scales: int = 1
     pack: int = 1
+    augment: Augment | None = None
     progress: float = 0.0
     name: str = ""
 
-    def judge(self, samples: Tensor, condition: Tensor | None) -> Judgement:
-        """What the critic says of samples."""
-        found = self.critic(samples, condition)
-        return found if isinstance(found, Judgement) else Judgement(found)
+    def judge(self, samples: Tensor, condition: Condition) -> Judgement:
+        """What the critic says of samples, augmented; in fp32 (or better) whatever it computes in."""
+        if self.augment is not None:
+            samples, condition = augmented(self.augment, samples, condition, self.progress, self.pack)
+        found = self.critic(samples, *(condition.arguments or (None,)))
+        return (found if isinstance(found, Judgement) else Judgement(found)).float()
 
     @cached_property
     def real_judgement(self) -> Judgement:
@@ -101,22 +107,23 @@ def unpacked(samples: Tensor, pack: int) -> Tensor:
 
 
 def augmented(
-    augment: Augment, images: Tensor, condition: Tensor | None, progress: float, pack: int = 1
-) -> tuple[Tensor, Tensor | None]:
-    """Images behind an augmentation, each of a pack by itself, and their condition: a spatial one, in the images' size,
-    shares the geometry; a label stays unchanged.
+    augment: Augment, images: Tensor, condition: Condition, progress: float, pack: int = 1
+) -> tuple[Tensor, Condition]:
+    """Images behind an augmentation, each of a pack by itself, and their condition: its image, in the images' size,
+    shares the geometry; what is not spatial stays unchanged.
 
     Raises:
         UserError: the condition is spatial, and the augmentation does not split into geometry and colour.
     """
-    if condition is None or condition.dim() <= 2:
+    if condition.image is None:
         return packed(augment(unpacked(images, pack), progress), pack), condition
     if not isinstance(augment, SplitAugment):
         raise UserError(
             f"{type(augment).__name__} does not say what of it is geometry, which a source image shares; derive it "
             "from sparring.game.augment.SplitAugment, or set conditional=False in the task"
         )
-    return augment.together(images, resized(condition, images).to(images.dtype), progress)
+    images, moved = augment.together(images, resized(condition.image, images).to(images.dtype), progress)
+    return images, replace(condition, image=moved)
 
 
 class GameTask(Protocol):

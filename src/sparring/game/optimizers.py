@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from sparring.base.compat import has_fused
 from sparring.base.errors import UserError, check_number
+from sparring.base.fields import Limited, checked, number
 from sparring.game.schedules import Schedule, Scheduled, value_at
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
@@ -24,18 +25,10 @@ __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 Betas: TypeAlias = "tuple[Scheduled, Scheduled]"
 
 
-class _Optimizer:
+class _Optimizer(Limited):
     """A recipe for an optimiser: call it with the parameters."""
 
     kind: ClassVar[Callable[..., torch.optim.Optimizer]]
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        for field, value in vars(self).items():
-            if field == "betas":
-                check_betas(name, value)
-            else:
-                check_number(name, field, value, low=0, open_low=field == "lr")
 
     def __call__(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
         parameters = list(parameters)
@@ -53,15 +46,15 @@ class _Optimizer:
         return optimizer
 
 
-def check_betas(owner: str, betas: object) -> None:
+def check_betas(owner: str, name: str, betas: object) -> None:
     """Raise UserError unless `betas` are two numbers or schedules that stay in [0, 1) (schedules are monotone)."""
     if not (isinstance(betas, tuple) and len(betas) == 2):
-        raise UserError(f"{owner}: betas={betas!r} must be two numbers or schedules, such as (0.5, 0.999)")
+        raise UserError(f"{owner}: {name}={betas!r} must be two numbers or schedules, such as (0.5, 0.999)")
     for progress in (0.0, 1.0):
-        for number in betas_at(betas, progress):
-            check_number(owner, "betas", number, low=0)
-            if number >= 1:
-                raise UserError(f"{owner}: betas={betas!r} must be below 1, such as (0.5, 0.999)")
+        for beta in betas_at(betas, progress):
+            check_number(owner, name, beta, low=0)
+            if beta >= 1:
+                raise UserError(f"{owner}: {name}={betas!r} must be below 1, such as (0.5, 0.999)")
 
 
 def betas_at(betas: Betas, progress: float) -> tuple[float, float]:
@@ -80,10 +73,10 @@ def set_betas(optimizer: torch.optim.Optimizer, progress: float) -> None:
 class Adam(_Optimizer):
     """Kingma and Ba 2015. `betas` (0.5, 0.999) are DCGAN's (Radford et al. 2016)."""
 
-    lr: float = 2e-4
-    betas: Betas = (0.5, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    lr: float = number(2e-4, low=0, open_low=True)
+    betas: Betas = checked((0.5, 0.999), check_betas)
+    eps: float = number(1e-8, low=0)
+    weight_decay: float = number(0.0, low=0)
     kind: ClassVar = torch.optim.Adam
 
 
@@ -91,10 +84,10 @@ class Adam(_Optimizer):
 class AdamW(_Optimizer):
     """Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019."""
 
-    lr: float = 2e-4
-    betas: Betas = (0.5, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 1e-2
+    lr: float = number(2e-4, low=0, open_low=True)
+    betas: Betas = checked((0.5, 0.999), check_betas)
+    eps: float = number(1e-8, low=0)
+    weight_decay: float = number(1e-2, low=0)
     kind: ClassVar = torch.optim.AdamW
 
 
@@ -102,9 +95,9 @@ class AdamW(_Optimizer):
 class SGD(_Optimizer):
     """Stochastic gradient descent."""
 
-    lr: float = 1e-2
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    lr: float = number(1e-2, low=0, open_low=True)
+    momentum: float = number(0.0, low=0)
+    weight_decay: float = number(0.0, low=0)
     kind: ClassVar = torch.optim.SGD
 
 
@@ -112,8 +105,8 @@ class SGD(_Optimizer):
 class RMSprop(_Optimizer):
     """Hinton 2012; the choice of the Wasserstein GAN paper (Arjovsky et al. 2017, algorithm 1)."""
 
-    lr: float = 5e-5
-    alpha: float = 0.99
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    lr: float = number(5e-5, low=0, open_low=True)
+    alpha: float = number(0.99, low=0)
+    eps: float = number(1e-8, low=0)
+    weight_decay: float = number(0.0, low=0)
     kind: ClassVar = torch.optim.RMSprop

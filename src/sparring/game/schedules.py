@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TypeAlias, TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from sparring.base.errors import check_number
+from sparring.base.fields import Limited, checked, number
 
 __all__ = ["Constant", "Cosine", "Linear"]
 
 
-class Schedule(ABC):
+class Schedule(Limited, ABC):
     """Progress in [0, 1] -> a number."""
 
     @abstractmethod
@@ -50,14 +52,16 @@ def check_scheduled(owner: str, name: str, scheduled: object, *, low: float, hig
         check_number(owner, name, end, low=low, high=high)
 
 
+def scheduled(default: Scheduled, *, low: float, high: float = math.inf) -> Any:
+    """A field for a number or schedule within [low, high]."""
+    return checked(default, partial(check_scheduled, low=low, high=high))
+
+
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The same number throughout."""
 
-    value: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("Constant", "value", self.value)
+    value: float = number(1.0)
 
     def __call__(self, progress: float) -> float:
         return self.value
@@ -67,17 +71,14 @@ class Constant(Schedule):
 class _Ramp(Schedule):
     """From `start` to `end` between the shares `begin` and `finish` of the run; constant before and after."""
 
-    start: float = 1.0
-    end: float = 0.0
-    begin: float = 0.0
+    start: float = number(1.0)
+    end: float = number(0.0)
+    begin: float = number(0.0, low=0, high=1)
     finish: float = 1.0
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        check_number(name, "start", self.start)
-        check_number(name, "end", self.end)
-        check_number(name, "begin", self.begin, low=0, high=1)
-        check_number(name, "finish", self.finish, low=self.begin, high=1, open_low=True)
+        super().__post_init__()
+        check_number(type(self).__name__, "finish", self.finish, low=self.begin, high=1, open_low=True)
 
     def _share(self, progress: float) -> float:
         return min(max((progress - self.begin) / (self.finish - self.begin), 0.0), 1.0)

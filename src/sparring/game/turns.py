@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import Limited, number
 
 if TYPE_CHECKING:
     from sparring.game.game import Game, NextBatches
@@ -30,17 +31,14 @@ class Checked(Protocol):
 
 
 @dataclass(frozen=True)
-class Alternating:
+class Alternating(Limited):
     """`n_critic` turns of the discriminator, then one of the generator, each on fresh samples. Where there is no
     adversary now, the generator alone takes its turn.
 
     Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic).
     """
 
-    n_critic: int = 1
-
-    def __post_init__(self) -> None:
-        check_number("Alternating", "n_critic", self.n_critic, low=1, whole=True)
+    n_critic: int = number(1, low=1)
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
         turns: dict[Side, Turn] = {}
@@ -74,7 +72,7 @@ class Simultaneous:
 
 
 @dataclass(frozen=True)
-class Unrolled:
+class Unrolled(Limited):
     """The generator plays against the discriminator as it will be `depth` of its own updates later.
 
     Its gradient flows through those updates: they are differentiable steps of the discriminator's optimiser (SGD, or
@@ -85,10 +83,7 @@ class Unrolled:
     Source: Metz et al. 2017, equations 7 to 9.
     """
 
-    depth: int = 5
-
-    def __post_init__(self) -> None:
-        check_number("Unrolled", "depth", self.depth, low=0, whole=True)
+    depth: int = number(5, low=0)
 
     def check(self, game: Game) -> None:
         if game.constraints or game.clip_gradients:

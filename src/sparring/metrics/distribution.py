@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from sparring.base.errors import UserError
 
 MOST_PAIRS = 2**25  # values of pairs in memory at a time
 MOST_TRANSPORTED = 2000  # exact transport takes the third power of the number of samples
+MOST_ASSIGNED = 2 * MOST_TRANSPORTED
 
 Array = NDArray[np.float64]
 Kernel = Callable[[Tensor, Tensor], Tensor]
@@ -29,11 +31,7 @@ class Estimate:
 
 
 def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
-    """Sets of features as float64 tensors [n, d] on the CPU.
-
-    Raises:
-        UserError: too few samples, different dimensions, NaN or infinity.
-    """
+    """Features as float64 tensors [n, d] on the CPU; UserError: too few, of different dimensions, NaN or infinite."""
     tensors = [torch.as_tensor(values) for values in sets]
     for tensor in tensors:
         if tensor.dim() != 2:
@@ -52,8 +50,7 @@ def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
 
 def pieces(points: Tensor, others: Tensor) -> Sequence[Tensor]:
     """Points in chunks, so that the pairs of a chunk with all others fit in memory."""
-    parts: Sequence[Tensor] = points.split(max(1, MOST_PAIRS // max(1, len(others))))
-    return parts
+    return points.split(max(1, MOST_PAIRS // max(1, len(others))))  # type: ignore[no-any-return]
 
 
 def frechet(x: ArrayLike, y: ArrayLike) -> float:
@@ -127,8 +124,7 @@ def mmd(x: ArrayLike, y: ArrayLike, bandwidth: float = 0.0) -> Estimate:
     """Unbiased squared maximum mean discrepancy under the kernel exp(-|a - b|^2 / (2 bandwidth^2)), over all pairs.
 
     A bandwidth of 0 takes the root of half the mean squared distance between two samples of x, which is the trace of
-    its covariance; the kernel then depends on x, so that it is only nearly unbiased. Source: Gretton et al. 2012,
-    equation 3.
+    its covariance; it is then only nearly unbiased. Source: Gretton et al. 2012, equation 3.
     """
     x, y = check_features(x, y)
     square = bandwidth**2 or x.var(0).sum().item() or 1.0
@@ -138,8 +134,8 @@ def mmd(x: ArrayLike, y: ArrayLike, bandwidth: float = 0.0) -> Estimate:
 def cmmd(x: ArrayLike, y: ArrayLike) -> float:
     """CMMD: 1000 times the biased squared MMD of CLIP's embeddings under a Gaussian kernel of bandwidth 10.
 
-    The kernel is exp(-|a - b|^2 / 200), and all pairs count, a sample with itself too. So equal sets are at 0, and no
-    value is negative. The bandwidth is meant for embeddings of length 1, and they are taken unchanged.
+    All pairs count, a sample with itself too, so equal sets are at 0, and no value is negative. The bandwidth is meant
+    for embeddings of length 1; others are taken unchanged.
     Source: Jayasumana et al. 2024, section 4, and their code.
     """
     x, y = check_features(x, y)
@@ -220,12 +216,21 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 512, seed: int = 
 def wasserstein(x: ArrayLike, y: ArrayLike) -> float:
     """The exact 2-Wasserstein distance of the two sets: the root of the cheapest transport of squared distances.
 
-    Meant for points in a few dimensions, and for at most a few thousand of them. Source: Peyre and Cuturi 2019,
-    section 2; solved by POT (Flamary et al. 2021).
+    Every sample has the same weight, so it is an assignment; of different counts n and m, each sample is repeated until
+    both have as many as their least common multiple. Meant for points in a few dimensions. Source: Peyre and Cuturi
+    2019, section 2 and proposition 2.1.
+
+    Raises:
+        UserError: the least common multiple is more than `MOST_ASSIGNED`.
     """
-    import ot
+    from scipy import optimize
+    from scipy.spatial import distance
 
     x, y = check_features(x, y, least=1)
-    cost = ot.dist(x.numpy(), y.numpy())
-    uniform = [np.full(len(s), 1 / len(s)) for s in (x, y)]
-    return float(np.sqrt(max(ot.emd2(*uniform, cost, numItermax=10_000_000), 0.0)))
+    total = math.lcm(len(x), len(y))
+    if total > MOST_ASSIGNED:
+        least = min(len(x), len(y), MOST_ASSIGNED)
+        raise UserError(f"wasserstein of {len(x)} and {len(y)} samples takes too long; take {least} of either")
+    cost = distance.cdist(x.numpy(), y.numpy(), "sqeuclidean")
+    cost = cost.repeat(total // len(x), 0).repeat(total // len(y), 1)
+    return float(np.sqrt(cost[optimize.linear_sum_assignment(cost)].mean()))

@@ -24,15 +24,10 @@ class ModeCount:
 def count_modes(samples: Tensor, centres: Tensor, deviation: float, within: float = 3.0) -> ModeCount:
     """Count modes and high-quality samples of a mixture of equal round Gaussians.
 
-    Args:
-        samples: [n, d].
-        centres: [modes, d].
-        deviation: the Gaussians' standard deviation along each axis.
-        within: a sample is of high quality within so many deviations of a centre (a perfect sampler reaches
-            1 - exp(-within^2 / 2) in the plane: 98.9 % at 3).
-
-    A mode is covered if at least a quarter of its fair share of the samples is of high quality there. Source for the
-    high-quality share: Srivastava et al. 2017 (VEEGAN), section 4.1, which counts a mode from its first sample on.
+    Samples [n, d] are of high quality `within` so many standard deviations (along each axis) of a centre [modes, d]; a
+    perfect sampler reaches 1 - exp(-within^2 / 2) in the plane: 98.9 % at 3. A mode is covered if at least a quarter of
+    its fair share of the samples is of high quality there. Source for the high-quality share: Srivastava et al. 2017
+    (VEEGAN), section 4.1, which counts a mode from its first sample on.
     """
     distance, nearest = torch.cdist(samples.double(), centres.double()).min(dim=1)
     good = distance <= within * deviation
@@ -43,28 +38,18 @@ def count_modes(samples: Tensor, centres: Tensor, deviation: float, within: floa
 
 @dataclass(frozen=True)
 class ClassModes:
-    """Which classes do samples cover, and how evenly?
+    """Which classes samples cover, and how evenly."""
 
-    Attributes:
-        covered: classes with at least one sample.
-        total: classes that the data has.
-        divergence: KL(samples || data) of the class shares, in nats.
-        floor: what a perfect sampler's divergence is on average, (total - 1) / (2 n), for n well above `total`.
-    """
-
-    covered: int
-    total: int
-    divergence: float
-    floor: float
+    covered: int  # classes with at least one sample
+    total: int  # classes that the data has
+    divergence: float  # KL(samples || data) of the class shares, in nats
+    floor: float  # a perfect sampler's divergence on average, (total - 1) / (2 n), for n well above `total`
 
 
 def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
-    """Count the classes that a classifier found, as on StackedMNIST with its 1,000.
+    """Count the classes that a classifier found, int64 [n], as on StackedMNIST with its 1,000.
 
-    Args:
-        found: int64 [n], a class for each sample.
-        shares: [classes], each class's share of the data, all above 0 where the data has the class.
-
+    `shares` [classes] are each class's share of the data, above 0 where the data has the class.
     Source: Metz et al. 2017, section 3.3.1; Srivastava et al. 2017, section 4.1.
     """
     counts = torch.bincount(found, minlength=len(shares)).double()
@@ -79,29 +64,19 @@ def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
 
 @dataclass(frozen=True)
 class Bins:
-    """How many bins of the feature space hold a different share of reals and of fakes?
+    """How many bins of the feature space hold a different share of reals and of fakes."""
 
-    Attributes:
-        different: the share of bins that differ significantly ("NDB / K").
-        expected: what chance alone gives: the level of the test.
-        divergence: Jensen-Shannon divergence of the bins' shares, in nats.
-        total: the number of bins.
-    """
-
-    different: float
-    expected: float
-    divergence: float
-    total: int
+    different: float  # the share of bins that differ significantly ("NDB / K")
+    expected: float  # what chance alone gives: the level of the test
+    divergence: float  # Jensen-Shannon divergence of the bins' shares, in nats
+    total: int  # the number of bins
 
 
 def different_bins(real: ArrayLike, fake: ArrayLike, bins: int = 100, level: float = 0.05) -> Bins:
     """The number of statistically different bins (NDB): k-means cells of the reals, and a two-sample test in each.
 
-    Args:
-        real, fake: features [n, d] and [m, d]; no labels are needed.
-        bins: cells; fewer where that would leave fewer than 20 reals a cell.
-        level: of the two-sided test of two proportions.
-
+    There are fewer `bins` where that would leave fewer than 20 reals a cell. `level` is that of the two-sided test of
+    two proportions. No labels are needed.
     Source: Richardson and Weiss 2018, section 3.
     """
     from scipy import stats

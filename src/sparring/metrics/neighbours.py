@@ -1,4 +1,4 @@
-"""What nearest neighbours tell of two sets of features: precision, recall, density, coverage, copies."""
+"""Nearest neighbours in two sets of features [n, d] and [m, d]: precision, recall, density, coverage, copies."""
 
 from __future__ import annotations
 
@@ -69,13 +69,7 @@ def _centred(first: Tensor, *others: Tensor) -> list[Tensor]:
 
 
 def nearest(points: ArrayLike, centres: ArrayLike, without: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Distance and index of the nearest of `centres` for each point.
-
-    Args:
-        points: [n, d].
-        centres: [m, d].
-        without: int64 [n], the index of one centre for each point that does not count: the point itself.
-    """
+    """Distance and index [n] of each point's nearest centre, but the one at index `without` [n]: the point itself."""
     points, centres = check_features(points, centres, least=1)
     near, far = _centred(centres, points)
     found, start = [], 0
@@ -93,10 +87,6 @@ def usual_distances(train: ArrayLike, held_out: ArrayLike | None = None) -> Tens
     """How far samples that were not copied lie from their nearest training sample.
 
     Of held-out samples or, where there are none, of training samples from their nearest other one; of 10,000 at most.
-
-    Args:
-        train: features [m, d].
-        held_out: features [h, d].
     """
     (points,) = check_features(train if held_out is None else held_out)
     chosen = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:MOST_USUAL]
@@ -105,64 +95,41 @@ def usual_distances(train: ArrayLike, held_out: ArrayLike | None = None) -> Tens
 
 @dataclass(frozen=True)
 class Memorising:
-    """Are samples copies of training samples?
+    """How many samples are copies of training samples."""
 
-    Attributes:
-        share: of the samples that lie closer to a training sample than all but about 1 % of the held-out ones do.
-        expected: the share that fresh samples of the data's distribution have, on average.
-        p_value: of the hypothesis that the samples lie no closer to the training set than held-out ones do.
-        distance, index: of each sample's nearest training sample.
-        threshold: the distance up to which a sample counts.
-    """
-
-    share: float
-    expected: float
-    p_value: float
-    distance: Tensor
-    index: Tensor
-    threshold: float
+    share: float  # of the samples closer to a training sample than all but about 1 % of the held-out ones are
+    expected: float  # the share that fresh samples of the data's distribution have, on average
+    p_value: float  # of the hypothesis that samples lie no closer to the training set than held-out ones do
+    distance: Tensor  # from each sample to its nearest training sample
+    index: Tensor  # of that training sample
+    threshold: float  # the distance up to which a sample counts
 
 
 def memorising(fake: ArrayLike, train: ArrayLike, usual: Tensor, level: float = 0.01) -> Memorising:
     """Compare samples' distances to their nearest training samples with those of samples that were not copied.
 
-    Args:
-        fake, train: features [n, d] and [m, d].
-        usual: distances [h], as `usual_distances` gives them.
-        level: the quantile of the usual distances that is the threshold.
-
-    Source: Meehan et al. 2020 (data-copying: a Mann-Whitney test of these distances).
+    Their quantile `level` is the threshold; `usual_distances` gives them. Source: Meehan et al. 2020 (data-copying: a
+    Mann-Whitney test of these distances).
     """
     from scipy import stats
 
     distance, index = nearest(fake, train)
     rank = (len(usual) - 1) * level  # between two order statistics, as quantiles usually are
-    threshold = float(usual.double().sort().values[[int(rank), min(int(rank) + 1, len(usual) - 1)]] @ _parts(rank))
+    parts = torch.tensor([1 - (rank - int(rank)), rank - int(rank)], dtype=torch.float64)
+    threshold = float(usual.double().sort().values[[int(rank), min(int(rank) + 1, len(usual) - 1)]] @ parts)
     p_value = float(stats.mannwhitneyu(distance.numpy(), usual.double().numpy(), alternative="less").pvalue)
     share = (distance <= threshold).double().mean().item()
     return Memorising(share, (rank + 1) / (len(usual) + 1), p_value, distance, index, threshold)
 
 
-def _parts(rank: float) -> Tensor:
-    share = rank - int(rank)
-    return torch.tensor([1 - share, share], dtype=torch.float64)
-
-
 @dataclass(frozen=True)
 class Support:
-    """How many different samples a generator can make.
+    """How many different samples a generator can make."""
 
-    Attributes:
-        size: the estimate; a lower bound unless `found`.
-        found: were there many more near-duplicates than among as many real samples?
-        duplicates: pairs of samples closer than the `expected`-th closest pair of real ones.
-        expected: how many such pairs real samples have.
-    """
-
-    size: float
-    found: bool
-    duplicates: int
-    expected: int
+    size: float  # the estimate; a lower bound unless `found`
+    found: bool  # there were many more near-duplicates than among as many real samples
+    duplicates: int  # pairs of samples closer than the `expected`-th closest pair of real ones
+    expected: int  # how many such pairs real samples have
 
 
 def birthday(fake: ArrayLike, real: ArrayLike, expected: int = 10) -> Support:
@@ -171,11 +138,8 @@ def birthday(fake: ArrayLike, real: ArrayLike, expected: int = 10) -> Support:
     n samples drawn uniformly of N different ones hold about n (n - 1) / (2 N) pairs of equals. Arora et al. look for
     them by eye; here a pair counts as equal if it is closer than the `expected`-th closest pair of as many real
     samples. So a generator like the data gives about `expected` pairs (10 with a deviation of 4.5, for the threshold is
-    random, too), which only bounds its support from below. Three times as many are taken for a finding.
-
-    Args:
-        fake, real: features [n, d] and [m, d], of which the first min(n, m) are compared.
-        expected: pairs of real samples that the threshold is set to.
+    random, too), which only bounds its support from below. Three times as many are taken for a finding. The first
+    min(n, m) samples are compared.
 
     Source: Arora, Risteski and Zhang 2018.
     """

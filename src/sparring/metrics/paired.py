@@ -22,12 +22,9 @@ def _check(x: Tensor, y: Tensor) -> None:
 
 
 def cut_border(images: Tensor, border: int) -> Tensor:
-    """Images [..., H, W] without `border` pixels on each side.
+    """Images [..., H, W] without `border` pixels on each side; UserError: nothing would be left.
 
     Papers on super-resolution leave out as many as the scale, for nothing is known of what lies beyond.
-
-    Raises:
-        UserError: nothing would be left.
     """
     check_number("cut_border", "border", border, low=0, whole=True)
     height, width = images.shape[-2:]
@@ -46,10 +43,7 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
 def psnr(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
     """Peak signal-to-noise ratio of each pair [n], in dB: 10 log10(span^2 / mean squared error); equal ones: infinity.
 
-    Args:
-        x, y: images.
-        span: the width of the range of values: 2 for [-1, 1], 255 for bytes and `luminance`.
-        border: pixels on each side that are left out.
+    `span` is the width of the range of values: 2 for [-1, 1], 255 for bytes and `luminance`; `border` is cut off first.
     """
     _check(x, y)
     x, y = (cut_border(images, border) for images in (x, y))
@@ -60,12 +54,7 @@ def ssim(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
     """Structural similarity of each pair [n], at most 1, averaged over channels and all places where the window fits.
 
     A Gaussian window of 11x11 with deviation 1.5, k1 = 0.01, k2 = 0.03, as in the source: Wang et al. 2004, section 3.
-
-    Args:
-        x, y, span, border: as of `psnr`.
-
-    Raises:
-        UserError: what is left of an image is smaller than the window.
+    `span` and `border` are as in `psnr`. UserError: what is left of an image is smaller than the window.
     """
     _check(x, y)
     x, y = (cut_border(images, border) for images in (x, y))
@@ -109,15 +98,11 @@ def _unit(maps: Tensor) -> Tensor:
 def perceptual_maps(x: Tensor, y: Tensor, extractor: Prepared) -> Tensor:
     """`maps_distance` of each pair's maps in an extractor's network [n], at the images' own size; differentiable.
 
-    Images are float in [-1, 1], or uint8.
-
-    Raises:
-        UserError: the extractor shows no maps, or none of images so small.
+    Images are float in [-1, 1], or uint8. UserError: the extractor shows no maps, or none of images so small.
     """
     _check(x, y)
-    maps = extractor.maps
     images = (bytes_to_input(pair) if pair.dtype == torch.uint8 else pair for pair in (x, y))
-    found, wanted = (maps(pair.to(extractor.device)) for pair in images)
+    found, wanted = (extractor.maps(pair.to(extractor.device)) for pair in images)
     return maps_distance(found, wanted)
 
 

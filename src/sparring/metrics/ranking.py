@@ -9,17 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CriticGap:
-    """How differently a critic takes training images and held-out ones.
+    """How differently a critic judges training images and held-out ones."""
 
-    Attributes:
-        overfitting: (mean train - mean held-out) / (mean train - mean fake) logit: 0 none, 1 held-out images look fake.
-        ranking: the chance that a training image's logit is above a held-out image's; 0.5 for no difference.
-        error: standard error of `ranking`.
-    """
-
-    overfitting: float
-    ranking: float
-    error: float
+    overfitting: float  # (mean train - mean held-out) / (mean train - mean fake) logit; 1: held-out images look fake
+    ranking: float  # the chance that a training image's logit is above a held-out image's; 0.5 for no difference
+    error: float  # standard error of `ranking`
 
 
 def critic_gap(train: Tensor, held_out: Tensor, fake: Tensor) -> CriticGap:

@@ -1,4 +1,7 @@
-"""How well do the classes of pixels agree? Counted over all pixels together, so that images of any sizes add up."""
+"""How well the classes of pixels agree, counted over all pixels together, so that images of any sizes add up.
+
+Segmentations are whole numbers of equal shape, the classes of pixels. UserError is raised where no pixel is left.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,11 @@ from sparring.base.errors import UserError
 def confusion(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = None) -> Tensor:
     """How many pixels of each wanted class (row) are found to be of each class (column): int64 [classes, classes].
 
-    Matrices of several images may be added up; `iou_of`, `class_iou` and `accuracy_of` read them.
-
-    Args:
-        found, wanted: whole numbers of equal shape, classes of pixels.
-        classes: how many there are. Pixels that are wanted to be of a class beyond them are left out: so maps of
-            classes mark what is of none.
-        ignore: pixels of this wanted class are left out, too.
-
-    Raises:
-        UserError: shapes differ, or another pixel is of no class.
+    Matrices of several images may be added up; `iou_of`, `class_iou` and `accuracy_of` read them. Pixels whose wanted
+    class is `ignore`, or one beyond `classes`, by which maps mark what is of none, are left out.
+    UserError: shapes differ, or another pixel is of no class.
     """
-    if found.shape != wanted.shape:
-        raise UserError(f"segmentations of shape {list(found.shape)} and {list(wanted.shape)} cannot be compared")
+    _check_shapes(found, wanted)
     kept = _kept(wanted, ignore) & (wanted < classes)
     found, wanted = found[kept].long(), wanted[kept].long()
     for pixels in (found, wanted):
@@ -42,21 +37,13 @@ def class_iou(pairs: Tensor) -> Tensor:
 
 
 def iou_of(pairs: Tensor) -> float:
-    """Mean over the classes that occur of intersection over union, in [0, 1], from a `confusion`.
-
-    Raises:
-        UserError: it holds no pixel.
-    """
+    """Mean over the classes that occur of intersection over union, in [0, 1], from a `confusion` of any pixels."""
     _check_pairs(pairs)
     return class_iou(pairs).nanmean().item()
 
 
 def accuracy_of(pairs: Tensor) -> float:
-    """Share of the pixels whose class was found, in [0, 1], from a `confusion`.
-
-    Raises:
-        UserError: it holds no pixel.
-    """
+    """Share of the pixels whose class was found, in [0, 1], from a `confusion` of any pixels."""
     _check_pairs(pairs)
     return (pairs.diagonal().sum() / pairs.sum()).item()
 
@@ -64,12 +51,8 @@ def accuracy_of(pairs: Tensor) -> float:
 def mean_iou(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = None) -> float:
     """Mean over the classes that occur of intersection over union, counted over all pixels together, in [0, 1].
 
-    Args:
-        found, wanted: whole numbers of equal shape, classes of pixels. Both must be of a class, unlike in `confusion`.
-        classes: how many there are.
-        ignore: pixels of this wanted class are left out.
-
-    Source: Everingham et al. 2010, section 4.2.
+    Pixels that are wanted to be of the class `ignore` are left out; all others must be of a class, unlike in
+    `confusion`. Source: Everingham et al. 2010, section 4.2.
     """
     if found.shape == wanted.shape:
         _check_classes(wanted[_kept(wanted, ignore)], classes)
@@ -77,18 +60,16 @@ def mean_iou(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = N
 
 
 def pixel_accuracy(found: Tensor, wanted: Tensor, ignore: int | None = None) -> float:
-    """Share of the pixels whose class was found, in [0, 1].
+    """Share of the pixels whose class was found, in [0, 1], without those whose wanted class is `ignore`."""
+    _check_shapes(found, wanted)
+    kept = _kept(wanted, ignore)
+    _check_pairs(kept)
+    return (found[kept] == wanted[kept]).double().mean().item()
 
-    Args:
-        found, wanted: whole numbers of equal shape, classes of pixels.
-        ignore: pixels of this wanted class are left out; where several classes are, see `accuracy_of`.
-    """
+
+def _check_shapes(found: Tensor, wanted: Tensor) -> None:
     if found.shape != wanted.shape:
         raise UserError(f"segmentations of shape {list(found.shape)} and {list(wanted.shape)} cannot be compared")
-    kept = _kept(wanted, ignore)
-    if not kept.any():
-        raise UserError("no pixel is left to compare; all are of the class to ignore")
-    return (found[kept] == wanted[kept]).double().mean().item()
 
 
 def _kept(wanted: Tensor, ignore: int | None) -> Tensor:

@@ -29,9 +29,7 @@ def path_length(
 
     Args:
         describe: latents [n, d] -> features of their images [n, k].
-        starts, ends: latents [n, d] of each path's ends.
-        places: [n, 1], where on its path each pair lies, in [0, 1).
-        epsilon: the step, a share of the path.
+        starts, ends, places: latents [n, d] of each path's ends, and where on it [n, 1] each pair lies, in [0, 1).
         between: how latents are interpolated: `slerp` for normal ones, `torch.lerp` for uniform ones.
 
     Source: Karras et al. 2019, section 4.1, with another feature space than its VGG16.

@@ -7,6 +7,12 @@ only. `shape` is (channels, height, width) of images, which span [-1, 1], or (di
 A generator of images from images (an `ImageGenerator`) is built as `Generator(source_shape, target_shape, **options)`
 and maps sources [n, C, h, w] of any size to raw maps [n, C', scale * h, scale * w], which the task finishes. A
 `PatchDiscriminator` may be given `source_channels`, and gives logits [n, P], one for each patch.
+
+Options of several: `width` is the channels at the image's size, doubled with each halving, up to `most`. `classes` is
+the number of classes of labelled samples (0: no labels). `spectral_norm` divides weights by their largest singular
+values (Miyato et al. 2018). `deviation` shows a discriminator how much each group of that many samples differs (0:
+not). `attention` is the smaller side of the maps that get self-attention, or the nearest to it (0: none). UserError is
+raised where an option is out of range or a shape is none of the network's; convolutional ones take 8x8 and up.
 """
 
 from sparring.networks.dcgan import DCGANDiscriminator, DCGANGenerator

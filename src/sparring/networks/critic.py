@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,28 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError, check_choice
-from sparring.networks.layers import maybe_spectral, required
+from sparring.networks.layers import Shape, maybe_spectral, required
 
 CONDITIONS = ("projection", "concatenation", "classifier")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a critic says of n samples.
+    """What a critic says of n samples; all but the logits may be left out."""
 
-    Attributes:
-        logits: real or not, before any sigmoid; [n], or [n, ...] of a patch critic.
-        features: the last hidden layer [n, F], where the critic shows it.
-        classes: logits of the samples' classes [n, K], where the critic tells them (AC-GAN).
-        codes: parameters of the codes that the samples were made of [n, Q], where the critic finds them (InfoGAN).
-        layers: the hidden layers [n, ...], from the first to the last, where the critic shows them (feature matching).
-    """
-
-    logits: Tensor
-    features: Tensor | None = None
-    classes: Tensor | None = None
-    codes: Tensor | None = None
-    layers: tuple[Tensor, ...] = ()
+    logits: Tensor  # real or not, before any sigmoid; [n], or [n, ...] of a patch critic
+    features: Tensor | None = None  # the last hidden layer [n, F]
+    classes: Tensor | None = None  # logits of the samples' classes [n, K] (AC-GAN)
+    codes: Tensor | None = None  # parameters of the codes that the samples were made of [n, Q] (InfoGAN)
+    layers: tuple[Tensor, ...] = ()  # hidden layers [n, ...], from the first to the last (feature matching)
 
     def float(self) -> Judgement:
         """The same in fp32, or in fp64 where it was."""
@@ -59,18 +50,13 @@ class Critic(nn.Module, ABC):
     labelled samples uses the label is its `condition`: "projection" adds the inner product of the class's embedding
     and the features to the logit (Miyato and Koyama 2018, equation 3); "concatenation" shows the body the label as
     one more channel a class (Mirza and Osindero 2014); "classifier" hides the label and tells the class instead
-    (Odena et al. 2017; it wants the penalty AuxiliaryClassifier).
+    (Odena et al. 2017; it wants the penalty AuxiliaryClassifier). Without classes it means nothing. `codes` is how many
+    parameters of codes to predict.
 
     Under autocast the heads still compute in fp32, as in StyleGAN2 and R3GAN: a logit in bf16 has 8 binary digits.
-
-    Args:
-        shape: of the samples.
-        condition: one of `CONDITIONS`; without classes it means nothing.
-        classes: how many classes the samples have; 0: they are not labelled, or labels play no part.
-        codes: how many parameters of codes to tell.
     """
 
-    def __init__(self, shape: Sequence[int], condition: str = "projection", classes: int = 0, codes: int = 0) -> None:
+    def __init__(self, shape: Shape, condition: str = "projection", classes: int = 0, codes: int = 0) -> None:
         super().__init__()
         check_choice(type(self).__name__, "condition", condition, CONDITIONS)
         self.condition = condition if classes else ""
@@ -103,12 +89,8 @@ class Critic(nn.Module, ABC):
             logits = self.logit(features).flatten()
             if self.condition == "projection":
                 logits = logits + (self.embedding(condition) * features).sum(1)
-            return Judgement(
-                logits,
-                features,
-                self.classifier(features) if self.condition == "classifier" else None,
-                self.recogniser(features) if self.code_count else None,
-            )
+            classes = self.classifier(features) if self.condition == "classifier" else None
+            return Judgement(logits, features, classes, self.recogniser(features) if self.code_count else None)
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.judge(samples, condition).logits

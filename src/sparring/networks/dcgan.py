@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -11,6 +10,8 @@ from sparring.base.errors import UserError, check_choice, check_number
 from sparring.networks.critic import Critic, with_label
 from sparring.networks.layers import (
     MinibatchDeviation,
+    Shape,
+    check_counts,
     check_latent,
     halvings,
     maybe_spectral,
@@ -18,15 +19,12 @@ from sparring.networks.layers import (
     run_layers,
 )
 
-Shape = Sequence[int]
-
 
 class DCGANGenerator(nn.Module):
     """Latents -> a small map -> transposed convolutions that double it -> tanh.
 
-    Sizes are the image's floor halvings, so 28x28 grows from 7x7 and 50x37 from 6x4. `width` is the number of channels
-    before the last layer; it doubles with each halving, up to `most`. The `refine` smallest maps get one more 3x3
-    convolution each, which costs little and sharpens the picture. Of labelled data, the label stands beside the latents
+    Sizes are the image's floor halvings, so 28x28 grows from 7x7 and 50x37 from 6x4. The `refine` smallest maps get one
+    more 3x3 convolution each, which costs little and sharpens the picture. The label stands beside the latents
     (condition "concatenation") or chooses the gains and biases of the batch normalisation (condition "batch_norm").
     """
 
@@ -44,8 +42,7 @@ class DCGANGenerator(nn.Module):
     ) -> None:
         super().__init__()
         check_latent("DCGANGenerator", latent_size)
-        check_number("DCGANGenerator", "width", width, low=1, whole=True)
-        check_number("DCGANGenerator", "most", most, low=1, whole=True)
+        check_counts("DCGANGenerator", width=width, most=most)
         sizes = halvings(shape)[::-1]
         check_number("DCGANGenerator", "refine", refine, low=0, high=len(sizes) - 1, whole=True)
         channels = [min(width * 2**level, most) for level in range(len(sizes) - 1)][::-1]
@@ -56,17 +53,20 @@ class DCGANGenerator(nn.Module):
         norms = classes - self.beside
         self.base = (channels[0], *sizes[0])
         self.project = nn.Linear(latent_size + self.beside, math.prod(self.base), bias=not batch_norm)
-        layers: list[nn.Module] = [*_after(channels[0], batch_norm, norms)]
-        for level, (small, large) in enumerate(zip(sizes, sizes[1:])):
+
+        def activated(channels: int) -> list[nn.Module]:
+            return [normalisation(channels, norms), nn.ReLU()] if batch_norm else [nn.ReLU()]
+
+        layers = activated(channels[0])
+        for level, (before, after) in enumerate(zip(channels, [*channels[1:], shape[0]])):
             last = level == len(channels) - 1
             if level < refine:
-                same = nn.Conv2d(channels[level], channels[level], 3, 1, 1, bias=not batch_norm)
-                layers += [same, *_after(channels[level], batch_norm, norms)]
+                layers += [nn.Conv2d(before, before, 3, 1, 1, bias=not batch_norm), *activated(before)]
+            small, large = sizes[level : level + 2]
             extra = (large[0] - 2 * small[0], large[1] - 2 * small[1])
-            out = shape[0] if last else channels[level + 1]
-            layers.append(_up(channels[level], out, extra, bias=last or not batch_norm))
-            layers += [nn.Tanh()] if last else _after(out, batch_norm, norms)
-        self.layers = nn.Sequential(*layers)
+            layers.append(nn.ConvTranspose2d(before, after, 4, 2, 1, extra, bias=last or not batch_norm))
+            layers += [] if last else activated(after)
+        self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         latent = with_label(latent, label, self.beside) if self.beside else latent
@@ -76,8 +76,8 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(Critic):
     """Strided convolutions with LeakyReLU that halve the image down to 2x2 or 3x3 -> one logit each.
 
-    No batch normalisation, so samples stay independent and gradient penalties are what they say, unless `deviation`
-    shows it how much each group of that many samples differs.
+    Without batch normalisation, samples stay independent and gradient penalties are what they say, unless `deviation`
+    mixes them.
     """
 
     def __init__(
@@ -94,10 +94,9 @@ class DCGANDiscriminator(Critic):
         codes: int = 0,
     ) -> None:
         super().__init__(shape, condition, classes, codes)
-        check_number("DCGANDiscriminator", "width", width, low=1, whole=True)
-        check_number("DCGANDiscriminator", "most", most, low=1, whole=True)
+        check_counts("DCGANDiscriminator", width=width, most=most)
         check_number("DCGANDiscriminator", "slope", slope, low=0, high=1)
-        check_number("DCGANDiscriminator", "deviation", deviation, low=0, whole=True)
+        check_counts("DCGANDiscriminator", 0, deviation=deviation)
         sizes = halvings(shape, smallest=2)
         channels = [self.seen[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
         layers: list[nn.Module] = []
@@ -109,13 +108,3 @@ class DCGANDiscriminator(Critic):
 
     def features(self, samples: Tensor) -> Tensor:
         return self.layers(samples)  # type: ignore[no-any-return]
-
-
-def _up(before: int, after: int, extra: tuple[int, int], bias: bool) -> nn.Module:
-    return nn.ConvTranspose2d(before, after, 4, 2, 1, output_padding=extra, bias=bias)
-
-
-def _after(channels: int, batch_norm: bool, classes: int) -> list[nn.Module]:
-    if not batch_norm:
-        return [nn.ReLU()]
-    return [normalisation(channels, classes), nn.ReLU()]

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
-from sparring.networks.images import ImageGenerator, Look, Shape, around, enlarged, halved, reach_of
-from sparring.networks.layers import Enlarge
+from sparring.networks.images import ImageGenerator, Look, around, enlarged, halved, reach_of
+from sparring.networks.layers import Enlarge, Shape, check_counts
 
 DILATIONS = (2, 4, 8, 16)
 GAIN = 2.5  # keeps the mean square of normal inputs: E[elu(2.5 z)^2] E[sigmoid(z)^2] = 1
@@ -21,22 +20,14 @@ class GatedGenerator(ImageGenerator):
 
     A source is an image whose holes are zeros, and the mask of the holes (1: missing) as its last channel. The layers
     are those of the paper's coarse network, which makes the whole image; it has no refinement network. Beyond the
-    paper, the encoder's maps of the full and half size are added to the decoder's.
-
-    Args:
-        source_shape, target_shape: (channels, height, width); height and width are equal.
-        width: channels of the largest maps; there are twice and four times as many further down (the authors' code:
-            48).
-        blocks: dilated convolutions in the middle, of dilation 2, 4, 8, 16, then 2 again.
-
-    Raises:
-        UserError: the shapes are not images of one size, or an option is out of range.
+    paper, the encoder's maps of the full and half size are added to the decoder's. `width` is 48 in the authors' code;
+    in the middle are `blocks` convolutions of dilation 2, 4, 8, 16, then 2 again.
     """
 
     def __init__(self, source_shape: Shape, target_shape: Shape, *, width: int = 32, blocks: int = 4) -> None:
         super().__init__(source_shape, target_shape)
-        check_number("GatedGenerator", "width", width, low=2, whole=True)
-        check_number("GatedGenerator", "blocks", blocks, low=0, whole=True)
+        check_counts("GatedGenerator", 2, width=width)
+        check_counts("GatedGenerator", 0, blocks=blocks)
         self.stride = 4
         self.dilations = [DILATIONS[i % len(DILATIONS)] for i in range(blocks)]
         half, double, most = width // 2, 2 * width, 4 * width
@@ -52,10 +43,8 @@ class GatedGenerator(ImageGenerator):
 
     @property
     def reach(self) -> int | None:
-        middle = 1 + sum(self.dilations) + 1
-        looks: list[Look] = [around(2), halved(3), around(1), halved(3), around(middle)]
-        looks += [enlarged(), around(1), enlarged(), around(2)]
-        return reach_of(looks, self.scale, self.stride)
+        down: list[Look] = [around(2), halved(3), around(1), halved(3), around(1 + sum(self.dilations) + 1)]
+        return reach_of([*down, enlarged(), around(1), enlarged(), around(2)], self.scale, self.stride)
 
     def translate(self, source: Tensor) -> Tensor:
         full = self.at_full(source)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
+from sparring.networks.layers import Shape
 
-Shape = Sequence[int]
 # The first and last place of a map that a layer's output depends on -> those of the layer's input.
 Look = Callable[[int, int], tuple[int, int]]
 
@@ -20,17 +20,11 @@ class ImageGenerator(nn.Module, ABC):
     """A generator that is built with the shapes of its source and its target, (C, H, W), and that works on any size.
 
     It maps sources [n, C, h, w], h and w at least 1, to raw maps [n, C', scale * h, scale * w]: no tanh, no softmax.
-    A sub-class says in `translate` what it makes of sources whose sides are multiples of its `stride`.
-
-    Args:
-        source_shape, target_shape: (channels, height, width).
-
-    Raises:
-        UserError: a shape is no image's, or the target is so many times the source as the generator cannot do.
+    A sub-class says in `translate` what it makes of sources whose sides are multiples of its `stride`, and in `scales`
+    how many times as large as its source a target may be.
     """
 
     scales: ClassVar[tuple[int, ...]] = (1,)
-    """How many times larger than its source a target may be."""
 
     def __init__(self, source_shape: Shape, target_shape: Shape) -> None:
         super().__init__()
@@ -51,8 +45,7 @@ class ImageGenerator(nn.Module, ABC):
                 f"{owner} makes images {times} the source, here are {height}x{width} and {target[0]}x{target[1]}; "
                 + ("take EDSRGenerator() to enlarge" if self.scales == (1,) else "cut the images to such sizes")
             )
-        self.scale: int = fitting[0]
-        self.stride: int = 1
+        self.scale, self.stride = fitting[0], 1
 
     @property
     @abstractmethod

@@ -9,9 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from sparring.base.errors import UserError
+from sparring.base.errors import UserError, check_number
 
+Shape = Sequence[int]
 NORMS = ("instance", "batch", "none")
+
+
+def check_counts(owner: str, least: int = 1, **counts: object) -> None:
+    """Raise UserError unless all options are whole numbers of at least `least`."""
+    for name, value in counts.items():
+        check_number(owner, name, value, low=least, whole=True)
 
 
 def maybe_spectral(layer: nn.Module, use: bool) -> nn.Module:
@@ -40,16 +47,12 @@ class Conditional(nn.Module):
 
 
 class ConditionalBatchNorm(Conditional):
-    """Batch normalisation whose gain and bias belong to the sample's class.
-
-    Source: Dumoulin et al. 2017, equation 5; de Vries et al. 2017.
-    """
+    """Batch normalisation with a gain and a bias for each class. Source: Dumoulin et al. 2017, equation 5."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain = nn.Embedding(classes, channels)
-        self.bias = nn.Embedding(classes, channels)
+        self.gain, self.bias = nn.Embedding(classes, channels), nn.Embedding(classes, channels)
         nn.init.ones_(self.gain.weight)
         nn.init.zeros_(self.bias.weight)
 
@@ -80,10 +83,9 @@ def run_layers(layers: Iterable[nn.Module], maps: Tensor, label: Tensor | None) 
 
 
 class MinibatchDeviation(nn.Module):
-    """One more channel: how much samples of a group differ, so that D sees a batch of copies.
+    """One more channel, by which D sees a batch of copies: the deviation of features over each group of samples.
 
-    The standard deviation of each feature over the samples of a group, averaged over features and places. A batch is
-    cut into groups of `group` samples (the last may be smaller); a group of one has deviation 0.
+    It is averaged over features and places. The last group may be smaller; that of a group of one is 0.
     Source: Karras et al. 2018, section 3; groups as in Karras et al. 2020.
     """
 
@@ -145,7 +147,7 @@ def start_normal(network: nn.Module, norm: str) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def halvings(shape: Sequence[int], smallest: int = 4) -> list[tuple[int, int]]:
+def halvings(shape: Shape, smallest: int = 4) -> list[tuple[int, int]]:
     """Sizes from (height, width) down by floor halving, while both sides stay at least `smallest`.
 
     (28, 28) gives 28, 14, 7; (50, 37) gives (50, 37), (25, 18), (12, 9), (6, 4).

@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from sparring.base.errors import UserError, check_number
 from sparring.networks.critic import Critic, with_label
-from sparring.networks.layers import MinibatchDeviation, check_latent, maybe_spectral
-
-Shape = Sequence[int]
+from sparring.networks.layers import MinibatchDeviation, Shape, check_counts, check_latent, maybe_spectral
 
 
 class MLPGenerator(nn.Module):
     """Latents -> hidden layers of ReLU -> samples; tanh at the end for images, nothing for points.
 
-    The defaults are the lecture's: latent 100 -> 256 -> 512 -> 1024 -> 784 for MNIST. Of labelled data, the label
-    stands beside the latents.
+    The defaults are the lecture's: latent 100 -> 256 -> 512 -> 1024 -> 784 for MNIST. Labels stand beside the latents.
     """
 
     def __init__(
@@ -27,15 +24,13 @@ class MLPGenerator(nn.Module):
         super().__init__()
         check_latent("MLPGenerator", latent_size)
         check_hidden("MLPGenerator", hidden)
-        self.shape = tuple(shape)
-        self.classes = classes
+        self.shape, self.classes = tuple(shape), classes
         sizes = [latent_size + classes, *hidden]
         layers: list[nn.Module] = []
         for before, after in zip(sizes, sizes[1:]):
             layers += [nn.Linear(before, after), nn.ReLU()]
         layers.append(nn.Linear(sizes[-1], math.prod(shape)))
-        if len(self.shape) == 3:
-            layers.append(nn.Tanh())
+        layers += [nn.Tanh()] if len(shape) == 3 else []
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
@@ -46,9 +41,7 @@ class MLPGenerator(nn.Module):
 class MLPDiscriminator(Critic):
     """Samples -> hidden layers of LeakyReLU -> one logit each.
 
-    The defaults are the lecture's: 784 -> 1024 -> 512 -> 256 -> 1 for MNIST. `spectral_norm` divides each weight
-    matrix by its largest singular value (Miyato et al. 2018). `deviation` shows the last layer how much each group of
-    that many samples differs; 0: not.
+    The defaults are the lecture's: 784 -> 1024 -> 512 -> 256 -> 1 for MNIST. `deviation` is shown to the last layer.
     """
 
     def __init__(
@@ -66,7 +59,7 @@ class MLPDiscriminator(Critic):
         super().__init__(shape, condition, classes, codes)
         check_hidden("MLPDiscriminator", hidden)
         check_number("MLPDiscriminator", "slope", slope, low=0, high=1)
-        check_number("MLPDiscriminator", "deviation", deviation, low=0, whole=True)
+        check_counts("MLPDiscriminator", 0, deviation=deviation)
         sizes = [math.prod(self.seen), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in zip(sizes, sizes[1:]):
@@ -84,4 +77,4 @@ def check_hidden(owner: str, hidden: object) -> None:
     if not isinstance(hidden, (tuple, list)) or not hidden:
         raise UserError(f"{owner}: hidden={hidden!r} must be the layers' widths, such as (256, 256)")
     for width in hidden:
-        check_number(owner, "hidden", width, low=1, whole=True)
+        check_counts(owner, hidden=width)

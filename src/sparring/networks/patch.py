@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_choice, check_number
+from sparring.base.errors import UserError, check_choice
 from sparring.networks.critic import Judgement, exact, no_autocast
-from sparring.networks.layers import NORMS, halvings, image_norm, maybe_spectral, start_normal
+from sparring.networks.layers import NORMS, Shape, check_counts, halvings, image_norm, maybe_spectral, start_normal
 
 SMALLEST = 8
 
@@ -23,21 +21,16 @@ class PatchDiscriminator(nn.Module):
     alike, judge by each of `critics()`. The defaults are pix2pix's, but for the normalisation, which is CycleGAN's.
 
     Args:
-        shape: of the images, (channels, height, width), 8x8 and up.
         width: channels of the first layer; they double with each strided layer, up to 8 times.
         layers: strided convolutions; fewer where the image would be smaller than 4x4 behind them.
         scales: how many critics; each sees half of what the one before sees.
         norm: "instance", "batch" (pix2pix's; samples then see each other) or "none".
-        spectral_norm: divide the weights by their largest singular values.
         source_channels: channels of the source image that stands beside the judged one; 0: there is none.
-
-    Raises:
-        UserError: the images are too small for so many scales, or an option is out of range.
     """
 
     def __init__(
         self,
-        shape: Sequence[int],
+        shape: Shape,
         *,
         width: int = 64,
         layers: int = 3,
@@ -47,9 +40,8 @@ class PatchDiscriminator(nn.Module):
         source_channels: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, low in (("width", width, 1), ("layers", layers, 1), ("scales", scales, 1)):
-            check_number("PatchDiscriminator", name, value, low=low, whole=True)
-        check_number("PatchDiscriminator", "source_channels", source_channels, low=0, whole=True)
+        check_counts("PatchDiscriminator", width=width, layers=layers, scales=scales)
+        check_counts("PatchDiscriminator", 0, source_channels=source_channels)
         check_choice("PatchDiscriminator", "norm", norm, NORMS)
         halvings(shape)  # no points, and no smaller images
         channels, height, width_of_image = shape
@@ -100,14 +92,13 @@ class PatchCritic(nn.Module):
         halves = min(layers, len(halvings(shape)) - 1)
         channels = [min(width * 2**level, 8 * width) for level in range(halves + 1)]
         before = shape[0] + source_channels
-        parts: list[nn.Module] = []
+        self.hidden = nn.ModuleList()
         for level, after in enumerate(channels):
             plain = level == 0 or norm == "none"
             layer = nn.Conv2d(before, after, 4, stride=2 if level < halves else 1, padding=1, bias=plain)
-            normal = nn.Identity() if plain else image_norm(norm, after)
-            parts.append(nn.Sequential(layer, normal, nn.LeakyReLU(0.2)))
+            normal = image_norm("none" if plain else norm, after)
+            self.hidden.append(nn.Sequential(layer, normal, nn.LeakyReLU(0.2)))
             before = after
-        self.hidden = nn.ModuleList(parts)
         self.logit = nn.Conv2d(before, 1, 4, padding=1)
         start_normal(self, "instance" if spectral_norm else norm)  # which makes up for any scale
         if spectral_norm:
@@ -115,16 +106,12 @@ class PatchCritic(nn.Module):
                 maybe_spectral(convolution, use=True)
 
     def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
-        """As `PatchDiscriminator.judge`, of this scale alone.
-
-        Raises:
-            UserError: the source is missing, or there is one that it does not know.
-        """
+        """As `PatchDiscriminator.judge`, of this scale alone; UserError where the source is missing or not known."""
         if (condition is None) == bool(self.source_channels):
-            wanted = f"source_channels={self.source_channels}"
             raise UserError(
-                f"PatchDiscriminator({wanted}) judges images {'with their' if self.source_channels else 'without a'} "
-                "source; give source_channels the number of the source's channels, or 0"
+                f"PatchDiscriminator(source_channels={self.source_channels}) judges images "
+                f"{'with their' if self.source_channels else 'without a'} source; give source_channels the number of "
+                "the source's channels, or 0"
             )
         maps = samples
         if condition is not None:

@@ -16,11 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
 from sparring.networks.critic import Critic
-from sparring.networks.layers import check_latent, halvings, required
+from sparring.networks.layers import Shape, check_counts, check_latent, halvings, required
 
-Shape = Sequence[int]
 Size = tuple[int, int]
 SLOPE = 0.2
 
@@ -29,22 +27,10 @@ class R3GANGenerator(nn.Module):
     """Latents -> a learned basis -> residual blocks and bilinear enlargement in turn -> 1x1 convolution.
 
     The last layer is linear, as published: samples may leave [-1, 1] a little. Sizes are the image's floor halvings
-    down to 4 at least, so 28x28 grows from 7x7 and 50x37 from 6x4. `width` is the number of channels at the image's
-    size; it doubles with each halving, up to `most`. The paper's networks are `width=768, most=768` for CIFAR-10,
+    down to 4 at least, so 28x28 grows from 7x7 and 50x37 from 6x4; each has `blocks` residual blocks. `group` channels
+    see each other in a 3x3 convolution (the paper: 16). The paper's networks are `width=768, most=768` for CIFAR-10,
     `width=384, most=768` for FFHQ at 64 and `width=96, most=768` at 256, all with latents of 64 numbers. Of labelled
     data, an embedding of the class, as long as the latent, stands beside it.
-
-    Args:
-        latent_size: numbers a latent.
-        shape: of the images, (channels, height, width).
-        width: channels at the image's size.
-        most: channels that no size exceeds.
-        blocks: residual blocks at each size.
-        group: channels that see each other in a 3x3 convolution; 16 in the paper.
-        classes: how many classes the samples have; 0: they are not labelled.
-
-    Raises:
-        UserError: the shape is no image's of 8x8 and up, or an option is out of range.
     """
 
     def __init__(
@@ -84,14 +70,6 @@ class R3GANDiscriminator(Critic):
     The mirror of R3GANGenerator, with the same sizes and options. What sees the last map is its basis: one weight for
     each place of each channel. The paper's logit of a labelled sample is the inner product of the class's embedding
     with a linear map of these features; with condition "projection", the `Critic` adds one without a class to it.
-
-    Args:
-        shape: of the images, (channels, height, width).
-        width, most, blocks, group: as in `R3GANGenerator`.
-        condition, classes, codes: as in `Critic`.
-
-    Raises:
-        UserError: the shape is no image's of 8x8 and up, or an option is out of range.
     """
 
     def __init__(
@@ -174,26 +152,25 @@ class DiscriminativeBasis(nn.Module):
         return (maps * self.basis).sum((2, 3))
 
 
-class Enlarge(nn.Module):
-    """To other channels by a 1x1 convolution, where they change; then bilinearly to a larger size."""
+class Resample(nn.Module):
+    """To another size, bilinearly, and to other channels by a 1x1 convolution, where they change."""
 
     def __init__(self, before: int, after: int, size: Size) -> None:
         super().__init__()
         self.size = size
         self.change = pointwise(before, after) if before != after else nn.Identity()
+
+
+class Enlarge(Resample):
+    """Channels first; then to a larger size."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """[n, before, h, w] -> [n, after, *size]."""
         return enlarged(self.change(maps), self.size)
 
 
-class Reduce(nn.Module):
-    """Bilinearly to a smaller size; then to other channels by a 1x1 convolution, where they change."""
-
-    def __init__(self, before: int, after: int, size: Size) -> None:
-        super().__init__()
-        self.size = size
-        self.change = pointwise(before, after) if before != after else nn.Identity()
+class Reduce(Resample):
+    """To a smaller size; then channels."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """[n, before, H, W] -> [n, after, *size]."""
@@ -203,8 +180,7 @@ class Reduce(nn.Module):
 def enlarged(maps: Tensor, size: Size) -> Tensor:
     """Maps [n, C, h, w] at a larger size, bilinearly, with zeros around them.
 
-    For doubles that is the filter (1, 3, 3, 1) / 4 along each side over maps with zeros inserted and around, as
-    published.
+    For doubles that is the published filter (1, 3, 3, 1) / 4 along each side, over maps with zeros inserted and around.
     """
     large = F.interpolate(maps, size=size, mode="bilinear")  # which repeats the edges
     return large * _shares(maps.shape[2:], size, large)
@@ -213,8 +189,7 @@ def enlarged(maps: Tensor, size: Size) -> Tensor:
 def reduced(maps: Tensor, size: Size) -> Tensor:
     """Maps [n, C, H, W] at a smaller size: the transpose of `enlarged`, scaled so that averages stay but at the edges.
 
-    For halves that is the filter (1, 3, 3, 1) / 8 along each side, with zeros around, as published, which lets no place
-    alias.
+    For halves that is the published filter (1, 3, 3, 1) / 8 along each side, with zeros around; no place aliases.
     """
     if maps.device.type != "cpu":
         return _reduced_by_matrices(maps, size)
@@ -269,7 +244,6 @@ def start(layer: nn.Module, gain: float = 1.0) -> nn.Module:
 
 def levels(owner: str, shape: Shape, width: int, most: int, blocks: int, group: int) -> tuple[list[Size], list[int]]:
     """The sizes of maps, from the image's down, and their channels, once the options are found to be in range."""
-    for name, value in (("width", width), ("most", most), ("blocks", blocks), ("group", group)):
-        check_number(owner, name, value, low=1, whole=True)
+    check_counts(owner, width=width, most=most, blocks=blocks, group=group)
     sizes = halvings(shape)
     return sizes, [min(width * 2**level, most) for level in range(len(sizes))]

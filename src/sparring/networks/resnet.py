@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import check_choice, check_number
+from sparring.base.errors import check_choice
 from sparring.networks.attention import SelfAttention, nearest_level
 from sparring.networks.critic import Critic, with_label
 from sparring.networks.layers import (
     Conditional,
     MinibatchDeviation,
+    Shape,
+    check_counts,
     check_latent,
     halvings,
     maybe_spectral,
@@ -21,31 +22,15 @@ from sparring.networks.layers import (
     run_layers,
 )
 
-Shape = Sequence[int]
-
 
 class ResNetGenerator(nn.Module):
     """Latents -> a small map -> residual blocks that double it -> batch normalisation, 3x3 convolution, tanh.
 
-    Sizes are the image's floor halvings down to 4 at least, so 28x28 grows from 7x7 and 50x37 from 6x4. `width` is the
-    number of channels of the last block; it doubles with each halving, up to `most`. The defaults are the paper's for
-    CIFAR-10 (table 4; latents of 128 numbers); its network for STL-10 (table 5) is `width=64, most=512`, the one for
-    ImageNet (table 6) `width=64, most=1024`. Of labelled data, the label chooses the gains and biases of the blocks'
-    batch normalisation (condition "batch_norm"; Miyato and Koyama 2018) or stands beside the latents
-    ("concatenation").
-
-    Args:
-        latent_size: numbers a latent.
-        shape: of the images, (channels, height, width).
-        width: channels of the last block.
-        most: channels that no block exceeds.
-        attention: the side of the maps that self-attention looks at, where the smaller side is nearest; 0: none.
-        spectral_norm: divide the weights by their largest singular values, as SAGAN does in the generator too.
-        condition: "batch_norm" or "concatenation"; without classes it means nothing.
-        classes: how many classes the samples have; 0: they are not labelled.
-
-    Raises:
-        UserError: the shape is no image's of 8x8 and up, or an option is out of range.
+    Sizes are the image's floor halvings down to 4 at least, so 28x28 grows from 7x7 and 50x37 from 6x4; `width` is the
+    channels of the last block. The defaults are the paper's for CIFAR-10 (table 4; latents of 128 numbers); its network
+    for STL-10 (table 5) is `width=64, most=512`, the one for ImageNet (table 6) `width=64, most=1024`. The label
+    chooses the gains and biases of the blocks' batch normalisation (condition "batch_norm"; Miyato and Koyama 2018) or
+    stands beside the latents ("concatenation"). `spectral_norm` in the generator, too, is SAGAN's.
     """
 
     def __init__(
@@ -62,7 +47,8 @@ class ResNetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         check_latent("ResNetGenerator", latent_size)
-        check_sizes("ResNetGenerator", width, most, attention)
+        check_counts("ResNetGenerator", width=width, most=most)
+        check_counts("ResNetGenerator", 0, attention=attention)
         check_choice("ResNetGenerator", "condition", condition, ("batch_norm", "concatenation"))
         self.beside = classes if condition == "concatenation" else 0
         sizes = halvings(shape)[::-1]
@@ -91,21 +77,9 @@ class ResNetDiscriminator(Critic):
     For images up to 32 (the smaller side) the layout is the paper's for CIFAR-10 (table 4): blocks halve while the side
     stays at least 6, and once at least, then two more keep it: 32x32 is seen at 16, 8, 8 and 8, 28x28 at 14, 7, 7 and
     7. For larger ones it is that of STL-10 and ImageNet (tables 5 and 6): blocks halve while the side stays at least 3,
-    then one keeps it. `width` is the number of channels of the first block, and doubles with each, up to `most`. The
-    defaults are CIFAR-10's; STL-10's and ImageNet's are `width=64, most=1024`. There is no batch normalisation, so
-    samples stay independent, unless `deviation` adds to the features how much each group of that many samples differs.
-
-    Args:
-        shape: of the images, (channels, height, width).
-        width: channels of the first block.
-        most: channels that no block exceeds.
-        attention: the side of the maps that self-attention looks at, where the smaller side is nearest; 0: none.
-        spectral_norm: divide all weights by their largest singular values.
-        deviation: size of the groups of samples whose differences are shown; 0: none.
-        condition, classes, codes: as in `Critic`.
-
-    Raises:
-        UserError: the shape is no image's of 8x8 and up, or an option is out of range.
+    then one keeps it. `width` is the channels of the first block, and doubles with each, up to `most`. The defaults are
+    CIFAR-10's; STL-10's and ImageNet's are `width=64, most=1024`. There is no batch normalisation, so samples stay
+    independent, unless `deviation` mixes them.
     """
 
     def __init__(
@@ -122,8 +96,8 @@ class ResNetDiscriminator(Critic):
         codes: int = 0,
     ) -> None:
         super().__init__(shape, condition, classes, codes)
-        check_sizes("ResNetDiscriminator", width, most, attention)
-        check_number("ResNetDiscriminator", "deviation", deviation, low=0, whole=True)
+        check_counts("ResNetDiscriminator", width=width, most=most)
+        check_counts("ResNetDiscriminator", 0, attention=attention, deviation=deviation)
         sizes = judged_sizes(shape)
         channels = [self.seen[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
         layers: list[nn.Module] = []
@@ -201,18 +175,9 @@ def pooled(maps: Tensor) -> Tensor:
 def judged_sizes(shape: Shape) -> list[tuple[int, int]]:
     """The image's size and those that a discriminator's blocks give, one for each block."""
     side = min(halvings(shape)[0])
-    if side <= 32:
-        sizes, resting = halvings(shape, smallest=min(6, side // 2)), 2
-    else:
-        sizes, resting = halvings(shape, smallest=3), 1
+    smallest, resting = (min(6, side // 2), 2) if side <= 32 else (3, 1)
+    sizes = halvings(shape, smallest)
     return sizes + sizes[-1:] * resting
-
-
-def check_sizes(owner: str, width: object, most: object, attention: object) -> None:
-    """Raise UserError unless a network's channels and its attention are whole numbers in range."""
-    check_number(owner, "width", width, low=1, whole=True)
-    check_number(owner, "most", most, low=1, whole=True)
-    check_number(owner, "attention", attention, low=0, whole=True)
 
 
 def _convolution(before: int, after: int, kernel: int, spectral_norm: bool, bias: bool = True) -> nn.Module:

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
-from sparring.networks.images import ImageGenerator, Look, Shape, around, enlarged, reach_of
-from sparring.networks.layers import Enlarge
+from sparring.networks.images import ImageGenerator, Look, around, enlarged, reach_of
+from sparring.networks.layers import Enlarge, Shape, check_counts
 
 CUBIC = 2  # rows and columns on each side that bicubic interpolation looks at
 
@@ -19,8 +18,9 @@ CUBIC = 2  # rows and columns on each side that bicubic interpolation looks at
 class Enlarger(ImageGenerator):
     """The source, enlarged by bicubic interpolation, plus `details` of it.
 
-    The source is added where it has the target's channels, or one (which then stands for each of them). There, the last
-    layer begins at zero, so that training begins with the interpolated image.
+    The target is 1, 2, 3, 4 or 8 times as large. The source is added where it has the target's channels, or one (which
+    then stands for each of them). There, the last layer begins at zero, so that training begins with the interpolated
+    image.
     """
 
     scales = (1, 2, 3, 4, 8)
@@ -64,24 +64,15 @@ class EDSRGenerator(Enlarger):
     The paper enlarges by two at a time, with 3x3 convolutions and no activation in between, and ends with another one.
     All that is linear, so here one convolution gives all pixels at once, for a tenth of the work at scale 4.
 
-    Args:
-        source_shape, target_shape: (channels, height, width); the target is 1, 2, 3, 4 or 8 times as large.
-        width: channels (the paper's baseline: 64).
-        blocks: residual blocks (the paper's baseline: 16).
-        dilation: how far apart the places are, at most, that the blocks' first convolutions look at: 1, 2, 4 ... up to
-            it, from block to block, and 1 again (Zhang et al. 2017, IRCNN); so they see further for the same work.
-
-    Raises:
-        UserError: the shapes are not such images, or an option is out of range.
+    The paper's baseline has `width=64, blocks=16`. From block to block, the first convolution is dilated by 1, 2, 4 ...
+    up to `dilation`, and by 1 again (Zhang et al. 2017, IRCNN); so they see further for the same work.
     """
 
     def __init__(
         self, source_shape: Shape, target_shape: Shape, *, width: int = 32, blocks: int = 8, dilation: int = 1
     ) -> None:
         super().__init__(source_shape, target_shape)
-        check_number("EDSRGenerator", "dilation", dilation, low=1, whole=True)
-        check_number("EDSRGenerator", "width", width, low=1, whole=True)
-        check_number("EDSRGenerator", "blocks", blocks, low=1, whole=True)
+        check_counts("EDSRGenerator", dilation=dilation, width=width, blocks=blocks)
         rounds = [2**i for i in range(dilation.bit_length())]
         self.dilations = [rounds[i % len(rounds)] for i in range(blocks)]
         self.first = nn.Conv2d(source_shape[0], width, 3, padding=1)
@@ -116,28 +107,19 @@ class EDSRBlock(nn.Module):
 class RRDBGenerator(Enlarger):
     """Residual-in-residual dense blocks, then enlargement by copying pixels. Source: Wang et al. 2018 (ESRGAN), 3.1.
 
-    Args:
-        source_shape, target_shape: (channels, height, width); the target is 1, 2, 3, 4 or 8 times as large.
-        width: channels (the paper: 64).
-        blocks: residual-in-residual blocks, of three dense blocks with five convolutions each (the paper: 23).
-        growth: channels that each convolution of a dense block adds (the authors' code: 32).
-
-    Raises:
-        UserError: the shapes are not such images, or an option is out of range.
+    Each of the `blocks` (the paper: 23, of `width` 64) holds three dense blocks of five convolutions, which add
+    `growth` channels each (the authors' code: 32).
     """
 
     def __init__(
         self, source_shape: Shape, target_shape: Shape, *, width: int = 32, blocks: int = 4, growth: int = 16
     ) -> None:
         super().__init__(source_shape, target_shape)
-        for name, value in (("width", width), ("blocks", blocks), ("growth", growth)):
-            check_number("RRDBGenerator", name, value, low=1, whole=True)
+        check_counts("RRDBGenerator", width=width, blocks=blocks, growth=growth)
         self.blocks = blocks
         self.first = nn.Conv2d(source_shape[0], width, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
-        rise: list[nn.Module] = []
-        for step in self._steps:
-            rise += [*enlarging(width, step), nn.LeakyReLU(0.2)]
+        rise = [layer for step in self._steps for layer in (*enlarging(width, step), nn.LeakyReLU(0.2))]
         self.rise = nn.Sequential(*rise, nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.2))
         self.last = nn.Conv2d(width, target_shape[0], 3, padding=1)
         self.begin_at_the_source(self.last)

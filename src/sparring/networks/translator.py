@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError, check_choice, check_number
-from sparring.networks.images import ImageGenerator, Look, Shape, around, enlarged, filled_up, halved, reach_of
-from sparring.networks.layers import NORMS, Enlarge, image_norm, reflected, start_normal
+from sparring.networks.images import ImageGenerator, Look, around, enlarged, filled_up, halved, reach_of
+from sparring.networks.layers import NORMS, Enlarge, Shape, check_counts, image_norm, reflected, start_normal
 
 
 class ResNetTranslator(ImageGenerator):
@@ -18,15 +18,8 @@ class ResNetTranslator(ImageGenerator):
     uneven overlap leaves checkerboards. Borders are mirrored, except where maps are halved or enlarged. Its stages are
     numbered for `encode`: 0 is the source, 1 the first convolution, then come the halvings and the blocks.
 
-    Args:
-        source_shape, target_shape: (channels, height, width); height and width are equal.
-        width: channels of the largest maps (the papers: 64, 32 of Johnson et al.); they double with each halving.
-        blocks: residual blocks (CycleGAN: 6 for images of 128, 9 from 256 on).
-        norm: "instance", "batch" or "none".
-        downsamplings: how many times maps are halved.
-
-    Raises:
-        UserError: the shapes are not images of one size, or an option is out of range.
+    The papers' `width` is 64, 32 of Johnson et al.; CycleGAN's `blocks` are 6 for images of 128, 9 from 256 on. Maps
+    are halved `downsamplings` times. `norm` is "instance", "batch" or "none".
     """
 
     def __init__(
@@ -40,18 +33,14 @@ class ResNetTranslator(ImageGenerator):
         downsamplings: int = 2,
     ) -> None:
         super().__init__(source_shape, target_shape)
-        check_number("ResNetTranslator", "width", width, low=1, whole=True)
-        check_number("ResNetTranslator", "blocks", blocks, low=1, whole=True)
+        check_counts("ResNetTranslator", width=width, blocks=blocks)
         check_number("ResNetTranslator", "downsamplings", downsamplings, low=0, high=6, whole=True)
         check_choice("ResNetTranslator", "norm", norm, NORMS)
         self.norm, self.blocks, self.downsamplings, self.stride = norm, blocks, downsamplings, 2**downsamplings
         channels = [width * 2**level for level in range(downsamplings + 1)]
         bias = norm == "none"  # elsewhere the normalisation takes it away
-        stages: list[nn.Module] = [
-            nn.Sequential(
-                Mirror(3), nn.Conv2d(source_shape[0], width, 7, bias=bias), image_norm(norm, width), nn.ReLU()
-            )
-        ]
+        first = nn.Conv2d(source_shape[0], width, 7, bias=bias)
+        stages: list[nn.Module] = [nn.Sequential(Mirror(3), first, image_norm(norm, width), nn.ReLU())]
         for before, after in zip(channels, channels[1:]):
             halve = nn.Conv2d(before, after, 3, 2, 1, bias=bias)
             stages.append(nn.Sequential(halve, image_norm(norm, after), nn.ReLU()))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import check_choice, check_number
-from sparring.networks.images import ImageGenerator, Look, Shape, enlarged, halved, reach_of
-from sparring.networks.layers import NORMS, Enlarge, image_norm, start_normal
+from sparring.networks.images import ImageGenerator, Look, enlarged, halved, reach_of
+from sparring.networks.layers import NORMS, Enlarge, Shape, check_counts, image_norm, start_normal
 
 DEEPEST = 8
 DROPPED = 3
@@ -24,16 +24,9 @@ class UNetGenerator(ImageGenerator):
     filled up to a multiple of 2**depth, and the result is cut.
 
     Args:
-        source_shape, target_shape: (channels, height, width); height and width are equal.
-        width: channels of the outermost level.
-        depth: how many times maps are halved, at most 8; 0: down to about 4 pixels at the size of training (the
-            paper: 8, from 256 to 1).
+        depth: how many times maps are halved, at most 8 (the paper's); 0: to about 4 pixels at the size of training.
         norm: "instance", "batch" (the paper's) or "none".
-        dropout: share of the channels' values that are dropped in training, in the three innermost levels on the way
-            up (the paper: 0.5).
-
-    Raises:
-        UserError: the shapes are not images of one size, or an option is out of range.
+        dropout: share of values dropped in training, in the three innermost levels on the way up (the paper: 0.5).
     """
 
     def __init__(
@@ -47,7 +40,7 @@ class UNetGenerator(ImageGenerator):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(source_shape, target_shape)
-        check_number("UNetGenerator", "width", width, low=1, whole=True)
+        check_counts("UNetGenerator", width=width)
         check_number("UNetGenerator", "depth", depth, low=0, high=DEEPEST, whole=True)
         check_choice("UNetGenerator", "norm", norm, NORMS)
         check_number("UNetGenerator", "dropout", dropout, low=0, high=1)

@@ -1,7 +1,4 @@
-"""The run directory: the one interface between training and everything that looks at it.
-
-`log` and `directory` need neither torch nor matplotlib, so that viewers start at once.
-"""
+"""The run directory. `log` and `directory` need neither torch nor matplotlib, so that viewers start at once."""
 
 from sparring.run.directory import Run
 from sparring.run.log import Row

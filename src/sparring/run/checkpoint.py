@@ -25,32 +25,25 @@ from sparring.base.files import write_atomically
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of a checkpoint besides its tensors."""
+    """What is known of a checkpoint besides its tensors.
 
-    step: int
-    """steps taken"""
-    seconds: float
-    """of training until then"""
-    position: int
-    """samples drawn from the data, in the sampler's endless order"""
+    The score decides which checkpoint is best, lower is better: the evaluations' first value, negative if high is good,
+    or the sliced Wasserstein distance of samples to the data where there are no evaluations; None: not scored.
+    """
+
+    step: int  # steps taken
+    seconds: float  # of training until then
+    position: int  # samples drawn from the data, in the sampler's endless order
     score: float | None
-    """what decides which checkpoint is best, lower is better: the evaluations' first value, negative if high is good,
-    or the sliced Wasserstein distance of samples to the data where there are no evaluations; None: not scored"""
-    sha256: str
-    """of the safetensors file"""
-    score_name: str = "sliced_wasserstein"
-    """what the score is of; those of another name are not compared"""
+    sha256: str  # of the safetensors file
+    score_name: str = "sliced_wasserstein"  # scores of another name are not compared
 
     def plausible(self) -> bool:
-        """Do all values have the right type?"""
-        whole = isinstance(self.step, int) and isinstance(self.position, int)
-        numbers = (self.seconds, 0.0 if self.score is None else self.score)
-        return (
-            whole
-            and all(isinstance(n, (int, float)) for n in numbers)
-            and isinstance(self.sha256, str)
-            and isinstance(self.score_name, str)
-        )
+        """All values have the right type."""
+        whole, texts = (self.step, self.position), (self.sha256, self.score_name)
+        numbers = (*whole, self.seconds, 0.0 if self.score is None else self.score)
+        kinds = ((whole, int), (numbers, (int, float)), (texts, str))
+        return all(isinstance(value, kind) for values, kind in kinds for value in values)
 
 
 def stem(step: int) -> str:
@@ -63,17 +56,12 @@ def save(folder: Path, tensors: Mapping[str, Tensor], manifest: dict[str, Any], 
     content = save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     full = Manifest(**manifest, sha256=hashlib.sha256(content).hexdigest())
     write_atomically(folder / f"{stem(full.step)}.safetensors", content, mend)
-    text = json.dumps(asdict(full), indent=1) + "\n"
-    write_atomically(folder / f"{stem(full.step)}.json", text.encode(), mend)
+    write_atomically(folder / f"{stem(full.step)}.json", f"{json.dumps(asdict(full), indent=1)}\n".encode(), mend)
     return full
 
 
 def manifests(folder: Path) -> list[Manifest]:
-    """All checkpoints of a folder, the earliest first.
-
-    Raises:
-        UserError: a manifest is damaged.
-    """
+    """All checkpoints of a folder, the earliest first; UserError: a manifest is damaged."""
     found = []
     for path in sorted(folder.glob("step-*.json")):
         try:
@@ -108,8 +96,8 @@ def load(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
 
 def remove(folder: Path, manifest: Manifest) -> None:
     """Remove a checkpoint, the manifest first."""
-    (folder / f"{stem(manifest.step)}.json").unlink(missing_ok=True)
-    (folder / f"{stem(manifest.step)}.safetensors").unlink(missing_ok=True)
+    for ending in ("json", "safetensors"):
+        (folder / f"{stem(manifest.step)}.{ending}").unlink(missing_ok=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -47,13 +47,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, data: Data, environment: Mapping[str, Any]) -> Run:
-        """Make a run directory.
-
-        Args:
-            path: the folder.
-            recipe: what it is trained by.
-            data: what it is trained on.
-            environment: as `sparring.run.environment.environment` finds it.
+        """Make a run directory; `environment` is as `sparring.run.environment` finds it.
 
         Raises:
             UserError: there is one already, or it cannot be written.
@@ -73,11 +67,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """A run directory that was made before.
-
-        Raises:
-            UserError: it is none.
-        """
+        """A run directory that was made before; UserError: it is none."""
         if not (path / "recipe.toml").is_file():
             raise UserError(f"{path} is not a run: it has no recipe.toml; sparring train makes one")
         return cls(path)
@@ -140,11 +130,7 @@ class Run:
         return without_abandoned(self.entries())
 
     def entries(self) -> list[Row]:
-        """All whole rows of the log as they were written, events too.
-
-        Raises:
-            UserError: a row is damaged.
-        """
+        """All whole rows of the log as they were written, events too; UserError: a row is damaged."""
         return self.log.rows()
 
     def evaluations(self) -> list[Row]:
@@ -164,11 +150,7 @@ class Run:
 
 
 def _read_form(saved: Row) -> Form:
-    """A form as `asdict` wrote it, with that of its source.
-
-    Raises:
-        ValueError, TypeError: it is none.
-    """
+    """A form as `asdict` wrote it, with that of its source; ValueError or TypeError: it is none."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     form = Form(**{**values, "source": _read_form(saved["source"]) if saved.get("source") else None})
     if not form.shape or not all(isinstance(n, int) and n > 0 for n in form.shape):

@@ -1,4 +1,4 @@
-"""What the numbers of a run may depend on besides the recipe."""
+"""The environment of a run."""
 
 from __future__ import annotations
 

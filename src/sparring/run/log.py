@@ -38,14 +38,10 @@ class Treatment(TypedDict):
     event: str
     illness: str
     about: str
-    changes: dict[str, Any]
-    """fields of the recipe"""
-    back_to: int | None
-    """the step whose healthy state it went back to"""
-    restarted: list[str]
-    """the networks that begin anew"""
-    way_back: str
-    """the run directory that goes on untreated"""
+    changes: dict[str, Any]  # fields of the recipe
+    back_to: int | None  # the step whose healthy state it went back to
+    restarted: list[str]  # the networks that begin anew
+    way_back: str  # the run directory that goes on untreated
 
 
 def kind_of(row: Row) -> str:
@@ -74,26 +70,24 @@ def without_abandoned(rows: Iterable[Row]) -> list[Row]:
 
 
 class Log:
-    """One file of rows. Reading parses only what was appended since the last reading of the same object.
+    """One file of rows, which need not exist. Reading parses only what was appended since the object's last reading.
 
-    Args:
-        path: the file; it need not exist.
-        fix: what to do where it cannot be written, for messages.
+    `fix` is what to do where it cannot be written, for messages.
     """
 
     def __init__(self, path: Path, fix: str) -> None:
         self.path, self.fix = path, fix
+        self._forget()
+
+    def _forget(self) -> None:
         self._rows: list[Row] = []
         self._offset = 0  # bytes that were read
         self._lines = 0  # lines that were read
         self._file: tuple[int, int] | None = None  # which file that was
+        self._changed = 0  # when it was last written
 
     def append(self, row: Row) -> None:
-        """Add a row, in one write, after whatever other processes add; a torn line before it is removed.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Add a row, in one write, without a torn line before it. UserError: it cannot be written."""
         with writing(self.path, self.fix), exclusively(self.path), self.path.open("ab") as file:
             _cut_torn_line(self.path, file)
             file.write(f"{json.dumps(row)}\n".encode())
@@ -105,26 +99,23 @@ class Log:
                 _cut_torn_line(self.path, file)
 
     def rows(self) -> list[Row]:
-        """All whole rows, in the order in which they were written; none where there is no file.
-
-        Raises:
-            UserError: a line is damaged.
-        """
+        """All whole rows, in order; none where there is no file. UserError: a line is damaged."""
         self.new_rows()
         return [*self._rows]
 
     def new_rows(self) -> list[Row]:
-        """The whole rows that were appended since the last reading; all of them where the file was replaced."""
+        """The whole rows that were appended since the last reading; all of them where the file was written anew."""
         try:
             with self.path.open("rb") as file:
                 found = os.fstat(file.fileno())
-                if (found.st_dev, found.st_ino) != self._file or found.st_size < self._offset:
-                    self._rows, self._offset, self._lines = [], 0, 0
-                    self._file = (found.st_dev, found.st_ino)
+                grown = found.st_size > self._offset or found.st_mtime_ns == self._changed
+                if (found.st_dev, found.st_ino) != self._file or not grown:
+                    self._forget()
+                self._file, self._changed = (found.st_dev, found.st_ino), found.st_mtime_ns
                 file.seek(self._offset)
                 content = file.read()
         except FileNotFoundError:
-            self._rows, self._offset, self._lines, self._file = [], 0, 0, None
+            self._forget()
             return []
         whole = content[: content.rfind(b"\n") + 1]
         lines = whole.splitlines()

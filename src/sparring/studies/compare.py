@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from sparring.assemble.state import find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.likeness import BASELINE
-from sparring.evaluation.measures import better, deciding_value
+from sparring.evaluation.options import better, deciding_value
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
-from sparring.evaluation.subject import Reference
-from sparring.evaluation.translations import Tests
+from sparring.evaluation.scoring import Scoring
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
 
@@ -74,6 +74,11 @@ class Group:
             else None
         )
 
+    def steps(self, between: str) -> str:
+        """The step of its runs, or the first and the last."""
+        found = sorted({entry.scores.step or 0 for entry in self.entries})
+        return number(found[0]) if len(found) == 1 else f"{number(found[0])}{between}{number(found[-1])}"
+
     def values(self, name: str) -> list[float]:
         return [e.scores.values[name] for e in self.entries if name in e.scores.values]
 
@@ -127,43 +132,46 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[str | Path], *, checkpoint: str = "best", reference: Reference | None = None, **options: Any
+    runs: Sequence[str | Path],
+    *,
+    checkpoint: str = "best",
+    known: MutableMapping[str, Scoring] | None = None,
+    trust: bool = False,
+    **options: Any,
 ) -> Comparison:
     """Score runs by one protocol, unless they have such scores already, and put them side by side.
 
     Args:
         runs: run directories. Those whose recipes differ in the seed alone are shown as their mean.
         checkpoint: best, last or a step.
-        reference: what all runs are compared with, if it is at hand; else each run's own data.
+        known: how runs on data of a hash are scored, where that is at hand; what is found here is added.
+        trust: may component texts import the user's own code?
         options: fields of `sparring.evaluation.Options`.
 
     Raises:
         UserError: no such run, or one cannot be scored.
     """
-    chosen = Options(**options)
+    with trusted(trust):
+        return _compare(runs, checkpoint, {} if known is None else known, Options(**options))
+
+
+def _compare(
+    runs: Sequence[str | Path], checkpoint: str, known: MutableMapping[str, Scoring], chosen: Options
+) -> Comparison:
     paths = [Path(run) for run in runs]
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("compare: a run is named twice; name each once")
-    evaluators = [RunEvaluator(path, chosen, reference) for path in paths]
+    evaluators = [RunEvaluator(path, chosen) for path in paths]
     manifests = [find_checkpoint(evaluator.run, checkpoint) for evaluator in evaluators]
     names = short_names(paths)
-    references: dict[str, Reference | Tests] = {}
     entries = []
     for evaluator, manifest in zip(evaluators, manifests):
-        digest, _ = evaluator.run.read_data()
-        evaluator.given = references.get(digest, reference)  # runs on the same data share what is known of them
-        references[digest] = evaluator.compared
-        scores = evaluator.known(manifest) or evaluator(manifest)
-        entries.append(make_entry(evaluator, scores, names[evaluator.run.path]))
+        scores = evaluator.shared_score(manifest, known)
+        recipe = evaluator.recipe
+        deciding = deciding_value(recipe.metrics, evaluator.task.scores) if recipe.evaluate_every else ""
+        name = names[evaluator.run.path]
+        entries.append(Entry(evaluator.run, recipe, scores, name, deciding, evaluator.scoring.images))
     return arrange(entries)
-
-
-def make_entry(evaluator: RunEvaluator, scores: Scores, name: str) -> Entry:
-    """A run that was scored."""
-    recipe = evaluator.recipe
-    deciding = deciding_value(recipe.metrics, evaluator.task) if recipe.evaluate_every else ""
-    images = evaluator.tests.images if evaluator.translates else None
-    return Entry(evaluator.run, recipe, scores, name, deciding, images)
 
 
 def arrange(entries: Sequence[Entry]) -> Comparison:
@@ -252,10 +260,8 @@ def table_lines(table: Sequence[Group]) -> list[str]:
     names = value_names(table)
     rows = [["run", "step", *names]]
     for group in table:
-        steps = {entry.scores.step for entry in group.entries}
-        step = number(next(iter(steps)) or 0) if len(steps) == 1 else "various"
         marks = [cell(group, n) + ("*" if best_group(table, n) is group else "") for n in names]
-        rows.append([group.name, step, *marks])
+        rows.append([group.name, group.steps("-"), *marks])
     if len(rows) <= len(names):  # more values than runs: runs stand side by side
         rows = [list(column) for column in zip(*rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -13,12 +13,12 @@ from typing import Any
 from PIL import Image
 
 from sparring.apply.generator import load
+from sparring.base.components import is_trusted
 from sparring.base.errors import writing
 from sparring.data.pictures import picture
-from sparring.evaluation.measures import better
-from sparring.evaluation.report import ARROWS, number
+from sparring.evaluation.options import better
+from sparring.evaluation.report import ARROWS
 from sparring.studies.compare import ERROR, Comparison, Group, best_group, cell, value_names
-from sparring.tasks.base import Translating
 from sparring.training.gallery import spread, turned
 
 Curve = tuple[str | None, dict[str, Any], list[float], list[float]]  # label, style, seconds, values
@@ -46,13 +46,12 @@ figcaption { font-weight: 600 } img { max-width: 100%; image-rendering: pixelate
 """
 
 
-def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
+def write_page(comparison: Comparison, path: Path) -> None:
     """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file.
 
     Args:
         comparison: the runs.
         path: the file; its folder is made if need be.
-        trust: may the runs' recipes import code?
 
     Raises:
         UserError: it cannot be written, or a run cannot be loaded.
@@ -72,7 +71,7 @@ def write_page(comparison: Comparison, path: Path, trust: bool = False) -> None:
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
     parts += [f"<p>{text}</p>" for text in dict.fromkeys(shown_of(group) for group in comparison.groups)]
-    parts += ['<div class="samples">', *(sample_html(group, trust) for group in comparison.groups), "</div>"]
+    parts += ['<div class="samples">', *(sample_html(group) for group in comparison.groups), "</div>"]
     title = escape(", ".join(group.name for group in comparison.groups))
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -92,17 +91,19 @@ def describe(table: Sequence[Group]) -> str:
 
 def table_html(table: Sequence[Group]) -> str:
     """A table: a row for each value, a column for each group, the best marked."""
-    head = "".join(f"<th>{escape(group.name)}</th>" for group in table)
-    steps = []
-    for group in table:
-        found = sorted({entry.scores.step or 0 for entry in group.entries})
-        steps.append(number(found[0]) if len(found) == 1 else f"{number(found[0])} to {number(found[-1])}")
-    rows = [f"<tr><td>step</td>{''.join(f'<td>{text}</td>' for text in steps)}</tr>"]
+    rows = [("step", [("", group.steps(" to ")) for group in table])]
     for name in value_names(table):
         best = best_group(table, name)
-        cells = [f"<td{' class=best' if group is best else ''}>{escape(cell(group, name))}</td>" for group in table]
-        rows.append(f"<tr><td>{escape(name)}<small>{ARROWS[better(name)]}</small></td>{''.join(cells)}</tr>")
-    return f'<div class="wide"><table><tr><th></th>{head}</tr>\n' + "\n".join(rows) + "</table></div>"
+        cells = [(" class=best" if group is best else "", cell(group, name)) for group in table]
+        rows.append((f"{escape(name)}<small>{ARROWS[better(name)]}</small>", cells))
+    return _table([group.name for group in table], rows)
+
+
+def _table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], mark: str = "") -> str:
+    """A table: the columns' names, and rows of a name, as HTML, and cells, each with its attributes and text."""
+    head = "".join(f"<th{mark}>{escape(name)}</th>" for name in columns)
+    found = (f"<tr><td>{n}</td>{''.join(f'<td{a}>{escape(t)}</td>' for a, t in cells)}</tr>" for n, cells in rows)
+    return f'<div class="wide"><table><tr><th></th>{head}</tr>\n' + "\n".join(found) + "</table></div>"
 
 
 def recipes_html(comparison: Comparison) -> list[str]:
@@ -110,12 +111,9 @@ def recipes_html(comparison: Comparison) -> list[str]:
     if not comparison.recipes:
         return []
     names = [group.name for group in comparison.groups]
-    rows = [
-        f"<tr><td>{escape(field)}</td>{''.join(f'<td class=text>{escape(values[n])}</td>' for n in names)}</tr>"
-        for field, values in comparison.recipes.items()
-    ]
-    head = "".join(f"<th class=text>{escape(name)}</th>" for name in names)
-    return [f'<h2>Recipes</h2><div class="wide"><table><tr><th></th>{head}</tr>', *rows, "</table></div>"]
+    mark = " class=text"
+    rows = [(escape(field), [(mark, values[n]) for n in names]) for field, values in comparison.recipes.items()]
+    return ["<h2>Recipes</h2>", _table(names, rows, mark)]
 
 
 def shown_of(group: Group) -> str:
@@ -127,12 +125,12 @@ def shown_of(group: Group) -> str:
     )
 
 
-def sample_html(group: Group, trust: bool) -> str:
+def sample_html(group: Group) -> str:
     """Samples of a group's first run, or what it makes of test images."""
     entry = group.entries[0]
     raw = entry.scores.protocol.weights == "raw"
-    generator = load(entry.run.path, checkpoint_name=str(entry.scores.step), device="cpu", trust=trust, raw=raw)
-    if entry.images is not None and isinstance(generator.task, Translating):
+    generator = load(entry.run.path, checkpoint=str(entry.scores.step), device="cpu", trust=is_trusted(), raw=raw)
+    if entry.images is not None:
         shown = turned(generator.task, generator.network, spread(entry.images))
     else:
         kind = "points" if generator.form.is_points else "images"

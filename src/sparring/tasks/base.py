@@ -10,9 +10,11 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sparring.base.fields import Limited
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Single
 from sparring.data.samples import Data
+from sparring.game.condition import Given
 from sparring.game.game import Game
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers
@@ -42,7 +44,7 @@ class Way:
     match: str = ""
 
 
-class Task(ABC):
+class Task(Limited, ABC):
     """A task never touches autograd flags or optimisers. A sub-class says what is abstract here, and what it needs of
     the rest."""
 
@@ -55,9 +57,30 @@ class Task(ABC):
         return Single()
 
     @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of its usual scores in `sparring.evaluation.likeness.LIKENESS`, the one that decides first; none of
+        a task whose generator makes samples, which are scored by `sparring.evaluation.measures.MEASURES`."""
+        return ()
+
+    @property
+    def trivial(self) -> str:
+        """The name of the trivial way that its results are compared with; "" without one."""
+        return ""
+
+    @property
     def ways(self) -> tuple[Way, ...]:
         """What is learnt, the way that the task is for first; those after it, such as the way back, have a name."""
         return (Way(),)
+
+    @property
+    def given(self) -> tuple[Given, ...]:
+        """The conditions that `draw` draws for the fakes, and that samples can be asked for."""
+        return ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that samples can be asked for."""
+        return next((given.names for given in self.given if given.kind == "label"), ())
 
     @abstractmethod
     def for_data(self, form: Form) -> Task:
@@ -87,6 +110,10 @@ class Task(ABC):
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         """Run the generator on a batch that was prepared and holds what `draw` gave; `fake` is what it is for."""
 
+    def pixels(self, batch: Batch) -> int:
+        """How many pixels a sample has that is made of this batch: sampling bounds its memory by them."""
+        return batch["real"][0, :1].numel() if "real" in batch else 1
+
     def shown(self, made: Images) -> Images:
         """What the discriminator is shown in its turn of what was made just now."""
         return made
@@ -98,6 +125,11 @@ class Task(ABC):
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         """Scalars that the generator `network` minimises besides (L1, cycle consistency)."""
         return {}
+
+    def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
+        """Rows of pictures [n, C, H, W] as networks see them, and what they look like; none of a task that is shown by
+        its `gallery`."""
+        return []
 
     @property
     def remembers(self) -> Remembers | None:
@@ -121,7 +153,7 @@ class Translating(Task):
     @property
     @abstractmethod
     def scores(self) -> tuple[str, ...]:
-        """The names of its usual scores in `sparring.evaluation.likeness.LIKENESS`, the one that decides first."""
+        """The names of its usual scores."""
 
     @abstractmethod
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
@@ -152,8 +184,7 @@ class Translating(Task):
         """What sources and targets look like."""
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
-        """Rows of pictures [n, C, H, W] as networks see them, and what they look like: what went in, what came out, and
-        what it should be."""
+        """What went in, what came out, and what it should be."""
         source, target = self.forms
         return [(batch["source"], source), (made["fake"], target), (batch["real"], target)]
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import number
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.networks.translator import ResNetTranslator
 from sparring.tasks.base import Make, Translator
@@ -40,16 +41,10 @@ class Contrast(Unpaired):
 
     a: str = "A"
     b: str = "B"
-    contrast: float = 0.25
-    identity: float = 0.25
-    patches: int = 256
-    temperature: float = 0.07
-
-    def __post_init__(self) -> None:
-        for name in ("contrast", "identity"):
-            check_number("Contrast", name, getattr(self, name), low=0)
-        check_number("Contrast", "patches", self.patches, low=2, whole=True)
-        check_number("Contrast", "temperature", self.temperature, low=0, open_low=True)
+    contrast: float = number(0.25, low=0)
+    identity: float = number(0.25, low=0)
+    patches: int = number(256, low=2)
+    temperature: float = number(0.07, low=0, open_low=True)
 
     def build_generator(self, make: Make) -> nn.Module:
         source, target = self.shapes

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
+from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers
@@ -37,15 +37,10 @@ class Cycle(Unpaired):
 
     a: str = "A"
     b: str = "B"
-    cycle: float = 5.0
-    identity: float = 2.5
-    history: int = 50
+    cycle: float = number(5.0, low=0)
+    identity: float = number(2.5, low=0)
+    history: int = number(50, low=0)
     past: ImageHistory | None = field(default=None, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        for name in ("cycle", "identity"):
-            check_number("Cycle", name, getattr(self, name), low=0)
-        check_number("Cycle", "history", self.history, low=0, whole=True)
 
     @property
     def ways(self) -> tuple[Way, ...]:

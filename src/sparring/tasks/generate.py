@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import flag, number
 from sparring.data.form import Form
+from sparring.game.condition import FAKE, Condition, Given, in_rows
 from sparring.game.inputs import Categorical, Code, Latent, Normal
 from sparring.game.match import Batch, Images, Match, packed
 from sparring.tasks.base import Make, Task
-from sparring.tasks.pieces import critics, fitted
+from sparring.tasks.pieces import fitted, matched
 
 ROWS, COLUMNS = 10, 8
 
@@ -35,23 +38,25 @@ class Generate(Task):
     """
 
     latent: Latent = Normal(100)
-    classes: bool = False
+    classes: bool = flag(False)
     codes: tuple[Code, ...] = ()
-    pack: int = 1
+    pack: int = number(1, low=1)
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not callable(self.latent) or not isinstance(getattr(self.latent, "size", None), int):
             raise UserError(f"Generate: latent={self.latent!r}; write Normal(100) or Uniform(100)")
-        if not isinstance(self.classes, bool):
-            raise UserError(f"Generate: classes={self.classes!r} must be True or False")
         codes = self.codes if isinstance(self.codes, tuple) else (self.codes,)
         if not all(callable(code) and isinstance(getattr(code, "width", None), int) for code in codes):
             raise UserError(f"Generate: codes={self.codes!r}; write (Categorical(10), Continuous(2))")
         object.__setattr__(self, "codes", codes)
-        check_number("Generate", "pack", self.pack, low=1, whole=True)
         if self.pack > 1 and (self.classes or codes):
             raise UserError("Generate: pack goes with neither classes nor codes: a pack has no class of its own")
+
+    @property
+    def given(self) -> tuple[Given, ...]:
+        return (Given("label", self._form.classes),) if self.classes else ()
 
     def for_data(self, form: Form) -> Generate:
         """The same task for data of this form."""
@@ -64,19 +69,21 @@ class Generate(Task):
 
     def build_generator(self, make: Make) -> nn.Module:
         size = self.latent.size + sum(code.width for code in self.codes)
-        return make((size, self._form.shape), {"classes": self._class_count})
+        return make((size, self._form.shape), {"classes": len(self.class_names)})
 
     def build_discriminator(self, make: Make) -> nn.Module:
         channels, *rest = self._form.shape
         codes = sum(code.parameters for code in self.codes)
-        return make(((self.pack * channels, *rest),), {"classes": self._class_count, "codes": codes})
+        return make(((self.pack * channels, *rest),), {"classes": len(self.class_names), "codes": codes})
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
         inputs = {"latent": self.latent(count, generator)}
         if self.codes:
             inputs["code"] = torch.cat([code(count, generator) for code in self.codes], 1)
         if self.classes:
-            inputs["fake_label"] = self._labels(count, generator)
+            shares = torch.tensor(self._form.counts or [1] * len(self.class_names), dtype=torch.float64)
+            label = torch.multinomial(shares, count, replacement=True, generator=generator)
+            inputs |= Condition(label=label).to_batch(FAKE)
         return inputs
 
     def gallery(self, generator: torch.Generator) -> tuple[Batch, int]:
@@ -84,50 +91,37 @@ class Generate(Task):
         rows = self._rows()
         if not rows:
             return self.draw(COLUMNS**2, generator), COLUMNS
-        inputs = {name: tensor.repeat(len(rows), 1) for name, tensor in self._shared_row(generator).items()}
-        index = torch.tensor(rows).repeat_interleave(COLUMNS)
+        drawn, index = self.draw(COLUMNS, generator), torch.tensor(rows)
         if self.classes:
-            inputs["fake_label"] = index
-        else:
-            before, size = self._categorical()
-            inputs["code"][:, before : before + size] = torch.eye(size)[index]
+            return in_rows(drawn, Condition(label=index).to_batch(FAKE)), COLUMNS
+        before, size = self._categorical()
+        inputs = in_rows(drawn, {"value": torch.eye(size)[index]})
+        inputs["code"][:, before : before + size] = inputs.pop("value")
         return inputs, COLUMNS
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         latent = torch.cat([batch["latent"], batch["code"]], 1) if self.codes else batch["latent"]
-        made: Tensor = network(latent, batch["fake_label"]) if self.classes else network(latent)
+        made: Tensor = network(latent, *Condition.from_batch(batch, FAKE).arguments)
         return {"fake": made.float()}
+
+    def pixels(self, batch: Batch) -> int:
+        return math.prod(self._form.shape[1:])
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         real, fake = packed(batch["real"], self.pack), packed(made["fake"], self.pack)
-        found = {
-            name: Match(critic, real, fake, pack=self.pack, again=place > 0)
-            for place, (name, critic) in enumerate(critics(network).items())
-        }
-        for match in found.values():
-            if self.classes:
-                match.real_condition, match.fake_condition = batch["label"], batch["fake_label"]
-            if self.codes:
-                match.codes, match.code = self.codes, batch["code"]
-        return found
+        kinds = [given.kind for given in self.given]
+        conditions = Condition.from_batch(batch, "", kinds), Condition.from_batch(batch, FAKE, kinds)
+        code = batch["code"] if self.codes else None
+        return matched(network, real, fake, *conditions, codes=self.codes, code=code, pack=self.pack)
 
     @property
     def _form(self) -> Form:
         assert self.form is not None, "for_data tells a task what it is for"
         return self.form
 
-    @property
-    def _class_count(self) -> int:
-        return len(self._form.classes) if self.classes else 0
-
-    def _labels(self, count: int, generator: torch.Generator | None) -> Tensor:
-        form = self._form
-        shares = torch.tensor(form.counts or [1] * len(form.classes), dtype=torch.float64)
-        return torch.multinomial(shares, count, replacement=True, generator=generator)
-
     def _rows(self) -> list[int]:
         """The classes or code values that the gallery shows: all, or ten that are spread over them."""
-        values = self._class_count or self._categorical()[1]
+        values = len(self.class_names) or self._categorical()[1]
         return [i * values // min(values, ROWS) for i in range(min(values, ROWS))]
 
     def _categorical(self) -> tuple[int, int]:
@@ -138,8 +132,3 @@ class Generate(Task):
                 return before, code.size
             before += code.width
         return 0, 0
-
-    def _shared_row(self, generator: torch.Generator) -> dict[str, Tensor]:
-        inputs = dict(self.draw(COLUMNS, generator))
-        inputs.pop("fake_label", None)
-        return inputs

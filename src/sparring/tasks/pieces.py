@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sparring.base.errors import UserError
 from sparring.data.form import Form
+from sparring.game.condition import NOTHING, Condition
 from sparring.game.match import Critic, Match
 from sparring.networks.critic import Critic as CriticNetwork
 from sparring.networks.images import ImageGenerator
@@ -32,12 +33,19 @@ def critics(network: nn.Module) -> dict[str, Critic]:
 
 
 def matched(
-    network: nn.Module, real: Tensor, fake: Tensor, condition: Tensor | None = None, paired: bool = False
+    network: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    condition: Condition = NOTHING,
+    fake_condition: Condition | None = None,
+    **fields: Any,
 ) -> dict[str, Match]:
-    """A match before each judge of the discriminator; all are told the same condition of real and fake."""
+    """A match before each judge of the discriminator, with these fields; the fakes have the reals' condition unless
+    they have their own."""
+    conditions = condition, condition if fake_condition is None else fake_condition
     judges = critics(network)
     return {
-        name: Match(critic, real, fake, condition, condition, paired=paired, again=place > 0, scales=len(judges))
+        name: Match(critic, real, fake, *conditions, again=place > 0, scales=len(judges), **fields)
         for place, (name, critic) in enumerate(judges.items())
     }
 

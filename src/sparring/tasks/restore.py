@@ -9,9 +9,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.data.samples import Data
+from sparring.game.condition import NOTHING, Condition
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.metrics.colour import luminance
 from sparring.metrics.paired import cut_border
@@ -38,14 +40,14 @@ class Restore(Translating):
     """
 
     degrade: Degradation | tuple[Degradation, ...] = Downscale(4)
-    pixel: float = 1.0
+    pixel: float = number(1.0, low=0)
     residual: bool = False
     conditional: bool = False
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         chained(self.degrade)  # a mistake is told here
-        check_number("Restore", "pixel", self.pixel, low=0)
 
     @cached_property
     def chain(self) -> Degradation:
@@ -96,7 +98,7 @@ class Restore(Translating):
         return {"fake": torch.where(batch["mask"] > 0, made, batch["source"]) if self.keeps else made}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        condition = self._seen(batch) if self.conditional else None
+        condition = Condition(image=self._seen(batch)) if self.conditional else NOTHING
         return matched(network, batch["real"], made["fake"], condition, paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:

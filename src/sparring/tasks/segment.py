@@ -9,13 +9,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.tasks.baselines import most_frequent_class
-from sparring.tasks.pieces import matched
 from sparring.tasks.sourced import Paired
 
 
@@ -40,15 +40,14 @@ class Segment(Paired):
     source: str = "image"
     target: str = "mask"
     ignore: int | None = None
-    cross_entropy: float = 1.0
-    balance: float = 0.5
+    cross_entropy: float = number(1.0, low=0)
+    balance: float = number(0.5, low=0, high=1)
     conditional: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.classes, tuple) or len(self.classes) < 2:
             raise UserError(f"Segment: classes={self.classes!r}; name at least two, such as ('sky', 'ground')")
-        check_number("Segment", "cross_entropy", self.cross_entropy, low=0)
-        check_number("Segment", "balance", self.balance, low=0, high=1)
 
     @property
     def layout(self) -> Layout:
@@ -66,7 +65,7 @@ class Segment(Paired):
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         known = batch["real"].sum(1, keepdim=True)  # where no class is known, both are 0
-        return matched(network, batch["real"], made["fake"] * known, self.condition(batch), paired=True)
+        return super().matches(network, batch, {"fake": made["fake"] * known})
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         if not self.cross_entropy:

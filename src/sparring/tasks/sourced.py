@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Pairs, Sets
 from sparring.data.samples import Data
-from sparring.game.match import Batch
+from sparring.game.condition import NOTHING, Condition
+from sparring.game.match import Batch, Images, Match
 from sparring.tasks.base import Make, Translating, Translator, Way
 from sparring.tasks.degrade import Grey
-from sparring.tasks.pieces import fitted, image_shape, sight
+from sparring.tasks.pieces import fitted, image_shape, matched, sight
 
 Own = TypeVar("Own", bound="Sourced")
 
@@ -74,9 +75,9 @@ class Paired(Sourced):
         source, target = self.shapes
         return make((target,), {"source_channels": source[0] if self.conditional else 0})
 
-    def condition(self, batch: Batch) -> Tensor | None:
-        """What the discriminator is told beside an image."""
-        return batch["source"] if self.conditional else None
+    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
+        condition = Condition(image=batch["source"]) if self.conditional else NOTHING
+        return matched(network, batch["real"], made["fake"], condition, paired=True)
 
 
 class Unpaired(Sourced):

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
+from sparring.base.fields import number
 from sparring.data.layout import Layout, Pairs
 from sparring.data.samples import Data
-from sparring.game.match import Batch, Images, Match, Terms
-from sparring.tasks.pieces import image_of, matched
+from sparring.game.match import Batch, Images, Terms
+from sparring.tasks.pieces import image_of
 from sparring.tasks.sourced import Paired
 
 
@@ -36,11 +36,8 @@ class Translate(Paired):
     target: str = ""
     source_classes: tuple[str, ...] = ()
     ignore: int | None = None
-    l1: float = 100.0
+    l1: float = number(100.0, low=0)
     conditional: bool = True
-
-    def __post_init__(self) -> None:
-        check_number("Translate", "l1", self.l1, low=0)
 
     @property
     def layout(self) -> Layout:
@@ -48,9 +45,6 @@ class Translate(Paired):
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         return {"fake": image_of(network, batch["source"])}
-
-    def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        return matched(network, batch["real"], made["fake"], self.condition(batch), paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         return {"l1": self.l1 * (made["fake"] - batch["real"]).abs().mean()} if self.l1 else {}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sparring.assemble.start import share_spent
+from sparring.base.components import is_trusted
 from sparring.base.errors import NotFiniteError
 from sparring.recipe import Recipe
 from sparring.run.checkpoint import manifests
@@ -15,20 +16,17 @@ from sparring.run.log import NOT_FINITE, RESUME, STOP, kind_of, of_kind
 from sparring.training.train import resume, train
 
 
-def finish(path: Path, recipe: Recipe, trust: bool, until: float = 1.0) -> None:
-    """Train a run from where it is to its end. One that ends in NaN has ended, too: its last good checkpoint counts.
+def finish(path: Path, recipe: Recipe, until: float = 1.0) -> None:
+    """Train a run from where it is, or from its start by the recipe, to the share `until` of its budget.
 
-    Args:
-        path: the run directory; it is made where there is none.
-        recipe: to begin with.
-        trust, until: as in `train`.
+    One that ends in NaN has ended, too: its last good checkpoint counts.
     """
     clear_unsaved(path)
     try:
         if not path.exists():
-            train(recipe, out=path, trust=trust, until=until)
+            train(recipe, out=path, trust=is_trusted(), until=until)
         elif not reached(path, until):
-            resume(path, trust=trust, until=until)
+            resume(path, trust=is_trusted(), until=until)
     except NotFiniteError as error:
         print(f"{path.name}: {error}", file=sys.stderr)
 
@@ -40,12 +38,12 @@ def clear_unsaved(path: Path) -> None:
 
 
 def finished(path: Path) -> bool:
-    """Has a run reached its end: its budget's, with a checkpoint, or an early one for lack of progress or by NaN?"""
+    """A run has reached its end, as `reached` has it."""
     return (path / "recipe.toml").exists() and reached(path, 1.0)
 
 
 def reached(path: Path, until: float) -> bool:
-    """Has a run reached this share of its budget, with a checkpoint, or ended before by NaN or for lack of progress?"""
+    """A run has reached this share of its budget, with a checkpoint, or ended before by NaN or for lack of progress."""
     run = Run.open(path)
     events = [kind_of(row) for row in of_kind(run.history(), RESUME, STOP, NOT_FINITE)]
     saved = manifests(run.checkpoints)

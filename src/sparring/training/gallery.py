@@ -19,7 +19,7 @@ from sparring.data.pictures import picture, save_image, sheet
 from sparring.data.samples import Data
 from sparring.game.match import Batch
 from sparring.run.directory import Run
-from sparring.tasks.base import Translating
+from sparring.tasks.base import Task
 
 if TYPE_CHECKING:
     from sparring.assemble.state import State
@@ -38,7 +38,7 @@ class Gallery:
     def take(self, state: State) -> None:
         """Add the picture of now to the run."""
         task, network, form = state.task, state.sampling_network, self.data.form
-        if isinstance(task, Translating):
+        if task.ways[0].source:
             image = turned(task, network, self.images)
         elif form.is_points:
             image = picture(form.to_stored(draw_samples(task, network, POINTS_SHOWN, seed=0)), form, self.data.samples)
@@ -55,8 +55,7 @@ class Gallery:
         except UserError as error:
             print(f"Note: the pictures are of training images: {error}", file=sys.stderr)
             held_out = None
-        data = self.data if held_out is None else held_out
-        return spread(data)
+        return spread(self.data if held_out is None else held_out)
 
 
 def spread(data: Data) -> Batch:
@@ -65,19 +64,12 @@ def spread(data: Data) -> Batch:
     return data.batch(torch.arange(count) * len(data) // count)
 
 
-def turned(task: Translating, network: nn.Module, images: Batch) -> Image.Image:
-    """Images, what a generator makes of them, and what they should become, row by row.
-
-    Args:
-        task: what the generator is for.
-        network: the generator.
-        images: as `Data.batch` gives them.
-    """
+def turned(task: Task, network: nn.Module, images: Batch) -> Image.Image:
+    """Images of `Data.batch`, what a generator makes of them, and what they should become, row by row."""
     inputs = task.prepare(images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
     return sheet([shown(row, form) for row, form in task.show(inputs, make_images(task, network, inputs))])
 
 
 def shown(images: Tensor, form: Form) -> Tensor:
-    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of a map that belong to no class are
-    black."""
+    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of no class are black."""
     return form.to_picture(form.to_stored(images))

@@ -29,17 +29,7 @@ from sparring.training.summary import write_summary
 
 @dataclass
 class Session:
-    """A run that is being trained, with what goes on beside it.
-
-    Attributes:
-        run, recipe, data, state: the run, and where it stands.
-        gallery: takes its pictures.
-        scorer, watch: what evaluates it and what probes it as it trains, or None.
-        trust: component texts may import the user's own code.
-        until: the share of the budget to stop at.
-        reason: why it ended early for lack of progress; "" if it did not.
-        ended: no further step is to be taken.
-    """
+    """A run that is being trained, with what goes on beside it."""
 
     run: Run
     recipe: Recipe
@@ -48,10 +38,9 @@ class Session:
     gallery: Gallery
     scorer: Scorer | None
     watch: Watch | None
-    trust: bool
-    until: float
-    reason: str = ""
-    ended: bool = False
+    until: float  # the share of the budget to stop at
+    reason: str = ""  # why it ended early for lack of progress
+    ended: bool = False  # no further step is to be taken
     take_step: Stepper = field(init=False)
     _started: float = 0.0  # when training began, had it never been stopped
     _saved_at: float = 0.0  # seconds of training at the last checkpoint
@@ -65,7 +54,7 @@ class Session:
     def begin(self, progress: Progress) -> None:
         """Prepare for steps from the state as it stands, after a treatment if the log asks for one now."""
         self.treat(progress)
-        self.take_step = Stepper(self.recipe, self.data, self.state, self.trust)
+        self.take_step = Stepper(self.recipe, self.data, self.state)
         self._started = time.perf_counter() - self.state.seconds
         self._saved_at, self._pictured = self.state.seconds, int(self.share * self.recipe.pictures)
         if self.state.step == 0:
@@ -80,22 +69,14 @@ class Session:
         if treatment is None:
             return
         self.watch.history.append(autopilot.prescribe(treatment, self.run, self.recipe, self.state))
-        self.recipe, self.state = autopilot.carry_out(
-            treatment, self.run, self.recipe, self.data, self.state, self.trust
-        )
+        self.recipe, self.state = autopilot.carry_out(treatment, self.run, self.recipe, self.data, self.state)
         self.run.write_recipe(self.recipe)
         self.watch.follow(self.recipe, self.state)
         progress.lines = equilibrium(self.state.game.loss)
         progress.note(f"step {self.state.step:,} | doctor: treated {treatment.illness}: {treatment.told}")
 
     def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
-        """Log, probe, evaluate, save and picture what is due after a step.
-
-        Args:
-            turns: what the step gave.
-            stop: set when the user asks to stop.
-            progress: what the user sees.
-        """
+        """Log, probe, evaluate, save and picture what is due after a step; `stop` is set when the user asks to stop."""
         recipe, state = self.recipe, self.state
         state.seconds = time.perf_counter() - self._started
         share, treating = self.share, False
@@ -153,11 +134,7 @@ class Session:
 
 
 def train_on(session: Session) -> None:
-    """Train from the state to where it is to stop, and write everything down.
-
-    Raises:
-        as `sparring.training.train.train`.
-    """
+    """Train from the state to where it is to stop, and write everything down; it raises what `train` does."""
     run, state = session.run, session.state
     try:
         lines = equilibrium(state.game.loss)

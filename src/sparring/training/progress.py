@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -21,10 +20,7 @@ class Progress:
     """A bar in a terminal, a line every ten seconds elsewhere.
 
     It shows step, images per second, time left, both losses beside their line of equilibrium, D's accuracy, and what
-    the doctor said last, if it looks.
-
-    Attributes:
-        doctor: that, in a few words.
+    the doctor said last, if it probes.
     """
 
     def __init__(
@@ -46,9 +42,7 @@ class Progress:
             self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
     def show(self, row: dict[str, Any]) -> None:

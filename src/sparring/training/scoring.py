@@ -15,15 +15,13 @@ from sparring.assemble.state import State
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
-from sparring.evaluation.evaluator import Options
-from sparring.evaluation.measures import better, deciding_value
-from sparring.evaluation.samples import recipe_reference, score_generator
-from sparring.evaluation.translations import recipe_tests, score_translations
-from sparring.metrics import count_modes, sliced_wasserstein
+from sparring.evaluation.evaluator import scoring_of
+from sparring.evaluation.options import Options, better
+from sparring.metrics.distribution import sliced_wasserstein
+from sparring.metrics.modes import count_modes
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
 from sparring.run.log import EVALUATION, Row
-from sparring.tasks.base import Translating
 
 
 class Scorer:
@@ -37,23 +35,20 @@ class Scorer:
     run: Run
     history: list[Row]
 
-    def __init__(self, recipe: Recipe, data: Data, trust: bool, held_out: HeldOut) -> None:
+    def __init__(self, recipe: Recipe, data: Data, held_out: HeldOut) -> None:
         """Prepare extractor and reference; mistakes in the recipe are told here, before there is a run.
 
         Raises:
             UserError: an unknown metric, or an extractor that does not fit.
         """
-        self.recipe = recipe
+        self.recipe, self.data = recipe, data
+        task = build_task(recipe, data.form)
         count = recipe.evaluate_count
-        self.options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device, trust=trust)
-        task = build_task(recipe, data.form, trust)
-        self.deciding = deciding_value(recipe.metrics, task)
-        self.data = data
-        if isinstance(task, Translating):
-            self.tests = recipe_tests(recipe, data, self.options, "this run", held_out)
-        else:
-            self.reference = recipe_reference(recipe, data, self.options, "this run", held_out)
-            self.reference.real  # noqa: B018  what is looked at once is no cost of the first evaluation
+        options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device)
+        self.scoring = scoring_of(task, data, options, held_out.data)
+        self.deciding = self.scoring.deciding
+        self.scoring.check(recipe, task, "this run")
+        self.scoring.warm_up()
         self.skipped = 0
 
     def begin(self, run: Run) -> None:
@@ -82,11 +77,8 @@ class Scorer:
         """
         game, network = state.game, copy.deepcopy(state.sampling_network).eval()
         generator = TrainedGenerator(network, state.task, self.recipe, self.data.form, state.step)
-        name, ema = str(self.run.path), state.average is not None
-        if isinstance(state.task, Translating):
-            scores, _ = score_translations(generator, self.tests, name, ema)
-        else:
-            scores, _ = score_generator(generator, self.reference, self.options, name, lambda: copy.deepcopy(game), ema)
+        ema = state.average is not None
+        scores, _ = self.scoring.score(generator, str(self.run.path), ema, lambda: copy.deepcopy(game))
         if self.deciding not in scores.values:
             raise UserError(f"{self.deciding}, which decides, could not be measured: {'; '.join(scores.notes)}")
         scores = replace(scores, seconds=state.seconds)
@@ -126,35 +118,25 @@ class Scorer:
         )
 
 
-SCORE_SAMPLES = 2048
-
-
-SCORE_PAIRS = 32
+SCORE_SAMPLES, SCORE_PAIRS = 2048, 32
 
 
 def score_samples(state: State, data: Data, seed: int) -> dict[str, float]:
-    """How far samples are from the data: sliced Wasserstein distance and, for a known mixture, its modes."""
-    if isinstance(state.task, Translating):
-        return score_pairs(state, data, seed)
+    """Quick scores of a checkpoint: of samples the sliced Wasserstein distance to the data and, for a known mixture,
+    its modes; of what becomes of some training images the mean absolute difference from what it should be, where that
+    is known."""
+    rng = torch.Generator().manual_seed(derive_seed(seed, "score data"))
+    order, (way, *_) = torch.randperm(len(data), generator=rng), state.task.ways
+    if way.source:
+        if not way.paired:
+            return {}
+        batch = state.game.task.prepare(data.batch(order[:SCORE_PAIRS]), rng)
+        made = make_samples(state.task, state.sampling_network, batch)
+        return {"l1": (made - batch["real"]).abs().mean().item()}
     count = min(SCORE_SAMPLES, len(data))
     fake = draw_samples(state.task, state.sampling_network, count, derive_seed(seed, "score"))
-    rng = torch.Generator().manual_seed(derive_seed(seed, "score data"))
-    real = data.batch(torch.randperm(len(data), generator=rng)[:count])["real"]
-    scores = {"sliced_wasserstein": sliced_wasserstein(real, fake)}
+    scores = {"sliced_wasserstein": sliced_wasserstein(data.batch(order[:count])["real"], fake)}
     if data.mixture is not None:
-        points = data.form.to_units(fake)
-        counted = count_modes(points, data.mixture.centres, data.mixture.deviation)
+        counted = count_modes(data.form.to_units(fake), data.mixture.centres, data.mixture.deviation)
         scores |= {"modes": counted.covered, "high_quality": counted.high_quality}
     return scores
-
-
-def score_pairs(state: State, data: Data, seed: int) -> dict[str, float]:
-    """The mean absolute difference of what is made of some training images from what it should be; for sets without
-    pairs there is no such number."""
-    if data.source is not None and not data.paired:
-        return {}
-    rng = torch.Generator().manual_seed(derive_seed(seed, "score data"))
-    chosen = data.batch(torch.randperm(len(data), generator=rng)[:SCORE_PAIRS])
-    batch = state.game.task.prepare(chosen, rng)
-    made = make_samples(state.task, state.sampling_network, batch)
-    return {"l1": (made - batch["real"]).abs().mean().item()}

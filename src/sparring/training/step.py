@@ -17,9 +17,9 @@ from sparring.recipe import Recipe
 class Stepper:
     """Takes one step of the run at a call: seeds, turns, average. Batches are cut into micro-batches."""
 
-    def __init__(self, recipe: Recipe, data: Data, state: State, trust: bool = False) -> None:
+    def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
         self.recipe, self.data, self.state = recipe, data, state
-        self.turns, self.ema = build_turns(recipe, trust), build_ema(recipe, trust)
+        self.turns, self.ema = build_turns(recipe), build_ema(recipe)
         self.sampler = Sampler(len(data), recipe.seed)
         self.device = next(state.game.generator.network.parameters()).device
 

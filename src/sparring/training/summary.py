@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from sparring.base.errors import writing
 from sparring.data.samples import Data
 from sparring.evaluation.likeness import BASELINE, LIKENESS
-from sparring.evaluation.measures import better
+from sparring.evaluation.options import better
 from sparring.evaluation.report import ARROWS
 from sparring.game.losses import Loss, equilibrium
 from sparring.run.directory import Run
 from sparring.run.log import CHECKPOINT, EVALUATION, LEAKED, PROBE, RESUME, STOP, Row, kind_of, of_kind
-from sparring.tasks.base import Task, Translating
+from sparring.tasks.base import Task
 from sparring.training.progress import budget
 
 MATCHED = """\
@@ -69,7 +69,7 @@ def meaning(numbers: Mapping[str, float], task: Task) -> str:
     """What the numbers mean that a run has."""
     found = MATCHED if "accuracy" in numbers else ""
     found += SLICED if "sliced_wasserstein" in numbers else ""
-    if not isinstance(task, Translating):
+    if not task.scores:
         return found
     found += TERMS if any(name.startswith("term/") for name in numbers) else ""
     for name in numbers:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sparring.assemble.branch import begin_with
 from sparring.assemble.build import HeldOut, training_data
-from sparring.assemble.start import BEFORE, progress_of, settled, start_state
+from sparring.assemble.start import BEFORE, progress_of, resolve_auto, start_state
 from sparring.assemble.state import State, find_checkpoint
-from sparring.base.device import find_device, prepare
+from sparring.base.components import trusted
+from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.doctor import autopilot
@@ -50,17 +51,18 @@ def train(
     name = recipe if isinstance(recipe, str) else "run"
     chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
     device = find_device(chosen.device)
-    prepare(device)
-    data = training_data(chosen, trust)
-    chosen = settled(chosen, data, device, trust)
-    state = start_state(chosen, data, device, trust)
-    begin_with(state, chosen.start)
-    held_out = HeldOut(chosen, trust, data)
-    scorer, watch = make_observers(chosen, data, state, trust, held_out)  # mistakes are reported before there is a run
-    run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
-    with run.locked():
-        state.save(run, None, chosen.keep)
-        train_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
+    with prepared(device), trusted(trust):
+        data = training_data(chosen)
+        chosen = resolve_auto(chosen, data, device)
+        state = start_state(chosen, data, device)
+        begin_with(state, chosen.start)
+        held_out = HeldOut(chosen, data)
+        # before there is a run, so that mistakes leave none behind
+        scorer, watch = make_observers(chosen, data, state, held_out)
+        run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
+        with run.locked():
+            state.save(run, None, chosen.keep)
+            train_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, until))
     return run.path
 
 
@@ -69,13 +71,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
 
     Args:
         path: the run directory.
-        steps: a new budget, counted from the run's start; 0 keeps the one it has.
-        minutes: the same in minutes.
-        trust: may component texts import the user's own code?
-        until: as in `train`.
-
-    Raises:
-        as `train`.
+        steps, minutes: a new budget, counted from the run's start; 0 keeps the one it has.
+        trust, until: as in `train`, which raises the same.
     """
     run = Run.open(Path(path))
     with run.locked():
@@ -86,39 +83,40 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
             recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
-        prepare(device)
-        data = training_data(recipe, trust)
-        digest, _ = run.read_data()
-        if data.digest != digest:
-            raise UserError(f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew")
-        state = start_state(recipe, data, device, trust)
-        state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
-        if progress_of(recipe, state) >= 1:
-            raise UserError(
-                f"{run.path} has reached its budget at step {state.step}; to go further: sparring resume {run.path} "
-                + (f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}")
-            )
-        run.clean_up(state.step)
-        run.rows()  # a damaged log is told now, not after hours
-        if pending is not None:
-            recipe, state = autopilot.carry_out(pending, run, recipe, data, state, trust)
-        run.write_recipe(recipe)
-        changed = run.changed_environment(environment(device))
-        if changed:
-            print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
-        run.append(state.row(RESUME))
-        held_out = HeldOut(recipe, trust, data)
-        scorer, watch = make_observers(recipe, data, state, trust, held_out)
-        train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, trust, until))
+        with prepared(device), trusted(trust):
+            data = training_data(recipe)
+            digest, _ = run.read_data()
+            if data.digest != digest:
+                raise UserError(
+                    f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew"
+                )
+            state = start_state(recipe, data, device)
+            state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
+            if progress_of(recipe, state) >= 1:
+                more = f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}"
+                raise UserError(
+                    f"{run.path} has reached its budget at step {state.step}; to go further: sparring resume "
+                    f"{run.path} {more}"
+                )
+            run.clean_up(state.step)
+            run.rows()  # a damaged log is told now, not after hours
+            if pending is not None:
+                recipe, state = autopilot.carry_out(pending, run, recipe, data, state)
+            run.write_recipe(recipe)
+            changed = run.changed_environment(environment(device))
+            if changed:
+                print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
+            run.append(state.row(RESUME))
+            held_out = HeldOut(recipe, data)
+            scorer, watch = make_observers(recipe, data, state, held_out)
+            train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, until))
     return run.path
 
 
-def make_observers(
-    recipe: Recipe, data: Data, state: State, trust: bool, held_out: HeldOut
-) -> tuple[Scorer | None, Watch | None]:
+def make_observers(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> tuple[Scorer | None, Watch | None]:
     """What evaluates a run and what probes it as it trains, where the recipe wants that. Preparing these is not
     training time."""
-    scorer = Scorer(recipe, data, trust, held_out) if recipe.evaluate_every else None
+    scorer = Scorer(recipe, data, held_out) if recipe.evaluate_every else None
     return scorer, make_watch(recipe, data, state, held_out)
 
 

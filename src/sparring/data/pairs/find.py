@@ -16,15 +16,7 @@ from sparring.data.layout import Pairs, class_names
 from sparring.data.samples import Split
 from sparring.data.sources.archives import archive_source, is_archive
 from sparring.data.sources.decode import NotDecodedError, Target, decode
-from sparring.data.sources.parquet import (
-    PARTS,
-    column_source,
-    count_rows,
-    image_columns,
-    paired_items,
-    parquet_parts,
-    places,
-)
+from sparring.data.sources.parquet import PARTS, column_source, image_columns, paired_source, parquet_parts, places
 from sparring.data.sources.source import Item, Pair, PairSource, Source, folder_source, image_paths
 
 WANTED = (
@@ -32,24 +24,17 @@ WANTED = (
     "a .parquet with two columns of images, or an .npz of arrays 'source' and 'target'; to try: digit-edges"
 )
 Names = tuple[str, ...]
-COLUMNS: tuple[Names, Names] = (
-    ("conditioning_image", "source", "input", "A", "mask"),
-    ("image", "target", "output", "B"),
-)
-MAP_COLUMNS: tuple[Names, Names] = (
-    ("image", "source", "input", "A"),
-    ("mask", "masks", "conditioning_image", "target", "output", "B"),
-)
+SOURCES: Names = ("conditioning_image", "source", "input", "A", "mask")
+TARGETS: Names = ("image", "target", "output", "B")
+IMAGES: Names = ("image", "source", "input", "A")  # where the pixels of one column are ids of classes: the other one
+MAPS: Names = ("mask", "masks", "conditioning_image", "target", "output", "B")
 FOLDERS = (("A", "B"), ("source", "target"), ("input", "output"), ("images", "masks"), ("image", "mask"))
 HALVES = ("left", "right")
 
 
 def find_pairs(spec: str, layout: Pairs, split: Split = "train") -> PairSource | None:
-    """The pairs that `spec` holds, or None if it keeps none for this split.
-
-    Raises:
-        UserError: there are no pairs, some images have no partner, or it is not clear what is what.
-    """
+    """The pairs that `spec` holds, or None if it keeps none for this split; raises UserError if there are none, some
+    images have no partner, or it is not clear what is what."""
     path = existing_path(spec)
     assert path is not None
     if path.is_dir():
@@ -91,10 +76,7 @@ def _in_folder(folder: Path, layout: Pairs, split: Split) -> PairSource | None:
     return _in_halves(folder_source(inner or folder), layout)
 
 
-# ------------------------------------------------------------------------------------------------------------- tables
-
-
-def _maps(layout: Pairs) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _maps(layout: Pairs) -> tuple[Names, Names]:
     return class_names(layout.source_classes), class_names(layout.target_classes)
 
 
@@ -110,32 +92,29 @@ def _in_tables(paths: Sequence[Path], name: str, layout: Pairs) -> PairSource:
             f"{name} has these columns of images: {shortened(found)}; a pair is two of them: name the two, as "
             f"source={(layout.source or 'sketch')!r} and target={(layout.target or 'photo')!r}"
         )
-    return PairSource(name, partial(paired_items, paths, columns), count_rows(paths))
+    return paired_source(paths, columns, name)
 
 
 def _two_of(there: Sequence[str], layout: Pairs) -> tuple[str, str] | None:
     """The columns of source and target: those that are named, else by the usual names."""
     source_map, target_map = _maps(layout)
-    sources, targets = COLUMNS
-    if target_map and not source_map:
-        sources, targets = MAP_COLUMNS
-    elif source_map:
-        targets, sources = MAP_COLUMNS
-    given_target = layout.target
-    source = layout.source or next((n for n in sources if n in there and n != given_target), "")
-    target = given_target or next((n for n in targets if n in there and n != source), "")
+    sources, targets = SOURCES, TARGETS
+    if source_map:
+        sources, targets = MAPS, IMAGES
+    elif target_map:
+        sources, targets = IMAGES, MAPS
+    source = layout.source or next((n for n in sources if n in there and n != layout.target), "")
+    target = layout.target or next((n for n in targets if n in there and n != source), "")
     return (source, target) if {source, target} <= {*there} and source != target else None
-
-
-# ------------------------------------------------------------------------------------------------------------ folders
 
 
 def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path] | None:
     """The folders of sources and targets of a split, if there are such."""
     if {layout.source, layout.target} & {*HALVES}:
         return None
-    choices: list[tuple[str, str]] = [*FOLDERS]
-    if _maps(layout)[0] and not _maps(layout)[1]:  # from maps to photos
+    source_map, target_map = _maps(layout)
+    choices = [*FOLDERS]
+    if source_map and not target_map:
         choices = [(b, a) if b.startswith("mask") else (a, b) for a, b in choices]
     if layout.source and layout.target:
         choices = [(layout.source, layout.target)]
@@ -174,16 +153,12 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------- halves, and arrays
-
-
 def _in_halves(source: Source, layout: Pairs) -> PairSource:
     """Images that hold source and target side by side. Source: the sets of pix2pix (Isola et al. 2017)."""
     for name in (layout.source, layout.target):
         if name not in ("", *HALVES):
-            raise UserError(
-                f"{source.name} has no columns or sub-folders, of which {name!r} could be one; give {WANTED}"
-            )
+            missing = f"{source.name} has no columns or sub-folders"
+            raise UserError(f"{missing}, of which {name!r} could be one; give {WANTED}")
     if layout.source and layout.source == layout.target:
         raise UserError(f"source and target are both {layout.source!r}; one is 'left', the other 'right'")
     assert source.count is not None
@@ -215,8 +190,6 @@ def _half_items(source: Source, said: bool, right: bool) -> Iterator[Pair]:
 
 
 def _array_items(path: Path, *arrays: NDArray[np.generic]) -> Iterator[Pair]:
-    for row, (source, target) in enumerate(zip(*arrays)):
-        yield Pair(
-            Item(f"{path}, source, row {row}", Image.fromarray(source)),
-            Item(f"{path}, target, row {row}", Image.fromarray(target)),
-        )
+    for row, sides in enumerate(zip(*arrays)):
+        names = (f"{path}, {side}, row {row}" for side in ("source", "target"))
+        yield Pair(*(Item(name, Image.fromarray(pixels)) for name, pixels in zip(names, sides)))

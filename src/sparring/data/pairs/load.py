@@ -11,36 +11,38 @@ from torch import Tensor
 
 from sparring.data.form import Form
 from sparring.data.layout import Pairs, class_names
-from sparring.data.maps import class_pixels, map_remarks
 from sparring.data.patches import read_patches
-from sparring.data.samples import Data, joined
+from sparring.data.samples import Data, joined, map_data
 from sparring.data.sources.decode import Target
 from sparring.data.sources.reading import Side, Told, read_images
 from sparring.data.sources.source import PairSource
-from sparring.data.store.mapped import chunks, map_file, mapped_folder, memory_bound, nameless_file
+from sparring.data.store.mapped import map_file, mapped_folder, memory_bound, nameless_file
 from sparring.data.store.pixels import InFile, InMemory, TooLargeError
 from sparring.data.store.whole import Whole
 
 
-def load_pairs(found: PairSource, layout: Pairs, target: Target, like: tuple[int, int] = (0, 0)) -> Data:
+def load_pairs(found: PairSource, layout: Pairs, target: Target, like: Form | None = None) -> Data:
     """All pairs of a source, both members brought to the target's size in the same way.
 
     Without a size they stay as they are; then all sources are of one size and all targets of one, which may be a whole
     number of times as large, or the other way round. A pair of which a member is broken is named in `notes` and left
-    out. There are no labels.
-
-    Args:
-        like: how many channels source and target must have, because another part of the set has them; 0 finds them.
+    out. There are no labels. `like` is the form of another part of the set, whose numbers of channels these pairs get.
 
     Raises:
         UserError: no pairs, too many broken ones, sizes that do not fit together, or class ids out of range.
     """
+    a, b = (0, 0) if like is None or like.source is None else (like.source.shape[0], like.shape[0])
     sides = [
-        Side("source", Target(), class_names(layout.source_classes), layout.ignore, like[0]),
-        Side("target", Target(), class_names(layout.target_classes), layout.ignore, like[1]),
+        Side("source", Target(), class_names(layout.source_classes), layout.ignore, a),
+        Side("target", Target(), class_names(layout.target_classes), layout.ignore, b),
     ]
     told, tensors, wholes = (read_patches if target.fit == "patch" else _read)(found, sides, target)
-    source, aim = (_data(found.name, *parts) for parts in zip_longest(sides, tensors, wholes))
+    source, aim = (
+        map_data(found.name, samples, side.classes, side.what, whole)
+        if side.classes
+        else Data(found.name, samples, Form(tuple(samples.shape[1:])), whole=whole)
+        for side, samples, whole in zip_longest(sides, tensors, wholes)
+    )
     remarks = (*told.remarks, *source.remarks, *aim.remarks)
     return replace(joined(found.name, source, aim, paired=True), notes=told.notes, remarks=remarks)
 
@@ -58,13 +60,3 @@ def _read(found: PairSource, sides: Sequence[Side], target: Target) -> tuple[Tol
         for pixels in files:
             pixels.file.flush()
         return told, [map_file(pixels.file, pixels.shape) for pixels in files], []
-
-
-def _data(name: str, side: Side, samples: Tensor, whole: Whole | None) -> Data:
-    """One side as a set."""
-    form = Form(tuple(samples.shape[1:]), side.classes, map=bool(side.classes))
-    if not side.classes:
-        return Data(name, samples, form, whole=whole)
-    counts = class_pixels(chunks(samples) if whole is None else whole.in_order())
-    form = replace(form, counts=tuple(counts[: len(side.classes)].tolist()))
-    return Data(name, samples, form, remarks=map_remarks(side.what, counts, side.classes), whole=whole)

@@ -22,13 +22,9 @@ WANTED = (
 
 
 def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tuple[Source, Source] | None:
-    """Where the images of both sets are, or None if none are kept for this split. There are no labels.
+    """Where the images of both sets are, or None if none are kept for this split; raises UserError if there are none.
 
-    Args:
-        find: tells what images a path holds.
-
-    Raises:
-        UserError: they are not found.
+    There are no labels. `find` gives the images that a path holds.
     """
     path = existing_path(spec)
     assert path is not None
@@ -39,9 +35,8 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
             return found
         tables = parquet_parts(path, split)
     if tables and {layout.a, layout.b} <= {*image_columns(tables)}:
-        sides = (column_source(tables, column, str(path)) for column in (layout.a, layout.b))
-        a, b = (replace(side, name=f"{path}, column {column}") for side, column in zip(sides, (layout.a, layout.b)))
-        return a, b
+        a, b = (column_source(tables, column, str(path)) for column in (layout.a, layout.b))
+        return replace(a, name=f"{path}, column {layout.a}"), replace(b, name=f"{path}, column {layout.b}")
     if split == "test":
         return None
     raise UserError(f"{path} does not hold two sets, {layout.a!r} and {layout.b!r}; give {WANTED}")

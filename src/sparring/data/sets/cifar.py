@@ -29,14 +29,10 @@ MEND = f"put {FILE}, or train.parquet and test.parquet, in $SPARRING_DATA/cifar1
 
 
 def load_cifar10(split: Split = "train") -> Data:
-    """CIFAR-10's 50,000 (train) or 10,000 (test) photographs of 32x32, RGB, ten classes.
+    """CIFAR-10's 50,000 (train) or 10,000 (test) photographs of 32x32, RGB, ten classes. Source: Krizhevsky 2009.
 
     `train.parquet` and `test.parquet`, or the original archive, are looked for in `$SPARRING_DATA/cifar10`, else in the
     cache, where the archive is downloaded to (and checked) if need be.
-    Source: Krizhevsky 2009.
-
-    Raises:
-        UserError: it cannot be had, or is damaged.
     """
     return load_images(_source(split), Target()).renamed("cifar10")
 
@@ -52,7 +48,6 @@ def _source(split: Split) -> Source:
 
 
 def _binary_source(path: Path, split: Split) -> Source:
-    """The records of the original archive's batches of a split."""
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
     place = f"{path.resolve()} {split}"
     items, test = partial(_items, path, names), split == "test"
@@ -69,10 +64,8 @@ def _items(path: Path, names: list[str]) -> Iterator[Item]:
                 file = archive.extractfile(info)
                 assert file is not None
                 for number, record in enumerate(_records(path, name, file.read(10_000 * RECORD + 1))):
-                    pixels = record[1:].reshape(3, 32, 32).transpose(1, 2, 0)
-                    yield Item(
-                        f"{path}/{name}, image {number}", Image.fromarray(np.ascontiguousarray(pixels)), int(record[0])
-                    )
+                    pixels = np.ascontiguousarray(record[1:].reshape(3, 32, 32).transpose(1, 2, 0))
+                    yield Item(f"{path}/{name}, image {number}", Image.fromarray(pixels), int(record[0]))
     if missing:
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}; remove it, so that it is fetched anew")
 

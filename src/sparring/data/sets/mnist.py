@@ -19,10 +19,7 @@ from sparring.data.samples import Data, Split, image_data
 DIGITS = tuple("0123456789")
 
 # The original files (LeCun et al. 1998), with the MD5 sums of what is in the gzip files (these differ in the wild).
-MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist",
-    "https://storage.googleapis.com/cvdf-datasets/mnist",
-)
+MNIST_MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
 MNIST_MD5 = {
     "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte.gz": "a25bea736e30d166cdddb491f175f624",
@@ -41,11 +38,8 @@ def load_digits() -> Data:
 
 
 def load_mnist(split: Split = "train") -> Data:
-    """MNIST's 60,000 (train) or 10,000 (test) digits of 28x28, from the original IDX files.
-
-    They are looked for in `$SPARRING_DATA/mnist`, else in the cache, where they are downloaded to (and checked) if need
-    be.
-    """
+    """MNIST's 60,000 (train) or 10,000 (test) digits of 28x28, from the original IDX files: in `$SPARRING_DATA/mnist`,
+    else in the cache, where they are downloaded to (and checked) if need be."""
     prefix = "train" if split == "train" else "t10k"
     images = read_idx(_mnist_file(f"{prefix}-images-idx3-ubyte.gz"))
     labels = read_idx(_mnist_file(f"{prefix}-labels-idx1-ubyte.gz"))
@@ -59,8 +53,8 @@ def load_small_mnist(split: Split = "train") -> Data:
     MNIST's own."""
     digits = load_mnist(split)
     if split == "train":
-        chosen = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:600].sort().values
-        digits = digits.part(chosen)
+        order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))
+        digits = digits.part(order[:600].sort().values)
     return replace(digits, name="small-mnist")
 
 
@@ -95,9 +89,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def _mnist_file(name: str) -> Path:
     if (found := set_file(f"mnist/{name}")) is not None:
         return found
-    mirrors = os.environ.get("SPARRING_MNIST_URL")
-    target = cache_folder() / "mnist" / name
-    download([f"{m}/{name}" for m in ((mirrors,) if mirrors else MNIST_MIRRORS)], target, MNIST_MD5[name])
+    own, target = os.environ.get("SPARRING_MNIST_URL"), cache_folder() / "mnist" / name
+    download([f"{mirror}/{name}" for mirror in ([own] if own else MNIST_MIRRORS)], target, MNIST_MD5[name])
     return target
 
 

@@ -62,8 +62,7 @@ def load_checkerboard(split: Split = "train") -> Data:
     rng = _rng(split)
     labels = torch.randint(8, (COUNT,), generator=rng)
     row = labels // 2
-    column = 2 * (labels % 2) + row % 2
-    corner = torch.stack([column, row], 1) - 2.0
+    corner = torch.stack([2 * (labels % 2) + row % 2, row], 1) - 2.0
     points = corner + torch.rand(COUNT, 2, generator=rng)
     return point_data("checkerboard", points, labels, tuple(f"field {i}" for i in range(8)))
 

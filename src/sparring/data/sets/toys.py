@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparring.data.maps import class_pixels
-from sparring.data.samples import Data, image_data, joined
+from sparring.data.samples import Data, image_data, joined, map_data
 from sparring.data.sets.mnist import load_digits
 from sparring.data.sources.source import Item, Source
 
@@ -32,10 +30,8 @@ def load_digit_edges() -> Data:
 def load_digit_maps() -> Data:
     """1,797 pairs of 16x16: a digit, and the map of what is ink in it."""
     digits = _enlarged()
-    ink = _data("digit-maps", (digits > 127).astype(np.int64))
-    counts = class_pixels([ink.samples])[:2].tolist()
-    form = replace(ink.form, classes=("paper", "ink"), counts=tuple(counts), map=True)
-    return joined("digit-maps", _data("digit-maps", digits), replace(ink, form=form), paired=True)
+    ink = map_data("digit-maps", _data("digit-maps", (digits > 127).astype(np.int64)).samples, ("paper", "ink"))
+    return joined("digit-maps", _data("digit-maps", digits), ink, paired=True)
 
 
 def load_digit_inverts() -> Data:

@@ -45,8 +45,8 @@ def is_archive(path: Path) -> bool:
 
 
 def archive_source(path: Path) -> Source:
-    """All images in a `.zip`, `.tar` or `.tar.gz`; one folder around everything is left out of account, and the folders
-    below it are classes, if all images lie in such.
+    """All images in a `.zip`, `.tar` or `.tar.gz`; the folders in it (below the only one, if one holds everything) are
+    classes, if all images lie in such.
 
     Raises:
         UserError: it is damaged or holds no images, a member's name or link leads out of it, or it unpacks to far more
@@ -74,18 +74,14 @@ def _parts(name: str) -> tuple[str, ...]:
 def _check_name(path: Path, name: str) -> None:
     slashed = name.replace("\\", "/")
     if slashed.startswith("/") or slashed[1:2] == ":" or ".." in slashed.split("/") or "\0" in name:
-        raise UserError(
-            f"{path} holds {shortened(repr(name))}, a path that leads out of the archive; pack the images anew, or "
-            "unpack it with care and name the folder"
-        )
+        leads = f"{path} holds {shortened(repr(name))}, a path that leads out of the archive"
+        raise UserError(f"{leads}; pack the images anew, or unpack it with care and name the folder")
 
 
 def _check_size(path: Path, name: str, size: int, number: int) -> None:
     if size > LARGEST:
-        raise UserError(
-            f"{path}: {shortened(repr(name))} unpacks to {size / 2**20:,.0f} MiB; at most {LARGEST >> 20} MiB are "
-            "allowed; remove it from the archive"
-        )
+        unpacks = f"{shortened(repr(name))} unpacks to {size / 2**20:,.0f} MiB"
+        raise UserError(f"{path}: {unpacks}; at most {LARGEST >> 20} MiB are allowed; remove it from the archive")
     if number > MOST:
         raise UserError(f"{path} holds more than {MOST:,} members; split it, or unpack it and name the folder")
 
@@ -99,9 +95,8 @@ def _check_proportion(path: Path, what: str, unpacked: int, packed: int) -> None
 
 
 def _refuse_link(path: Path, name: str, kind: str = "a link") -> None:
-    raise UserError(
-        f"{path} holds {shortened(repr(name))}, {kind}, which may lead out of the archive; pack the files themselves"
-    )
+    what = f"{shortened(repr(name))}, {kind}"
+    raise UserError(f"{path} holds {what}, which may lead out of the archive; pack the files themselves")
 
 
 @contextmanager
@@ -115,9 +110,6 @@ def reading_archive(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged, or no archive ({shortened(str(error))}); copy or fetch it anew") from error
 
 
-# ---------------------------------------------------------------------------------------------------------------- zip
-
-
 def _list_zip(path: Path) -> Iterator[str]:
     """The names of its files, each of which is checked."""
     unpacked = 0
@@ -126,12 +118,11 @@ def _list_zip(path: Path) -> Iterator[str]:
             _check_name(path, info.filename)
             if stat.S_ISLNK(info.external_attr >> 16):
                 _refuse_link(path, info.filename)
-            if info.is_dir():
-                continue
-            _check_size(path, info.filename, info.file_size, number)
-            _check_proportion(path, repr(info.filename), info.file_size, info.compress_size)
-            unpacked += info.file_size
-            yield info.filename
+            if not info.is_dir():
+                _check_size(path, info.filename, info.file_size, number)
+                _check_proportion(path, repr(info.filename), info.file_size, info.compress_size)
+                unpacked += info.file_size
+                yield info.filename
     _check_proportion(path, "it", unpacked, path.stat().st_size)
 
 
@@ -150,9 +141,6 @@ def _zip_content(archive: zipfile.ZipFile, name: str) -> bytes | Exception:
             return file.read(LARGEST)
     except (*DAMAGED, RuntimeError) as error:  # RuntimeError: it is encrypted
         return error
-
-
-# ---------------------------------------------------------------------------------------------------------------- tar
 
 
 class _Bounded:

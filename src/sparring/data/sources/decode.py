@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-
-from sparring.data.store.pixels import Pixel
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 GREY_MODES = ("1", "L", "LA", "La", "F")  # besides those that begin with I: 16 or 32 bits of grey
@@ -64,10 +61,8 @@ class Target:
 def decode(content: Content, target: Target) -> tuple[Image.Image, Size]:
     """An image of mode L or RGB, brought to the target's size, and the (upright) size that it had.
 
-    Upright by its EXIF orientation, the first frame of several, transparency on white; 16 bits keep the upper 8.
-
-    Raises:
-        NotDecodedError: it is damaged, no image, or of numbers that are no grey levels.
+    Upright by its EXIF orientation, the first frame of several, transparency on white; 16 bits keep the upper 8. Raises
+    NotDecodedError if it is damaged, no image, or of numbers that are no grey levels.
     """
     with load_upright(content) as image, reading():
         plain = eight_bits(image)
@@ -76,11 +71,8 @@ def decode(content: Content, target: Target) -> tuple[Image.Image, Size]:
 
 @contextmanager
 def load_upright(content: Content) -> Iterator[Image.Image]:
-    """An image in the mode that it is stored in, turned as its EXIF orientation says, while it is open.
-
-    Raises:
-        NotDecodedError: it is damaged, or no image.
-    """
+    """An image in the mode that it is stored in, turned as its EXIF orientation says, while it is open; raises
+    NotDecodedError if it is damaged, or no image."""
     with reading():
         opened = _opened(content)
     with opened:
@@ -102,11 +94,8 @@ def reading() -> Iterator[None]:
 
 
 def look(content: Content) -> tuple[Size, bool]:
-    """From its head alone: an image's upright size, and whether it is grey.
-
-    Raises:
-        NotDecodedError: as `decode`, where the head shows it.
-    """
+    """From its head alone: an image's upright size, and whether it is grey; raises as `decode` where the head shows
+    damage."""
     with reading(), _opened(content) as image:
         width, height = image.size
         turned = image.getexif().get(0x0112) in TURNED
@@ -125,35 +114,21 @@ def _opened(content: Content) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Mode L or RGB, transparency on white.
-
-    Raises:
-        ValueError: its numbers are no grey levels.
-    """
+    """Mode L or RGB, transparency on white; raises ValueError if its numbers are no grey levels."""
     if image.mode.startswith("I"):
-        return Image.fromarray(_upper_bits(image))
+        values = np.asarray(image, np.int64)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError(f"pixels span {values.min()} to {values.max()}; allowed are 16 bits, 0 to 65535")
+        return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
-        return Image.fromarray(_from_floats(image))
+        levels = np.asarray(image, np.float32)
+        low, high = float(levels.min()), float(levels.max())
+        if not (low >= 0 and high <= 1):  # NaN is neither
+            raise ValueError(f"floating-point pixels span {low:g} to {high:g}; allowed are 0 to 1")
+        return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
     mode = "L" if is_grey(image) else "RGB"
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert(straight).convert("RGBA")).convert(mode)
     return image.convert(mode)
-
-
-def _upper_bits(image: Image.Image) -> Pixel:
-    values: NDArray[np.int64] = np.asarray(image, np.int64)
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 0xFFFF:
-        raise ValueError(f"pixels span {low} to {high}; allowed are 16 bits, 0 to 65535")
-    return (values >> 8).astype(np.uint8)
-
-
-def _from_floats(image: Image.Image) -> Pixel:
-    values: NDArray[np.float32] = np.asarray(image, np.float32)
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):  # NaN is neither
-        raise ValueError(f"floating-point pixels span {low:g} to {high:g}; allowed are 0 to 1")
-    scaled: Pixel = np.rint(values * 255).astype(np.uint8)
-    return scaled

@@ -31,8 +31,9 @@ def fitted_remarks(sizes: Counter[Size], target: Target, what: str = "images") -
         "pad": f"{loss:.0%} of the area is black border on average",
         "stretch": f"their shape changed by {loss:.0%} on average",
     }[fit]
-    words = f"fitted: {count:,} {what} of {_kinds(sizes)} {DONE[fit]} to {size[0]}x{size[1]}; {loss_in_words}"
-    return (words + (f"; {enlarged:,} were smaller and are enlarged" if enlarged else ""),)
+    more = f"; {enlarged:,} were smaller and are enlarged" if enlarged else ""
+    words = f"fitted: {count:,} {what} of {_kinds(sizes)} {DONE[fit]} to {size[0]}x{size[1]}; {loss_in_words}{more}"
+    return (words,)
 
 
 def patch_remarks(sizes: Counter[Size], target: Target, padded: int, what: str) -> tuple[str, ...]:

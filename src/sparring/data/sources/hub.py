@@ -24,20 +24,16 @@ ARCHIVES = ("zip://", "tar://", "gzip://")
 
 
 def hub_source(spec: str) -> Source:
-    """The images of `hub:OWNER/NAME` (its split `train`) or `hub:OWNER/NAME:SPLIT`.
+    """The images of `hub:OWNER/NAME` (its split `train`) or `hub:OWNER/NAME:SPLIT`; raises UserError if there are none.
 
-    Where the Hub does not answer, what it said of the set the last time holds, so that images in the cache still serve.
-
-    Raises:
-        UserError: no name, no such set or split, or the package `datasets` is missing.
+    Where the Hub does not answer, its last answer about the set holds, so that images in the cache still serve.
     """
     name, split = parse_hub(spec)
     return _source(spec, name, split or "train")
 
 
 def hub_held_out_source(spec: str) -> Source | None:
-    """The images of its test (else validation) split; None if the specification names a split, or there is none to hold
-    out."""
+    """The images of its test (else validation) split; None if `spec` names a split, or there is none to hold out."""
     name, split = parse_hub(spec)
     if split:
         return None
@@ -47,16 +43,11 @@ def hub_held_out_source(spec: str) -> Source | None:
 
 
 def parse_hub(spec: str) -> tuple[str, str]:
-    """`hub:OWNER/NAME:SPLIT` -> (OWNER/NAME, SPLIT); the split may be left out.
-
-    Raises:
-        UserError: the name is no name.
-    """
+    """`hub:OWNER/NAME:SPLIT` -> (OWNER/NAME, SPLIT); the split may be left out."""
     found = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", spec)
     if found is None:
-        raise UserError(
-            f"{shortened(spec)!r} names no data set of the Hub; write hub:OWNER/NAME or hub:OWNER/NAME:SPLIT"
-        )
+        name = shortened(spec)
+        raise UserError(f"{name!r} names no data set of the Hub; write hub:OWNER/NAME or hub:OWNER/NAME:SPLIT")
     return found[1], found[2] or ""
 
 
@@ -64,22 +55,21 @@ def _source(spec: str, name: str, split: str) -> Source:
     told = _remembered(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
     saved: dict[str, Any] = told["columns"]
     columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
-    identity = f"{name} {split} {told['fingerprint']}"
+    identity, place = f"{name} {split} {told['fingerprint']}", f"{PREFIX}{name}:{split}"
     items = partial(_items, spec, name, split, columns)
-    place = f"{PREFIX}{name}:{split}"
     return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place)
 
 
 def _describe(spec: str, name: str, split: str) -> dict[str, Any]:
     """What the Hub says of a set: a fingerprint of its present version, and its columns."""
     builder = _datasets().load_dataset_builder(name)
-    features = _open(name, split).features
+    features = _streamed(name, split).features
     if features is None:
         raise UserError(f"{spec} does not tell its columns; download it, and name the folder of its parquet files")
     return {"fingerprint": str(builder.hash), "columns": asdict(columns_of(features.arrow_schema, spec))}
 
 
-def _open(name: str, split: str) -> Any:
+def _streamed(name: str, split: str) -> Any:
     return _datasets().load_dataset(name, split=split, streaming=True)
 
 
@@ -88,7 +78,7 @@ def _items(spec: str, name: str, split: str, columns: Columns) -> Iterator[Item]
 
     with _asking(spec):
         wanted = [columns.image, *([columns.label] if columns.label else [])]
-        rows = _open(name, split).select_columns(wanted).cast_column(columns.image, Image(decode=False))
+        rows = _streamed(name, split).select_columns(wanted).cast_column(columns.image, Image(decode=False))
         for number, row in enumerate(rows):
             label = row[columns.label] if columns.label else None
             yield Item(f"{spec}, row {number}", _content(row[columns.image], name), label)
@@ -147,7 +137,7 @@ def _asking(spec: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        message = shortened(f"{type(error).__name__}: {error}")
+        cause = f"({shortened(f'{type(error).__name__}: {error}')})"
         raise UserError(
-            f"{spec} cannot be read from the Hugging Face Hub ({message}); look at its name, and your network"
+            f"{spec} cannot be read from the Hugging Face Hub {cause}; look at its name, and your network"
         ) from error

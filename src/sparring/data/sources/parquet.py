@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparring.base.errors import UserError, shortened
 from sparring.data.sources.decode import Content
-from sparring.data.sources.source import Item, Pair, Source, stamp
+from sparring.data.sources.source import Item, Pair, PairSource, Source, stamp
 
 if TYPE_CHECKING:
     import pyarrow
@@ -36,10 +36,8 @@ def parquet_source(paths: Sequence[Path], name: str) -> Source:
     """The images of parquet files of the same columns, one file after another; `name` is the path that holds them.
 
     The images are the column `image`, else `img`, else the only one of {bytes, path}; the labels are `label` or
-    `labels`, if it holds whole numbers or texts, else the only column of classes, else there are none.
-
-    Raises:
-        UserError: a file is damaged or holds no images, or the files' columns differ.
+    `labels`, if it holds whole numbers or texts, else the only column of classes, else there are none. Raises UserError
+    if a file is damaged or holds no images, or the files' columns differ.
     """
     return _source(paths, name, _alike(paths, [columns_of(_schema(path), str(path)) for path in paths]))
 
@@ -51,7 +49,7 @@ def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
 
 def _source(paths: Sequence[Path], name: str, columns: Columns, part: str = "") -> Source:
     identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
-    items, count, place = partial(_items, paths, columns), count_rows(paths), f"{Path(name).resolve()}{part}"
+    items, count, place = partial(_items, paths, columns), _count_rows(paths), f"{Path(name).resolve()}{part}"
     return Source(name, identity, items, count, columns.classes, remarks=columns.remarks, place=place)
 
 
@@ -89,13 +87,11 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path} is damaged, or no parquet file ({shortened(str(error))}); copy or fetch it anew"
-        ) from error
+        cause = shortened(str(error))
+        raise UserError(f"{path} is damaged, or no parquet file ({cause}); copy or fetch it anew") from error
 
 
-def count_rows(paths: Sequence[Path]) -> int:
-    """How many rows some files have together."""
+def _count_rows(paths: Sequence[Path]) -> int:
     from pyarrow import parquet
 
     count = 0
@@ -113,11 +109,7 @@ def _schema(path: Path) -> pyarrow.Schema:
 
 
 def columns_of(schema: pyarrow.Schema, source: str) -> Columns:
-    """The columns of images and labels; see `parquet_source`.
-
-    Raises:
-        UserError: no column of images, or several and none is called so.
-    """
+    """The columns of images and labels, as in `parquet_source`."""
     features = _features(source, schema.metadata or {})
     structs = [f.name for f in schema if _is_image(f.type)]
     usual = [name for name in IMAGES if name in structs]
@@ -139,9 +131,8 @@ def _label_column(schema: pyarrow.Schema, classes: list[str]) -> tuple[str, tupl
         kind = schema.field(name).type
         if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
             return name, ()
-        return "", (
-            f"careful: column {name!r} holds {shortened(str(kind), 40)}, no whole numbers or names: no classes",
-        )
+        what = f"column {name!r} holds {shortened(str(kind), 40)}"
+        return "", (f"careful: {what}, no whole numbers or names: no classes",)
     return (classes[0] if len(classes) == 1 else ""), ()
 
 
@@ -168,18 +159,18 @@ def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
 
 
 def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The names of the columns of images, the same in all files.
-
-    Raises:
-        UserError: a file is damaged, or the files' columns differ.
-    """
+    """The names of the columns of images, which must be the same in all files."""
     schemas = map(_schema, paths)
     found: tuple[str, ...] = _alike(paths, [tuple(f.name for f in s if _is_image(f.type)) for s in schemas])
     return found
 
 
-def paired_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[Pair]:
-    """Of each row the images of two columns."""
+def paired_source(paths: Sequence[Path], columns: tuple[str, str], name: str) -> PairSource:
+    """Of each row the images of two columns; `name` is the path that holds the files."""
+    return PairSource(name, partial(_paired_items, paths, columns), _count_rows(paths))
+
+
+def _paired_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[Pair]:
     for name, row in _rows_of(paths, columns):
         yield Pair(*(Item(f"{name}, column {column}", _content(image)) for column, image in zip(columns, row)))
 

@@ -25,29 +25,16 @@ SHAPE = 0.02  # by which the ratio of width to height of a pair's members may di
 
 @dataclass(frozen=True)
 class Side:
-    """How single images, or the members of one side of pairs, are read.
+    """How single images, or the members of one side of pairs, are read."""
 
-    Attributes:
-        what: what one of them is called.
-        target: what single images are brought to as they are read.
-        classes: of a map, whose pixels are ids of them; (): colours.
-        ignore: an id that is no class, besides 255.
-        channels: 1 or 3, or 0: grey if every image is.
-    """
-
-    what: str = "image"
-    target: Target = Target()
-    classes: tuple[str, ...] = ()
-    ignore: int | None = None
-    channels: int = 0
+    what: str = "image"  # what one of them is called
+    target: Target = Target()  # what single images are brought to as they are read
+    classes: tuple[str, ...] = ()  # of a map, whose pixels are ids of them; (): colours
+    ignore: int | None = None  # an id that is no class, besides 255
+    channels: int = 0  # 1 or 3, or 0: grey if every image is
 
     def read(self, item: Item) -> tuple[Image.Image, Size]:
-        """An image of mode L or RGB, and the size that it had.
-
-        Raises:
-            NotDecodedError: it cannot be read.
-            UserError: it is no map, or has an id that is no class.
-        """
+        """An image of mode L or RGB, and the size that it had; raises as `decode` and `decode_map`."""
         if not self.classes:
             return decode(item.encoded, self.target)
         ids = decode_map(item.name, item.encoded, len(self.classes), self.ignore)
@@ -62,6 +49,7 @@ Record = tuple[str, Label, list[Image.Image], list[Size]]
 class Told:
     """What a pass found besides pixels; `sizes` and what is said of them are of each side."""
 
+    name: str
     target: Target
     sides: Sequence[Side]
     sizes: list[Counter[Size]] = field(init=False)
@@ -91,22 +79,19 @@ class Told:
         if self.target.size is None or self.target.fit == "patch":
             self.unequal += [] if factor(sizes[0], sizes[-1]) else [_members(name, sizes)]
 
-    def check(self, name: str) -> None:
+    def check(self) -> None:
         """Raise UserError if there was nothing, too much was broken, or sizes do not fit together."""
-        check_broken(name, self.broken, self.sizes[-1].total(), self.what)
+        check_broken(self.name, self.broken, self.sizes[-1].total(), self.what)
         if self.unequal:
             mend = "add --size 64 to bring both to one, or mend them"
             if self.target.fit == "patch":
                 mend = "patches are cut from both: mend them, or choose --fit crop"
-            raise UserError(
-                f"{len(self.unequal)} pairs in {name} have members of different sizes: {listed(self.unequal)}; {mend}"
-            )
+            pairs = f"{len(self.unequal)} pairs in {self.name}"
+            raise UserError(f"{pairs} have members of different sizes: {listed(self.unequal)}; {mend}")
         for side, sizes in zip(self.sides, self.sizes):
             if self.target.size is None and len(sizes) > 1:
-                raise UserError(
-                    f"the {side.what}s in {name} have {len(sizes)} sizes: {usual_sizes(sizes)}; add --size 64 to bring "
-                    "them to one"
-                )
+                found = f"{len(sizes)} sizes: {usual_sizes(sizes)}"
+                raise UserError(f"the {side.what}s in {self.name} have {found}; add --size 64 to bring them to one")
 
     def found(self, source: Source) -> Found:
         """All of it, of single images; raises UserError on bad labels."""
@@ -146,13 +131,9 @@ def read_source(source: Source, target: Target, pixels: Pixels) -> Found:
 
 
 def read_images(source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Pixels]) -> Told:
-    """Decode all images, or pairs, of a source into a sink for each side.
-
-    Raises:
-        UserError: there are none, too many broken ones, or different sizes and none wanted.
-        TooLargeError: they do not fit into the sinks.
-    """
-    told = Told(target, sides)
+    """Decode all images, or pairs, of a source into a sink for each side; raises UserError if there are none, too many
+    broken ones, or different sizes and none wanted, TooLargeError if they do not fit into the sinks."""
+    told = Told(source.name, target, sides)
     for name, label, images, sizes in decoded(source, told):
         told.labels.append(label)
         if len(sides) == 2 and target.size is not None:
@@ -162,7 +143,7 @@ def read_images(source: Source | PairSource, sides: Sequence[Side], target: Targ
         if not told.refused:
             for sink, side, image in zip(sinks, sides, images):
                 sink.add(channels_first(image, side.channels))
-    told.check(source.name)
+    told.check()
     return told
 
 
@@ -204,10 +185,8 @@ def check_broken(name: str, broken: list[str], read: int, what: str = "images") 
     if not total:
         raise UserError(f"{name} holds no {what}")
     if len(broken) > MOST_BROKEN * total:
-        raise UserError(
-            f"{len(broken)} of {total} {what} in {name} cannot be read ({broken[0].removeprefix('left out ')}, "
-            f"...); mend or remove them"
-        )
+        first = broken[0].removeprefix("left out ")
+        raise UserError(f"{len(broken)} of {total} {what} in {name} cannot be read ({first}, ...); mend or remove them")
 
 
 def channels_first(image: Image.Image, channels: int) -> Pixel:

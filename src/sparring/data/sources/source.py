@@ -16,17 +16,11 @@ from sparring.data.sources.decode import SUFFIXES, Content, NotDecodedError
 
 
 class Item(NamedTuple):
-    """One image.
+    """One image."""
 
-    Attributes:
-        name: where it is, for messages.
-        content: a file, its bytes, or an image that is decoded already; or why there is none.
-        label: its class's name or number, or None.
-    """
-
-    name: str
-    content: Content | Exception
-    label: Label = None
+    name: str  # where it is, for messages
+    content: Content | Exception  # a file, its bytes, or an image that is decoded already; or why there is none
+    label: Label = None  # its class's name or number
 
     @property
     def encoded(self) -> Content:
@@ -48,24 +42,17 @@ class Source:
     """Where images come from.
 
     Attributes:
-        name: as the user wrote it.
         identity: changes whenever the images may have changed: paths, sizes and times of files, or a fingerprint.
-        items: goes through all of them, always in the same order.
-        count: how many there are; None if only going through them tells.
-        classes: the classes' names, where the source knows them; else they follow from the labels.
-        part: it is a part of a set, which need not have all classes.
-        channels: 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is.
-        remarks: what to tell of it.
         place: which set it is, the same however its path is spelled and whatever becomes of its images; "": the name.
     """
 
-    name: str
+    name: str  # as the user wrote it
     identity: str
-    items: Callable[[], Iterator[Item]]
-    count: int | None = None
-    classes: tuple[str, ...] = ()
-    part: bool = False
-    channels: int = 0
+    items: Callable[[], Iterator[Item]]  # all of them, always in the same order
+    count: int | None = None  # None if only going through them tells
+    classes: tuple[str, ...] = ()  # where the source knows them; else they follow from the labels
+    part: bool = False  # of a set, which need not have all classes
+    channels: int = 0  # 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is
     remarks: tuple[str, ...] = ()
     place: str = ""
 
@@ -100,11 +87,8 @@ def stamp(path: Path) -> str:
 
 
 def folder_source(folder: Path) -> Source:
-    """All images below a folder; the sub-folders directly below it are classes, if all images lie in such.
-
-    Raises:
-        UserError: there are none.
-    """
+    """All images below a folder; the sub-folders directly below it are classes, if all images lie in such. Raises
+    UserError if there are none."""
     paths = image_paths(folder)
     if not paths:
         raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")

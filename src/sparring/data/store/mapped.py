@@ -30,11 +30,7 @@ _mappings: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # addres
 
 
 def memory_bound() -> int:
-    """How many bytes of samples may lie in memory: `$SPARRING_MEMORY` GiB, else a quarter of the machine's memory.
-
-    Raises:
-        UserError: the variable is no number above 0.
-    """
+    """How many bytes of samples may lie in memory: `$SPARRING_MEMORY` GiB, else a quarter of the machine's memory."""
     text = os.environ.get("SPARRING_MEMORY", "")
     if not text:
         return machine_memory() // 4
@@ -72,10 +68,8 @@ def is_mapped(samples: Tensor) -> bool:
 
 
 def release(samples: Tensor) -> None:
-    """Give back the pages of mapped samples (or of what they are a slice of), which count as the process's memory.
-
-    The next look reads them from the file, or from the system's cache of it. Samples in memory are left alone.
-    """
+    """Give back the pages of mapped samples (or of what they are a slice of), which count as the process's memory; the
+    next look reads them from the file again. Samples in memory are left alone."""
     mapping = _mappings.get(samples.untyped_storage().data_ptr())
     if mapping is not None and sys.platform != "win32":
         mapping.madvise(mmap.MADV_DONTNEED)
@@ -90,17 +84,10 @@ def chunks(samples: Tensor) -> Iterator[Tensor]:
 
 
 def select(samples: Tensor, indices: Tensor) -> Tensor:
-    """The samples at `indices`, [n, ...], in memory; a large choice of mapped samples goes to a nameless file.
-
-    Raises:
-        UserError: there is no room for that file.
-    """
-    if not is_mapped(samples):
-        return samples[indices]
-    shape = (len(indices), *samples.shape[1:])
-    if len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
+    """The samples at `indices`, [n, ...], in memory; a large choice of mapped samples goes to a nameless file."""
+    if not is_mapped(samples) or len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
         return gather(samples, indices)
-    return written(_rows(samples, indices), shape)
+    return written(_rows(samples, indices), (len(indices), *samples.shape[1:]))
 
 
 def written(parts: Iterable[Tensor], shape: tuple[int, ...]) -> Tensor:
@@ -114,14 +101,11 @@ def written(parts: Iterable[Tensor], shape: tuple[int, ...]) -> Tensor:
 
 @contextmanager
 def nameless_file() -> Iterator[BinaryIO]:
-    """A file in the cache that is gone once nothing has it mapped.
-
-    Raises:
-        UserError: there is no room for it.
-    """
-    with writing(mapped_folder(), ROOM):
-        mapped_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=mapped_folder()) as file:
+    """A file in the cache that is gone once nothing has it mapped; raises UserError if there is no room for it."""
+    folder = mapped_folder()
+    with writing(folder, ROOM):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
             yield cast(BinaryIO, file)
 
 

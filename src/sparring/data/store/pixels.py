@@ -29,11 +29,8 @@ class Pixels(ABC):
         self.frame: tuple[int, ...] = ()
 
     def add(self, image: Pixel) -> None:
-        """Put one more image, [C, H, W], at the end; a grey one among coloured ones is repeated.
-
-        Raises:
-            TooLargeError: it does not fit.
-        """
+        """Put one more image, [C, H, W], at the end, grey among coloured repeated; raises TooLargeError if it does not
+        fit."""
         if not self.frame or image.shape[0] > self.frame[0]:
             self.frame = image.shape
             self.make_room()
@@ -76,10 +73,8 @@ class InMemory(Pixels):
 
 
 class InFile(Pixels):
-    """A file, opened to be read and written, that is written through the system, not through this process's memory.
-
-    `place` is what messages call it, where it has no name.
-    """
+    """A file, opened to be read and written, that is written through the system, not through this process's memory;
+    `place` is what messages call it, where it has no name."""
 
     def __init__(self, file: BinaryIO, place: Path | None = None) -> None:
         super().__init__()

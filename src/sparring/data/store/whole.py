@@ -14,15 +14,10 @@ from sparring.data.store.mapped import CHUNK, is_mapped, release
 
 @dataclass(frozen=True)
 class Whole:
-    """Images of any size. Places of patches are counted in steps of `unit` pixels from the upper left corner.
+    """Images of any size. Places of patches are counted in steps of `unit` pixels from the upper left corner."""
 
-    Attributes:
-        images: uint8 [C, H, W] each, of the same C; in memory, or views of one mapped file.
-        unit: 1; of the larger side of pairs whose sizes differ, how many times larger it is.
-    """
-
-    images: tuple[Tensor, ...]
-    unit: int = 1
+    images: tuple[Tensor, ...]  # uint8 [C, H, W] each, of the same C; in memory, or views of one mapped file
+    unit: int = 1  # of the larger side of pairs whose sizes differ: how many times larger it is
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,11 +37,11 @@ class Whole:
                 release(image)
                 held = 0
 
-    def rooms(self, indices: Tensor, patch: tuple[int, int]) -> Tensor:
+    def rooms(self, indices: Tensor, patch: tuple[int, ...]) -> Tensor:
         """How many places there are for a patch (height, width) in some images, down and across: int64 [n, 2]."""
         return (self.sizes[indices] - torch.tensor(patch)) // self.unit + 1
 
-    def cut(self, indices: Tensor, places: Tensor, patch: tuple[int, int]) -> Tensor:
+    def cut(self, indices: Tensor, places: Tensor, patch: tuple[int, ...]) -> Tensor:
         """The patches (height, width) at places, int64 [n, 2], of some images: uint8 [n, C, height, width], a copy."""
         height, width = patch
         found = self.images[0].new_empty((len(indices), len(self.images[0]), height, width))

@@ -1,19 +1,20 @@
-"""Silly reasons for which real and generated images can be told apart, found before training.
+"""Dataset artifacts: what tells real images from generated ones by itself, found before training.
 
 A generator ends in tanh: it makes continuous values within 0..255, with no frame, no compression grid and no constant
-channel. Where real images have such a thing, the discriminator looks at it and at nothing else. Each check here says
-what it saw and what mends it, or nothing. Thresholds were chosen on 21 real sets and on planted faults.
+channel. Where real images have such a thing, the discriminator looks at nothing else. Thresholds were chosen on 21 real
+sets and on planted faults.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sparring.data.store.mapped import release
-from sparring.doctor.checkup.jpeg import compression, enlargement
+from sparring.doctor.checkup.jpeg import Finding, compression, enlargement
 
 MOST_IMAGES = 2000
 MOST_VALUES = 64_000_000  # one byte each
@@ -25,13 +26,6 @@ FEW_LEVELS = 32
 ALL_GREY = 0.98  # share of grey images from which on colour is a mistake
 SAME = 3  # levels by which values may differ and still be one colour, or grey
 EDGE = 20  # levels from which on a picture is seen against its bar, in which JPEG leaves ripples of half of that
-
-
-class Finding(NamedTuple):
-    """What a check saw. `careful`: mend it before training; `harmless`: odd, but no cause for a change."""
-
-    kind: Literal["careful", "harmless"]
-    text: str
 
 
 def look_at(samples: Tensor) -> Tensor:
@@ -48,12 +42,11 @@ def silly_reasons(images: Tensor) -> list[Finding]:
     """All findings on a look at the images, uint8 [n, C, H, W]: what needs care first."""
     found = [*_channels(images), *_values(images)]
     if len(images) >= FEWEST:
-        frame = _frame(images)
-        barred = _barred(images) if not frame else torch.zeros(len(images), dtype=torch.bool)
-        found += _padding(frame, barred)
+        bars = [_bars(images, side) for side in SIDES] if min(images.shape[2:]) >= SMALLEST else []
+        frame = _frame(bars)
+        barred = _barred(bars) if bars and not frame else torch.zeros(len(images), dtype=torch.bool)
         within = _cut(images, frame)[~barred]  # an edge of a bar would pass for a grid, a bar for a background
-        found += _backgrounds(within)
-        found += [Finding(kind, text) for kind, text in [*compression(within), *enlargement(within)]]
+        found += [*_padding(frame, barred), *_backgrounds(within), *compression(within), *enlargement(within)]
     return sorted(found, key=lambda finding: finding.kind)
 
 
@@ -64,36 +57,32 @@ def grey_share(images: Tensor) -> float:
     return (spread.flatten(1).amax(1) <= SAME).double().mean().item()
 
 
-def _channels(images: Tensor) -> list[Finding]:
+def _channels(images: Tensor) -> Iterator[Finding]:
     count = images.shape[1]
-    constant = [c for c in range(count) if images[:, c].min() == images[:, c].max()]
-    found = []
-    for c in constant:
-        alpha = " (alpha: remove it)" if count in (2, 4) and c == count - 1 else ""
-        found.append(Finding("careful", f"channel {c} is the same everywhere: nothing to learn{alpha}"))
+    for c in range(count):
+        if images[:, c].min() == images[:, c].max():
+            alpha = " (alpha: remove it)" if count in (2, 4) and c == count - 1 else ""
+            yield Finding("careful", f"channel {c} is the same everywhere: nothing to learn{alpha}")
     narrow = int(images.max()) - int(images.min()) < NARROW  # then a few levels are no small difference
     if count >= 3 and not narrow and grey_share(images) > ALL_GREY:
         text = (
             "the channels are all alike, grey stored as RGB: a generator's never are. Store one channel: "
             'Image.open(path).convert("L").save(path) with Pillow'
         )
-        found.append(Finding("careful", text))
-    return found
+        yield Finding("careful", text)
 
 
-def _values(images: Tensor) -> list[Finding]:
+def _values(images: Tensor) -> Iterator[Finding]:
     counts = torch.zeros(256, dtype=torch.int64)
     for part in images.split(64):  # bincount widens to 8 bytes a value
         counts += part.flatten().long().bincount(minlength=256)
     share = counts.double() / counts.sum()
     used = counts.nonzero().flatten()
     low, high = int(used[0]), int(used[-1])
-    if low == high:
-        return []  # the channels' check has said it
-    if high - low < NARROW:
-        return [Finding("careful", _narrow(low, high, len(used)))]
-    if len(images) < FEWEST:
-        return []
+    if low < high < low + NARROW:
+        yield Finding("careful", _narrow(low, high, len(used)))
+    if high - low < NARROW or len(images) < FEWEST:
+        return  # of one value alone the channels' check has said it
     levels = int((share > 1e-5).sum())
     two = share.topk(2).values.sum().item()
     if levels <= 3 or two > 0.99:
@@ -101,19 +90,15 @@ def _values(images: Tensor) -> list[Finding]:
             f"{levels} levels only, two of them in {two:.1%} of the values: a generator makes what lies between, and "
             "is told by it. Keep the grey levels, shrink with smoothing (--size), or add --augment 'InstanceNoise()'"
         )
-        return [Finding("careful", text)]
-    found = []
+        yield Finding("careful", text)
+        return
     if levels <= FEW_LEVELS:
         text = f"only {levels} of 256 levels are used (posterised, or a map of classes): did no harm where it was tried"
-        found.append(Finding("harmless", text))
-    found += [
-        Finding(
-            "harmless", f"{share[level]:.0%} of the values are exactly {level}: a flat background, or exposure cut off"
-        )
-        for level in (0, 255)
-        if share[level] > 0.3
-    ]
-    return found
+        yield Finding("harmless", text)
+    for level in (0, 255):
+        if share[level] > 0.3:
+            text = f"{share[level]:.0%} of the values are exactly {level}: a flat background, or exposure cut off"
+            yield Finding("harmless", text)
 
 
 def _narrow(low: int, high: int, levels: int) -> str:
@@ -130,11 +115,11 @@ SIDES = ("top", "bottom", "left", "right")
 
 
 class _Bars(NamedTuple):
-    """Of one side of each image: is its outermost row one colour, which, and after how many rows begins a picture?"""
+    """One side of each image."""
 
-    flat: Tensor  # bool [n]
-    colour: Tensor  # int64 [n, C]
-    thickness: Tensor  # int64 [n]; 0: no picture begins abruptly, over most of the row's length
+    flat: Tensor  # bool [n]: the outermost row is of one colour
+    colour: Tensor  # int64 [n, C]: which
+    thickness: Tensor  # int64 [n]: rows before a picture begins; 0: none begins abruptly, over most of the row's length
 
 
 def _bars(images: Tensor, side: str) -> _Bars:
@@ -152,13 +137,10 @@ def _bars(images: Tensor, side: str) -> _Bars:
     return _Bars(flat, colour.long(), start.where(abrupt, torch.zeros_like(start)))
 
 
-def _frame(images: Tensor) -> dict[str, int]:
+def _frame(bars: list[_Bars]) -> dict[str, int]:
     """Sides of (nearly) all images that are bars of one colour, and how many rows or columns each bar has."""
     found: dict[str, int] = {}
-    if min(images.shape[2:]) < SMALLEST:
-        return found
-    for side in SIDES:
-        thickness = _bars(images, side).thickness
+    for side, (_, _, thickness) in zip(SIDES, bars):
         usual = int(thickness[thickness > 0].mode().values) if thickness.any() else 0
         if usual and (thickness == usual).double().mean() > 0.8:
             found[side] = usual
@@ -171,17 +153,13 @@ def _cut(images: Tensor, frame: dict[str, int]) -> Tensor:
     return images[:, :, top : height - bottom, left : width - right]
 
 
-def _barred(images: Tensor) -> Tensor:
+def _barred(bars: list[_Bars]) -> Tensor:
     """Which images lie between bars, if that is more than a chance of a few: bool [n]."""
-    none = torch.zeros(len(images), dtype=torch.bool)
-    if min(images.shape[2:]) < SMALLEST:
-        return none
-    sides = [_bars(images, side) for side in SIDES]
-    barred = _letterboxed(*sides[:2]) | _letterboxed(*sides[2:])
-    return barred if barred.sum() >= 3 and barred.double().mean() >= 0.02 else none
+    barred = _letterboxed(*bars[:2]) | _letterboxed(*bars[2:])
+    return barred if barred.sum() >= 3 and barred.double().mean() >= 0.02 else torch.zeros_like(barred)
 
 
-def _padding(frame: dict[str, int], barred: Tensor) -> list[Finding]:
+def _padding(frame: dict[str, int], barred: Tensor) -> Iterator[Finding]:
     """Bars of one colour beside a picture that begins abruptly. A background that the picture fades into is none."""
     if frame:
         where = ", ".join(f"{count} at the {side}" for side, count in frame.items())
@@ -189,14 +167,13 @@ def _padding(frame: dict[str, int], barred: Tensor) -> list[Finding]:
             f"the images have a frame of constant rows or columns ({where}): a generator's never is exactly constant. "
             "Cut it off: image.crop((left, top, right, bottom)) with Pillow"
         )
-        return [Finding("careful", text)]
-    if not barred.any():
-        return []
-    text = (
-        f"{barred.double().mean():.0%} of the images have bars of one colour at two opposite sides, the others have "
-        "none: the generator will learn the bars. Crop to the picture instead of padding it"
-    )
-    return [Finding("careful", text)]
+        yield Finding("careful", text)
+    elif barred.any():
+        text = (
+            f"{barred.double().mean():.0%} of the images have bars of one colour at two opposite sides, the others "
+            "have none: the generator will learn the bars. Crop to the picture instead of padding it"
+        )
+        yield Finding("careful", text)
 
 
 def _letterboxed(one: _Bars, other: _Bars) -> Tensor:
@@ -211,17 +188,14 @@ def _letterboxed(one: _Bars, other: _Bars) -> Tensor:
     return bars if bars.sum() > 0.7 * same_colour.sum() else torch.zeros_like(bars)
 
 
-def _backgrounds(images: Tensor) -> list[Finding]:
+def _backgrounds(images: Tensor) -> Iterator[Finding]:
     """Some on white and some on black: transparency that was filled in two ways."""
-    if len(images) < FEWEST:
-        return []
     corners = images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].flatten(1)
     white = (corners >= 255 - SAME).all(1).double().mean().item()
     black = (corners <= SAME).all(1).double().mean().item()
-    if min(white, black) < 0.1 or white + black < 0.8:
-        return []
-    text = (
-        f"{white:.0%} of the images stand on white and {black:.0%} on black, as if transparency had been filled in two "
-        "ways: fill it with one colour, or the generator learns both"
-    )
-    return [Finding("careful", text)]
+    if len(images) >= FEWEST and min(white, black) >= 0.1 and white + black >= 0.8:
+        text = (
+            f"{white:.0%} of the images stand on white and {black:.0%} on black, as if transparency had been filled in "
+            "two ways: fill it with one colour, or the generator learns both"
+        )
+        yield Finding("careful", text)

@@ -1,19 +1,16 @@
 """Traces of how images were stored: the 8x8 grid of JPEG, and enlargement from a smaller size.
 
 JPEG rounds the cosine transform of each 8x8 block, so that most high frequencies vanish exactly on its grid and on no
-other. That tells that there is a grid, and where. How much it shows is another question: by how much the steps across
-the grid exceed those beside it.
+other. That shows that there is a grid, and where; steps across the grid, over those beside it, how visible it is.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-
-Found = list[tuple[Literal["careful", "harmless"], str]]
 
 MOST_IMAGES = 256
 LARGEST = 256  # pixels of a side that are looked at
@@ -22,7 +19,14 @@ COMPRESSED = 0.25  # share of an image's high frequencies that vanish on the gri
 VISIBLE = 1.03  # steps across the grid, over those beside it; quality 90 stays below, most of 75 lies above
 
 
-def compression(images: Tensor) -> Found:
+class Finding(NamedTuple):
+    """What a check saw. `careful`: mend it before training; `harmless`: odd, but no cause for a change."""
+
+    kind: Literal["careful", "harmless"]
+    text: str
+
+
+def compression(images: Tensor) -> list[Finding]:
     """The grid that JPEG left in images, uint8 [n, C, H, W], and whether it is in some of them only."""
     if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
@@ -41,20 +45,19 @@ def compression(images: Tensor) -> Found:
         if share < 0.85:
             return []
         text = "the images were stored as JPEG, so gently that its grid of 8x8 hardly shows in the steps between pixels"
-        return [("harmless", text)]
+        return [Finding("harmless", text)]
     height, width = images.shape[2:]
-    half = (
-        f"; at half the size (--size {width // 2}x{height // 2}) it is all but gone" if min(height, width) >= 64 else ""
-    )
+    size = f"{width // 2}x{height // 2}"
+    half = f"; at half the size (--size {size}) it is all but gone" if min(height, width) >= 64 else ""
     excess = across.mean() / beside.mean() - 1
     seen = f"JPEG's grid of 8x8 shows (steps across it are {excess:.0%} larger than beside it)"
     mend = f"Take originals of a higher quality{half}"
     if share > 0.85:
-        return [("careful", f"{seen}: the generator must copy it, the discriminator looks for it. {mend}")]
-    return [("careful", f"{seen} in {share:.0%} of the images, the others hardly any: two sources? {mend}")]
+        return [Finding("careful", f"{seen}: the generator must copy it, the discriminator looks for it. {mend}")]
+    return [Finding("careful", f"{seen} in {share:.0%} of the images, the others hardly any: two sources? {mend}")]
 
 
-def enlargement(images: Tensor) -> Found:
+def enlargement(images: Tensor) -> list[Finding]:
     """Some images without any fine detail among others that have it: they were enlarged from a smaller size."""
     if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
@@ -71,7 +74,7 @@ def enlargement(images: Tensor) -> Found:
         f"{blurred:.0%} of the images hold no detail finer than two pixels, the others do: enlarged from a smaller "
         "size? Leave those out, or shrink all of them (--size)"
     )
-    return [("careful", text)]
+    return [Finding("careful", text)]
 
 
 def grid_traces(grey: Tensor, phase: tuple[int, int]) -> Tensor:
@@ -96,10 +99,9 @@ def grid_steps(grey: Tensor, phase: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _is_visible(across: Tensor, beside: Tensor) -> bool:
-    """Do the steps across the grid stand out, beyond chance (two standard errors)?"""
+    """The steps across the grid stand out, beyond chance (two standard errors)."""
     excess = across - VISIBLE * beside
-    error = excess.std() / math.sqrt(len(excess))
-    return excess.mean().item() > 2 * error.item()
+    return excess.mean().item() > 2 * (excess.std() / math.sqrt(len(excess))).item()
 
 
 def fine_detail(grey: Tensor) -> Tensor:

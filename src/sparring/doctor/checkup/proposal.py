@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median_low
 
+from sparring.data.labels import count_classes
 from sparring.data.samples import Data
 from sparring.game.augment.adaptive import FEW_SAMPLES
 from sparring.game.penalties.slopes import suggested_gamma
@@ -13,9 +15,8 @@ from sparring.recipe import train_command
 
 LARGEST = 64  # pixels of a side that two cores can train in an hour or so
 SMALLEST = 16  # pixels of a side; below, convolutions and augmentation have nothing to hold on to
-FEWEST = 20  # images that a class needs, to be worth a label
+FEWEST = 20  # images that the median class needs, for labels to be worth it
 BATCH = 32
-MINUTES = (5, 60)
 
 OWN = {  # named sets that a named recipe was made for, and tried on
     "digits": "digits",
@@ -32,17 +33,11 @@ Change = str | int | float | bool
 
 @dataclass(frozen=True)
 class Proposal:
-    """Where to start with a data set.
-
-    Attributes:
-        recipe: the name of the recipe to start from.
-        changes: fields of the recipe and their new values, `data` first.
-        reasons: one line for each choice, and questions that only the user can answer.
-    """
+    """Where to start with a data set."""
 
     recipe: str
-    changes: Mapping[str, Change]
-    reasons: tuple[str, ...]
+    changes: Mapping[str, Change]  # of fields of the recipe, `data` first
+    reasons: tuple[str, ...]  # one line for each choice, and questions that only the user can answer
 
     @property
     def command(self) -> str:
@@ -51,17 +46,14 @@ class Proposal:
 
 
 def propose(data: Data, given: Mapping[str, Change] | None = None) -> Proposal:
-    """A recipe for the data, by rules of thumb.
+    """A recipe for the data by rules of thumb, from their shape, number and labels alone.
 
-    Args:
-        data: points or images; nothing but their shape, number and labels is looked at.
-        given: options that the data was loaded with (`size`, `fit`), which training needs as well.
+    `given` are options that the data was loaded with (`size`, `fit`), which training needs as well.
     """
-    own = OWN.get(data.name)
-    changes: dict[str, Change] = {"data": data.name, **{k: v for k, v in (given or {}).items() if v}}
-    if own:
-        del changes["data"]
+    changes = {name: value for name, value in (given or {}).items() if value}
+    if own := OWN.get(data.name):
         return Proposal(own, changes, (f"the recipe {own} was made for this set, and tried on it",))
+    changes = {"data": data.name, **changes}
     if data.form.is_points:
         return Proposal("ring", changes, ("points: small multilayer perceptrons, as for the ring",))
     return _for_images(data, changes)
@@ -73,24 +65,23 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
     if (height, width) != data.form.shape[1:]:
         changes["size"] = str(width) if width == height else f"{width}x{height}"
         reasons.append(f"size {width}x{height}: more is slow on two cores; on a GPU try twice that")
-    conditional = _is_conditional(data)
+    counts = count_classes(data.labels, data.form.classes)
+    conditional = len(counts) > 1 and median_low(counts) >= FEWEST
     recipe, reason = _recipe(len(data), min(height, width), conditional)
     reasons.append(f"{recipe}: {reason}")
     latent = 32 if recipe == "digits" else 64
     if conditional:
         changes["task"] = f"Generate(latent=Normal({latent}), classes=True)"
-        reasons.append(
-            f"task: {len(data.form.classes)} classes, so the label is given to both; drop --task to ignore it"
-        )
-    elif data.labels is not None and len(data.form.classes) > 1:
-        reasons.append(f"labels unused: half of the {len(data.form.classes)} classes have less than {FEWEST} images")
+        reasons.append(f"task: {len(counts)} classes, so the label is given to both; drop --task to ignore it")
+    elif len(counts) > 1:
+        reasons.append(f"labels unused: half of the {len(counts)} classes have less than {FEWEST} images")
     if recipe == "digits":
         return Proposal(recipe, changes, tuple(reasons))
     gamma = suggested_gamma(height, width, BATCH)
     changes |= {"loss": "NonSaturating()", "penalties": f"R1(weight={gamma:.3g}, every=8)", "batch_size": BATCH}
     reasons.append(f"loss: the plain one with R1, weight 0.0002 * {height} * {width} / {BATCH} (batch) = {gamma:.3g}")
     reasons.append(f"batch {BATCH}: as in the recipes for two cores")
-    changes["minutes"] = _minutes(height, width)
+    changes["minutes"] = min(60, max(5, math.ceil(5 * height * width / 28**2)))
     reasons.append("minutes: as many for each pixel as MNIST had; `sparring resume` adds more")
     reasons.append("left and right mean nothing in these images? Then add --mirror, which doubles them")
     return Proposal(recipe, changes, tuple(reasons))
@@ -106,13 +97,6 @@ def _recipe(count: int, side: int, conditional: bool) -> tuple[str, str]:
     return "mnist", "small convolutional networks"
 
 
-def _is_conditional(data: Data) -> bool:
-    """Are there classes, and does the median class have images enough to learn from?"""
-    if data.labels is None or len(data.form.classes) < 2:
-        return False
-    return data.labels.bincount(minlength=len(data.form.classes)).median().item() >= FEWEST
-
-
 def proper_size(height: int, width: int) -> tuple[int, int]:
     """The size to train at: as it is up to 64 pixels, else with a longer side of 64 and about the same shape."""
     longer = max(height, width)
@@ -121,8 +105,3 @@ def proper_size(height: int, width: int) -> tuple[int, int]:
     shorter = min(height, width) * LARGEST / longer
     other = min(LARGEST, max(SMALLEST, 4 * round(shorter / 4)))
     return (LARGEST, other) if height >= width else (other, LARGEST)
-
-
-def _minutes(height: int, width: int) -> int:
-    least, most = MINUTES
-    return min(most, max(least, math.ceil(least * height * width / 28**2)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 
 from sparring.base.errors import listed
+from sparring.data.labels import count_classes
 from sparring.data.pictures import picture
 from sparring.data.samples import Data
 from sparring.data.store.mapped import chunks
@@ -20,7 +20,7 @@ from sparring.doctor.checkup.proposal import Change, Proposal, propose
 
 @dataclass(frozen=True)
 class DataReport:
-    """What there is to know of a data set, line by line, and a contact sheet."""
+    """What there is to know of a data set, line by line, a contact sheet, and a recipe."""
 
     lines: list[tuple[str, str]]
     sheet: Image.Image
@@ -28,10 +28,7 @@ class DataReport:
 
 
 def describe_data(data: Data, given: Mapping[str, Change] | None = None) -> DataReport:
-    """What it is; what was left out; what to be careful of; and a recipe for it.
-
-    `given` are the options that it was loaded with, which the recipe needs as well.
-    """
+    """What it is, what was left out, what to be careful of, and a recipe for it; `given` are those of `propose`."""
     proposal = propose(data, given)
     lines = [("data", data.name), ("samples", f"{len(data):,}")]
     lines += _points(data) if data.form.is_points else _images(data)
@@ -46,8 +43,8 @@ def describe_data(data: Data, given: Mapping[str, Change] | None = None) -> Data
         lines.append(("first", "mend what is marked careful, then train"))
     lines.append(("proposal", proposal.command))
     lines += [("because", reason) for reason in proposal.reasons]
-    rng = torch.Generator().manual_seed(0)
-    shown = torch.randperm(len(data), generator=rng)[: 5000 if data.form.is_points else 100]
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    shown = order[: 5000 if data.form.is_points else 100]
     return DataReport(lines, picture(data.take(shown), data.form), proposal)
 
 
@@ -64,10 +61,11 @@ def _images(data: Data) -> list[tuple[str, str]]:
     grey = grey_share(images) if channels >= 3 else 0.0
     mean = sum(part.float().sum().item() for part in images.split(64)) / images.numel()
     seen = f", in {len(images):,} of them" if len(images) < len(data) else ""
+    values = f"{images.min()} to {images.max()} of 0 to 255, mean {mean:.1f}{seen}"
     lines = [
         ("size", f"{width}x{height} (width x height)"),
         ("channels", f"{channels} ({colours})"),
-        ("values", f"{images.min()} to {images.max()} of 0 to 255, mean {mean:.1f}{seen}"),
+        ("values", values),
     ]
     return lines + ([("grey images", f"{grey:.1%}")] if 0 < grey <= ALL_GREY else [])
 
@@ -84,6 +82,6 @@ def duplicates(samples: torch.Tensor) -> int:
 def _classes(data: Data) -> list[tuple[str, str]]:
     if data.labels is None:
         return [("classes", "no labels")]
-    counts = Counter(data.labels.tolist())
-    shown = [f"{name} ({counts[i]:,})" for i, name in enumerate(data.form.classes)]
+    counts = count_classes(data.labels, data.form.classes)
+    shown = [f"{name} ({count:,})" for name, count in zip(data.form.classes, counts)]
     return [("classes", f"{len(shown)}: {listed(shown, 20)}")]

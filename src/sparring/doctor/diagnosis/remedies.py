@@ -14,7 +14,7 @@ from sparring import tasks
 from sparring.base.components import Spec, make
 from sparring.base.errors import UserError
 from sparring.data.form import Form
-from sparring.game import inputs, optimizers, schedules
+from sparring.game import inputs, losses, optimizers, schedules
 from sparring.game import turns as turn_rules
 from sparring.game.augment.adaptive import ADA, SMALLEST_CHOSEN
 from sparring.game.augment.base import SMALLEST
@@ -164,8 +164,9 @@ def _unroll(recipe: Recipe, form: Form) -> Changes:
     Relativistic losses do not see the last layer's bias, whose steps by Adam are then noise that an unroll amplifies.
     """
     smooth = Spec.read(recipe.discriminator_optimizer).name in ("SGD", "Adam", "AdamW")
+    loss = _own(recipe.loss, losses, schedules)
     clipped = recipe.clip_gradients or "WeightClip" in _names(recipe.penalties)
-    if _is_unrolled(recipe) or "Relativistic" in recipe.loss or not smooth or clipped:
+    if _is_unrolled(recipe) or (loss is not None and loss.relative) or not smooth or clipped:
         return {}
     return {"turns": "Unrolled(depth=5)"}
 

@@ -20,6 +20,7 @@ from sparring.doctor.diagnosis.rules import SURE
 from sparring.doctor.looks import leaks, numbers
 from sparring.doctor.looks.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
 from sparring.doctor.looks.yardstick import Numbers, Yardstick
+from sparring.game.condition import FAKE, Condition
 from sparring.game.game import Game
 from sparring.game.losses import Loss
 from sparring.game.match import Batch, Images, Match, Moment
@@ -85,7 +86,7 @@ class Looker:
         train: training samples, as many.
         held_out: as many that no training saw, or None.
         pieces: parts of these that the networks see at once.
-        classes: how many there are, where inputs hold `fake_label`.
+        classes: how many there are, where inputs hold labels.
     """
 
     views: Sequence[View]
@@ -140,19 +141,19 @@ class Looker:
             judged = players.matches(unseen, made if inputs else players.generate(unseen))  # sources are others, too
             for view, tensors in zip(self.views, found):
                 tensors["held_out"] = view.match(judged).real_logits
-        if "fake_label" in inputs:
-            found[0] |= self._of_classes(players, batch, inputs, self.views[0].match(matches))
+        condition = Condition.from_batch(inputs, FAKE)
+        if condition.parts:
+            found[0] |= self._of_others(players, inputs, condition, self.views[0].match(matches))
         return found
 
-    def _of_classes(self, players: Players, batch: Batch, inputs: Batch, match: Match) -> dict[str, Tensor]:
-        """The same of another class, and of another latent."""
-        label = inputs["fake_label"]
-        others = {**inputs, "fake_label": (label + 1) % self.classes}
-        turned = {name: tensor.roll(1, 0) for name, tensor in inputs.items()} | {"fake_label": label}
+    def _of_others(self, players: Players, inputs: Batch, condition: Condition, match: Match) -> dict[str, Tensor]:
+        """The same of another condition, and of another latent."""
+        others = {**inputs, **condition.another(self.classes).to_batch(FAKE)}
+        turned = {name: tensor.roll(1, 0) for name, tensor in inputs.items()} | condition.to_batch(FAKE)
         return {
             "other class": numbers.seen(players.generate(others)["fake"]),
             "other latent": numbers.seen(players.generate(turned)["fake"]),
-            "wrong": match.judge(match.real, (batch["label"] + 1) % self.classes).logits,
+            "wrong": match.judge(match.real, match.real_condition.another(self.classes)).logits,
         }
 
     def _leaks(self, players: Players, view: View, tensors: Mapping[str, Tensor]) -> Numbers:
@@ -215,7 +216,7 @@ class Prober:
             views.append(View(way, yardstick, {} if map_of_classes else leaks.repairs(real)))  # why: see `leaks`
         inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
         pieces = [slice(start, start + part) for start in range(0, len(train["real"]), part)]
-        self.looker = Looker(views, inputs, train, unseen, pieces, max(2, len(data.form.classes)))
+        self.looker = Looker(views, inputs, train, unseen, pieces, len(task_of(game).class_names))
 
     @property
     def before(self) -> Tensor | None:

@@ -13,6 +13,7 @@ from sparring.doctor.looks import numbers
 from sparring.doctor.looks.looks import COUNT, FEWEST, KNOWN
 from sparring.doctor.looks.probes import Looker, Players, View
 from sparring.doctor.looks.yardstick import Yardstick
+from sparring.game.condition import FAKE, Condition
 from sparring.game.match import Batch, Images, Match
 from sparring.tasks.base import Way
 
@@ -52,9 +53,9 @@ def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int
     pieces = torch.arange(count).tensor_split(-(-count // batch))  # of about one size: statistics need some
     return Looker(
         [View(Way(), yardstick, {})],
-        dict(zip(("latent", "fake_label"), inputs)),
-        dict(zip(("real", "label"), train)),
-        None if held is None else dict(zip(("real", "label"), held)),
+        {"latent": inputs[0], **Condition(*inputs[1:]).to_batch(FAKE)},
+        {"real": train[0], **Condition(*train[1:]).to_batch()},
+        None if held is None else {"real": held[0], **Condition(*held[1:]).to_batch()},
         [slice(int(piece[0]), int(piece[-1]) + 1) for piece in pieces],
         max(2, classes),
     )
@@ -103,11 +104,11 @@ class OwnPlayers:
                 f"Monitor: the generator makes {_shape(fake)}, real ones are {_shape(real)}; give them alike, such "
                 "as real=images.flatten(1)"
             )
-        return {"": Match(self._judged, real, fake, batch.get("label"), batch.get("fake_label"))}
+        return {"": Match(self._judged, real, fake, Condition.from_batch(batch), Condition.from_batch(batch, FAKE))}
 
     def _generate(self, batch: Batch) -> Images:
         latents = batch["latent"]
-        made = self.generator(latents, *([batch["fake_label"]] if "fake_label" in batch else []))
+        made = self.generator(latents, *Condition.from_batch(batch, FAKE).arguments)
         _check_tensor(made, len(latents), "generator makes", "latents", "of samples: lambda z: G(z)[0]")
         return {"fake": made}
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sparring.base.errors import check_number
-from sparring.game.augment.base import Change, SplitAugment, check_images, check_switch
+from sparring.base.fields import flag, number
+from sparring.game.augment.base import Change, SplitAugment, check_images
 from sparring.game.augment.color import random_colors, recolor
 from sparring.game.augment.geometry import random_affine, random_blits, resample
 from sparring.game.losses import Loss
@@ -61,28 +62,23 @@ class ADA(Remembers, SplitAugment):
     appendix B (changes).
     """
 
-    target: float = 0.6
-    images: int = 500_000
-    every: int = 4
+    target: float = number(0.6, low=-1, high=1)
+    images: int = number(500_000, low=1)
+    every: int = number(4, low=1)
     start: float = 0.0
-    most: float = 0.7
-    flip: bool = True
-    rotate90: bool = True
-    shift: bool = True
-    geometry: bool = True
-    color: bool = True
+    most: float = number(0.7, low=0, high=1)
+    flip: bool = flag(True)
+    rotate90: bool = flag(True)
+    shift: bool = flag(True)
+    geometry: bool = flag(True)
+    color: bool = flag(True)
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
     """`p`; of the window that is open: `signs` (their sum), `logits` (their number), `samples`, `turns`; of the last
     one that was closed: `heuristic`; and `windows`, how many were."""
 
     def __post_init__(self) -> None:
-        check_number("ADA", "target", self.target, low=-1, high=1)
-        check_number("ADA", "images", self.images, low=1, whole=True)
-        check_number("ADA", "every", self.every, low=1, whole=True)
-        check_number("ADA", "most", self.most, low=0, high=1)
+        super().__post_init__()
         check_number("ADA", "start", self.start, low=0, high=self.most)
-        for name in ("flip", "rotate90", "shift", "geometry", "color"):
-            check_switch("ADA", name, getattr(self, name))
         names = ("signs", "logits", "samples", "turns", "heuristic", "windows")
         self._note(p=self.start, **dict.fromkeys(names, 0.0))
 

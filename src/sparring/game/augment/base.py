@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparring.base.errors import UserError
+from sparring.base.fields import Limited
 
 SMALLEST = 8
 
@@ -34,7 +35,7 @@ class Change:
     geometric: bool
 
 
-class SplitAugment(ABC):
+class SplitAugment(Limited, ABC):
     """An augmentation that consists of changes. A spatial condition (source image, mask, label map) shares the
     geometric ones with its image; the others are the image's alone."""
 
@@ -52,12 +53,6 @@ class SplitAugment(ABC):
             if condition is not None and change.geometric:
                 condition = change.apply(computable(condition))
         return images, condition
-
-
-def check_switch(owner: str, name: str, value: object) -> None:
-    """Raise UserError unless `value` is True or False."""
-    if not isinstance(value, bool):
-        raise UserError(f"{owner}: {name}={value!r} must be True or False")
 
 
 def check_images(owner: str, images: Tensor) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparring.base.errors import check_number
-from sparring.game.augment.base import Change, SplitAugment, check_images, check_switch, per_image, pick
+from sparring.base.fields import flag, number
+from sparring.game.augment.base import Change, SplitAugment, check_images, per_image, pick
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,9 @@ class DiffAugment(SplitAugment):
     Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training", section 3.
     """
 
-    color: bool = True
-    translation: float = 0.125
-    cutout: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_switch("DiffAugment", "color", self.color)
-        check_number("DiffAugment", "translation", self.translation, low=0, high=1)
-        check_number("DiffAugment", "cutout", self.cutout, low=0, high=1)
+    color: bool = flag(True)
+    translation: float = number(0.125, low=0, high=1)
+    cutout: float = number(0.5, low=0, high=1)
 
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         check_images("DiffAugment", images)

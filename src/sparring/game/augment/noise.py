@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparring.game.augment.base import Change, SplitAugment
-from sparring.game.schedules import Linear, Scheduled, check_scheduled, value_at
+from sparring.game.schedules import Linear, Scheduled, scheduled, value_at
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,7 @@ class InstanceNoise(SplitAugment):
     Source: Sønderby et al. 2017, section 3; Arjovsky and Bottou 2017, section 3.
     """
 
-    sigma: Scheduled = Linear(start=0.1, end=0.0)
-
-    def __post_init__(self) -> None:
-        check_scheduled("InstanceNoise", "sigma", self.sigma, low=0)
+    sigma: Scheduled = scheduled(Linear(start=0.1, end=0.0), low=0)
 
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         sigma = value_at(self.sigma, progress)

@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from sparring.base.errors import check_choice, check_number
+from sparring.base.fields import Limited, choice, number
 from sparring.game.match import Side
-from sparring.game.schedules import Scheduled, check_scheduled
+from sparring.game.schedules import Scheduled, scheduled
 
 if TYPE_CHECKING:
     from sparring.game.match import Match
 
 
 @dataclass(frozen=True)
-class Term(ABC):
+class Term(Limited, ABC):
     """Something that a player minimises besides its loss, added every `every` steps."""
 
-    weight: Scheduled = 10.0
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        check_scheduled(type(self).__name__, "weight", self.weight, low=0)
-        check_number(type(self).__name__, "every", self.every, low=1, whole=True)
+    weight: Scheduled = scheduled(10.0, low=0)
+    every: int = number(1, low=1)
 
     @property
     @abstractmethod
@@ -52,11 +48,7 @@ class Penalty(Term):
 class WeightPenalty(Term):
     """A term that is computed of a player's weights."""
 
-    side: Side = "generator"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(type(self).__name__, "side", self.side, ("discriminator", "generator"))
+    side: Side = choice("generator", ("discriminator", "generator"))
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -67,7 +59,7 @@ class WeightPenalty(Term):
         """A scalar, before the weight."""
 
 
-class Constraint(ABC):
+class Constraint(Limited, ABC):
     """A projection of one player's weights after each of its steps."""
 
     side: ClassVar[Side] = "discriminator"

@@ -30,9 +30,9 @@ class AuxiliaryClassifier(Penalty):
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
-        value = _surprise(match.fake_judgement, match.fake_condition)
+        value = _surprise(match.fake_judgement, match.fake_condition.label)
         if side == "discriminator":
-            value = value + _surprise(match.real_judgement, match.real_condition)
+            value = value + _surprise(match.real_judgement, match.real_condition.label)
         return value
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import flag, number
 from sparring.game.augment import Augment, DiffAugment
 from sparring.game.match import Side, augmented
 from sparring.game.memory import Remembers
@@ -17,6 +18,7 @@ from sparring.game.penalties.base import Penalty, by_sample
 from sparring.game.schedules import Scheduled
 
 if TYPE_CHECKING:
+    from sparring.game.condition import Condition
     from sparring.game.losses import Loss
     from sparring.game.match import Images, Match
 from sparring.game.memory import Logits
@@ -33,14 +35,13 @@ class LeCam(Remembers, Penalty):
     """
 
     weight: Scheduled = 0.3
-    decay: float = 0.99
+    decay: float = number(0.99, low=0, high=1)
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
     """`turns`, and the averages `real/NAME` and `fake/NAME` of each match. Checkpoints of before hold one pair, `real`
     and `fake`, at which all of them begin."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("LeCam", "decay", self.decay, low=0, high=1)
         self.memory["turns"] = torch.zeros(())
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
@@ -73,14 +74,12 @@ class Consistency(Penalty):
     """
 
     augment: Augment = DiffAugment(color=False, cutout=0.0)
-    fakes: bool = True
+    fakes: bool = flag(True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not callable(self.augment) or isinstance(self.augment, Remembers):
             raise UserError(f"Consistency: augment={self.augment!r} must be one that does not adapt: DiffAugment()")
-        if not isinstance(self.fakes, bool):
-            raise UserError(f"Consistency: fakes={self.fakes!r} must be True or False")
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
         value = self._moved(match, match.real, match.real_logits, match.real_condition)
@@ -88,7 +87,7 @@ class Consistency(Penalty):
             value = value + self._moved(match, match.fake, match.fake_logits, match.fake_condition)
         return value
 
-    def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Tensor | None) -> Tensor:
+    def _moved(self, match: Match, samples: Tensor, logits: Tensor, condition: Condition) -> Tensor:
         changed, condition = augmented(self.augment, samples.detach(), condition, match.progress, match.pack)
         return by_sample((logits - match.judge(changed, condition).logits).square())
 

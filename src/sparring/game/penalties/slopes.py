@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from sparring.base.errors import check_number
+from sparring.base.fields import number
 from sparring.game.match import Side
 from sparring.game.penalties.base import Penalty
 
@@ -74,12 +74,8 @@ class GradientPenalty(Penalty):
     Source: Gulrajani et al. 2017 (WGAN-GP), equation 3, weight 10, target 1; target 0 is Thanh-Tung et al. 2019.
     """
 
-    target: float = 1.0
+    target: float = number(1.0, low=0)
     differentiates: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("GradientPenalty", "target", self.target, low=0)
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
         real = match.real
@@ -94,14 +90,9 @@ class Dragan(Penalty):
     `sigma` is in input units (images span [-1, 1]). Source: Kodali et al. 2017, equation 2 (weight 10, target 1).
     """
 
-    target: float = 1.0
-    sigma: float = 0.1
+    target: float = number(1.0, low=0)
+    sigma: float = number(0.1, low=0)
     differentiates: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("Dragan", "target", self.target, low=0)
-        check_number("Dragan", "sigma", self.sigma, low=0)
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
         real = match.real.detach()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
+from sparring.base.fields import number
 from sparring.game.penalties.base import Constraint, WeightPenalty
 from sparring.game.schedules import Scheduled
 
@@ -52,10 +52,7 @@ class WeightClip(Constraint):
     Source: Arjovsky et al. 2017, algorithm 1 (limit 0.01).
     """
 
-    limit: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_number("WeightClip", "limit", self.limit, low=0, open_low=True)
+    limit: float = number(0.01, low=0, open_low=True)
 
     def project(self, network: nn.Module) -> None:
         with torch.no_grad():

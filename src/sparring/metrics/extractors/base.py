@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
+from sparring.base.fields import Limited
 from sparring.data.form import bytes_to_input
 from sparring.data.samples import Data
 from sparring.data.store.mapped import release
@@ -19,16 +20,12 @@ from sparring.data.store.mapped import release
 CHUNK = 250
 
 
-class Extractor(ABC):
+class Extractor(Limited, ABC):
     """A component such as `Classifier()`. `prepare` finds, trains or downloads its weights."""
 
     @abstractmethod
     def prepare(self, data: Data, device: torch.device) -> Prepared:
-        """The extractor with its weights, for samples of this data's form.
-
-        Raises:
-            UserError: it does not fit the data, or its weights cannot be had; the message names the mend.
-        """
+        """The extractor with its weights, for samples of this data's form; UserError: there is none that fits."""
 
 
 @dataclass(frozen=True)
@@ -47,39 +44,26 @@ class ShowsMaps(Protocol):
     """A network that shows what its layers see, place by place."""
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Images [n, C, H, W] in [-1, 1], looked at in their own size -> maps [n, c, h, w] of several layers, the first
-        layer first; differentiable.
-
-        Raises:
-            UserError: images are too small.
-        """
+        """Images [n, C, H, W] in [-1, 1], at their own size -> maps [n, c, h, w] of several layers, the first layer
+        first; differentiable. UserError: images are too small."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """An extractor with its weights.
 
-    Attributes:
-        name: the component's text, such as `Classifier()`.
-        network: float images [n, C, H, W] in [-1, 1] (or points [n, D]) -> (features [n, d], logits [n, k] or None).
-        digest: a hash of the weights; scores of different digests are not comparable.
-        resizer: how images come to the network's size, in words; "none" where they stay as they are.
-        classes: how many logits it gives; 0 for none.
-        labels: are these classes those of the data?
-        rounds: does it round images to 256 levels, as for files? Then features do not follow small changes.
-        unit_length: are features scaled to length 1? CMMD's kernel is meant for such.
-        about: what else to know, such as the accuracy.
+    The network: float images [n, C, H, W] in [-1, 1] (or points [n, D]) -> (features [n, d], logits [n, k] or None).
     """
 
-    name: str
+    name: str  # the component's text, such as `Classifier()`
     network: nn.Module
-    digest: str
-    resizer: str = "none"
-    classes: int = 0
-    labels: bool = False
-    rounds: bool = False
-    unit_length: bool = False
-    about: str = ""
+    digest: str  # a hash of the weights; scores of different digests are not comparable
+    resizer: str = "none"  # how images come to the network's size, in words; "none" where they stay unchanged
+    classes: int = 0  # how many logits it gives
+    labels: bool = False  # these classes are those of the data
+    rounds: bool = False  # images are rounded to 256 levels, as for files; features do not follow small changes
+    unit_length: bool = False  # features have length 1, which CMMD's kernel is meant for
+    about: str = ""  # what else to know, such as the accuracy
 
     @property
     def device(self) -> torch.device:
@@ -88,18 +72,14 @@ class Prepared:
 
     @property
     def maps(self) -> Callable[[Tensor], list[Tensor]]:
-        """The network's `ShowsMaps.maps`.
-
-        Raises:
-            UserError: it shows none.
-        """
+        """The network's `ShowsMaps.maps`; UserError: it has none."""
         if not isinstance(self.network, ShowsMaps):
             raise UserError(f"{self.name} shows no maps; take Random() or Inception()")
         return self.network.maps
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Seen:
-        """Look at samples: uint8 images, float images in [-1, 1], or points. Chunked, so that memory stays bounded.
+        """Features of samples: uint8 images, float images in [-1, 1], or points; chunk by chunk, to bound the memory.
 
         Raises:
             UserError: a feature is NaN or infinite.

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from sparring.base.device import autocast, find_precision
 from sparring.base.download import cache_folder
-from sparring.base.errors import UserError, check_number, existing_path, writing
+from sparring.base.errors import UserError, existing_path, writing
+from sparring.base.fields import number
 from sparring.base.files import write_atomically
 from sparring.data.load import load_data
 from sparring.data.samples import Data
@@ -33,24 +34,16 @@ class Classifier(Extractor):
     """128 features (after the rectifier) and the logits of a small convolutional classifier of the data's classes.
 
     It is trained on 90 % of the data within minutes, and cached by the data's hash; its accuracy on the rest is
-    told. Weights that are trained on two machines differ a little, so scores are only comparable where the classifier
-    is the same: copy the cached file and give it as `weights`. Images are shrunk to at most 32 pixels a side. Of data
-    whose channels are samples of another set (StackedMNIST), that set's classifier sees each channel, and the features
-    and classes are those of all channels together.
-
-    Args:
-        weights: the file of one that was trained before.
-        trained_on: the labelled images that it learns from, where these are others than the data: as `--data` names
-            them. Its classes then say nothing about the data; its features and maps do.
-        seed: of its training; classifiers of two seeds see alike and are not the same.
+    reported. Weights trained on two machines differ a little, so scores are only comparable where the classifier is the
+    same: copy the cached file and give it as `weights`. Images are shrunk to at most 32 pixels a side. Of data whose
+    channels are samples of another set (StackedMNIST), that set's classifier sees each channel, and the features and
+    classes are those of all channels together. `trained_on` names other labelled images to learn from, as `--data`
+    does; its classes then say nothing about the data, its features and maps do.
     """
 
     weights: str = ""  # the hash tells which
     trained_on: str = ""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number("Classifier", "seed", self.seed, low=0, whole=True)
+    seed: int = number(0, low=0)
 
     def __repr__(self) -> str:
         """What is not as usual: scores by `Classifier()` stay comparable with those of before there were options."""
@@ -65,7 +58,7 @@ class Classifier(Extractor):
             single = self.prepare(data.channels, device)
             joint = _Channelwise(single.network, data.form.shape[0])
             classes = len(data.form.classes)
-            return Prepared(repr(self), joint, single.digest, single.resizer, classes, True, about=single.about)
+            return replace(single, name=repr(self), network=joint, classes=classes)
         if data.labels is None or len(data.form.classes) < 2:
             raise UserError(f"Classifier() needs labels, and {data.name!r} has none; take Random() or Inception()")
         shrink = Shrink(data.form.shape, 32)
@@ -79,11 +72,9 @@ class Classifier(Extractor):
             network.load_state_dict(tensors)
         except RuntimeError as error:
             raise UserError(f"{path} is a classifier of other images or classes than those of {data.name!r}") from error
-        network.requires_grad_(False).eval()
-        about = f"accuracy {accuracy:.2%} on images it was not trained on"
-        return Prepared(
-            repr(self), network.to(device), digest_of(tensors), shrink.words, len(data.form.classes), True, about=about
-        )
+        network.requires_grad_(False).eval().to(device)
+        about, classes = f"accuracy {accuracy:.2%} on images it was not trained on", len(data.form.classes)
+        return Prepared(repr(self), network, digest_of(tensors), shrink.words, classes, labels=True, about=about)
 
     def _prepare_other(self, data: Data, device: torch.device) -> Prepared:
         """The classifier of other images, which brings these to the size of those where it looks at them whole."""
@@ -130,8 +121,7 @@ class ClassifierNetwork(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Of the four convolutions, after their rectifiers."""
-        found = []
-        x = images
+        found, x = [], images
         for layer in self.features:
             if isinstance(layer, nn.Flatten):
                 break
@@ -168,13 +158,13 @@ def _train_once(data: Data, path: Path, device: torch.device, seed: int) -> None
 
 def _train(data: Data, path: Path, device: torch.device, seed: int) -> None:
     """Train the classifier of labelled data, measure it, and keep it in the cache."""
-    what = f"a classifier of {data.name} to score with (once; up to a few minutes)"
-    print(f"Training {what} ...", file=sys.stderr, flush=True)
+    about = f"Training a classifier of {data.name} to score with (once; up to a few minutes) ..."
+    print(about, file=sys.stderr, flush=True)
     assert data.labels is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        order = torch.randperm(len(data))
-        held_out, train = order[: max(1, int(HELD_OUT * len(data)))], order[max(1, int(HELD_OUT * len(data))) :]
+        order, count = torch.randperm(len(data)), max(1, int(HELD_OUT * len(data)))
+        held_out, train = order[:count], order[count:]
         network = ClassifierNetwork(data.form.shape[0], Shrink(data.form.shape, 32), len(data.form.classes))
         network.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         steps = min(max(EPOCHS * len(train) // BATCH, LEAST_STEPS), MOST_STEPS)
@@ -182,10 +172,10 @@ def _train(data: Data, path: Path, device: torch.device, seed: int) -> None:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
         cast = autocast(find_precision("auto", device), device)
         for step in range(steps):
-            if step % max(1, len(train) // BATCH) == 0:
+            place = step % max(1, len(train) // BATCH)
+            if place == 0:
                 shuffled = train[torch.randperm(len(train))]
-            start = step % max(1, len(train) // BATCH) * BATCH
-            chosen = shuffled[start : start + BATCH]
+            chosen = shuffled[place * BATCH : (place + 1) * BATCH]
             with cast():
                 _, logits = network(data.batch(chosen)["real"].to(device))
             loss = F.cross_entropy(logits.float(), data.labels[chosen].to(device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,20 +33,17 @@ class Inception(Pretrained):
 
     The logits come without the last layer's bias, as the original inception score takes them. Images are rounded to
     levels 0 to 255, grey is repeated to RGB, resized to 299x299 as TensorFlow 1 does it, then (x - 128) / 128.
-
-    Attributes:
-        weights: a .pth or .safetensors file of the port by pytorch-fid; "" is the one in the cache.
-        download: fetch it (96 MB) to the cache if it is not there?
+    `weights` is a .pth or .safetensors file of the port by pytorch-fid, by default the one in the cache, to which
+    `download` fetches it (96 MB).
 
     Source: Szegedy et al. 2016 (the network), Heusel et al. 2017 (the distance), Salimans et al. 2016 (the score).
     """
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         check_images("Inception", data)
+        mend = "remove it and write Inception(download=True), to fetch it anew"
         if self.weights:
             mend = f"take the file of {URL}, or write Inception(download=True)"
-        else:
-            mend = "remove it and write Inception(download=True), to fetch it anew"
         network = load_network(self._file(), mend)
         used = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(UNUSED)}
         return Prepared(
@@ -81,17 +78,12 @@ class Inception(Pretrained):
 
 
 def load_network(path: Path, mend: str) -> InceptionNetwork:
-    """The network with a file's weights, on the CPU, frozen and in evaluation mode.
-
-    Raises:
-        UserError: the file is damaged or holds other tensors; the message ends with `mend`.
-    """
+    """The network with a file's weights, on the CPU, frozen, in evaluation mode; `mend` ends the messages of errors."""
     tensors = {name: t.float() for name, t in _read(path, mend).items() if not name.endswith(UNUSED)}
     with torch.device("meta"):  # there, initial weights cost no time, no memory and no random numbers
         network = InceptionNetwork()
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    counters = {name: torch.tensor(0) for name in shapes if name.endswith(UNUSED)}
-    tensors |= counters
+    tensors |= {name: torch.tensor(0) for name in shapes if name.endswith(UNUSED)}
     for name in sorted(shapes.keys() | tensors.keys()):
         found = str(list(tensors[name].shape)) if name in tensors else "missing"
         wanted = str(list(shapes[name])) if name in shapes else "absent"
@@ -105,8 +97,8 @@ def _read(path: Path, mend: str) -> dict[str, Tensor]:
     if path.suffix not in (".pth", ".safetensors"):
         raise UserError(f"{path} has the ending {path.suffix!r}, allowed are .pth and .safetensors; {mend}")
     try:
-        is_torchs = path.suffix == ".pth"
-        found = torch.load(path, map_location="cpu", weights_only=True) if is_torchs else load_file(path)
+        pickled = path.suffix == ".pth"
+        found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
     except Exception as error:  # a damaged file can fail in any way; torch's own advice to trust the file is not ours
         reason = "no permission" if isinstance(error, PermissionError) else "damaged, or more than weights"
         raise UserError(f"{path} cannot be read as weights ({reason}); {mend}") from error
@@ -129,15 +121,15 @@ class InceptionNetwork(nn.Module):
         self.Conv2d_2b_3x3 = _Conv(32, 64, 3)
         self.Conv2d_3b_1x1 = _Conv(64, 80)
         self.Conv2d_4a_3x3 = _Conv(80, 192, 3, padded=False)
-        self.Mixed_5b = _BlockA(192, pooled=32)
-        self.Mixed_5c = _BlockA(256, pooled=64)
-        self.Mixed_5d = _BlockA(288, pooled=64)
-        self.Mixed_6a = _BlockB(288)
-        self.Mixed_6b = _BlockC(768, inner=128)
-        self.Mixed_6c = _BlockC(768, inner=160)
-        self.Mixed_6d = _BlockC(768, inner=160)
-        self.Mixed_6e = _BlockC(768, inner=192)
-        self.Mixed_7a = _BlockD(768)
+        self.Mixed_5b = _block_a(192, pooled=32)
+        self.Mixed_5c = _block_a(256, pooled=64)
+        self.Mixed_5d = _block_a(288, pooled=64)
+        self.Mixed_6a = _block_b(288)
+        self.Mixed_6b = _block_c(768, inner=128)
+        self.Mixed_6c = _block_c(768, inner=160)
+        self.Mixed_6d = _block_c(768, inner=160)
+        self.Mixed_6e = _block_c(768, inner=192)
+        self.Mixed_7a = _block_d(768)
         self.Mixed_7b = _BlockE(1280, largest=False)
         self.Mixed_7c = _BlockE(2048, largest=True)
         self.fc = nn.Linear(2048, CLASSES)
@@ -148,20 +140,15 @@ class InceptionNetwork(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         x = (resize_tensorflow(to_levels(images), SIZE) - 128) / 128
-        x = self._layers(x)[-1]
-        x = _chain(x, self.Mixed_7a, self.Mixed_7b, self.Mixed_7c)  # 8x8
-        return x.mean((2, 3))
+        return _chain(self._layers(x)[-1], self.Mixed_7a, self.Mixed_7b, self.Mixed_7c).mean((2, 3))  # 8x8
 
     def _layers(self, x: Tensor) -> list[Tensor]:
         """What the convolutions before the last 8x8 ones see, where the size changes; sizes are those of 299x299."""
         found = [_chain(x, self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3)]  # 147x147
-        x = F.max_pool2d(found[-1], 3, stride=2)
-        found.append(_chain(x, self.Conv2d_3b_1x1, self.Conv2d_4a_3x3))  # 71x71
-        x = F.max_pool2d(found[-1], 3, stride=2)
-        found.append(_chain(x, self.Mixed_5b, self.Mixed_5c, self.Mixed_5d))  # 35x35
-        x = found[-1]
-        found.append(_chain(x, self.Mixed_6a, self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e))  # 17x17
-        return found
+        found.append(_chain(_largest(found[-1]), self.Conv2d_3b_1x1, self.Conv2d_4a_3x3))  # 71x71
+        found.append(_chain(_largest(found[-1]), self.Mixed_5b, self.Mixed_5c, self.Mixed_5d))  # 35x35
+        blocks = self.Mixed_6a, self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e
+        return [*found, _chain(found[-1], *blocks)]  # 17x17
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Of four layers (64, 192, 288, 768 channels); images are neither rounded nor resized, at least 43x43."""
@@ -186,6 +173,10 @@ def _mean(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
+def _largest(x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 3, stride=2)
+
+
 class _Conv(nn.Module):
     """Convolution without bias, batch normalisation, rectifier; padded by half the kernel or not at all."""
 
@@ -202,79 +193,69 @@ class _Conv(nn.Module):
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
-class _BlockA(nn.Module):
+class _Mixed(nn.Module):
+    """Chains of convolutions side by side; `branch_pool` is that of what `pool` gives.
+
+    The convolutions of chain NAME are called NAME_1, NAME_2 and so on; a single one is called NAME.
+    """
+
+    def __init__(self, pool: Callable[[Tensor], Tensor], **chains: Sequence[_Conv]) -> None:
+        super().__init__()
+        self.pool, self.chains = pool, {}
+        for name, chain in chains.items():
+            names = [name] if len(chain) == 1 else [f"{name}_{i}" for i, _ in enumerate(chain, 1)]
+            self.chains[name] = names
+            for layer_name, layer in zip(names, chain):
+                self.add_module(layer_name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inputs = {name: self.pool(x) if name == "branch_pool" else x for name in self.chains}
+        parts = [_chain(inputs[name], *map(self.get_submodule, names)) for name, names in self.chains.items()]
+        return torch.cat(parts, 1)
+
+
+def _block_a(channels: int, pooled: int) -> _Mixed:
     """[n, channels, 35, 35] -> [n, 224 + pooled, 35, 35]."""
-
-    def __init__(self, channels: int, pooled: int) -> None:
-        super().__init__()
-        self.branch1x1 = _Conv(channels, 64)
-        self.branch5x5_1 = _Conv(channels, 48)
-        self.branch5x5_2 = _Conv(48, 64, 5)
-        self.branch3x3dbl_1 = _Conv(channels, 64)
-        self.branch3x3dbl_2 = _Conv(64, 96, 3)
-        self.branch3x3dbl_3 = _Conv(96, 96, 3)
-        self.branch_pool = _Conv(channels, pooled)
-
-    def forward(self, x: Tensor) -> Tensor:
-        five = _chain(x, self.branch5x5_1, self.branch5x5_2)
-        three = _chain(x, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3)
-        return torch.cat([self.branch1x1(x), five, three, self.branch_pool(_mean(x))], 1)
+    return _Mixed(
+        _mean,
+        branch1x1=[_Conv(channels, 64)],
+        branch5x5=[_Conv(channels, 48), _Conv(48, 64, 5)],
+        branch3x3dbl=[_Conv(channels, 64), _Conv(64, 96, 3), _Conv(96, 96, 3)],
+        branch_pool=[_Conv(channels, pooled)],
+    )
 
 
-class _BlockB(nn.Module):
+def _block_b(channels: int) -> _Mixed:
     """[n, channels, 35, 35] -> [n, 480 + channels, 17, 17]."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.branch3x3 = _Conv(channels, 384, 3, stride=2, padded=False)
-        self.branch3x3dbl_1 = _Conv(channels, 64)
-        self.branch3x3dbl_2 = _Conv(64, 96, 3)
-        self.branch3x3dbl_3 = _Conv(96, 96, 3, stride=2, padded=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        double = _chain(x, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3)
-        return torch.cat([self.branch3x3(x), double, F.max_pool2d(x, 3, stride=2)], 1)
+    return _Mixed(
+        _largest,
+        branch3x3=[_Conv(channels, 384, 3, stride=2, padded=False)],
+        branch3x3dbl=[_Conv(channels, 64), _Conv(64, 96, 3), _Conv(96, 96, 3, stride=2, padded=False)],
+        branch_pool=[],
+    )
 
 
-class _BlockC(nn.Module):
+def _block_c(channels: int, inner: int) -> _Mixed:
     """[n, channels, 17, 17] -> [n, 768, 17, 17], by kernels of 7x1 and 1x7."""
-
-    def __init__(self, channels: int, inner: int) -> None:
-        super().__init__()
-        self.branch1x1 = _Conv(channels, 192)
-        self.branch7x7_1 = _Conv(channels, inner)
-        self.branch7x7_2 = _Conv(inner, inner, (1, 7))
-        self.branch7x7_3 = _Conv(inner, 192, (7, 1))
-        self.branch7x7dbl_1 = _Conv(channels, inner)
-        self.branch7x7dbl_2 = _Conv(inner, inner, (7, 1))
-        self.branch7x7dbl_3 = _Conv(inner, inner, (1, 7))
-        self.branch7x7dbl_4 = _Conv(inner, inner, (7, 1))
-        self.branch7x7dbl_5 = _Conv(inner, 192, (1, 7))
-        self.branch_pool = _Conv(channels, 192)
-
-    def forward(self, x: Tensor) -> Tensor:
-        once = _chain(x, self.branch7x7_1, self.branch7x7_2, self.branch7x7_3)
-        twice = _chain(x, self.branch7x7dbl_1, self.branch7x7dbl_2, self.branch7x7dbl_3)
-        twice = _chain(twice, self.branch7x7dbl_4, self.branch7x7dbl_5)
-        return torch.cat([self.branch1x1(x), once, twice, self.branch_pool(_mean(x))], 1)
+    tall, wide = (7, 1), (1, 7)
+    return _Mixed(
+        _mean,
+        branch1x1=[_Conv(channels, 192)],
+        branch7x7=[_Conv(channels, inner), _Conv(inner, inner, wide), _Conv(inner, 192, tall)],
+        branch7x7dbl=[
+            *(_Conv(channels, inner), _Conv(inner, inner, tall), _Conv(inner, inner, wide)),
+            *(_Conv(inner, inner, tall), _Conv(inner, 192, wide)),
+        ],
+        branch_pool=[_Conv(channels, 192)],
+    )
 
 
-class _BlockD(nn.Module):
+def _block_d(channels: int) -> _Mixed:
     """[n, channels, 17, 17] -> [n, 512 + channels, 8, 8]."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.branch3x3_1 = _Conv(channels, 192)
-        self.branch3x3_2 = _Conv(192, 320, 3, stride=2, padded=False)
-        self.branch7x7x3_1 = _Conv(channels, 192)
-        self.branch7x7x3_2 = _Conv(192, 192, (1, 7))
-        self.branch7x7x3_3 = _Conv(192, 192, (7, 1))
-        self.branch7x7x3_4 = _Conv(192, 192, 3, stride=2, padded=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        three = _chain(x, self.branch3x3_1, self.branch3x3_2)
-        seven = _chain(x, self.branch7x7x3_1, self.branch7x7x3_2, self.branch7x7x3_3, self.branch7x7x3_4)
-        return torch.cat([three, seven, F.max_pool2d(x, 3, stride=2)], 1)
+    three = [_Conv(channels, 192), _Conv(192, 320, 3, stride=2, padded=False)]
+    seven = [_Conv(channels, 192), _Conv(192, 192, (1, 7)), _Conv(192, 192, (7, 1))]
+    seven.append(_Conv(192, 192, 3, stride=2, padded=False))
+    return _Mixed(_largest, branch3x3=three, branch7x7x3=seven, branch_pool=[])
 
 
 class _BlockE(nn.Module):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.base.errors import check_number
+from sparring.base.fields import number
 from sparring.data.samples import Data
 from sparring.metrics.extractors.base import Extractor, Prepared, digest_of, refuse_points
 
@@ -42,10 +42,7 @@ class Pixels(Extractor):
     """The samples themselves: a point's coordinates, or an image's values in [-1, 1], shrunk to at most `most` pixels a
     side."""
 
-    most: int = 32
-
-    def __post_init__(self) -> None:
-        check_number("Pixels", "most", self.most, low=1, high=256, whole=True)
+    most: int = number(32, low=1, high=256)
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         if data.form.is_points:
@@ -62,17 +59,13 @@ class Random(Extractor):
     random projection. Images are shrunk to at most 64 pixels a side. Idea: Naeem et al. 2020, section 3.2.
     """
 
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number("Random", "seed", self.seed, low=0, whole=True)
+    seed: int = number(0, low=0)
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         refuse_points("Random", data)
         rng = torch.Generator().manual_seed(self.seed)
         shrink = Shrink(data.form.shape, 64)
-        network = _RandomNetwork(data.form.shape[0], shrink, rng)
-        network.requires_grad_(False).eval()
+        network = _RandomNetwork(data.form.shape[0], shrink, rng).requires_grad_(False).eval()
         return Prepared(repr(self), network.to(device), digest_of(network.state_dict()), shrink.words)
 
 
@@ -93,8 +86,7 @@ class _RandomNetwork(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Of all four layers."""
-        found = []
-        x = images
+        found, x = [], images
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)
             found.append(x)

@@ -17,15 +17,7 @@ PART = 50  # images that a large network sees at once; a whole chunk's activatio
 
 @dataclass(frozen=True)
 class Pretrained(Extractor):
-    """An extractor with published weights.
-
-    Attributes:
-        weights: where they are.
-        download: fetch them if they are not there?
-
-    Raises:
-        UserError: a field has the wrong type.
-    """
+    """An extractor with published weights: where they are, and whether to fetch them if they are not there."""
 
     weights: str = ""
     download: bool = field(default=False, repr=False)  # no score depends on it
@@ -57,10 +49,10 @@ def to_levels(images: Tensor) -> Tensor:
 
 
 def resize_tensorflow(images: Tensor, size: int) -> Tensor:
-    """Bilinear resize [n, C, H, W] -> [n, C, size, size], as TensorFlow 1 does it by default.
+    """Bilinear resize [n, C, H, W] -> [n, C, size, size], as TensorFlow 1 does it by default; torch has no such mode.
 
     Output pixel i takes the input at i * in / out (no half pixels, corners not aligned), between the two pixels there
-    and clamped at the far edge; nothing is smoothed where images shrink. torch has no mode for that.
+    and clamped at the far edge; nothing is smoothed where images shrink.
     Source: TensorFlow 1, core/kernels/resize_bilinear_op.cc, `align_corners=False`.
     """
     for axis in (3, 2):  # columns first, so that float32 rounds as it does there

@@ -28,10 +28,8 @@ class DINOv2(Pretrained):
     Images are rounded to levels, grey is repeated to RGB, resized to 224x224 as Pillow does it, and normalised with
     ImageNet's mean and deviation. `transformers` stretches the position embeddings from 37x37 to 16x16 a little
     differently than DINOv2's own code, with which published distances were made: expect small differences.
-
-    Attributes:
-        weights: a folder with config.json and model.safetensors, or a name on the Hugging Face hub.
-        download: fetch it (1.2 GB) from the hub if it is not in its cache?
+    `weights` is a folder with config.json and model.safetensors, or a name on the Hugging Face hub, from which
+    `download` fetches it (1.2 GB) if it is not in the cache.
 
     Source: Oquab et al. 2023 (the network), Stein et al. 2023 (the distance).
     """
@@ -39,11 +37,8 @@ class DINOv2(Pretrained):
     weights: str = "facebook/dinov2-large"
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
-        check_images("DINOv2", data)
-        with _optional("DINOv2"):
-            from transformers import Dinov2Model
-        model = _load("DINOv2", Dinov2Model, self.weights, self.download)
-        return _prepared(self, Looking(model, 224, IMAGENET, _class_token), device)
+        model = _load(self, "Dinov2Model", data)
+        return _prepared(self, Looking(model, 224, IMAGENET, lambda found: found.last_hidden_state[:, 0]), device)
 
 
 @dataclass(frozen=True)
@@ -51,13 +46,9 @@ class CLIP(Pretrained):
     """CLIP's image embedding, projected and of length 1: 768 features of the ViT-L/14 at 336 pixels.
 
     The metric `cmmd` is made for it; others, such as `mmd`, give other numbers than the published ones.
-
     Images are rounded to levels, grey is repeated to RGB, resized to the network's size as Pillow does it, and
-    normalised with CLIP's mean and deviation. Images that are not square are squeezed, not cropped.
-
-    Attributes:
-        weights: a folder with config.json and model.safetensors, or a name on the Hugging Face hub.
-        download: fetch it (1.7 GB) from the hub if it is not in its cache?
+    normalised with CLIP's mean and deviation. Images that are not square are squeezed, not cropped. `weights` and
+    `download` (1.7 GB) are as in `DINOv2`.
 
     Source: Radford et al. 2021 (the network), Jayasumana et al. 2024 (the distance CMMD).
     """
@@ -65,21 +56,15 @@ class CLIP(Pretrained):
     weights: str = "openai/clip-vit-large-patch14-336"
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
-        check_images("CLIP", data)
-        with _optional("CLIP"):
-            from transformers import CLIPVisionModelWithProjection
-        model = _load("CLIP", CLIPVisionModelWithProjection, self.weights, self.download)
+        model = _load(self, "CLIPVisionModelWithProjection", data)
         return _prepared(self, Looking(model, int(model.config.image_size), OPENAI, _embedding), device)
 
 
 class Looking(nn.Module):
     """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, d], None), by a model of `transformers`.
 
-    Args:
-        model: takes `pixel_values` [n, 3, size, size].
-        size: height and width that it takes.
-        normal: mean and deviation of its training images' channels, which lay in [0, 1].
-        pick: the features [n, d] in what it gives.
+    The model takes `pixel_values` [n, 3, size, size], normalised by the mean and deviation (`normal`) of its training
+    images' channels, which lay in [0, 1]; `pick` finds the features [n, d] in what it gives.
     """
 
     mean: Tensor
@@ -106,11 +91,6 @@ class Looking(nn.Module):
         return torch.cat(parts), None
 
 
-def _class_token(output: Any) -> Tensor:
-    token: Tensor = output.last_hidden_state[:, 0]
-    return token
-
-
 def _embedding(output: Any) -> Tensor:
     # CMMD's kernel has a fixed width, which is meant for embeddings of length 1
     return F.normalize(output.image_embeds, dim=1)
@@ -129,18 +109,6 @@ def _prepared(component: Extractor, network: Looking, device: torch.device) -> P
 
 
 @contextmanager
-def _optional(owner: str) -> Iterator[None]:
-    """Turn a missing `transformers` into the line that installs it."""
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(
-            f"{owner}() needs the package transformers ({shortened(str(error))}); write: pip install "
-            '"sparring[features]"'
-        ) from error
-
-
-@contextmanager
 def _quiet() -> Iterator[None]:
     """No reports of `transformers` on tensors that are of no use here, such as CLIP's for texts."""
     from transformers.utils import logging
@@ -156,12 +124,24 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load(owner: str, architecture: Any, weights: str, download: bool) -> Any:
+def _load(component: Pretrained, architecture: str, data: Data) -> Any:
     """A model in fp32 with a folder's or the hub's weights; without `download` nothing asks the network.
 
     Raises:
-        UserError: they are not there, or are not this model's, or `transformers` refuses this version of torch.
+        UserError: it does not fit the data; there is no `transformers`, or it refuses this version of torch; the
+            weights are not there, or are not this model's.
     """
+    owner, weights, download = type(component).__name__, component.weights, component.download
+    check_images(owner, data)
+    try:
+        import transformers
+
+        model_type = getattr(transformers, architecture)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"{owner}() needs the package transformers ({shortened(str(error))}); write: pip install "
+            '"sparring[features]"'
+        ) from error
     name, way = shortened(repr(weights)), f'{owner}(weights="...") with a folder of config.json and model.safetensors'
     folder = existing_path(weights) if weights else None
     if folder is not None:
@@ -174,7 +154,7 @@ def _load(owner: str, architecture: Any, weights: str, download: bool) -> Any:
     try:
         source = weights if folder is None and download else folder or _cached(weights)
         with _quiet(), torch.random.fork_rng(devices=[]):  # older versions draw weights before they read them
-            model, told = architecture.from_pretrained(str(source), output_loading_info=True)
+            model, told = model_type.from_pretrained(str(source), output_loading_info=True)
     except ImportError as error:  # transformers asks for a newer torch than Sparring does
         raise UserError(
             f"{owner}: transformers cannot load it with torch {torch.__version__} ({shortened(str(error))}); install "
@@ -191,11 +171,7 @@ def _load(owner: str, architecture: Any, weights: str, download: bool) -> Any:
 
 
 def _cached(name: str) -> Path:
-    """The folder of a model in Hugging Face's cache.
-
-    It is looked up on the disk, and `from_pretrained` then gets a folder: with a name it may ask the hub about this and
-    that, even with `local_files_only`.
-    """
+    """The folder of a model in Hugging Face's cache: with a name, even `local_files_only` may ask the hub things."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json")

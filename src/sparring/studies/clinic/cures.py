@@ -70,7 +70,7 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
 
     if (path / RESULT).exists():
         return
-    judge = Judge(Run.open(path).read_recipe(), 1, True)
+    judge = Judge(Run.open(path).read_recipe(), 1)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         try:
             done = treat(path, trust=True, say=lambda line: None)
@@ -103,7 +103,7 @@ def _alone(done: Treatment, name: str, path: Path, judge: Judge) -> float | None
     trial = path.with_name(f"{path.name}-treated") / "trials" / name
     if not trial.exists():
         return None
-    finish(trial, Run.open(trial).read_recipe(), trust=True)
+    finish(trial, Run.open(trial).read_recipe())
     return judge.of_others(trial)
 
 
@@ -174,7 +174,6 @@ def remedies_table(cures: Sequence[Cure]) -> list[str]:
             told = (1, share >= longest, about == each.remedy, about == each.remedy and each.well)
             before = counts.get((each.case.illness, about), [0] * len(told))
             counts[each.case.illness, about] = [count + new for count, new in zip(before, told)]
-    rows: list[tuple[Any, ...]] = [(*key, *found) for key, found in counts.items()]
+    ranked = sorted(counts.items(), key=lambda item: (item[0][0], -item[1][3], -item[1][1], item[0][1]))
     names = ("planted", "remedy", "tried", "in the last stage", "chosen", "well")
-    rows.sort(key=lambda row: (row[0], -row[5], -row[3], row[1]))
-    return markdown(names, rows)
+    return markdown(names, [(*key, *found) for key, found in ranked])

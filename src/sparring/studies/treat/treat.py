@@ -12,6 +12,7 @@ from typing import Any
 
 from sparring.assemble.build import build_loss, build_task, training_data
 from sparring.assemble.state import find_checkpoint
+from sparring.base.components import trusted
 from sparring.base.errors import UserError, check_number, writing
 from sparring.base.files import write_atomically
 from sparring.base.process import locked
@@ -112,17 +113,17 @@ def treat(
         with writing(folder, "choose another --out"):
             folder.mkdir(parents=True, exist_ok=True)
         taken = f"{folder} is being worked at by another process; wait for it"
-        with locked(folder / "lock", taken, "choose another --out"):
+        with trusted(trust), locked(folder / "lock", taken, "choose another --out"):
             check_same(folder / "plan.json", plan.to_json())
             bench = Bench(sick.path, plan.recipe, folder / "trials", trust)
-            course = Course(plan, folder / "trials.json", bench, Judge(plan.recipe, seed, trust), jobs)
+            course = Course(plan, folder / "trials.json", bench, Judge(plan.recipe, seed), jobs)
             course.carry_out(say)
-            done = _concluded(course, folder / "run", trust)
+            done = _concluded(course, folder / "run")
             write(folder, done)
     return done
 
 
-def _concluded(course: Course, path: Path, trust: bool) -> Treatment:
+def _concluded(course: Course, path: Path) -> Treatment:
     """What came of it, with the best trial in the place of the treated run, if it was trained to the end."""
     plan, judge, best = course.plan, course.judge, course.found[0]
     told = (str(plan.run.path), plan.ailed, plan.healthy, judge.about, judge.of_others(plan.run.path))
@@ -131,16 +132,16 @@ def _concluded(course: Course, path: Path, trust: bool) -> Treatment:
         return Treatment(*told, tuple(course.found), why=why)
     if not path.exists():
         (course.bench.folder / best.name).rename(path)
-    _summarize(Run.open(path), trust)
+    _summarize(Run.open(path))
     return Treatment(*told, tuple(course.found), best.name, course.why(), str(path), best.score, best.ill)
 
 
-def _summarize(run: Run, trust: bool) -> None:
+def _summarize(run: Run) -> None:
     """Write the summary again: its commands name the folder that the run is in now."""
     recipe, manifest = run.read_recipe(), find_checkpoint(run)
-    data = training_data(recipe, trust)
-    task = build_task(recipe, data.form, trust)
-    write_summary(run, data, build_loss(recipe, trust), task, manifest.step, manifest.seconds)
+    data = training_data(recipe)
+    task = build_task(recipe, data.form)
+    write_summary(run, data, build_loss(recipe), task, manifest.step, manifest.seconds)
 
 
 def check_free(folder: Path, sick: Path) -> None:

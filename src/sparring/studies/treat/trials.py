@@ -16,21 +16,18 @@ from sparring.assemble.branch import begin_with, branch
 from sparring.assemble.build import build_task, held_out_data, training_data
 from sparring.assemble.start import share_spent, start_state
 from sparring.assemble.state import State, find_checkpoint
-from sparring.base.device import find_device, prepare
+from sparring.base.components import trusted
+from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.base.process import Interrupted
 from sparring.doctor.diagnosis.candidates import Candidate
 from sparring.doctor.diagnosis.report import is_illness
 from sparring.doctor.diagnosis.verdicts import diagnose
-from sparring.evaluation.evaluator import Options, RunEvaluator
-from sparring.evaluation.measures import better, deciding_value
-from sparring.evaluation.samples import make_reference
-from sparring.evaluation.subject import Reference
-from sparring.evaluation.translations import Tests, make_tests
+from sparring.evaluation.evaluator import RunEvaluator, scoring_of
+from sparring.evaluation.options import Options, better
 from sparring.recipe import Recipe
 from sparring.run import checkpoint
 from sparring.run.directory import Run
-from sparring.tasks.base import Translating
 from sparring.training.completion import clear_unsaved, finish
 
 SAMPLES = 2000
@@ -76,7 +73,7 @@ class Bench:
         run: the sick run's folder.
         recipe: its recipe, with the doctor watching.
         folder: where trials go, each into its own folder.
-        trust: may component texts import the user's own code?
+        trust: may component texts import the user's own code? Processes of their own are told by it.
     """
 
     run: Path
@@ -95,11 +92,11 @@ class Bench:
         if path.exists():
             return ""
         recipe, device = self.recipe.replace(**candidate.changes), find_device(self.recipe.device)
-        prepare(device)
-        data = training_data(recipe, self.trust)
+        data = training_data(recipe)
         try:
-            state: State = start_state(recipe, data, device, self.trust)
-            begin_with(state, recipe.start)
+            with prepared(device):
+                state: State = start_state(recipe, data, device)
+                begin_with(state, recipe.start)
         except UserError as error:
             return str(error)
         if candidate.start:
@@ -129,11 +126,12 @@ class Bench:
             UserError: the disk is full, say; the command can be given again.
             Interrupted: by Ctrl-C, after a checkpoint.
         """
-        why_not = self.begin(candidate)
-        if not why_not:
-            changed, until = self.recipe.replace(**candidate.changes), self.until(candidate, share)
-            finish(self.path(candidate), changed, self.trust, until)
-        return why_not
+        with trusted(self.trust):
+            why_not = self.begin(candidate)
+            if not why_not:
+                changed, until = self.recipe.replace(**candidate.changes), self.until(candidate, share)
+                finish(self.path(candidate), changed, until)
+            return why_not
 
     def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
         """The same of all, by so many processes."""
@@ -159,37 +157,24 @@ class Judge:
     Args:
         recipe: of the sick run.
         seed: of the scored samples and the choice of the reference.
-        trust: may component texts import the user's own code?
     """
 
-    def __init__(self, recipe: Recipe, seed: int, trust: bool) -> None:
-        data = training_data(recipe, trust)
-        held_out = held_out_data(recipe, trust, data)
-        task, split = build_task(recipe, data.form, trust), "train" if held_out is None else "test"
-        self.sign = 1
-        if isinstance(task, Translating):
-            self.score = deciding_value("usual", task)
-            self.sign = -better(self.score)
-            self.options = Options(task.scores[0], recipe.extractor, SAMPLES, split, seed, False, recipe.device, trust)
-            self.reference: Reference | Tests = make_tests(data, held_out, self.options)
-            return
-        points = data.form.is_points and data.form.shape[0] <= 8
-        metrics = "wasserstein" if points else "sliced_wasserstein" if data.form.is_points else "frechet"
-        extractor = "auto" if data.form.is_points else recipe.extractor
-        self.options = Options(metrics, extractor, SAMPLES, split, seed, device=recipe.device, trust=trust)
-        self.reference = make_reference(data, held_out, self.options)
-        self.score = deciding_value(metrics)
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        data = training_data(recipe)
+        held_out = held_out_data(recipe, data)
+        task, form, split = build_task(recipe, data.form), data.form, "train" if held_out is None else "test"
+        of_points = "wasserstein" if form.shape[0] <= 8 else "sliced_wasserstein"
+        metrics = next(iter(task.scores), of_points if form.is_points else "frechet")
+        extractor = "auto" if form.is_points else recipe.extractor
+        options = Options(metrics, extractor, SAMPLES, split, seed, device=recipe.device)
+        self.scoring = scoring_of(task, data, options, held_out)
+        self.score = self.scoring.deciding
+        self.sign = -better(self.score)
 
     @property
     def about(self) -> str:
         """What it measures, in words."""
-        against = "held-out" if self.options.split == "test" else "training"
-        if isinstance(self.reference, Tests):
-            sign = "" if self.sign > 0 else "minus "
-            return f"{sign}{self.score} of what becomes of {against} images; lower is better"
-        kind = self.reference.extractor.name
-        count = min(SAMPLES, len(self.reference.data))
-        return f"{self.score} ({kind}) of {count:,} new samples to as many {against} samples; lower is better"
+        return f"{'minus ' if self.sign < 0 else ''}{self.score} {self.scoring.about}; lower is better"
 
     def __call__(self, path: Path) -> float:
         """The score of a run's last checkpoint; it is kept in the run's `scores.jsonl`."""
@@ -200,11 +185,10 @@ class Judge:
         return None if outcome(path)[1].startswith(NAN) else self._score(path, keep=False)
 
     def _score(self, path: Path, keep: bool) -> float:
-        evaluator = RunEvaluator(path, self.options, self.reference)
+        evaluator = RunEvaluator(path, self.scoring.options, self.scoring)
         manifest = find_checkpoint(evaluator.run)
-        scores = evaluator.known(manifest)
-        if scores is None:
-            scores = evaluator(manifest) if keep else evaluator.measure(manifest)[0]
+        measure = evaluator if keep else evaluator.measure
+        scores = evaluator.known(manifest) or measure(manifest)
         return self.sign * scores.values[self.score]
 
     def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:

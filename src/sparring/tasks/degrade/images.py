@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sparring.base.errors import UserError, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import Limited, number
 from sparring.tasks.degrade.base import Degraded, Shape, check_divisible, check_shape, cropped, levels
 
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B: ITU-R BT.601
 
 
-class _SameSize:
+class _SameSize(Limited):
     """A degradation that keeps the size; and the shape, unless it says otherwise."""
 
     scale: ClassVar[int] = 1
@@ -29,17 +30,14 @@ class _SameSize:
 
 
 @dataclass(frozen=True)
-class Downscale:
+class Downscale(Limited):
     """Images whose sides are `factor` times smaller: the source of super-resolution.
 
     Antialiased bicubic, as Pillow's BICUBIC (and MATLAB's imresize), rounded to 256 levels; what the last rows and
     columns exceed a multiple of the factor is cropped before. Source: Keys 1981, with a = -0.5.
     """
 
-    factor: int = 4
-
-    def __post_init__(self) -> None:
-        check_number("Downscale", "factor", self.factor, low=2, high=64, whole=True)
+    factor: int = number(4, low=2, high=64)
 
     @property
     def scale(self) -> int:
@@ -86,10 +84,7 @@ class Noise(_SameSize):
     Source: Zhang et al. 2017 (DnCNN), section IV.
     """
 
-    sigma: float = 25.0
-
-    def __post_init__(self) -> None:
-        check_number("Noise", "sigma", self.sigma, low=0, high=255, open_low=True)
+    sigma: float = number(25.0, low=0, high=255, open_low=True)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:
         self.shape(images.shape[1:])
@@ -104,10 +99,7 @@ class Blur(_SameSize):
     Beyond its border an image is continued by reflection (the border's pixels are not repeated).
     """
 
-    sigma: float = 2.0
-
-    def __post_init__(self) -> None:
-        check_number("Blur", "sigma", self.sigma, low=0, high=100, open_low=True)
+    sigma: float = number(2.0, low=0, high=100, open_low=True)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:
         self.shape(images.shape[1:])
@@ -133,10 +125,7 @@ def _reflected(images: Tensor, by: int, axis: int) -> Tensor:
 class Jpeg(_SameSize):
     """What JPEG leaves of images at a quality of 1 (worst) to 95, as Pillow compresses them."""
 
-    quality: int = 30
-
-    def __post_init__(self) -> None:
-        check_number("Jpeg", "quality", self.quality, low=1, high=95, whole=True)
+    quality: int = number(30, low=1, high=95)
 
     def shape(self, shape: Sequence[int]) -> Shape:
         channels, height, width = check_shape(f"{self}", shape)

@@ -12,7 +12,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sparring.base.errors import UserError, check_choice, check_number
+from sparring.base.errors import UserError
+from sparring.base.fields import Limited, choice, number
 from sparring.tasks.degrade.base import Degraded, Shape, check_shape
 
 KINDS = ("free-form", "centre", "random")
@@ -22,7 +23,7 @@ DRAWN = 16  # strokes for which random numbers are drawn at a time
 
 
 @dataclass(frozen=True)
-class Mask:
+class Mask(Limited):
     """Some pixels are missing: they are 0 (mid-grey) in the source; the others keep every bit.
 
     Args:
@@ -37,15 +38,10 @@ class Mask:
         UserError: a field is not as described.
     """
 
-    kind: str = "free-form"
-    share: float = 0.25
-    size: int = 0
+    kind: str = choice("free-form", KINDS)
+    share: float = number(0.25, low=0, high=0.9, open_low=True)
+    size: int = number(0, low=0)
     scale: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        check_choice("Mask", "kind", self.kind, KINDS)
-        check_number("Mask", "share", self.share, low=0, high=0.9, open_low=True)
-        check_number("Mask", "size", self.size, low=0, whole=True)
 
     def shape(self, shape: Sequence[int]) -> Shape:
         channels, height, width = check_shape("Mask()", shape, least=LEAST)
