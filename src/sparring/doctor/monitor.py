@@ -111,9 +111,8 @@ class Monitor:
 
     def verdicts(self) -> list[Verdict]:
         """What is to be said of the training as it stands: see `diagnose`."""
-        if not self.history:
-            return [Verdict("too-early", why="The monitor has not seen a step yet.")]
-        return diagnose(self.history)
+        unseen = [Verdict("too-early", why="The monitor has not seen a step yet.")]
+        return diagnose(self.history) if self.history else unseen
 
     def report(self) -> None:
         """Print the verdicts in words, each with its evidence and what helps."""
@@ -173,8 +172,8 @@ class Monitor:
 
 
 def _gradients(generator: nn.Module, discriminator: nn.Module) -> Numbers:
-    """The norms of the gradients that there are. Those that are not finite are left out: a loss scaler meets such now
-    and then and skips the step; weights that they spoilt show in the samples."""
+    """The norms of the gradients that there are. Those that are not finite are left out: a loss scaler skips such
+    steps, and weights that they spoilt show in the samples."""
     found = {}
     for side, network in (("generator", generator), ("discriminator", discriminator)):
         gradients = [p.grad.detach() for p in network.parameters() if p.grad is not None]

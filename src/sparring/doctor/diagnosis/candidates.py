@@ -40,15 +40,8 @@ def illnesses(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def candidates(found: Sequence[Verdict], recipe: Recipe, form: Form, start: int, most: int) -> list[Candidate]:
-    """The best remedies for a sick run's recipe, at most so many; the recipe as it was is none of them.
-
-    Args:
-        found: of `illnesses`, one at least.
-        start: the step of the checkpoint to go on from, where a recipe can; 0: there is none.
-
-    Raises:
-        UserError: there is no remedy.
-    """
+    """The best remedies for a sick run's recipe, at most so many; the recipe as it was is none of them. Those that can
+    go on from the checkpoint of the step `start`, if there is one. UserError: there is no remedy."""
     chosen: list[Candidate] = []
     tried = {recipe}
     for illness, remedy in _ordered(found, recipe, form):
@@ -101,10 +94,8 @@ def last_healthy(
 
 
 def first_named(history: Sequence[Row], names: Collection[str]) -> float:
-    """The share of the budget at which the doctor would first have named one of these illnesses; 1 where never.
-
-    A verdict tells since when an illness holds without a break: one that comes and goes was named long before.
-    """
+    """The share of the budget at which the doctor would first have named one of these illnesses; 1 where never. A
+    verdict tells since when one holds without a break: one that comes and goes was named long before."""
     step, share = stands_at(history)
     for end, row in enumerate(history, start=1):
         told = diagnose(history[:end]) if kind_of(row) in (PROBE, NOT_FINITE) else []

@@ -18,11 +18,7 @@ Helping = Callable[[Verdict], list[tuple[str, str]]]  # the remedies against an 
 
 
 def examine(path: Path) -> list[Verdict]:
-    """The verdicts on a run, from its log alone; see `diagnose`.
-
-    Raises:
-        UserError: no such run, or a damaged log.
-    """
+    """The verdicts on a run, from its log alone; see `diagnose`. UserError: no such run, or a damaged log."""
     return diagnose(Run.open(path).history())
 
 

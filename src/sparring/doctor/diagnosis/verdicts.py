@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparring.doctor.diagnosis.rules import CELLS, ILLNESSES, LACKING, LEAK, RULES, Evidence, Rule
+from sparring.doctor.diagnosis.rules import ILLNESSES, LACKING, LEAK, LIMITS, RULES, Evidence, Rule
 from sparring.doctor.diagnosis.signs import Signs, looks_of, of_way, signs_at, stands_at, ways_of
 from sparring.run.log import LEAKED, NOT_FINITE, RESUME, Row, kind_of, of_kind
 
@@ -91,22 +91,15 @@ def diagnose(history: Sequence[Row]) -> list[Verdict]:
 
 
 class Timeline:
-    """A run's signs at each of its looks, found when they are asked for.
-
-    Args:
-        steps: of the looks.
-        find: gives the signs at a look, or None where there are too few looks.
-    """
+    """A run's signs at each of its looks, found when they are asked for: `find` gives those at the look with an index,
+    or None where there are too few looks."""
 
     def __init__(self, steps: Sequence[int], find: Callable[[int], Signs | None]) -> None:
         self.steps, self.signs = steps, functools.cache(find)
 
     def holds(self, rule: Rule, index: int, looks: int = 1) -> bool:
-        """Does the rule hold at a look, and at those before it, so many in all?
-
-        At that look it must not be too early to say so; for a rule that waits at none of them, since all trainings
-        begin without variety.
-        """
+        """Does the rule hold at a look, and at those before it, so many in all? At that look it must not be too early
+        to say so; for a rule that waits at none of them, since all trainings begin without variety."""
         signs = [self.signs(i) if i >= 0 else None for i in range(index - looks + 1, index + 1)]
         if any(each is None or each.early for each in (signs if rule.waits else signs[-1:])):
             return False
@@ -150,7 +143,7 @@ def _unsuspicious(signs: Signs | None) -> Verdict:
     if lacking and signs.improving:
         return Verdict("too-early", signs.step, why="Samples do not cover the data yet, and are still becoming better.")
     if signs.numbers.get("cells", 1.0) < SLOW:
-        evidence = (Evidence("cells", signs.numbers["cells"], CELLS.normal, CELLS.means),)
+        evidence = (LIMITS["cells"].evidence(signs.numbers),)
         return Verdict("slow", signs.step, 1.0, evidence, "Nothing is wrong, but it is not finished: train it longer.")
     return Verdict("healthy", signs.step)
 

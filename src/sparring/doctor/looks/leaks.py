@@ -150,11 +150,9 @@ def out_of_reach(bounds: Bounds, real: Tensor) -> OutOfReach | None:
 def beyond_reach(game: Game, inputs: Batch, real: Tensor) -> OutOfReach | None:
     """The leak by range of a game, if there is one; training does not change the answer.
 
-    `inputs` are some hundred that the game's task draws; `real` and errors are as in `out_of_reach`.
-    """
+    `inputs` are some hundred that the game's task draws; `real` and errors are as in `out_of_reach`."""
     network = game.generator.network
-    device = next(network.parameters()).device
-    batch = {name: tensor.to(device) for name, tensor in inputs.items()}
+    batch = {name: tensor.to(next(network.parameters()).device) for name, tensor in inputs.items()}
     return out_of_reach(emitted(network, lambda copied: game.task.generate(copied, batch)["fake"]), real)
 
 

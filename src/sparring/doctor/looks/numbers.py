@@ -52,11 +52,8 @@ def effective_rank(points: Tensor) -> float:
 
 
 def signal(loss: Loss, real: Tensor, fake: Tensor) -> float:
-    """The mean size of the generator's loss's slope at each fake logit: what is left of it is all that G can learn by.
-
-    At equilibrium 0.5 for the losses with a logarithm, 1 for Wasserstein and hinge; towards 0 where D is so sure that
-    the loss saturates.
-    """
+    """The mean size of the slope of G's loss at each fake logit, all that G can learn by. At equilibrium 0.5 for the
+    losses with a logarithm, 1 for Wasserstein and hinge; towards 0 where D is so sure that the loss saturates."""
     with torch.enable_grad():
         logits = fake.detach().cpu().double().requires_grad_()  # not every device knows float64
         total = loss.generator(real.detach().cpu().double() if loss.relative else None, logits).sum()
@@ -65,10 +62,8 @@ def signal(loss: Loss, real: Tensor, fake: Tensor) -> float:
 
 
 class FreshCritic:
-    """A discriminator that is solved for, not trained: ridge regression on samples and random Fourier features.
-
-    It sees what the run's discriminator should have learnt long ago. Source of the features: Rahimi and Recht 2007.
-    """
+    """A discriminator that is solved for, not trained: ridge regression on samples and random Fourier features (Rahimi
+    and Recht 2007). It sees what the run's discriminator should have learnt long ago."""
 
     def __init__(self, reals: Tensor) -> None:
         """From seen samples [n, d], whose scale sets that of the features."""

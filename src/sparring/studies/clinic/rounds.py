@@ -15,6 +15,7 @@ from sparring.base.errors import UserError, check_number, writing
 from sparring.base.process import claimed
 from sparring.studies.clinic.case import HEALTHY, Case
 from sparring.studies.clinic.cases import CASES, MATCHED
+from sparring.studies.clinic.cures import RESULT as CURED
 from sparring.studies.clinic.cures import Cure, Pair, cure, pairs, read_cure, save_pictures
 from sparring.studies.clinic.cures import table as cures_table
 from sparring.studies.clinic.score import Judged, judge, markdown, summary, table
@@ -83,9 +84,10 @@ def make_rounds(
     controls += [(MATCHED[case.name], seed) for case, seed in to_cure]
     todo = [bed for bed in dict.fromkeys([*controls, *beds]) if not is_done(folder, bed)]
     _work(_attend_one, todo, folder, jobs or _cores(), note)
-    _work(_cure_one, [bed for bed in to_cure if _cure_of(folder, bed) is None], folder, jobs or _cores(), note)
+    untreated = [bed for bed in to_cure if not (folder / run_name(*bed) / CURED).exists()]
+    _work(_cure_one, untreated, folder, jobs or _cores(), note)
     whole = [(case, seed) for case in cases for seed in range(seeds)]
-    healed = [cure for bed in whole if (cure := _cure_of(folder, bed)) is not None]
+    healed = [cure for bed in whole if (cure := read_cure(*bed, folder / run_name(*bed))) is not None]
     found = lines(judge_all(folder, whole), healed)
     cured = pairs(healed, lambda each: folder / run_name(each.case, each.seed))
     save_pictures([*beside_controls(folder, whole), *cured], folder / "pictures")
@@ -131,10 +133,6 @@ def beside_controls(folder: Path, beds: Sequence[Bed]) -> list[Pair]:
             pair = (case.illness, folder / run_name(case, seed), folder / run_name(control, seed))
             found.setdefault(case.illness, pair)
     return list(found.values())
-
-
-def _cure_of(folder: Path, bed: Bed) -> Cure | None:
-    return read_cure(*bed, folder / run_name(*bed))
 
 
 def _work(

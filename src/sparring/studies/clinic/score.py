@@ -98,8 +98,7 @@ def _onset(exams: Sequence[Result], compared: Sequence[Result]) -> float | None:
 
 def _beside(exam: Result, compared: Sequence[Result]) -> Result:
     """The control's exam of the same step, or the last one before it."""
-    before = [row for row in compared if row["step"] <= exam.get("step", 0)]
-    return before[-1] if before else {}
+    return next((row for row in reversed(compared) if row["step"] <= exam.get("step", 0)), {})
 
 
 def _score(exam: Result) -> float:
