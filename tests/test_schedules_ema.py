@@ -109,9 +109,8 @@ def test_the_samples_of_a_run_are_of_statistics_that_follow_from_its_averaged_we
     changes = {"generator": "DCGANGenerator(width=4)", "discriminator": "DCGANDiscriminator(width=4)", "batch_size": 16}
     run = train("digits", out=tmp_path / "run", steps=12, device="cpu", doctor="off", **changes)
     found = load(run).network
-    weights, statistics = (
-        {n: t.clone() for n, t in named} for named in (found.named_parameters(), found.named_buffers())
-    )
+    weights = {name: weight.clone() for name, weight in found.named_parameters()}
+    statistics = {name: buffer.clone() for name, buffer in found.named_buffers()}
     recipe = Run.open(run).read_recipe()
     data = training_data(recipe)
     state = start_state(recipe, data, torch.device("cpu"))
