@@ -1,4 +1,4 @@
-"""What the moving average's statistics of batch normalisation change: one run's average, scored with three kinds of them.
+"""What recomputed statistics of batch normalisation change: one average of a generator, scored with others, too.
 
 python -m benchmarks.statistics [RECIPE:STEPS ...] [--seeds 2] [--count 10000]
 """
