@@ -109,8 +109,8 @@ class Session:
     def save(self, progress: Progress, evaluating: bool, last: bool) -> str:
         """Save a checkpoint with its score; return why to stop now, if there is a reason."""
         run, recipe, state, scorer = self.run, self.recipe, self.state, self.scorer
-        state.check()
         state.renew_statistics(self.data, recipe.seed)
+        state.check()
         if scorer is None or not evaluating:
             scores = score_samples(state, self.data, recipe.seed)
             state.save(run, scores.get("sliced_wasserstein") if scorer is None else None, recipe.keep)
