@@ -58,7 +58,6 @@ class HeldOut:
 
     @cached_property
     def data(self) -> Data | None:
-        """As `held_out_data`."""
         return held_out_data(self.recipe, self.train)
 
 
@@ -91,11 +90,7 @@ def build_loss(recipe: Recipe) -> Loss:
 
 
 def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
-    """Everything that plays, on the device.
-
-    Raises:
-        UserError: a component's text is wrong, or it does not fit the data.
-    """
+    """Everything that plays, on the device. UserError: a component's text is wrong, or it does not fit the data."""
     extras = make_all(recipe.penalties, penalties, schedules, augment, extractors)
     strange = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
     if strange:

@@ -31,7 +31,6 @@ class State:
 
     @property
     def task(self) -> Task:
-        """What the game is about."""
         return task_of(self.game)
 
     @property
@@ -41,7 +40,6 @@ class State:
 
     @property
     def players(self) -> dict[str, Player]:
-        """Both players by their names."""
         return {"generator": self.game.generator, "discriminator": self.game.discriminator}
 
     @property

@@ -24,10 +24,8 @@ _TRUST: ContextVar[bool] = ContextVar("trust", default=False)
 
 @contextmanager
 def trusted(trust: bool) -> Iterator[None]:
-    """Whether dotted names may import the user's own code in this block; nowhere else unless another block says so.
-
-    Other threads and processes do not inherit it: they are told explicitly.
-    """
+    """Whether dotted names may import the user's own code in this block; nowhere else unless another block says so:
+    other threads and processes do not inherit it."""
     before = _TRUST.set(trust)
     try:
         yield
@@ -41,22 +39,14 @@ def is_trusted() -> bool:
 
 
 def make(
-    text: str,
-    *homes: ModuleType,
-    context: Sequence[object] = (),
-    given: Mapping[str, object] | None = None,
+    text: str, *homes: ModuleType, context: Sequence[object] = (), given: Mapping[str, object] | None = None
 ) -> Any:
-    """Build the one component that `text` describes.
+    """Build the one component that `text` describes, such as `"R1(weight=5)"` or `"R1"`; arguments are literals or
+    components. UserError: for anything that is not such text; the message names the mend.
 
-    Args:
-        text: such as `"R1(weight=5)"` or `"R1"`; arguments are literals or components.
-        homes: modules whose `__all__` names what may be built: the first the outermost component, all nested ones.
-        context: leading arguments given by the caller to the outermost component (a network's shapes).
-        given: arguments that the caller gives it by name, such as `classes`, and the text may not; those that are 0
-            are left out where the component does not know them.
-
-    Raises:
-        UserError: for anything that is not such text; the message names the mend.
+    The `__all__` of `homes` names what may be built: that of the first the outermost component, all of them nested
+    ones. The outermost is called with leading arguments, `context` (a network's shapes), and named ones that the text
+    may not give, `given`, such as `classes`; those that are 0 are left out where the component does not know them.
     """
     return _Maker(text, homes).component(Spec.read(text), context, homes[:1], given or {})
 
@@ -69,25 +59,15 @@ def make_all(text: str, *homes: ModuleType) -> list[Any]:
 
 @dataclass(frozen=True)
 class Spec:
-    """A component's text, read and not built: `R1(weight=5, every=16)`. `str` gives the text.
+    """A component's text, read and not built: `R1(weight=5, every=16)`. `str` gives the text."""
 
-    Attributes:
-        name: such as `R1`; dotted where it is the user's own.
-        positional: values without a name: literals, `Spec`s, and tuples of them.
-        fields: values by name.
-    """
-
-    name: str
-    positional: tuple[Any, ...] = ()
-    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    name: str  # such as `R1`; dotted where it is the user's own
+    positional: tuple[Any, ...] = ()  # values without a name: literals, `Spec`s, and tuples of them
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)  # values by name
 
     @classmethod
     def read(cls, text: str) -> Spec:
-        """The component that a text describes.
-
-        Raises:
-            UserError: it is no such text.
-        """
+        """The component that a text describes; UserError: it is no such text."""
         return _spec(_parse(text), text)
 
     @classmethod
@@ -141,10 +121,8 @@ def _value(node: ast.expr, text: str) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UserError(
-            f"{shortened(text)!r}: {_shown(node)!r} is not a value; allowed are numbers, quoted text, "
-            "True, False, None, tuples and components"
-        ) from error
+        allowed = "numbers, quoted text, True, False, None, tuples and components"
+        raise UserError(f"{shortened(text)!r}: {_shown(node)!r} is not a value; allowed are {allowed}") from error
 
 
 def _parse(text: str) -> ast.expr:
@@ -155,9 +133,8 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("ignore")  # about escapes in strings
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(
-            f'{shortened(text)!r} cannot be read; write a name and its fields, such as "R1(weight=5)"'
-        ) from error
+        mend = 'write a name and its fields, such as "R1(weight=5)"'
+        raise UserError(f"{shortened(text)!r} cannot be read; {mend}") from error
 
 
 class _Maker:
@@ -187,9 +164,8 @@ class _Maker:
 
     def _find_dotted(self, name: str) -> Callable[..., Any]:
         if not is_trusted():
-            raise UserError(
-                f"{shortened(self.text)!r} would run code of {name!r}; if you trust where it comes from, add --trust"
-            )
+            code = f"{shortened(self.text)!r} would run code of {name!r}"
+            raise UserError(f"{code}; if you trust where it comes from, add --trust")
         module, _, attribute = name.rpartition(".")
         try:
             found = getattr(importlib.import_module(module), attribute)

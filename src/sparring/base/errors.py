@@ -11,10 +11,8 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """A user's mistake: one line that names the value, what is allowed, and the mend.
-
-    The command line prints it without a traceback and exits with status 2.
-    """
+    """A user's mistake: one line that names the value, what is allowed, and the mend. The command line prints it
+    without a traceback and exits with status 2."""
 
 
 class NotFiniteError(ArithmeticError):

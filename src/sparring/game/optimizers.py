@@ -38,11 +38,10 @@ class _Optimizer(Limited):
         betas = fields.get("betas", ())
         if betas:
             fields["betas"] = tuple(map(float, betas_at(betas, 0.0)))  # torch does not mix whole numbers with others
-        if not any(isinstance(beta, Schedule) for beta in betas):
-            return self.kind(parameters, **fields, **fused)
         optimizer = self.kind(parameters, **fields, **fused)
-        for group in optimizer.param_groups:
-            group["betas_over_run"] = betas  # checkpoints leave it out; a resumed run has it from its recipe
+        if any(isinstance(beta, Schedule) for beta in betas):
+            for group in optimizer.param_groups:
+                group["betas_over_run"] = betas  # checkpoints leave it out; a resumed run has it from its recipe
         return optimizer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
@@ -95,9 +96,7 @@ class Unrolled(Limited):
         if not game.plays(moment):
             return Alternating()(game, next_batches, moment)  # there is nobody to look ahead to
         discriminator = game.take_turn("discriminator", next_batches(), moment)
-        generator = game.take_turn(
-            "generator", next_batches(), moment, lambda batch, moment: self._outcome(game, batch, moment)
-        )
+        generator = game.take_turn("generator", next_batches(), moment, partial(self._outcome, game))
         return {"discriminator": discriminator, "generator": generator}
 
     def _outcome(self, game: Game, batch: Batch, moment: Moment) -> Outcome:
@@ -177,11 +176,8 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
     for name, p in network.named_parameters():
         state = optimizer.state[p]
         zero = torch.zeros_like(p)
-        moments[name] = (
-            state.get("exp_avg", zero).clone(),
-            state.get("exp_avg_sq", zero).clone(),
-            int(state.get("step", 0)),
-        )
+        mean, square = (state.get(name, zero).clone() for name in ("exp_avg", "exp_avg_sq"))
+        moments[name] = mean, square, int(state.get("step", 0))
 
     def update(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         new = {}
@@ -189,11 +185,8 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
             mean, square, step = moments[name]
             decay = group["weight_decay"] * weight
             gradient = gradients[name] if decoupled else gradients[name] + decay
-            mean, square, step = (
-                torch.lerp(gradient, mean, beta1),
-                torch.lerp(gradient.square(), square, beta2),
-                step + 1,
-            )
+            mean, square = torch.lerp(gradient, mean, beta1), torch.lerp(gradient.square(), square, beta2)
+            step += 1
             moments[name] = (mean, square, step)
             # eps stands inside the root: where a weight never had a gradient, the root's own would be infinite
             root = (square / (1 - beta2**step) + eps**2).clamp(min=SMALLEST_ROOT**2).sqrt()

@@ -29,8 +29,7 @@ IMAGES_SHOWN = 8  # of those that are turned into others
 
 
 class Gallery:
-    """Takes the pictures of one run: of the same latents, or of the same images, unseen in training where there are
-    such."""
+    """Takes the pictures of one run: of the same latents, or images, unseen in training where there are such."""
 
     def __init__(self, run: Run, data: Data, held_out: HeldOut) -> None:
         self.run, self.data, self.held_out = run, data, held_out

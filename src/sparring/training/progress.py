@@ -17,11 +17,8 @@ OWN = "term/generator/"  # what the generator minimises besides
 
 
 class Progress:
-    """A bar in a terminal, a line every ten seconds elsewhere.
-
-    It shows step, images per second, time left, both losses beside their line of equilibrium, D's accuracy, and what
-    the doctor said last, if it probes.
-    """
+    """A bar in a terminal, a line every ten seconds elsewhere: step, images per second, time left, both losses beside
+    their line of equilibrium, D's accuracy, and what the doctor said last, if it probes."""
 
     def __init__(
         self, recipe: Recipe, path: Path, equilibrium: tuple[float, float], step: int = 0, seconds: float = 0.0

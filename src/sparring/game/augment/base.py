@@ -24,15 +24,10 @@ class Augment(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """One change of n images, with its random numbers drawn: whatever it is applied to changes alike.
+    """One change of n images, with its random numbers drawn: whatever it is applied to changes alike."""
 
-    Attributes:
-        apply: images [n, C, H, W] of any C -> the same shape.
-        geometric: it moves or hides pixels, whatever they stand for. Colour and noise are not geometric.
-    """
-
-    apply: Callable[[Tensor], Tensor]
-    geometric: bool
+    apply: Callable[[Tensor], Tensor]  # images [n, C, H, W] of any C -> the same shape
+    geometric: bool  # it moves or hides pixels, whatever they stand for; colour and noise are not geometric
 
 
 class SplitAugment(Limited, ABC):

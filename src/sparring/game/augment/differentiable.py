@@ -20,22 +20,16 @@ class DiffAugment(SplitAugment):
     empty, is mid grey there, as in the authors' code. Unlike ADA it does not adapt: it is as strong on the last step
     as on the first. A spatial condition is translated and cut with its image, and keeps its colours.
 
-    Args:
-        color: brightness + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5)? Saturation
-            is the distance from the mean over channels, so it does nothing to grey images.
-        translation: the largest shift in either direction, as a share of the size; 0: none.
-        cutout: the side of the square that is set to 0, as a share of the size; 0: none. Its centre lies anywhere in
-            the image, so parts of it may lie outside.
-
-    Raises:
-        UserError: samples are points, or too small.
+    Colours change by brightness + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5).
+    Saturation is the distance from the mean over channels, so it does nothing to grey images. The centre of the cutout
+    lies anywhere in the image, so parts of it may lie outside. UserError: samples are points, or too small.
 
     Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training", section 3.
     """
 
     color: bool = flag(True)
-    translation: float = number(0.125, low=0, high=1)
-    cutout: float = number(0.5, low=0, high=1)
+    translation: float = number(0.125, low=0, high=1)  # the largest shift in either direction, as a share of the size
+    cutout: float = number(0.5, low=0, high=1)  # the side of the square that is set to 0, as a share of the size
 
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         check_images("DiffAugment", images)

@@ -34,10 +34,8 @@ class Penalty(Term):
     """A term that is computed of a match."""
 
     sides: ClassVar[tuple[Side, ...]] = ("discriminator",)
-    differentiates: ClassVar[bool] = False
-    """Does it differentiate the critic with respect to the match's samples?"""
-    judges: ClassVar[bool] = True
-    """Does it ask the critic? One that does not counts samples once, however many critics they are before."""
+    differentiates: ClassVar[bool] = False  # it differentiates the critic with respect to the match's samples
+    judges: ClassVar[bool] = True  # it asks the critic; if not, samples count once, however many critics see them
 
     @abstractmethod
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:

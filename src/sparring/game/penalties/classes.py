@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuxiliaryClassifier(Penalty):
-    """-log of the probability that D gives a sample's class: of reals and fakes for D, of fakes for G.
-
-    It wants a discriminator with condition="classifier". Source: Odena et al. 2017 (AC-GAN), equation 3.
-    """
+    """-log of the probability that D gives a sample's class: of reals and fakes for D, of fakes for G. It wants a
+    discriminator with condition="classifier". Source: Odena et al. 2017 (AC-GAN), equation 3."""
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
@@ -46,11 +44,9 @@ def _surprise(judgement: Judgement, label: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class MutualInformation(Penalty):
-    """Both players': -log Q(code | G(z, code)), where Q is a head of the discriminator.
-
-    With its sign turned it is a lower bound of the mutual information between code and sample, up to the codes'
-    entropy. It wants a task with codes. Source: Chen et al. 2016 (InfoGAN), equations 5 and 6.
-    """
+    """Both players': -log Q(code | G(z, code)), where Q is a head of the discriminator; its negative is a lower bound
+    of the mutual information between code and sample, up to the codes' entropy. It wants a task with codes.
+    Source: Chen et al. 2016 (InfoGAN), equations 5 and 6."""
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")

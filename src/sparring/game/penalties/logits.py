@@ -36,9 +36,9 @@ class LeCam(Remembers, Penalty):
 
     weight: Scheduled = 0.3
     decay: float = number(0.99, low=0, high=1)
+    # `turns`, and the averages `real/NAME` and `fake/NAME` of each match; checkpoints of before hold one pair, `real`
+    # and `fake`, at which all of them begin
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """`turns`, and the averages `real/NAME` and `fake/NAME` of each match. Checkpoints of before hold one pair, `real`
-    and `fake`, at which all of them begin."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,10 +94,8 @@ class Consistency(Penalty):
 
 @dataclass(frozen=True)
 class FeatureMatching(Penalty):
-    """The generator's: |mean of D's features of reals - mean of those of fakes|^2, over the features; [1].
-
-    It stands beside the adversarial term. Source: Salimans et al. 2016, section 3.1 (there in its place).
-    """
+    """The generator's: |mean of D's features of reals - mean of those of fakes|^2, over the features; [1]. It stands
+    beside the adversarial term. Source: Salimans et al. 2016, section 3.1 (there in its place)."""
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("generator",)

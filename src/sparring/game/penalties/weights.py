@@ -47,10 +47,8 @@ def _overlap(matrix: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class WeightClip(Constraint):
-    """Clip each weight to [-limit, limit] after each step: the first, crude Lipschitz control.
-
-    Source: Arjovsky et al. 2017, algorithm 1 (limit 0.01).
-    """
+    """Clip each weight to [-limit, limit] after each step: the first, crude Lipschitz control. Source: Arjovsky et al.
+    2017, algorithm 1 (limit 0.01)."""
 
     limit: float = number(0.01, low=0, open_low=True)
 

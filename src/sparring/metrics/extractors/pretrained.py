@@ -34,10 +34,8 @@ def check_images(owner: str, data: Data) -> None:
     """Raise UserError unless the data are images of one or three channels."""
     refuse_points(owner, data)
     if data.form.shape[0] not in (1, 3):
-        raise UserError(
-            f"{owner}() looks at images of 1 channel (grey) or 3 (RGB); {data.name!r} has {data.form.shape[0]}, "
-            "take Random()"
-        )
+        found = f"{data.name!r} has {data.form.shape[0]}"
+        raise UserError(f"{owner}() looks at images of 1 channel (grey) or 3 (RGB); {found}, take Random()")
 
 
 def to_levels(images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +71,7 @@ class Looking(nn.Module):
     deviation: Tensor
 
     def __init__(
-        self,
-        model: nn.Module,
-        size: int,
-        normal: tuple[tuple[float, ...], tuple[float, ...]],
-        pick: Callable[[Any], Tensor],
+        self, model: nn.Module, size: int, normal: Sequence[Sequence[float]], pick: Callable[[Any], Tensor]
     ) -> None:
         super().__init__()
         self.model, self.size, self.pick = model, size, pick
@@ -125,12 +121,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _load(component: Pretrained, architecture: str, data: Data) -> Any:
-    """A model in fp32 with a folder's or the hub's weights; without `download` nothing asks the network.
-
-    Raises:
-        UserError: it does not fit the data; there is no `transformers`, or it refuses this version of torch; the
-            weights are not there, or are not this model's.
-    """
+    """A model in fp32 with a folder's or the hub's weights; without `download` nothing asks the network. UserError: it
+    does not fit the data; there is no `transformers`, or it refuses this version of torch; the weights are not there,
+    or are not this model's."""
     owner, weights, download = type(component).__name__, component.weights, component.download
     check_images(owner, data)
     try:

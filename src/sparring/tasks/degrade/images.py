@@ -57,10 +57,8 @@ class Downscale(Limited):
 
 @dataclass(frozen=True)
 class Grey(_SameSize):
-    """The luminance of RGB images, 1 channel: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded to 256 levels.
-
-    The source of colouring.
-    """
+    """The luminance of RGB images, the source of colouring: 1 channel, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601),
+    rounded to 256 levels."""
 
     def shape(self, shape: Sequence[int]) -> Shape:
         channels, height, width = check_shape("Grey()", shape)
@@ -94,10 +92,8 @@ class Noise(_SameSize):
 
 @dataclass(frozen=True)
 class Blur(_SameSize):
-    """A Gaussian blur of deviation `sigma` in pixels, cut at 4 sigma, rounded to 256 levels.
-
-    Beyond its border an image is continued by reflection (the border's pixels are not repeated).
-    """
+    """A Gaussian blur of deviation `sigma` in pixels, cut at 4 sigma, rounded to 256 levels. Beyond its border an image
+    is continued by reflection (the border's pixels are not repeated)."""
 
     sigma: float = number(2.0, low=0, high=100, open_low=True)
 
