@@ -95,8 +95,6 @@ def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
     strange = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
     if strange:
         raise UserError(f"penalties: {strange[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
-    learning_rate = build_schedule(recipe, "learning_rate")
-    adversarial = build_schedule(recipe, "adversarial")
     generator = build_generator(recipe, form).to(device)
     discriminator = build_discriminator(recipe, form).to(device)
     optimizer = make(recipe.generator_optimizer, optimizers, schedules)
@@ -109,8 +107,8 @@ def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
         penalties=[e for e in extras if isinstance(e, Term)],
         constraints=[e for e in extras if isinstance(e, Constraint)],
         augment=make(recipe.augment, augment, schedules) if recipe.augment.strip() else None,
-        adversarial=adversarial,
-        learning_rate=learning_rate,
+        adversarial=build_schedule(recipe, "adversarial"),
+        learning_rate=build_schedule(recipe, "learning_rate"),
         clip_gradients=recipe.clip_gradients,
         autocast=autocast(find_precision(recipe.precision, device), device),
     )

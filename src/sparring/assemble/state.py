@@ -76,10 +76,10 @@ class State:
         for name, component in self.game.remembering.items():
             saved = under(f"memory/{name}", tensors)
             if not component.memory.keys() <= saved.keys():
-                raise UserError(
-                    f"the checkpoint does not fit the recipe: it holds no memory of {name.partition('-')[2]}; put back "
-                    "the recipe.toml that the run began with"
+                lacking = (
+                    f"it holds no memory of {name.partition('-')[2]}; put back the recipe.toml that the run began with"
                 )
+                raise UserError(f"the checkpoint does not fit the recipe: {lacking}")
             component.memory.update(saved)
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
         self.looked_at = tensors.get("doctor/looked_at")

@@ -150,7 +150,15 @@ class _Maker:
         signature = _signature(factory)
         if signature is not None:
             given = {key: value for key, value in given.items() if value or key in signature.parameters}
-            self._check_fields(spec.name, signature, positional, named, given, len(context))
+            try:
+                if named.keys() & given.keys():
+                    raise TypeError("it is not for the text")
+                signature.bind(*positional, **named, **given)
+            except TypeError as error:
+                fields = [field for field in list(signature.parameters)[len(context) :] if field not in given]
+                problem = _misnamed(signature, fields, named, given)
+                problem = problem or f"{error}; its fields are: {', '.join(fields) or 'none'}"
+                raise UserError(f"{spec.name.rpartition('.')[2]} in {shortened(self.text)!r}: {problem}") from error
         return factory(*positional, **named, **given)
 
     def _find(self, name: str, homes: Sequence[ModuleType]) -> Callable[..., Any]:
@@ -180,30 +188,18 @@ class _Maker:
             return tuple(map(self._value, value))
         return self.component(value, (), self.homes, {}) if isinstance(value, Spec) else value
 
-    def _check_fields(
-        self,
-        name: str,
-        signature: inspect.Signature,
-        positional: Sequence[object],
-        named: Mapping[str, object],
-        given: Mapping[str, object],
-        leading: int,
-    ) -> None:
-        fields = [field for field in list(signature.parameters)[leading:] if field not in given]
-        unknown = [key for key in named if key not in fields]
-        try:
-            if set(unknown) & set(given):
-                raise TypeError("it is not for the text")
-            signature.bind(*positional, **named, **given)
-        except TypeError as error:
-            missing = [key for key in given if key not in signature.parameters]
-            if missing:
-                detail = f"it cannot be given {missing[0]}={given[missing[0]]}; use a component that knows {missing[0]}"
-            elif unknown:
-                detail = f"no field {unknown[0]!r}: {did_you_mean(unknown[0], fields) if fields else 'it has none'}"
-            else:
-                detail = f"{error}; its fields are: {', '.join(fields) or 'none'}"
-            raise UserError(f"{name.rpartition('.')[2]} in {shortened(self.text)!r}: {detail}") from error
+
+def _misnamed(
+    signature: inspect.Signature, fields: Sequence[str], named: Mapping[str, object], given: Mapping[str, object]
+) -> str:
+    """What is wrong with the names of arguments, in words; "" where it is something else."""
+    for name, value in given.items():
+        if name not in signature.parameters:
+            return f"it cannot be given {name}={value}; use a component that knows {name}"
+    for name in named:
+        if name not in fields:
+            return f"no field {name!r}: {did_you_mean(name, fields) if fields else 'it has none'}"
+    return ""
 
 
 def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:

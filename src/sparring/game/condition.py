@@ -22,10 +22,8 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What n samples are made for or judged with. What is None is not given.
-
-    In a batch, whose micro-batches are cut by rows, each field is a tensor of its own: see `to_batch`.
-    """
+    """What n samples are made for or judged with. What is None is not given. In a batch, whose micro-batches are cut by
+    rows, each field is a tensor of its own: see `to_batch`."""
 
     label: Tensor | None = None  # the class [n]
     attributes: Tensor | None = None  # numbers or categories [n, k]

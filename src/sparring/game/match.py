@@ -99,10 +99,9 @@ def augmented(
     if condition.image is None:
         return packed(augment(unpacked(images, pack), progress), pack), condition
     if not isinstance(augment, SplitAugment):
-        raise UserError(
-            f"{type(augment).__name__} does not say what of it is geometry, which a source image shares; derive it "
-            "from sparring.game.augment.SplitAugment, or set conditional=False in the task"
-        )
+        mend = "derive it from sparring.game.augment.SplitAugment, or set conditional=False in the task"
+        said = f"{type(augment).__name__} does not say what of it is geometry, which a source image shares"
+        raise UserError(f"{said}; {mend}")
     images, moved = augment.together(images, resized(condition.image, images).to(images.dtype), progress)
     return images, replace(condition, image=moved)
 

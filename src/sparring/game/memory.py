@@ -14,11 +14,9 @@ Logits = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class Remembers(ABC):
-    """A component with a memory: small tensors on the CPU, by name, which a resumed run gets back.
-
-    The memory is read wherever the component is used, and changed in `observe` alone, which a game calls once after
-    each of the discriminator's turns. So a turn that is only looked ahead to (an unroll) changes nothing.
-    """
+    """A component with a memory: small tensors on the CPU, by name, which a resumed run gets back. The memory is read
+    wherever the component is used, and changed in `observe` alone, which a game calls once after each of the
+    discriminator's turns. So a turn that is only looked ahead to (an unroll) changes nothing."""
 
     memory: dict[str, Tensor]
 

@@ -34,10 +34,7 @@ class Checked(Protocol):
 @dataclass(frozen=True)
 class Alternating(Limited):
     """`n_critic` turns of the discriminator, then one of the generator, each on fresh samples. Where there is no
-    adversary now, the generator alone takes its turn.
-
-    Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic).
-    """
+    adversary now, the generator alone takes its turn. Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic)."""
 
     n_critic: int = number(1, low=1)
 

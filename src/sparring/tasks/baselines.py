@@ -21,9 +21,8 @@ def interpolated(source: Tensor, size: tuple[int, int]) -> Tensor:
 
 def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
     """An image [C, H, W] in [-1, 1] whose missing pixels, where the mask [1, H, W] is not 0, continue the known ones as
-    smoothly as a bent plate; the known ones keep every bit. Source: Damelin and Hoang 2018.
-    UserError: no pixel is known.
-    """
+    smoothly as a bent plate; the known ones keep every bit. Source: Damelin and Hoang 2018. UserError: no pixel is
+    known."""
     missing = mask[0].bool().cpu()
     if missing.all():
         raise UserError("no pixel of the image is known; take a mask that leaves some")

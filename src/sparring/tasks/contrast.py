@@ -91,10 +91,8 @@ class Contrasted(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         if not isinstance(generator, ResNetTranslator):
-            raise UserError(
-                f"Contrast compares features of the generator's encoder, which {type(generator).__name__} does not "
-                "show; take generator ResNetTranslator()"
-            )
+            name = f"{type(generator).__name__} does not show; take generator ResNetTranslator()"
+            raise UserError(f"Contrast compares features of the generator's encoder, which {name}")
         self.generator = generator
         self.layers: Sequence[int] = generator.contrast_layers
         channels = generator.encoder_channels(self.layers)

@@ -54,10 +54,8 @@ class Generate(Task):
 
     def for_data(self, form: Form) -> Generate:
         if self.classes and len(form.classes) < 2:
-            raise UserError(
-                f"Generate(classes=True) needs labelled data, this has {len(form.classes) or 'no'} class(es); use a "
-                "folder a class, or leave classes=True out"
-            )
+            found = f"{len(form.classes) or 'no'} class(es); use a folder a class, or leave classes=True out"
+            raise UserError(f"Generate(classes=True) needs labelled data, this has {found}")
         return fitted(replace(self), form=form)
 
     def build_generator(self, make: Make) -> nn.Module:

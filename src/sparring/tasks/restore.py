@@ -25,11 +25,9 @@ from sparring.tasks.pieces import fitted, image_shape, matched, sight
 
 @dataclass(frozen=True)
 class Restore(Translating):
-    """The generator undoes what `degrade` does to images; it sees a mask as one more channel.
-
-    Batches hold `real` [n, C, H, W] in [-1, 1], its degraded copy `source` and perhaps `mask` [n, 1, H, W], 1 where
-    pixels are missing. If nothing but a mask degrades the images, the known pixels are kept bit by bit.
-    """
+    """The generator undoes what `degrade` does to images; it sees a mask as one more channel. Batches hold
+    `real` [n, C, H, W] in [-1, 1], its degraded copy `source` and perhaps `mask` [n, 1, H, W], 1 where pixels are
+    missing. If nothing but a mask degrades the images, the known pixels are kept bit by bit."""
 
     # what is undone, such as Downscale(4) (super-resolution: Ledig et al. 2017), Mask("free-form") (inpainting: Pathak
     # et al. 2016), Grey(), Noise(25), Blur(2), or several: (Blur(2), Downscale(4))

@@ -23,10 +23,8 @@ from sparring.tasks.sourced import Paired
 @dataclass(frozen=True)
 class Segment(Paired):
     """The generator tells the class of each pixel; the discriminator tells its maps from true ones, beside the image.
-
     Batches hold `source` [n, C, H, W] in [-1, 1] and `real` [n, K, H, W], one-hot, 0 at pixels of no class, which play
-    no part. Source: Luc et al. 2016, equation 1.
-    """
+    no part. Source: Luc et al. 2016, equation 1."""
 
     classes: tuple[str, ...] = ("0", "1")  # their names, in the order of their ids
     source: str = "image"  # the name of the column or folder of the images

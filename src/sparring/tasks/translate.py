@@ -21,10 +21,8 @@ from sparring.tasks.sourced import Paired
 @dataclass(frozen=True)
 class Translate(Paired):
     """The generator turns the source of a pair into its target; the discriminator sees the source beside either.
-
-    Batches hold `source` [n, C', H, W] and `real` [n, C, H, W] in [-1, 1]; a source of class ids is one-hot.
-    Source: Isola et al. 2017 (pix2pix), equations 3 and 4.
-    """
+    Batches hold `source` [n, C', H, W] and `real` [n, C, H, W] in [-1, 1]; a source of class ids is one-hot. Source:
+    Isola et al. 2017 (pix2pix), equations 3 and 4."""
 
     source: str = ""  # the name of the column or folder; empty: the usual ones are looked for
     target: str = ""

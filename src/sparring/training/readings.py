@@ -16,11 +16,9 @@ from sparring.game.outcome import Turn
 
 
 def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
-    """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy.
-
-    `loss/...` is the adversarial term alone, before its weight, which has a line of equilibrium; `term/...` lists the
-    other terms. Where there is no adversary now, what is about it is left out.
-    """
+    """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy. `loss/...` is the
+    adversarial term alone, before its weight, which has a line of equilibrium; `term/...` lists the other terms. Where
+    there is no adversary now, what is about it is left out."""
     row: dict[str, float] = {}
     for side, turn in turns.items():
         losses = [turn.terms[name] for name in turn.matches if name in turn.terms]
@@ -46,11 +44,8 @@ def mean_accuracy(loss: Loss, logits: Logits) -> float:
 
 
 def accuracy(loss: Loss, real: Tensor, fake: Tensor) -> float:
-    """The share that the discriminator gets right; 0.5 is guessing.
-
-    Of single samples, against the undecided logit; for losses that know only differences, of all pairs of a real and a
-    fake sample.
-    """
+    """The share that the discriminator gets right; 0.5 is guessing. Of single samples, against the undecided logit; for
+    losses that know only differences, of all pairs of a real and a fake sample."""
     if loss.undecided is None:
         signs, pairs = signs_of(real, fake, None)
         return (1 + signs / pairs) / 2

@@ -26,11 +26,8 @@ from sparring.run.log import EVALUATION, Row
 
 class Scorer:
     """Evaluates a run every so many steps, within a share of its time. The first metric decides what is best: of runs
-    that turn images into others the task's own first score, unless another is named.
-
-    Evaluating changes nothing of the training. What was scored before is read from the log, so a resumed run goes on
-    counting where it was.
-    """
+    that turn images into others the task's own first score, unless another is named. Evaluating changes nothing of the
+    training. What was scored before is read from the log, so a resumed run goes on counting where it was."""
 
     run: Run
     history: list[Row]

@@ -24,12 +24,9 @@ def differentiable(images: Tensor) -> Tensor:
 
 
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """d(logit) / d(image), one row per sample: [n, features].
-
-    Of P logits a sample, which judge its patches, that of their sum over the root of P. Where patches do not overlap,
-    its square is the mean of their own; where they do, they add up. So a weight hardly depends on the size of images
-    that are much larger than a patch.
-    """
+    """d(logit) / d(image), one row per sample: [n, features]. Of P logits a sample, which judge its patches, that of
+    their sum over the root of P. Where patches do not overlap, its square is the mean of their own; where they do, they
+    add up. So a weight hardly depends on the size of images that are much larger than a patch."""
     patches = logits[:1].numel()
     (gradient,) = torch.autograd.grad(logits.sum() / math.sqrt(patches), images, create_graph=True)
     return gradient.flatten(1)

@@ -106,11 +106,9 @@ def _read(path: Path, mend: str) -> dict[str, Tensor]:
 
 
 class InceptionNetwork(nn.Module):
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, 2048], logits [n, 1008] without the bias).
-
-    Its tensors have the names of pytorch-fid's file. It differs from torchvision's network in what it pools (see
-    `_mean` and `_BlockE`), in its 1008 classes, and in having no auxiliary head.
-    """
+    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, 2048], logits [n, 1008] without the bias). Its tensors have
+    the names of pytorch-fid's file. It differs from torchvision's network in what it pools (see `_mean` and `_BlockE`),
+    in its 1008 classes, and in having no auxiliary head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,10 +188,8 @@ class _Conv(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Chains of convolutions side by side; `branch_pool` is that of what `pool` gives.
-
-    The convolutions of chain NAME are called NAME_1, NAME_2 and so on; a single one is called NAME.
-    """
+    """Chains of convolutions side by side; `branch_pool` is that of what `pool` gives. The convolutions of chain NAME
+    are called NAME_1, NAME_2 and so on; a single one is called NAME."""
 
     def __init__(self, pool: Callable[[Tensor], Tensor], **chains: Sequence[_Conv]) -> None:
         super().__init__()

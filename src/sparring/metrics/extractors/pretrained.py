@@ -39,10 +39,8 @@ def check_images(owner: str, data: Data) -> None:
 
 
 def to_levels(images: Tensor) -> Tensor:
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> RGB [n, 3, H, W] in whole levels 0 to 255, as floats.
-
-    Published scores are those of image files, so what lies between two levels or beyond them must not count.
-    """
+    """Images [n, 1 or 3, H, W] in [-1, 1] -> RGB [n, 3, H, W] in whole levels 0 to 255, as floats. Published scores are
+    those of image files, so what lies between two levels or beyond them must not count."""
     return images.float().add(1).mul(127.5).round().clamp(0, 255).expand(-1, 3, -1, -1)
 
 
@@ -66,10 +64,8 @@ def resize_tensorflow(images: Tensor, size: int) -> Tensor:
 
 def resize_bicubic(levels: Tensor, size: int) -> Tensor:
     """Antialiased bicubic resize of whole levels [n, C, H, W] -> whole levels [n, C, size, size], as Pillow does it.
-
     Pillow, with which the published scores were made, rounds and clamps after the columns and again after the rows.
-    (Version 13 takes the rows first where that is cheaper, which can matter for images that are not square.)
-    """
+    (Version 13 takes the rows first where that is cheaper, which can matter for images that are not square.)"""
     for shape in ((levels.shape[2], size), (size, size)):
         levels = F.interpolate(levels, shape, mode="bicubic", antialias=True, align_corners=False)
         levels = levels.round().clamp(0, 255)

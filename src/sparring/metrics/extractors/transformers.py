@@ -61,11 +61,9 @@ class CLIP(Pretrained):
 
 
 class Looking(nn.Module):
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, d], None), by a model of `transformers`.
-
-    The model takes `pixel_values` [n, 3, size, size], normalised by the mean and deviation (`normal`) of its training
-    images' channels, which lay in [0, 1]; `pick` finds the features [n, d] in what it gives.
-    """
+    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, d], None), by a model of `transformers`. The model takes
+    `pixel_values` [n, 3, size, size], normalised by the mean and deviation (`normal`) of its training images' channels,
+    which lay in [0, 1]; `pick` finds the features [n, d] in what it gives."""
 
     mean: Tensor
     deviation: Tensor
@@ -131,10 +129,8 @@ def _load(component: Pretrained, architecture: str, data: Data) -> Any:
 
         model_type = getattr(transformers, architecture)
     except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"{owner}() needs the package transformers ({shortened(str(error))}); write: pip install "
-            '"sparring[features]"'
-        ) from error
+        mend = f'({shortened(str(error))}); write: pip install "sparring[features]"'
+        raise UserError(f"{owner}() needs the package transformers {mend}") from error
     name, way = shortened(repr(weights)), f'{owner}(weights="...") with a folder of config.json and model.safetensors'
     folder = existing_path(weights) if weights else None
     if folder is not None:
@@ -149,10 +145,9 @@ def _load(component: Pretrained, architecture: str, data: Data) -> Any:
         with _quiet(), torch.random.fork_rng(devices=[]):  # older versions draw weights before they read them
             model, told = model_type.from_pretrained(str(source), output_loading_info=True)
     except ImportError as error:  # transformers asks for a newer torch than Sparring does
-        raise UserError(
-            f"{owner}: transformers cannot load it with torch {torch.__version__} ({shortened(str(error))}); install "
-            "the version of torch that it requires, or write: pip install 'transformers<5'"
-        ) from error
+        found = f"torch {torch.__version__} ({shortened(str(error))})"
+        mend = "install the version of torch that it requires, or write: pip install 'transformers<5'"
+        raise UserError(f"{owner}: transformers cannot load it with {found}; {mend}") from error
     except Exception as error:  # a damaged folder, or the network, can fail in any way in the libraries below
         reason = shortened(str(error) or type(error).__name__)
         raise UserError(f"{owner}: {name} {problem} ({reason}); {mend}") from error

@@ -47,11 +47,9 @@ def cropped(images: Tensor, scale: int) -> Tensor:
 
 
 def levels(images: Tensor) -> Tensor:
-    """Images in [-1, 1] at the nearest of the 256 levels that a file can hold; what lies beyond is clamped.
-
-    A degradation between the levels would tell a network more than any file does: a blur without rounding, say, can be
-    undone almost exactly.
-    """
+    """Images in [-1, 1] at the nearest of the 256 levels that a file can hold; what lies beyond is clamped. A
+    degradation between the levels would tell a network more than any file does: a blur without rounding, say, can be
+    undone almost exactly."""
     return images.add(1).mul(127.5).round().clamp(0, 255).div(127.5).sub(1)
 
 

@@ -16,11 +16,9 @@ from sparring.tasks.degrade.mask import Mask
 
 @dataclass(frozen=True)
 class Chain:
-    """Degradations in the order of `steps`; each is given the source that the one before it has made.
-
-    A mask is of the last source's size, and the pixels that it leaves are those of the steps before it.
-    UserError: there is no step, a step is no degradation, or a Mask is not the last one.
-    """
+    """Degradations in the order of `steps`; each is given the source that the one before it has made. A mask is of the
+    last source's size, and the pixels that it leaves are those of the steps before it. UserError: there is no step, a
+    step is no degradation, or a Mask is not the last one."""
 
     steps: tuple[Degradation, ...]
 

@@ -31,11 +31,9 @@ class _SameSize(Limited):
 
 @dataclass(frozen=True)
 class Downscale(Limited):
-    """Images whose sides are `factor` times smaller: the source of super-resolution.
-
-    Antialiased bicubic, as Pillow's BICUBIC (and MATLAB's imresize), rounded to 256 levels; what the last rows and
-    columns exceed a multiple of the factor is cropped before. Source: Keys 1981, with a = -0.5.
-    """
+    """Images whose sides are `factor` times smaller: the source of super-resolution. Antialiased bicubic, as Pillow's
+    BICUBIC (and MATLAB's imresize), rounded to 256 levels; what the last rows and columns exceed a multiple of the
+    factor is cropped before. Source: Keys 1981, with a = -0.5."""
 
     factor: int = number(4, low=2, high=64)
 
@@ -76,11 +74,9 @@ class Grey(_SameSize):
 
 @dataclass(frozen=True)
 class Noise(_SameSize):
-    """Independent Gaussian noise on each value, of deviation `sigma` in 8-bit levels.
-
-    It is neither clipped nor rounded, as denoisers are trained and measured: the source reaches beyond [-1, 1].
-    Source: Zhang et al. 2017 (DnCNN), section IV.
-    """
+    """Independent Gaussian noise on each value, of deviation `sigma` in 8-bit levels. It is neither clipped nor
+    rounded, as denoisers are trained and measured: the source reaches beyond [-1, 1]. Source: Zhang et al. 2017
+    (DnCNN), section IV."""
 
     sigma: float = number(25.0, low=0, high=255, open_low=True)
 
