@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,8 +34,7 @@ def build_task(recipe: Recipe, form: Form) -> Task:
 
 
 def _task(recipe: Recipe) -> Task:
-    task: Task = make(recipe.task, tasks, inputs, degrade, schedules)
-    return task
+    return make(recipe.task, tasks, inputs, degrade, schedules)  # type: ignore[no-any-return]
 
 
 def training_data(recipe: Recipe) -> Data:
@@ -76,17 +74,12 @@ def build_discriminator(recipe: Recipe, form: Form) -> nn.Module:
 
 
 def _maker(text: str) -> Make:
-    def make_network(context: tuple[object, ...], given: Mapping[str, object]) -> nn.Module:
-        network: nn.Module = make(text, networks, context=context, given=given)
-        return network
-
-    return make_network
+    return lambda context, given: make(text, networks, context=context, given=given)
 
 
 def build_loss(recipe: Recipe) -> Loss:
     """What the players minimise."""
-    loss: Loss = make(recipe.loss, losses, schedules)
-    return loss
+    return make(recipe.loss, losses, schedules)  # type: ignore[no-any-return]
 
 
 def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:

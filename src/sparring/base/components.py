@@ -79,11 +79,9 @@ class Spec:
         return [_spec(each, text) for each in (node.elts if isinstance(node, ast.Tuple) else [node])]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a field that the text names, or the default."""
         return self.fields.get(name, default)
 
     def replace(self, **fields: Any) -> Spec:
-        """The same with some fields set."""
         return replace(self, fields={**self.fields, **fields})
 
     def __str__(self) -> str:

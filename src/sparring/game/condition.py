@@ -71,7 +71,6 @@ class Condition:
         return self.mapped(lambda tensor: tensor.to(device))
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        """The same with each of its parts changed."""
         return Condition(**{kind: change(tensor) for kind, tensor in self.parts.items()})
 
     def another(self, classes: int) -> Condition:

@@ -163,12 +163,10 @@ class RelativisticAverage:
 
 @dataclass(frozen=True)
 class TopK(Limited):
-    """Another loss, with which the generator learns only of the share of its samples that the critic likes most.
-
-    The value of the others is 0, and that of the best is scaled so that the mean over the batch is the mean over the
-    best. A sample of a patch critic is liked by the mean of its logits. Micro-batches choose each for themselves.
-    Source: Sinha et al. 2020, equation 3; they let the share fall from 1 to between 0.5 and 0.75.
-    """
+    """Another loss, with which the generator learns only of the share of its samples that the critic likes most. The
+    value of the others is 0, and that of the best is scaled so that the mean over the batch is the mean over the best.
+    A sample of a patch critic is liked by the mean of its logits. Micro-batches choose each for themselves. Source:
+    Sinha et al. 2020, equation 3; they let the share fall from 1 to between 0.5 and 0.75."""
 
     loss: Loss = NonSaturating()
     share: Scheduled = scheduled(Linear(start=1.0, end=0.5), low=0.01, high=1)

@@ -76,16 +76,13 @@ class Adam(_Optimizer):
     betas: Betas = checked((0.5, 0.999), check_betas)
     eps: float = number(1e-8, low=0)
     weight_decay: float = number(0.0, low=0)
-    kind: ClassVar = torch.optim.Adam
+    kind: ClassVar[Callable[..., torch.optim.Optimizer]] = torch.optim.Adam
 
 
 @dataclass(frozen=True)
-class AdamW(_Optimizer):
+class AdamW(Adam):
     """Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019."""
 
-    lr: float = number(2e-4, low=0, open_low=True)
-    betas: Betas = checked((0.5, 0.999), check_betas)
-    eps: float = number(1e-8, low=0)
     weight_decay: float = number(1e-2, low=0)
     kind: ClassVar = torch.optim.AdamW
 

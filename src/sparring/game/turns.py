@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,8 @@ from torch.func import functional_call
 
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited, number
-
-if TYPE_CHECKING:
-    from sparring.game.game import Game, NextBatches
-    from sparring.game.match import Batch, Moment, Side
+from sparring.game.game import Game, NextBatches
+from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Outcome, Turn
 
 __all__ = ["Alternating", "Simultaneous", "Unrolled"]
@@ -48,12 +46,10 @@ class Alternating(Limited):
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Both gradients are taken at the same point, from the same images and logits; then both players step.
-
-    This is what the usual notebook loop computes, where the generator steps first and the discriminator then judges
-    the images that were made before that step: its own weights are still those that the generator played against. It
-    needs one forward pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1.
-    """
+    """Both gradients are taken at the same point, from the same images and logits; then both players step. This is what
+    the usual notebook loop computes, where the generator steps first and the discriminator then judges the images that
+    were made before that step: its own weights are still those that the generator played against. It needs one forward
+    pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1."""
 
     def check(self, game: Game) -> None:
         if game.task.remembers is not None:

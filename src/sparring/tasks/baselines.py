@@ -53,11 +53,9 @@ def _squared_laplacian(height: int, width: int) -> sparse.csr_array:
 
 def most_frequent_class(maps: Iterable[Tensor], classes: int, size: tuple[int, int]) -> Tensor:
     """The class that each pixel has most often in maps of classes, the least of several: uint8 [1, H, W]. A pixel that
-    has no class in any map gets the most frequent of all.
-
-    Maps are uint8 [1, h, w], resized to the nearest pixel where they have another size. Classes from `classes` (at most
-    255) on are of no account. UserError: there is no map, or none with a class.
-    """
+    has no class in any map gets the most frequent of all. Maps are uint8 [1, h, w], resized to the nearest pixel where
+    they have another size. Classes from `classes` (at most 255) on are of no account. UserError: there is no map, or
+    none with a class."""
     counts = torch.zeros(classes, *size, dtype=torch.int64)
     for stored in maps:
         found = stored.cpu()

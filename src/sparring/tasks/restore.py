@@ -44,7 +44,6 @@ class Restore(Translating):
 
     @cached_property
     def chain(self) -> Degradation:
-        """All that degrades."""
         return chained(self.degrade)
 
     @property

@@ -43,7 +43,6 @@ class Progress:
         self.bar.stop()
 
     def show(self, row: dict[str, Any]) -> None:
-        """Show a row of the log."""
         text = self.describe(row)
         if self.console.is_terminal:
             self.bar.update(self.task, completed=row["progress"], description=text)
@@ -52,7 +51,6 @@ class Progress:
             self.console.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Print a line that stays."""
         self.console.print(text, soft_wrap=True)
 
     def describe(self, row: dict[str, Any]) -> str:

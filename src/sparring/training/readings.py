@@ -11,7 +11,6 @@ from torch import Tensor
 from sparring.game.augment.adaptive import signs_of
 from sparring.game.game import Game
 from sparring.game.losses import Loss
-from sparring.game.memory import Logits
 from sparring.game.outcome import Turn
 
 
@@ -32,15 +31,11 @@ def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
     logits = turns["discriminator"].logits
     for name, tensors in zip(("real", "fake"), zip(*logits.values())):
         row[f"logit/{name}"] = torch.cat(tensors).mean().item()
-    row["accuracy"] = mean_accuracy(game.loss, logits)
+    # the mean over critics: logits of different critics share no scale
+    row["accuracy"] = sum(accuracy(game.loss, real, fake) for real, fake in logits.values()) / len(logits)
     for component in game.remembering.values():
         row |= component.readings()
     return row
-
-
-def mean_accuracy(loss: Loss, logits: Logits) -> float:
-    """The mean over critics of the accuracy of each: logits of different critics share no scale."""
-    return sum(accuracy(loss, real, fake) for real, fake in logits.values()) / len(logits)
 
 
 def accuracy(loss: Loss, real: Tensor, fake: Tensor) -> float:

@@ -37,8 +37,7 @@ class Scorer:
         does not fit."""
         self.recipe, self.data = recipe, data
         task = build_task(recipe, data.form)
-        count = recipe.evaluate_count
-        options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device)
+        options = Options(recipe.metrics, recipe.extractor, recipe.evaluate_count, device=recipe.device)
         self.scoring = scoring_of(task, data, options, held_out.data)
         self.deciding = self.scoring.deciding
         self.scoring.check(recipe, task, "this run")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,11 +14,7 @@ from sparring.game.augment.base import Change, SplitAugment, check_images
 from sparring.game.augment.color import random_colors, recolor
 from sparring.game.augment.geometry import random_affine, random_blits, resample
 from sparring.game.losses import Loss
-from sparring.game.memory import Remembers
-
-if TYPE_CHECKING:
-    from sparring.game.match import Images
-from sparring.game.memory import Logits
+from sparring.game.memory import Logits, Remembers
 
 FEW_SAMPLES = 5_000
 SMALLEST_CHOSEN = 16
@@ -85,7 +80,7 @@ class ADA(Remembers, SplitAugment):
             found.append(Change(lambda x: recolor(x, colors), geometric=False))
         return found
 
-    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
+    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Mapping[str, Tensor]] = ()) -> None:
         seen = {name: tensor.item() for name, tensor in self.memory.items()}
         counted = [signs_of(real, fake, loss.undecided) for real, fake in logits.values()]
         number = counted[0][1]

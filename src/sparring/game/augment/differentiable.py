@@ -39,11 +39,14 @@ class DiffAugment(SplitAugment):
             numbers = torch.rand(3, count)
             found.append(Change(lambda x: change_colors(x, *numbers), geometric=False))
         if self.translation:
-            shifts = [_shifts(count, size, self.translation) for size in sizes]
+            most = [_rounded(size * self.translation) for size in sizes]
+            shifts = [torch.randint(-by, by + 1, (count,)) for by in most]
             found.append(Change(lambda x: translate(x, *shifts), geometric=True))
         if self.cutout:
             sides = [_rounded(size * self.cutout) for size in sizes]
-            corners = [_corners(count, size, side) for size, side in zip(sizes, sides)]
+            # where the cut begins: its middle is uniform over the image
+            starts = [torch.randint(0, size + (side + 1) % 2, (count,)) for size, side in zip(sizes, sides)]
+            corners = [start - side // 2 for start, side in zip(starts, sides)]
             found.append(Change(lambda x: cut_out(x, sides, *corners), geometric=True))
         return found
 
@@ -82,16 +85,6 @@ def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :, None]
     return rows, torch.arange(width, device=images.device)[None, None, :]
-
-
-def _shifts(count: int, size: int, share: float) -> Tensor:
-    most = _rounded(size * share)
-    return torch.randint(-most, most + 1, (count,))
-
-
-def _corners(count: int, size: int, side: int) -> Tensor:
-    """Where the cut begins: its middle is uniform over the image."""
-    return torch.randint(0, size + (side + 1) % 2, (count,)) - side // 2
 
 
 def _rounded(number: float) -> int:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from sparring.base.fields import Limited, choice, number
-from sparring.game.match import Side
+from sparring.game.match import Match, Side
 from sparring.game.schedules import Scheduled, scheduled
-
-if TYPE_CHECKING:
-    from sparring.game.match import Match
 
 
 @dataclass(frozen=True)

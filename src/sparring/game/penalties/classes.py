@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.base.errors import UserError
-from sparring.game.match import Side
+from sparring.game.match import Match, Side
 from sparring.game.penalties.base import Penalty
 from sparring.game.schedules import Scheduled
-
-if TYPE_CHECKING:
-    from sparring.game.match import Match
-    from sparring.networks.critic import Judgement
+from sparring.networks.critic import Judgement
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sparring.base.fields import number
-from sparring.game.match import Side
+from sparring.game.match import Match, Side
 from sparring.game.penalties.base import Penalty
-
-if TYPE_CHECKING:
-    from sparring.game.match import Match
 
 
 def differentiable(images: Tensor) -> Tensor:

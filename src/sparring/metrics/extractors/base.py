@@ -64,7 +64,6 @@ class Prepared:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
         return next((t.device for t in [*self.network.parameters(), *self.network.buffers()]), torch.device("cpu"))
 
     @property

@@ -46,11 +46,9 @@ def to_levels(images: Tensor) -> Tensor:
 
 def resize_tensorflow(images: Tensor, size: int) -> Tensor:
     """Bilinear resize [n, C, H, W] -> [n, C, size, size], as TensorFlow 1 does it by default; torch has no such mode.
-
     Output pixel i takes the input at i * in / out (no half pixels, corners not aligned), between the two pixels there
-    and clamped at the far edge; nothing is smoothed where images shrink.
-    Source: TensorFlow 1, core/kernels/resize_bilinear_op.cc, `align_corners=False`.
-    """
+    and clamped at the far edge; nothing is smoothed where images shrink. Source: TensorFlow 1,
+    core/kernels/resize_bilinear_op.cc, `align_corners=False`."""
     for axis in (3, 2):  # columns first, so that float32 rounds as it does there
         length = images.shape[axis]
         position = torch.arange(size, dtype=torch.float32, device=images.device) * (length / size)

@@ -57,7 +57,9 @@ class CLIP(Pretrained):
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         model = _load(self, "CLIPVisionModelWithProjection", data)
-        return _prepared(self, Looking(model, int(model.config.image_size), OPENAI, _embedding), device)
+        # of length 1: CMMD's kernel has a fixed width, which is meant for such embeddings
+        network = Looking(model, int(model.config.image_size), OPENAI, lambda x: F.normalize(x.image_embeds, dim=1))
+        return _prepared(self, network, device)
 
 
 class Looking(nn.Module):
@@ -83,11 +85,6 @@ class Looking(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
         parts = [self.pick(self.model(pixel_values=self.inputs(part))) for part in images.split(PART)]
         return torch.cat(parts), None
-
-
-def _embedding(output: Any) -> Tensor:
-    # CMMD's kernel has a fixed width, which is meant for embeddings of length 1
-    return F.normalize(output.image_embeds, dim=1)
 
 
 def _prepared(component: Extractor, network: Looking, device: torch.device) -> Prepared:
