@@ -47,10 +47,7 @@ def _check_text(owner: str, name: str, value: object, example: str) -> None:
 @dataclass(frozen=True)
 class Recipe:
     """What to train and how. Components are text, such as `R1(weight=5, every=16)`; see `sparring.base.components`.
-
-    Raises:
-        UserError: a field has the wrong type or is out of range.
-    """
+    UserError: a field has the wrong type or is out of range."""
 
     about: str = _field("", "one line: what the recipe is for, and what it was seen to give")
     data: str = _field("digits", "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, .npz or .csv")
@@ -107,17 +104,13 @@ class Recipe:
         if self.patience and not self.evaluate_every:
             raise UserError("recipe: patience needs evaluations; add evaluate_every, such as evaluate_every=500")
         if self.batch_size % self.micro_batches:
-            raise UserError(
-                f"recipe: batch_size={self.batch_size} cannot be cut into {self.micro_batches} equal micro_batches"
-            )
+            parts = f"{self.micro_batches} equal micro_batches"
+            raise UserError(f"recipe: batch_size={self.batch_size} cannot be cut into {parts}")
 
     def replace(self, **changes: object) -> Recipe:
-        """The recipe with some fields changed. `steps` and `minutes` replace each other.
-
-        Raises:
-            UserError: an unknown field, or a value that is not allowed.
-        """
-        names = [f.name for f in dataclasses.fields(self)]
+        """The recipe with some fields changed. `steps` and `minutes` replace each other. UserError: an unknown field,
+        or a value that is not allowed."""
+        names = field_names()
         for name in changes:
             if name not in names:
                 raise UserError(f"a recipe has no field {name!r}: {did_you_mean(name, names)}")
@@ -149,10 +142,9 @@ def parse_recipe(text: str, source: str) -> Recipe:
         budget = {"steps": 0} if values.get("minutes") and "steps" not in values else {}
         return Recipe(**{**values, **budget})
     except TypeError:
-        unknown = next(k for k in values if k not in field_names())
-        raise UserError(
-            f"{source}: a recipe has no field {unknown!r}: {did_you_mean(unknown, field_names())}"
-        ) from None
+        names = field_names()
+        unknown = next(name for name in values if name not in names)
+        raise UserError(f"{source}: a recipe has no field {unknown!r}: {did_you_mean(unknown, names)}") from None
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
 

@@ -15,11 +15,9 @@ from sparring.run.log import BRANCH
 
 
 def begin_with(state: State, start: str) -> None:
-    """Let networks begin with the weights that another run ended with (a generator's average, where there is one).
-
-    The other run's discriminator is taken if it has the same layers; it may have been trained against nothing. An empty
-    `start`, the other run's folder, changes nothing. UserError: there is no such run, or its generator is another.
-    """
+    """Let networks begin with the weights that another run ended with (a generator's average, where there is one). The
+    other run's discriminator is taken if it has the same layers; it may have been trained against nothing. An empty
+    `start`, the other run's folder, changes nothing. UserError: there is no such run, or its generator is another."""
     if not start:
         return
     other = Run.open(Path(start))
@@ -36,11 +34,8 @@ def begin_with(state: State, start: str) -> None:
 
 
 def branch(run: Run, out: Path, recipe: Recipe, state: State) -> Run:
-    """Make a run directory that `resume` goes on with from `state`, with the log of `run` up to there.
-
-    The checkpoint is written last, so a folder without one was not finished and may be removed.
-    UserError: it cannot be written.
-    """
+    """Make a run directory that `resume` goes on with from `state`, with the log of `run` up to there. The checkpoint
+    is written last, so a folder without one was not finished and may be removed. UserError: it cannot be written."""
     made = Run(out)
     with writing(out, run.mend):
         for folder in (made.samples, made.checkpoints):

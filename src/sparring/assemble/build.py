@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,8 +34,7 @@ def build_task(recipe: Recipe, form: Form) -> Task:
 
 
 def _task(recipe: Recipe) -> Task:
-    task: Task = make(recipe.task, tasks, inputs, degrade, schedules)
-    return task
+    return make(recipe.task, tasks, inputs, degrade, schedules)  # type: ignore[no-any-return]
 
 
 def training_data(recipe: Recipe) -> Data:
@@ -58,7 +56,6 @@ class HeldOut:
 
     @cached_property
     def data(self) -> Data | None:
-        """As `held_out_data`."""
         return held_out_data(self.recipe, self.train)
 
 
@@ -77,31 +74,20 @@ def build_discriminator(recipe: Recipe, form: Form) -> nn.Module:
 
 
 def _maker(text: str) -> Make:
-    def make_network(context: tuple[object, ...], given: Mapping[str, object]) -> nn.Module:
-        network: nn.Module = make(text, networks, context=context, given=given)
-        return network
-
-    return make_network
+    return lambda context, given: make(text, networks, context=context, given=given)
 
 
 def build_loss(recipe: Recipe) -> Loss:
     """What the players minimise."""
-    loss: Loss = make(recipe.loss, losses, schedules)
-    return loss
+    return make(recipe.loss, losses, schedules)  # type: ignore[no-any-return]
 
 
 def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
-    """Everything that plays, on the device.
-
-    Raises:
-        UserError: a component's text is wrong, or it does not fit the data.
-    """
+    """Everything that plays, on the device. UserError: a component's text is wrong, or it does not fit the data."""
     extras = make_all(recipe.penalties, penalties, schedules, augment, extractors)
     strange = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
     if strange:
         raise UserError(f"penalties: {strange[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
-    learning_rate = build_schedule(recipe, "learning_rate")
-    adversarial = build_schedule(recipe, "adversarial")
     generator = build_generator(recipe, form).to(device)
     discriminator = build_discriminator(recipe, form).to(device)
     optimizer = make(recipe.generator_optimizer, optimizers, schedules)
@@ -114,8 +100,8 @@ def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
         penalties=[e for e in extras if isinstance(e, Term)],
         constraints=[e for e in extras if isinstance(e, Constraint)],
         augment=make(recipe.augment, augment, schedules) if recipe.augment.strip() else None,
-        adversarial=adversarial,
-        learning_rate=learning_rate,
+        adversarial=build_schedule(recipe, "adversarial"),
+        learning_rate=build_schedule(recipe, "learning_rate"),
         clip_gradients=recipe.clip_gradients,
         autocast=autocast(find_precision(recipe.precision, device), device),
     )

@@ -22,15 +22,13 @@ def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
         made = game.task.generate(game.generator.network, batch)
         for match in game.matches(batch, made, Moment()).values():
             if match.fake.shape != match.real.shape:
-                raise UserError(
-                    f"the generator makes samples of shape {list(match.fake.shape[1:])}, the data's is "
-                    f"{list(match.real.shape[1:])}; choose a generator that fits"
-                )
+                made_shape, shape = list(match.fake.shape[1:]), list(match.real.shape[1:])
+                said = f"the generator makes samples of shape {made_shape}, the data's is {shape}"
+                raise UserError(f"{said}; choose a generator that fits")
             if count % match.pack:
-                raise UserError(
-                    f"batches of {count} samples cannot be cut into packs of {match.pack}; choose a batch_size that "
-                    f"can, such as {count // match.pack * match.pack or match.pack}"
-                )
+                fits = count // match.pack * match.pack or match.pack
+                said = f"batches of {count} samples cannot be cut into packs of {match.pack}"
+                raise UserError(f"{said}; choose a batch_size that can, such as {fits}")
             _check_heads(match, game.penalties)
             for penalty in game.penalties:
                 if isinstance(penalty, Penalty) and not penalty.differentiates:

@@ -37,10 +37,8 @@ def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
 def draw_made(
     task: Task, network: nn.Module, count: int, seed: int, wanted: Condition = NOTHING
 ) -> tuple[Tensor, Condition]:
-    """Samples as the network makes them, [count, ...] on the CPU, and what they were made for.
-
-    The same seed gives the same samples; a larger count goes on with more of them. `wanted` [count] is asked for.
-    """
+    """Samples as the network makes them, [count, ...] on the CPU, and what they were made for. The same seed gives the
+    same samples; a larger count goes on with more of them. `wanted` [count] is asked for."""
     seeds = (derive_seed(seed, "sample", start) for start in range(0, count, CHUNK))
     drawn = [task.draw(CHUNK, torch.Generator().manual_seed(each)) for each in seeds]
     inputs = {name: torch.cat([part[name] for part in drawn])[:count] for name in drawn[0]} | wanted.to_batch(FAKE)

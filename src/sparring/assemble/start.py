@@ -21,10 +21,8 @@ BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the 
 
 def resolve_auto(recipe: Recipe, data: Data, device: torch.device) -> Recipe:
     """Replace every `auto` field by its value for this data, task and device, so that a run keeps what it began with.
-
     Two stay: `device`, which is another one where the run is resumed elsewhere, and `extractor`, which evaluation
-    chooses by the samples that it compares.
-    """
+    chooses by the samples that it compares."""
     values: dict[str, Callable[[], str]] = {
         "precision": lambda: find_precision("auto", device),
         "augment": lambda: chosen_augment(data.form.shape, len(data)),

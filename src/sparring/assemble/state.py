@@ -38,7 +38,6 @@ class State:
 
     @property
     def task(self) -> Task:
-        """What the game is about."""
         return task_of(self.game)
 
     @property
@@ -48,7 +47,6 @@ class State:
 
     @property
     def players(self) -> dict[str, Player]:
-        """Both players by their names."""
         return {"generator": self.game.generator, "discriminator": self.game.discriminator}
 
     @property
@@ -83,7 +81,6 @@ class State:
         return {"step": self.step, "seconds": round(self.seconds, 3), **event, **values}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds."""
         parts = {part: network.state_dict() for part, network in self.networks.items()}
         parts |= {f"{part}_optimizer": optimizer_tensors(p.optimizer) for part, p in self.players.items()}
         parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
@@ -105,10 +102,8 @@ class State:
         for name, component in self.game.remembering.items():
             saved = under(f"memory/{name}", tensors)
             if not component.memory.keys() <= saved.keys():
-                raise UserError(
-                    f"the checkpoint does not fit the recipe: it holds no memory of {name.partition('-')[2]}; put back "
-                    "the recipe.toml that the run began with"
-                )
+                lacking = f"{name.partition('-')[2]}; put back the recipe.toml that the run began with"
+                raise UserError(f"the checkpoint does not fit the recipe: it holds no memory of {lacking}")
             component.memory.update(saved)
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
         self.looked_at = tensors.get("doctor/looked_at")

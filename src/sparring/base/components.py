@@ -24,10 +24,8 @@ _TRUST: ContextVar[bool] = ContextVar("trust", default=False)
 
 @contextmanager
 def trusted(trust: bool) -> Iterator[None]:
-    """Whether dotted names may import the user's own code in this block; nowhere else unless another block says so.
-
-    Other threads and processes do not inherit it: they are told explicitly.
-    """
+    """Whether dotted names may import the user's own code in this block; nowhere else unless another block says so:
+    other threads and processes do not inherit it."""
     before = _TRUST.set(trust)
     try:
         yield
@@ -41,22 +39,14 @@ def is_trusted() -> bool:
 
 
 def make(
-    text: str,
-    *homes: ModuleType,
-    context: Sequence[object] = (),
-    given: Mapping[str, object] | None = None,
+    text: str, *homes: ModuleType, context: Sequence[object] = (), given: Mapping[str, object] | None = None
 ) -> Any:
-    """Build the one component that `text` describes.
+    """Build the one component that `text` describes, such as `"R1(weight=5)"` or `"R1"`; arguments are literals or
+    components. UserError: for anything that is not such text; the message names the mend.
 
-    Args:
-        text: such as `"R1(weight=5)"` or `"R1"`; arguments are literals or components.
-        homes: modules whose `__all__` names what may be built: the first the outermost component, all nested ones.
-        context: leading arguments given by the caller to the outermost component (a network's shapes).
-        given: arguments that the caller gives it by name, such as `classes`, and the text may not; those that are 0
-            are left out where the component does not know them.
-
-    Raises:
-        UserError: for anything that is not such text; the message names the mend.
+    The `__all__` of `homes` names what may be built: that of the first the outermost component, all of them nested
+    ones. The outermost is called with leading arguments, `context` (a network's shapes), and named ones that the text
+    may not give, `given`, such as `classes`; those that are 0 are left out where the component does not know them.
     """
     return _Maker(text, homes).component(Spec.read(text), context, homes[:1], given or {})
 
@@ -69,25 +59,15 @@ def make_all(text: str, *homes: ModuleType) -> list[Any]:
 
 @dataclass(frozen=True)
 class Spec:
-    """A component's text, read and not built: `R1(weight=5, every=16)`. `str` gives the text.
+    """A component's text, read and not built: `R1(weight=5, every=16)`. `str` gives the text."""
 
-    Attributes:
-        name: such as `R1`; dotted where it is the user's own.
-        positional: values without a name: literals, `Spec`s, and tuples of them.
-        fields: values by name.
-    """
-
-    name: str
-    positional: tuple[Any, ...] = ()
-    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    name: str  # such as `R1`; dotted where it is the user's own
+    positional: tuple[Any, ...] = ()  # values without a name: literals, `Spec`s, and tuples of them
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)  # values by name
 
     @classmethod
     def read(cls, text: str) -> Spec:
-        """The component that a text describes.
-
-        Raises:
-            UserError: it is no such text.
-        """
+        """The component that a text describes; UserError: it is no such text."""
         return _spec(_parse(text), text)
 
     @classmethod
@@ -99,11 +79,9 @@ class Spec:
         return [_spec(each, text) for each in (node.elts if isinstance(node, ast.Tuple) else [node])]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a field that the text names, or the default."""
         return self.fields.get(name, default)
 
     def replace(self, **fields: Any) -> Spec:
-        """The same with some fields set."""
         return replace(self, fields={**self.fields, **fields})
 
     def __str__(self) -> str:
@@ -141,10 +119,8 @@ def _value(node: ast.expr, text: str) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UserError(
-            f"{shortened(text)!r}: {_shown(node)!r} is not a value; allowed are numbers, quoted text, "
-            "True, False, None, tuples and components"
-        ) from error
+        allowed = "numbers, quoted text, True, False, None, tuples and components"
+        raise UserError(f"{shortened(text)!r}: {_shown(node)!r} is not a value; allowed are {allowed}") from error
 
 
 def _parse(text: str) -> ast.expr:
@@ -155,9 +131,8 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("ignore")  # about escapes in strings
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(
-            f'{shortened(text)!r} cannot be read; write a name and its fields, such as "R1(weight=5)"'
-        ) from error
+        mend = 'write a name and its fields, such as "R1(weight=5)"'
+        raise UserError(f"{shortened(text)!r} cannot be read; {mend}") from error
 
 
 class _Maker:
@@ -173,7 +148,15 @@ class _Maker:
         signature = _signature(factory)
         if signature is not None:
             given = {key: value for key, value in given.items() if value or key in signature.parameters}
-            self._check_fields(spec.name, signature, positional, named, given, len(context))
+            try:
+                if named.keys() & given.keys():
+                    raise TypeError("it is not for the text")
+                signature.bind(*positional, **named, **given)
+            except TypeError as error:
+                fields = [field for field in list(signature.parameters)[len(context) :] if field not in given]
+                problem = _misnamed(signature, fields, named, given)
+                problem = problem or f"{error}; its fields are: {', '.join(fields) or 'none'}"
+                raise UserError(f"{spec.name.rpartition('.')[2]} in {shortened(self.text)!r}: {problem}") from error
         return factory(*positional, **named, **given)
 
     def _find(self, name: str, homes: Sequence[ModuleType]) -> Callable[..., Any]:
@@ -187,9 +170,8 @@ class _Maker:
 
     def _find_dotted(self, name: str) -> Callable[..., Any]:
         if not is_trusted():
-            raise UserError(
-                f"{shortened(self.text)!r} would run code of {name!r}; if you trust where it comes from, add --trust"
-            )
+            code = f"{shortened(self.text)!r} would run code of {name!r}"
+            raise UserError(f"{code}; if you trust where it comes from, add --trust")
         module, _, attribute = name.rpartition(".")
         try:
             found = getattr(importlib.import_module(module), attribute)
@@ -204,30 +186,18 @@ class _Maker:
             return tuple(map(self._value, value))
         return self.component(value, (), self.homes, {}) if isinstance(value, Spec) else value
 
-    def _check_fields(
-        self,
-        name: str,
-        signature: inspect.Signature,
-        positional: Sequence[object],
-        named: Mapping[str, object],
-        given: Mapping[str, object],
-        leading: int,
-    ) -> None:
-        fields = [field for field in list(signature.parameters)[leading:] if field not in given]
-        unknown = [key for key in named if key not in fields]
-        try:
-            if set(unknown) & set(given):
-                raise TypeError("it is not for the text")
-            signature.bind(*positional, **named, **given)
-        except TypeError as error:
-            missing = [key for key in given if key not in signature.parameters]
-            if missing:
-                detail = f"it cannot be given {missing[0]}={given[missing[0]]}; use a component that knows {missing[0]}"
-            elif unknown:
-                detail = f"no field {unknown[0]!r}: {did_you_mean(unknown[0], fields) if fields else 'it has none'}"
-            else:
-                detail = f"{error}; its fields are: {', '.join(fields) or 'none'}"
-            raise UserError(f"{name.rpartition('.')[2]} in {shortened(self.text)!r}: {detail}") from error
+
+def _misnamed(
+    signature: inspect.Signature, fields: Sequence[str], named: Mapping[str, object], given: Mapping[str, object]
+) -> str:
+    """What is wrong with the names of arguments, in words; "" where it is something else."""
+    for name, value in given.items():
+        if name not in signature.parameters:
+            return f"it cannot be given {name}={value}; use a component that knows {name}"
+    for name in named:
+        if name not in fields:
+            return f"no field {name!r}: {did_you_mean(name, fields) if fields else 'it has none'}"
+    return ""
 
 
 def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """A user's mistake: one line that names the value, what is allowed, and the mend.
-
-    The command line prints it without a traceback and exits with status 2.
-    """
+    """A user's mistake: one line that names the value, what is allowed, and the mend. The command line prints it
+    without a traceback and exits with status 2."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -46,11 +44,10 @@ def check_number(
     if high < math.inf:
         limits += f"{' and ' if limits else ''}at most {high:g}"
     allowed = f"{kind}{', ' if limits else ''}{limits}"
-    numeric = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     largest = 1e15 if whole else sys.float_info.max  # whole numbers beyond that are no sizes, steps or seeds
     if (
-        not numeric
-        or not isinstance(value, (int, float))
+        isinstance(value, bool)
+        or not isinstance(value, int if whole else (int, float))
         or not -largest <= value <= largest
         or not low <= value <= high
         or (open_low and value == low)

@@ -14,36 +14,23 @@ KEYS = {"label": "label", "attributes": "attributes", "tokens": "tokens", "mask"
 
 @dataclass(frozen=True)
 class Given:
-    """A kind of condition that a task draws for its fakes, as real samples have it.
+    """A kind of condition that a task draws for its fakes, as real samples have it."""
 
-    Attributes:
-        kind: the field of `Condition` that holds it.
-        names: of the classes or attributes, in the order of their numbers.
-    """
-
-    kind: str
-    names: tuple[str, ...] = ()
+    kind: str  # the field of `Condition` that holds it
+    names: tuple[str, ...] = ()  # of the classes or attributes, in the order of their numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What n samples are made for or judged with. What is None is not given.
+    """What n samples are made for or judged with. What is None is not given. In a batch, whose micro-batches are cut by
+    rows, each field is a tensor of its own: see `to_batch`."""
 
-    In a batch, whose micro-batches are cut by rows, each field is a tensor of its own: see `to_batch`.
-
-    Attributes:
-        label: the class [n].
-        attributes: numbers or categories [n, k].
-        tokens: of a text [n, T].
-        mask: 1 at the text's tokens, 0 behind its end [n, T].
-        image: a source, a mask or a label map [n, C, h, w]. An augmentation moves it with its sample, and adds neither
-            colour nor noise to it, whatever it holds.
-    """
-
-    label: Tensor | None = None
-    attributes: Tensor | None = None
-    tokens: Tensor | None = None
-    mask: Tensor | None = None
+    label: Tensor | None = None  # the class [n]
+    attributes: Tensor | None = None  # numbers or categories [n, k]
+    tokens: Tensor | None = None  # of a text [n, T]
+    mask: Tensor | None = None  # 1 at the text's tokens, 0 behind its end [n, T]
+    # a source, a mask or a label map [n, C, h, w]; an augmentation moves it with its sample, and adds neither colour
+    # nor noise to it, whatever it holds
     image: Tensor | None = None
 
     @classmethod
@@ -81,11 +68,9 @@ class Condition:
         return self.mapped(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device | str) -> Condition:
-        """The same on a device."""
         return self.mapped(lambda tensor: tensor.to(device))
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        """The same with each of its parts changed."""
         return Condition(**{kind: change(tensor) for kind, tensor in self.parts.items()})
 
     def another(self, classes: int) -> Condition:

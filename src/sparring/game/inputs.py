@@ -93,10 +93,8 @@ class Categorical(_Code):
 
 @dataclass(frozen=True)
 class Continuous(_Code):
-    """`size` independent numbers, uniform in [-1, 1); the critic gives the mean of a Gaussian of variance 1 for each.
-
-    The fixed variance is the authors' choice for uniform codes. `weight` scales it against other codes.
-    """
+    """`size` independent numbers, uniform in [-1, 1); the critic gives the mean of a Gaussian of variance 1 for each,
+    the authors' choice for uniform codes. `weight` scales it against other codes."""
 
     size: int = number(2, low=1)
 

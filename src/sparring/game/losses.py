@@ -18,16 +18,8 @@ from sparring.base.errors import UserError
 from sparring.base.fields import Limited, number
 from sparring.game.schedules import Linear, Scheduled, at, scheduled
 
-__all__ = [
-    "Hinge",
-    "LeastSquares",
-    "Minimax",
-    "NonSaturating",
-    "RelativisticAverage",
-    "RelativisticPairing",
-    "TopK",
-    "Wasserstein",
-]
+__all__ = ["Hinge", "LeastSquares", "Minimax", "NonSaturating", "RelativisticAverage", "RelativisticPairing"]
+__all__ += ["TopK", "Wasserstein"]
 
 
 class Loss(Protocol):
@@ -57,10 +49,8 @@ def equilibrium(loss: Loss) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _CrossEntropy(Limited):
-    """Binary cross-entropy on logits, with one-sided label smoothing: reals are aimed at 1 - smoothing / 2.
-
-    The smoothing follows Salimans et al. 2016, section 3.4, with the scale of TF-GAN (0.25 aims at 0.875).
-    """
+    """Binary cross-entropy on logits, with one-sided label smoothing: reals are aimed at 1 - smoothing / 2 (Salimans et
+    al. 2016, section 3.4, with the scale of TF-GAN: 0.25 aims at 0.875)."""
 
     smoothing: float = number(0.0, low=0, high=1)
     relative: ClassVar[bool] = False
@@ -76,20 +66,16 @@ class _CrossEntropy(Limited):
 
 
 class Minimax(_CrossEntropy):
-    """The original game, E log D(x) + E log(1 - D(G(z))); the generator's side saturates when D is sure.
-
-    Source: Goodfellow et al. 2014, equation 1.
-    """
+    """The original game, E log D(x) + E log(1 - D(G(z))); the generator's side saturates when D is sure. Source:
+    Goodfellow et al. 2014, equation 1."""
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         return -F.softplus(fake)  # log(1 - sigmoid(fake))
 
 
 class NonSaturating(_CrossEntropy):
-    """The modified minimax loss: the generator minimises -log D(G(z)), whose gradient lives while D is sure.
-
-    Source: Goodfellow et al. 2014, section 3 (end).
-    """
+    """The modified minimax loss: the generator minimises -log D(G(z)), whose gradient lives while D is sure. Source:
+    Goodfellow et al. 2014, section 3 (end)."""
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         return F.softplus(-fake)
@@ -97,11 +83,8 @@ class NonSaturating(_CrossEntropy):
 
 @dataclass(frozen=True)
 class Wasserstein:
-    """Difference of critic means: the dual of the earth mover's distance if the critic is 1-Lipschitz.
-
-    Use it with GradientPenalty or WeightClip, which keep the critic's slope bounded. Source: Arjovsky et al. 2017,
-    equation 2.
-    """
+    """Difference of critic means: the dual of the earth mover's distance if the critic is 1-Lipschitz, for which
+    GradientPenalty or WeightClip bound its slope. Source: Arjovsky et al. 2017, equation 2."""
 
     relative: ClassVar[bool] = False
     undecided: ClassVar[None] = None
@@ -149,10 +132,8 @@ class Hinge:
 @dataclass(frozen=True)
 class RelativisticPairing:
     """Each real is compared with the fake at its place in the batch: softplus(-(real - fake)) for D, reversed for G.
-
     With R1 and R2 it converges locally and was not seen to drop modes. Source: Jolicoeur-Martineau 2018; Huang et al.
-    2024 (R3GAN), equation 2.
-    """
+    2024 (R3GAN), equation 2."""
 
     relative: ClassVar[bool] = True
     undecided: ClassVar[None] = None
@@ -166,10 +147,8 @@ class RelativisticPairing:
 
 @dataclass(frozen=True)
 class RelativisticAverage:
-    """Each logit is compared with the other side's mean over the batch. Source: Jolicoeur-Martineau 2018, section 4.2.
-
-    The value at each place is the sum of the real's and the fake's cross-entropy, like the other losses here.
-    """
+    """Each logit is compared with the other side's mean over the batch. The value at each place is the sum of the
+    real's and the fake's cross-entropy, like the other losses here. Source: Jolicoeur-Martineau 2018, section 4.2."""
 
     relative: ClassVar[bool] = True
     undecided: ClassVar[None] = None
@@ -184,12 +163,10 @@ class RelativisticAverage:
 
 @dataclass(frozen=True)
 class TopK(Limited):
-    """Another loss, with which the generator learns only of the share of its samples that the critic likes most.
-
-    The value of the others is 0, and that of the best is scaled so that the mean over the batch is the mean over the
-    best. A sample of a patch critic is liked by the mean of its logits. Micro-batches choose each for themselves.
-    Source: Sinha et al. 2020, equation 3; they let the share fall from 1 to between 0.5 and 0.75.
-    """
+    """Another loss, with which the generator learns only of the share of its samples that the critic likes most. The
+    value of the others is 0, and that of the best is scaled so that the mean over the batch is the mean over the best.
+    A sample of a patch critic is liked by the mean of its logits. Micro-batches choose each for themselves. Source:
+    Sinha et al. 2020, equation 3; they let the share fall from 1 to between 0.5 and 0.75."""
 
     loss: Loss = NonSaturating()
     share: Scheduled = scheduled(Linear(start=1.0, end=0.5), low=0.01, high=1)

@@ -35,38 +35,22 @@ class Moment:
 
 @dataclass
 class Match:
-    """Real against fake before one critic. Judgements are made on first use, so penalties reuse them.
+    """Real against fake before one critic. Judgements are made on first use, so penalties reuse them."""
 
-    Attributes:
-        critic: (samples, condition) -> logits, or a Judgement where the critic says more. The condition is the tensor
-            of its one part, or None; of a condition of several parts each is an argument.
-        real, fake: what is set against each other.
-        real_condition, fake_condition: what the critic is given beside them, such as a label or a source image.
-        codes, code: what the fakes were made of (InfoGAN): the kinds of codes, and their values [n, widths].
-        paired: does each fake belong to the real sample in its place?
-        again: did a match before it hold the same samples, for another critic? What looks at samples alone is then
-            content with that one.
-        scales: number of critics of one discriminator that judge the same samples, each in a match of its own.
-        pack: how many samples stand side by side as channels of one of `real` and `fake`.
-        augment: what samples are changed by before the critic sees them, or None.
-        progress: the share of the run's budget that is spent, for what changes in its course.
-        name: what the game calls it, by which a penalty with a memory tells critics apart.
-    """
-
-    critic: Critic
-    real: Tensor
+    critic: Critic  # (samples, *parts of the condition, or None) -> logits, or a Judgement where it says more
+    real: Tensor  # set against `fake`
     fake: Tensor
-    real_condition: Condition = NOTHING
+    real_condition: Condition = NOTHING  # what the critic is given beside them, such as a label or a source image
     fake_condition: Condition = NOTHING
-    codes: tuple[Code, ...] = ()
-    code: Tensor | None = None
-    paired: bool = False
-    again: bool = False
-    scales: int = 1
-    pack: int = 1
-    augment: Augment | None = None
-    progress: float = 0.0
-    name: str = ""
+    codes: tuple[Code, ...] = ()  # the kinds of codes that the fakes were made of (InfoGAN)
+    code: Tensor | None = None  # and their values [n, widths]
+    paired: bool = False  # each fake belongs to the real sample in its place
+    again: bool = False  # an earlier match has the same samples, for another critic; it serves what looks at them alone
+    scales: int = 1  # critics of one discriminator that judge the same samples, each in a match of its own
+    pack: int = 1  # samples that stand side by side as channels of one of `real` and `fake`
+    augment: Augment | None = None  # what changes samples before the critic sees them
+    progress: float = 0.0  # the share of the run's budget that is spent, for what changes in its course
+    name: str = ""  # what the game calls it, by which a penalty with a memory tells critics apart
 
     def judge(self, samples: Tensor, condition: Condition) -> Judgement:
         """What the critic says of samples, augmented; in fp32 (or better) whatever it computes in."""
@@ -110,18 +94,14 @@ def augmented(
     augment: Augment, images: Tensor, condition: Condition, progress: float, pack: int = 1
 ) -> tuple[Tensor, Condition]:
     """Images behind an augmentation, each of a pack by itself, and their condition: its image, in the images' size,
-    shares the geometry; what is not spatial stays unchanged.
-
-    Raises:
-        UserError: the condition is spatial, and the augmentation does not split into geometry and colour.
-    """
+    shares the geometry; what is not spatial stays unchanged. UserError: the condition is spatial, and the augmentation
+    does not split into geometry and colour."""
     if condition.image is None:
         return packed(augment(unpacked(images, pack), progress), pack), condition
     if not isinstance(augment, SplitAugment):
-        raise UserError(
-            f"{type(augment).__name__} does not say what of it is geometry, which a source image shares; derive it "
-            "from sparring.game.augment.SplitAugment, or set conditional=False in the task"
-        )
+        mend = "derive it from sparring.game.augment.SplitAugment, or set conditional=False in the task"
+        said = f"{type(augment).__name__} does not say what of it is geometry, which a source image shares"
+        raise UserError(f"{said}; {mend}")
     images, moved = augment.together(images, resized(condition.image, images).to(images.dtype), progress)
     return images, replace(condition, image=moved)
 
@@ -131,15 +111,9 @@ class GameTask(Protocol):
 
     @property
     def remembers(self) -> Remembers | None: ...
-
     def draw(self, count: int, generator: torch.Generator | None = None) -> Batch: ...
-
     def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch: ...
-
     def generate(self, network: nn.Module, batch: Batch) -> Images: ...
-
     def shown(self, made: Images) -> Images: ...
-
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]: ...
-
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms: ...

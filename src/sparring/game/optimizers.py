@@ -38,11 +38,10 @@ class _Optimizer(Limited):
         betas = fields.get("betas", ())
         if betas:
             fields["betas"] = tuple(map(float, betas_at(betas, 0.0)))  # torch does not mix whole numbers with others
-        if not any(isinstance(beta, Schedule) for beta in betas):
-            return self.kind(parameters, **fields, **fused)
         optimizer = self.kind(parameters, **fields, **fused)
-        for group in optimizer.param_groups:
-            group["betas_over_run"] = betas  # checkpoints leave it out; a resumed run has it from its recipe
+        if any(isinstance(beta, Schedule) for beta in betas):
+            for group in optimizer.param_groups:
+                group["betas_over_run"] = betas  # checkpoints leave it out; a resumed run has it from its recipe
         return optimizer
 
 
@@ -77,16 +76,13 @@ class Adam(_Optimizer):
     betas: Betas = checked((0.5, 0.999), check_betas)
     eps: float = number(1e-8, low=0)
     weight_decay: float = number(0.0, low=0)
-    kind: ClassVar = torch.optim.Adam
+    kind: ClassVar[Callable[..., torch.optim.Optimizer]] = torch.optim.Adam
 
 
 @dataclass(frozen=True)
-class AdamW(_Optimizer):
+class AdamW(Adam):
     """Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019."""
 
-    lr: float = number(2e-4, low=0, open_low=True)
-    betas: Betas = checked((0.5, 0.999), check_betas)
-    eps: float = number(1e-8, low=0)
     weight_decay: float = number(1e-2, low=0)
     kind: ClassVar = torch.optim.AdamW
 

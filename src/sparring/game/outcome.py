@@ -44,23 +44,14 @@ class Kept:
 
 @dataclass
 class Turn:
-    """One turn that was taken. It holds no graph.
+    """One turn that was taken. It holds no graph."""
 
-    Attributes:
-        terms: what the player minimised, averaged over micro-batches.
-        gradient_norm: before clipping.
-        matches: the names of the matches.
-        logits: the discriminator's, of all micro-batches, by match; of the generator's turn none.
-        samples: how many real samples were judged.
-        weight: the weight that the adversarial term had among the terms.
-    """
-
-    terms: dict[str, float]
-    gradient_norm: float
-    matches: tuple[str, ...] = ()
-    logits: Logits = field(default_factory=dict)
-    samples: int = 0
-    weight: float = 1.0
+    terms: dict[str, float]  # what the player minimised, averaged over micro-batches
+    gradient_norm: float  # before clipping
+    matches: tuple[str, ...] = ()  # their names
+    logits: Logits = field(default_factory=dict)  # the discriminator's, of all micro-batches
+    samples: int = 0  # real ones that were judged
+    weight: float = 1.0  # that the adversarial term had among the terms
 
     @property
     def loss(self) -> float:

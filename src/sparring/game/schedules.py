@@ -92,10 +92,8 @@ class Linear(_Ramp):
 
 
 class Cosine(_Ramp):
-    """Half a cosine from `start` to `end` between the shares `begin` and `finish` of the run.
-
-    Source: Loshchilov and Hutter, "SGDR", 2017, equation 5 (without restarts).
-    """
+    """Half a cosine from `start` to `end` between the shares `begin` and `finish` of the run. Source: Loshchilov and
+    Hutter, "SGDR", 2017, equation 5 (without restarts)."""
 
     def __call__(self, progress: float) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * self._share(progress))) / 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,8 @@ from torch.func import functional_call
 
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited, number
-
-if TYPE_CHECKING:
-    from sparring.game.game import Game, NextBatches
-    from sparring.game.match import Batch, Moment, Side
+from sparring.game.game import Game, NextBatches
+from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Outcome, Turn
 
 __all__ = ["Alternating", "Simultaneous", "Unrolled"]
@@ -33,10 +32,7 @@ class Checked(Protocol):
 @dataclass(frozen=True)
 class Alternating(Limited):
     """`n_critic` turns of the discriminator, then one of the generator, each on fresh samples. Where there is no
-    adversary now, the generator alone takes its turn.
-
-    Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic).
-    """
+    adversary now, the generator alone takes its turn. Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic)."""
 
     n_critic: int = number(1, low=1)
 
@@ -50,12 +46,10 @@ class Alternating(Limited):
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Both gradients are taken at the same point, from the same images and logits; then both players step.
-
-    This is what the usual notebook loop computes, where the generator steps first and the discriminator then judges
-    the images that were made before that step: its own weights are still those that the generator played against. It
-    needs one forward pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1.
-    """
+    """Both gradients are taken at the same point, from the same images and logits; then both players step. This is what
+    the usual notebook loop computes, where the generator steps first and the discriminator then judges the images that
+    were made before that step: its own weights are still those that the generator played against. It needs one forward
+    pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1."""
 
     def check(self, game: Game) -> None:
         if game.task.remembers is not None:
@@ -95,9 +89,7 @@ class Unrolled(Limited):
         if not game.plays(moment):
             return Alternating()(game, next_batches, moment)  # there is nobody to look ahead to
         discriminator = game.take_turn("discriminator", next_batches(), moment)
-        generator = game.take_turn(
-            "generator", next_batches(), moment, lambda batch, moment: self._outcome(game, batch, moment)
-        )
+        generator = game.take_turn("generator", next_batches(), moment, partial(self._outcome, game))
         return {"discriminator": discriminator, "generator": generator}
 
     def _outcome(self, game: Game, batch: Batch, moment: Moment) -> Outcome:
@@ -177,11 +169,8 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
     for name, p in network.named_parameters():
         state = optimizer.state[p]
         zero = torch.zeros_like(p)
-        moments[name] = (
-            state.get("exp_avg", zero).clone(),
-            state.get("exp_avg_sq", zero).clone(),
-            int(state.get("step", 0)),
-        )
+        mean, square = (state.get(name, zero).clone() for name in ("exp_avg", "exp_avg_sq"))
+        moments[name] = mean, square, int(state.get("step", 0))
 
     def update(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         new = {}
@@ -189,11 +178,8 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
             mean, square, step = moments[name]
             decay = group["weight_decay"] * weight
             gradient = gradients[name] if decoupled else gradients[name] + decay
-            mean, square, step = (
-                torch.lerp(gradient, mean, beta1),
-                torch.lerp(gradient.square(), square, beta2),
-                step + 1,
-            )
+            mean, square = torch.lerp(gradient, mean, beta1), torch.lerp(gradient.square(), square, beta2)
+            step += 1
             moments[name] = (mean, square, step)
             # eps stands inside the root: where a weight never had a gradient, the root's own would be infinite
             root = (square / (1 - beta2**step) + eps**2).clamp(min=SMALLEST_ROOT**2).sqrt()

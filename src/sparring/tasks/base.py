@@ -25,31 +25,22 @@ Make: TypeAlias = "Callable[[tuple[object, ...], Mapping[str, object]], nn.Modul
 
 @dataclass(frozen=True)
 class Way:
-    """What the generator learns to make, and of what: one of a task's ways, for whoever looks at it (the doctor).
+    """What the generator learns to make, and of what: one of a task's ways, for whoever looks at it (the doctor)."""
 
-    Attributes:
-        name: "" of what the task is for; of another way what its numbers are told apart by.
-        made: the name among the images that are made.
-        real: the name, in batches, of the images that these are set against.
-        source: the name, in batches, of what they are made of; "" where that is no image.
-        paired: is `real` what should become of `source`, one for one?
-        match: what the names of its matches begin with.
-    """
-
-    name: str = ""
-    made: str = "fake"
-    real: str = "real"
-    source: str = ""
-    paired: bool = False
-    match: str = ""
+    name: str = ""  # "" of what the task is for; of another way what its numbers are told apart by
+    made: str = "fake"  # the name among the images that are made
+    real: str = "real"  # the name, in batches, of the images that these are set against
+    source: str = ""  # the name, in batches, of what they are made of; "" where that is no image
+    paired: bool = False  # `real` is what should become of `source`, one for one
+    match: str = ""  # what the names of its matches begin with
 
 
 class Task(Limited, ABC):
-    """A task never touches autograd flags or optimisers. A sub-class says what is abstract here, and what it needs of
-    the rest."""
+    """Never touches autograd flags or optimisers. A sub-class says what is abstract, and what it needs of the rest."""
 
-    use: ClassVar[str] = "sparring sample {run} --count 64 --out more.png"
-    """The command that uses a run of it."""
+    use: ClassVar[str] = "sparring sample {run} --count 64 --out more.png"  # the command that uses a run of it
+    # what is learnt, the way that the task is for first; those after it, such as the way back, have a name
+    ways: ClassVar[tuple[Way, ...]] = (Way(),)
 
     @property
     def layout(self) -> Layout:
@@ -66,11 +57,6 @@ class Task(Limited, ABC):
     def trivial(self) -> str:
         """The name of the trivial way that its results are compared with; "" without one."""
         return ""
-
-    @property
-    def ways(self) -> tuple[Way, ...]:
-        """What is learnt, the way that the task is for first; those after it, such as the way back, have a name."""
-        return (Way(),)
 
     @property
     def given(self) -> tuple[Given, ...]:
@@ -127,8 +113,7 @@ class Task(Limited, ABC):
         return {}
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
-        """Rows of pictures [n, C, H, W] as networks see them, and what they look like; none of a task that is shown by
-        its `gallery`."""
+        """Rows of pictures [n, C, H, W] as networks see them, and their forms; none where the `gallery` is shown."""
         return []
 
     @property
@@ -141,10 +126,7 @@ class Translating(Task):
     """A task whose generator turns one image into another."""
 
     use: ClassVar[str] = "sparring apply {run} --input IMAGE --out FOLDER"
-
-    @property
-    def ways(self) -> tuple[Way, ...]:
-        return (Way(source="source", paired=True),)
+    ways: ClassVar[tuple[Way, ...]] = (Way(source="source", paired=True),)
 
     @abstractmethod
     def translator(self, network: nn.Module) -> Translator:
@@ -152,8 +134,7 @@ class Translating(Task):
 
     @property
     @abstractmethod
-    def scores(self) -> tuple[str, ...]:
-        """The names of its usual scores."""
+    def scores(self) -> tuple[str, ...]: ...
 
     @abstractmethod
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
@@ -162,8 +143,7 @@ class Translating(Task):
 
     @property
     @abstractmethod
-    def trivial(self) -> str:
-        """The name of that way."""
+    def trivial(self) -> str: ...
 
     def compared(self, images: Tensor) -> Tensor:
         """What PSNR and SSIM look at of images, uint8 [n, C, H, W]: levels from 0 to 255."""
@@ -191,28 +171,19 @@ class Translating(Task):
 
 @dataclass(frozen=True)
 class Translator:
-    """How a trained generator is applied to one image.
+    """How a trained generator is applied to one image."""
 
-    Attributes:
-        run: a source [1, C, h, w] as networks see it (images in [-1, 1], maps one-hot) and a mask [1, 1, h, w] (1: to
-            be filled) or None -> [1, C', scale*h, scale*w] (images in [-1, 1], or scores of classes). Any h, w >= 1.
-        source, target: their forms.
-        scale: how many times larger the output is.
-        reach: an output pixel depends on source pixels at most so far away (in source pixels); None: on the whole image
-            (instance norm).
-        wants_mask: is a mask needed?
-        stride: parts of an image are done as the whole is if they begin at multiples of it.
-        ignore: the id in sources of class ids that stands for no class, besides 255.
-    """
-
+    # a source [1, C, h, w] as networks see it (images in [-1, 1], maps one-hot) and a mask [1, 1, h, w] (1: to fill) or
+    # None -> [1, C', scale*h, scale*w] (images in [-1, 1], or scores of classes); any h, w >= 1
     run: Callable[[Tensor, Tensor | None], Tensor]
     source: Form
     target: Form
-    scale: int = 1
+    scale: int = 1  # how many times larger the output is
+    # an output pixel depends on source pixels at most so far away; None: on the whole image (instance norm)
     reach: int | None = None
-    wants_mask: bool = False
-    stride: int = 1
-    ignore: int | None = None
+    wants_mask: bool = False  # a mask is needed
+    stride: int = 1  # parts of an image are done as the whole is if they begin at multiples of it
+    ignore: int | None = None  # the id in sources of class ids that stands for no class, besides 255
 
 
 def task_of(game: Game) -> Task:

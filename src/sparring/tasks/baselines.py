@@ -15,22 +15,14 @@ from sparring.base.errors import UserError
 
 def interpolated(source: Tensor, size: tuple[int, int]) -> Tensor:
     """Images [n, C, h, w] in [-1, 1], enlarged by bicubic interpolation to (H, W), as Pillow's BICUBIC; clamped.
-
-    Source: Keys 1981, with a = -0.5, which papers on super-resolution compare with (torch's own, without `antialias`,
-    has a = -0.75).
-    """
+    Source: Keys 1981, with a = -0.5, as papers on super-resolution take it (torch's without `antialias` is -0.75)."""
     return F.interpolate(source, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
 def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
     """An image [C, H, W] in [-1, 1] whose missing pixels, where the mask [1, H, W] is not 0, continue the known ones as
-    smoothly as a bent plate; the known ones keep every bit.
-
-    Source: Damelin and Hoang 2018.
-
-    Raises:
-        UserError: no pixel is known.
-    """
+    smoothly as a bent plate; the known ones keep every bit. Source: Damelin and Hoang 2018. UserError: no pixel is
+    known."""
     missing = mask[0].bool().cpu()
     if missing.all():
         raise UserError("no pixel of the image is known; take a mask that leaves some")
@@ -54,24 +46,16 @@ def _squared_laplacian(height: int, width: int) -> sparse.csr_array:
         ends[0] += 1
         ends[-1] += 1
         lines.append(sparse.diags_array([np.ones(count - 1), ends, np.ones(count - 1)], offsets=[-1, 0, 1]))
-    laplacian = sparse.csr_array(
-        sparse.kron(lines[0], sparse.eye_array(width)) + sparse.kron(sparse.eye_array(height), lines[1])
-    )
+    across = sparse.kron(lines[0], sparse.eye_array(width))
+    laplacian = sparse.csr_array(across + sparse.kron(sparse.eye_array(height), lines[1]))
     return laplacian @ laplacian
 
 
 def most_frequent_class(maps: Iterable[Tensor], classes: int, size: tuple[int, int]) -> Tensor:
-    """The class that each pixel has most often in maps of classes: uint8 [1, H, W], the least of several.
-
-    Args:
-        maps: uint8 [1, h, w], classes of pixels; those of another size are resized to the nearest pixel. Classes from
-            `classes` on are of no account.
-        classes: how many there are, at most 255.
-        size: (H, W). A pixel that has no class in any map gets the class that is the most frequent of all.
-
-    Raises:
-        UserError: there is no map, or none with a class.
-    """
+    """The class that each pixel has most often in maps of classes, the least of several: uint8 [1, H, W]. A pixel that
+    has no class in any map gets the most frequent of all. Maps are uint8 [1, h, w], resized to the nearest pixel where
+    they have another size. Classes from `classes` (at most 255) on are of no account. UserError: there is no map, or
+    none with a class."""
     counts = torch.zeros(classes, *size, dtype=torch.int64)
     for stored in maps:
         found = stored.cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,29 +31,21 @@ class Contrast(Unpaired):
     The default weights are those of the paper's code (lambda_NCE = 1) for the loss `LeastSquares`. That code adds
     (f - 1)^2 + 0.5 NCE(source) + 0.5 NCE(B). `LeastSquares` is half of the square, so each weight is half of 0.5.
     With a loss without that factor, such as `NonSaturating`, lambda_NCE = 1 is `contrast=0.5, identity=0.5`.
-
-    Args:
-        a, b: the names of the two sets.
-        contrast: the weight of the patchwise contrastive term on sources.
-        identity: its weight on images of B, which the generator should leave as they are.
-        patches: how many patches of an image are compared.
-        temperature: divides the similarities.
     """
 
-    a: str = "A"
+    a: str = "A"  # the names of the two sets
     b: str = "B"
-    contrast: float = number(0.25, low=0)
-    identity: float = number(0.25, low=0)
-    patches: int = number(256, low=2)
-    temperature: float = number(0.07, low=0, open_low=True)
+    contrast: float = number(0.25, low=0)  # weight of the patchwise contrastive term on sources
+    identity: float = number(0.25, low=0)  # its weight on images of B, which the generator should leave unchanged
+    patches: int = number(256, low=2)  # of an image that are compared
+    temperature: float = number(0.07, low=0, open_low=True)  # divides the similarities
+    scores: ClassVar[tuple[str, ...]] = ("frechet", "kernel_distance", "taken_for_target", "edges")
 
     def build_generator(self, make: Make) -> nn.Module:
         source, target = self.shapes
         if source[0] != target[0]:
-            raise UserError(
-                f"Contrast compares what is made with its source, which has {source[0]} channels, not {target[0]}; "
-                "make both sets grey, or both RGB"
-            )
+            found = f"{source[0]} channels, not {target[0]}; make both sets grey, or both RGB"
+            raise UserError(f"Contrast compares what is made with its source, which has {found}")
         return Contrasted(make((source, target), {}))
 
     def build_discriminator(self, make: Make) -> nn.Module:
@@ -73,10 +66,6 @@ class Contrast(Unpaired):
             same = image_of(network, batch["real"])
             terms["identity"] = self.identity * self._compared(network, batch["real"], same)
         return terms
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        return ("frechet", "kernel_distance", "taken_for_target", "edges")
 
     def translator(self, network: nn.Module) -> Translator:
         assert isinstance(network, Contrasted)
@@ -102,10 +91,8 @@ class Contrasted(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         if not isinstance(generator, ResNetTranslator):
-            raise UserError(
-                f"Contrast compares features of the generator's encoder, which {type(generator).__name__} does not "
-                "show; take generator ResNetTranslator()"
-            )
+            name = f"{type(generator).__name__} does not show; take generator ResNetTranslator()"
+            raise UserError(f"Contrast compares features of the generator's encoder, which {name}")
         self.generator = generator
         self.layers: Sequence[int] = generator.contrast_layers
         channels = generator.encoder_channels(self.layers)
@@ -119,12 +106,8 @@ class Contrasted(nn.Module):
 
 
 def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding, among the patches of its own image, the one in the same place.
-
-    Args:
-        queries, keys: vectors of P places [n, P, D]; they are scaled to length 1.
-        temperature: divides their inner products.
-    """
+    """Cross-entropy of finding, among the patches of its own image, the one in the same place: `queries` and `keys`
+    [n, P, D] are scaled to length 1, `temperature` divides their inner products."""
     with torch.autocast(queries.device.type, enabled=False):  # a temperature of 0.07 makes much of bf16's rounding
         similar = F.normalize(queries.float(), dim=2) @ F.normalize(keys.float(), dim=2).mT / temperature
         wanted = torch.arange(similar.shape[1], device=similar.device).expand(len(similar), -1)

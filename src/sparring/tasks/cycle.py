@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -26,26 +27,20 @@ class Cycle(Unpaired):
     The default weights are those of the paper's code (lambda 10, identity 0.5 of it) for the loss `LeastSquares`. That
     code adds (f - 1)^2 + 10 cycle + 5 identity for either way. `LeastSquares` is half of the square, so both weights
     are halved. With a loss without that factor, such as `NonSaturating`, the same is `cycle=10, identity=5`.
-
-    Args:
-        a, b: the names of the two sets.
-        cycle: the weight of the mean absolute difference after going there and back, for both ways.
-        identity: the weight of that between an image and what the generator into its own set makes of it; 0 where the
-            sets differ in channels.
-        history: how many generated images of either set are kept to be shown to the discriminators again; 0: none.
     """
 
-    a: str = "A"
+    a: str = "A"  # the names of the two sets
     b: str = "B"
-    cycle: float = number(5.0, low=0)
+    cycle: float = number(5.0, low=0)  # weight of the mean absolute difference after going there and back, both ways
+    # weight of that between an image and what the generator into its own set makes of it; 0 where channels differ
     identity: float = number(2.5, low=0)
-    history: int = number(50, low=0)
+    history: int = number(50, low=0)  # generated images of either set that are kept to be shown again; 0: none
     past: ImageHistory | None = field(default=None, init=False, repr=False, compare=False)
-
-    @property
-    def ways(self) -> tuple[Way, ...]:
-        there = Way(source="source", match="there/")
-        return there, Way(name="back", made="back", real="source", source="real", match="back/")
+    scores: ClassVar[tuple[str, ...]] = ("frechet", "kernel_distance", "taken_for_target", "edges", "cycle_l1")
+    ways: ClassVar[tuple[Way, ...]] = (
+        Way(source="source", match="there/"),
+        Way(name="back", made="back", real="source", source="real", match="back/"),
+    )
 
     def for_data(self, form: Form) -> Cycle:
         return fitted(super().for_data(form), past=ImageHistory(self.history) if self.history else None)
@@ -85,10 +80,6 @@ class Cycle(Unpaired):
     @property
     def remembers(self) -> Remembers | None:
         return self.past
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        return ("frechet", "kernel_distance", "taken_for_target", "edges", "cycle_l1")
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
         return [*super().show(batch, made), (made["back"], self.forms[0])]

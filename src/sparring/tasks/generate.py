@@ -27,19 +27,13 @@ class Generate(Task):
     Batches hold `real` [n, C, H, W] in [-1, 1] (or points [n, D]) and `latent` [n, latent.size]; with classes also
     `label` [n] of the reals and `fake_label` [n], the classes that fakes are made for, as frequent as the data's; with
     codes also `code` [n, widths of the codes].
-
-    Args:
-        latent: the distribution of the generator's input.
-        classes: give both players the labels (Mirza and Osindero 2014); how they use them is the networks' `condition`.
-        codes: what InfoGAN's generator shall show, such as `(Categorical(10), Continuous(2))`; it wants the penalty
-            MutualInformation.
-        pack: how many samples the discriminator judges at once, side by side as channels, so that it sees how alike
-            they are (Lin et al. 2018, PacGAN).
     """
 
-    latent: Latent = Normal(100)
-    classes: bool = flag(False)
+    latent: Latent = Normal(100)  # the distribution of the generator's input
+    classes: bool = flag(False)  # both players are given labels (Mirza and Osindero 2014), by the networks' `condition`
+    # what InfoGAN's generator shall show: (Categorical(10), Continuous(2)); it wants the penalty MutualInformation
     codes: tuple[Code, ...] = ()
+    # samples that D judges at once, as channels, so that it sees how alike they are (Lin et al. 2018, PacGAN)
     pack: int = number(1, low=1)
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -59,12 +53,9 @@ class Generate(Task):
         return (Given("label", self._form.classes),) if self.classes else ()
 
     def for_data(self, form: Form) -> Generate:
-        """The same task for data of this form."""
         if self.classes and len(form.classes) < 2:
-            raise UserError(
-                f"Generate(classes=True) needs labelled data, this has {len(form.classes) or 'no'} class(es); use a "
-                "folder a class, or leave classes=True out"
-            )
+            found = f"{len(form.classes) or 'no'} class(es); use a folder a class, or leave classes=True out"
+            raise UserError(f"Generate(classes=True) needs labelled data, this has {found}")
         return fitted(replace(self), form=form)
 
     def build_generator(self, make: Make) -> nn.Module:

@@ -17,8 +17,7 @@ STAYS, JOINS = -1, -2
 class ImageHistory(Remembers):
     """The last images by name, at most `size` of each. Once it is full, the discriminator is shown with chance 1/2 an
     old image in the place of a new one, which takes the old one's place. Source: Shrivastava et al. 2017, section 2.3;
-    Zhu et al. 2017, section 4.
-    """
+    Zhu et al. 2017, section 4."""
 
     def __init__(self, size: int) -> None:
         self.size = size

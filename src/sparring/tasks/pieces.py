@@ -32,20 +32,13 @@ def critics(network: nn.Module) -> dict[str, Critic]:
     return {"adversarial": network.judge if isinstance(network, (CriticNetwork, PatchDiscriminator)) else network}
 
 
-def matched(
-    network: nn.Module,
-    real: Tensor,
-    fake: Tensor,
-    condition: Condition = NOTHING,
-    fake_condition: Condition | None = None,
-    **fields: Any,
-) -> dict[str, Match]:
-    """A match before each judge of the discriminator, with these fields; the fakes have the reals' condition unless
-    they have their own."""
-    conditions = condition, condition if fake_condition is None else fake_condition
+def matched(network: nn.Module, real: Tensor, fake: Tensor, *conditions: Condition, **fields: Any) -> dict[str, Match]:
+    """A match before each judge of the discriminator, with these fields and a condition, or those of reals and
+    fakes."""
+    of_real, of_fake = (conditions[0], conditions[-1]) if conditions else (NOTHING, NOTHING)
     judges = critics(network)
     return {
-        name: Match(critic, real, fake, *conditions, again=place > 0, scales=len(judges), **fields)
+        name: Match(critic, real, fake, of_real, of_fake, again=place > 0, scales=len(judges), **fields)
         for place, (name, critic) in enumerate(judges.items())
     }
 
@@ -63,11 +56,7 @@ def sight(network: nn.Module) -> dict[str, Any]:
 
 
 def image_shape(owner: str, form: Form | None) -> tuple[int, int, int]:
-    """The shape (C, H, W) in which networks see these images.
-
-    Raises:
-        UserError: they are no images.
-    """
+    """The shape (C, H, W) in which networks see these images; UserError: they are no images."""
     shape: Sequence[int] = () if form is None else form.input_shape
     if len(shape) != 3:
         raise UserError(f"{owner} is for images; this data is of shape {list(shape)}")

@@ -25,24 +25,17 @@ from sparring.tasks.pieces import fitted, image_shape, matched, sight
 
 @dataclass(frozen=True)
 class Restore(Translating):
-    """The generator undoes what `degrade` does to images; it sees a mask as one more channel.
+    """The generator undoes what `degrade` does to images; it sees a mask as one more channel. Batches hold
+    `real` [n, C, H, W] in [-1, 1], its degraded copy `source` and perhaps `mask` [n, 1, H, W], 1 where pixels are
+    missing. If nothing but a mask degrades the images, the known pixels are kept bit by bit."""
 
-    Batches hold `real` [n, C, H, W] in [-1, 1], its degraded copy `source` and perhaps `mask` [n, 1, H, W], 1 where
-    pixels are missing. If nothing but a mask degrades the images, the known pixels are kept bit by bit.
-
-    Args:
-        degrade: what is undone, such as `Downscale(4)` (super-resolution: Ledig et al. 2017), `Mask("free-form")`
-            (inpainting: Pathak et al. 2016), `Grey()`, `Noise(25)`, `Blur(2)`, or several: `(Blur(2), Downscale(4))`.
-        pixel: the weight of the mean absolute difference, where there is a mask inside it alone.
-        residual: does the generator make what is added to the source, for sources of the image's size? EDSRGenerator
-            and RRDBGenerator do so by themselves.
-        conditional: does the discriminator see the source beside the image?
-    """
-
+    # what is undone, such as Downscale(4) (super-resolution: Ledig et al. 2017), Mask("free-form") (inpainting: Pathak
+    # et al. 2016), Grey(), Noise(25), Blur(2), or several: (Blur(2), Downscale(4))
     degrade: Degradation | tuple[Degradation, ...] = Downscale(4)
-    pixel: float = number(1.0, low=0)
+    pixel: float = number(1.0, low=0)  # weight of the mean absolute difference; with a mask inside it alone
+    # what is made is added to the source, for sources of the image's size; EDSRGenerator and RRDBGenerator do so anyway
     residual: bool = False
-    conditional: bool = False
+    conditional: bool = False  # the discriminator sees the source beside the image
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -51,17 +44,16 @@ class Restore(Translating):
 
     @cached_property
     def chain(self) -> Degradation:
-        """All that degrades."""
         return chained(self.degrade)
 
     @property
     def masks(self) -> bool:
-        """Does the generator see a mask?"""
+        """The generator sees a mask."""
         return mask_of(self.chain) is not None
 
     @property
     def keeps(self) -> bool:
-        """Are known pixels kept as they are?"""
+        """Known pixels are kept unchanged."""
         return isinstance(self.chain, Mask)
 
     def for_data(self, form: Form) -> Restore:
@@ -120,7 +112,7 @@ class Restore(Translating):
 
     @property
     def colours(self) -> bool:
-        """Does it bring back colours?"""
+        """It brings back colours."""
         shape = image_shape("Restore", self.form)
         return self.chain.shape(shape)[0] < shape[0]
 

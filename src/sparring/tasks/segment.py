@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,27 +23,20 @@ from sparring.tasks.sourced import Paired
 @dataclass(frozen=True)
 class Segment(Paired):
     """The generator tells the class of each pixel; the discriminator tells its maps from true ones, beside the image.
-
     Batches hold `source` [n, C, H, W] in [-1, 1] and `real` [n, K, H, W], one-hot, 0 at pixels of no class, which play
-    no part. Source: Luc et al. 2016, equation 1.
+    no part. Source: Luc et al. 2016, equation 1."""
 
-    Args:
-        classes: their names, in the order of their ids.
-        source, target: the names of the columns or folders of the images and the maps.
-        ignore: the id that stands for no class; 255 always does.
-        cross_entropy: the weight of that term, the mean over pixels.
-        balance: a pixel counts by the share of its class in training, to the power of minus this: 0 for all pixels
-            alike, 1 for all classes alike (Eigen and Fergus 2015, section 4.3).
-        conditional: does the discriminator see the image?
-    """
-
-    classes: tuple[str, ...] = ("0", "1")
-    source: str = "image"
-    target: str = "mask"
-    ignore: int | None = None
-    cross_entropy: float = number(1.0, low=0)
+    classes: tuple[str, ...] = ("0", "1")  # their names, in the order of their ids
+    source: str = "image"  # the name of the column or folder of the images
+    target: str = "mask"  # of the maps
+    ignore: int | None = None  # the id that stands for no class; 255 always does
+    cross_entropy: float = number(1.0, low=0)  # weight of that term, the mean over pixels
+    # a pixel counts by the share of its class in training, to the power of minus this: 0 for all pixels alike, 1 for
+    # all classes alike (Eigen and Fergus 2015, section 4.3)
     balance: float = number(0.5, low=0, high=1)
-    conditional: bool = True
+    conditional: bool = True  # the discriminator sees the image
+    scores: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy")
+    trivial: ClassVar[str] = "the most frequent class at each pixel"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,14 +76,6 @@ class Segment(Paired):
             return torch.ones(len(self.classes))
         shares = counts / counts.sum()
         return shares.clamp(min=float(shares[shares > 0].min())) ** -self.balance
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        return ("mean_iou", "pixel_accuracy")
-
-    @property
-    def trivial(self) -> str:
-        return "the most frequent class at each pixel"
 
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
         known: dict[tuple[int, int], Tensor] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
 
@@ -31,18 +31,13 @@ class Sourced(Translating):
 
     @property
     def forms(self) -> tuple[Form, Form]:
-        """What sources and targets look like."""
         assert self.form is not None, "for_data tells a task what it is for"
         assert self.form.source is not None
         return self.form.source, self.form
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """The shapes (C, H, W) in which networks see sources and targets.
-
-        Raises:
-            UserError: they are no images.
-        """
+        """The shapes (C, H, W) in which networks see sources and targets; UserError: they are no images."""
         owner = type(self).__name__
         target = image_shape(owner, self.form)
         return image_shape(owner, None if self.form is None else self.form.source), target
@@ -59,9 +54,9 @@ class Sourced(Translating):
 
 
 class Paired(Sourced):
-    """A task for pairs. A sub-class has a field `conditional`: does the discriminator see the source?"""
+    """A task for pairs."""
 
-    conditional: bool
+    conditional: bool  # a field of each sub-class: the discriminator sees the source
 
     def for_data(self: Own, form: Form) -> Own:
         task = super().for_data(form)
@@ -85,18 +80,12 @@ class Unpaired(Sourced):
 
     a: str
     b: str
+    ways: ClassVar[tuple[Way, ...]] = (Way(source="source"),)
+    trivial: ClassVar[str] = "no change"
 
     @property
     def layout(self) -> Layout:
         return Sets(self.a, self.b)
-
-    @property
-    def ways(self) -> tuple[Way, ...]:
-        return (Way(source="source"),)
-
-    @property
-    def trivial(self) -> str:
-        return "no change"
 
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
         """Sources as they are: of RGB ones the luminance where targets are grey, of grey ones it thrice."""

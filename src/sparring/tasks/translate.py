@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,24 +21,17 @@ from sparring.tasks.sourced import Paired
 @dataclass(frozen=True)
 class Translate(Paired):
     """The generator turns the source of a pair into its target; the discriminator sees the source beside either.
+    Batches hold `source` [n, C', H, W] and `real` [n, C, H, W] in [-1, 1]; a source of class ids is one-hot. Source:
+    Isola et al. 2017 (pix2pix), equations 3 and 4."""
 
-    Batches hold `source` [n, C', H, W] and `real` [n, C, H, W] in [-1, 1]; a source of class ids is one-hot.
-    Source: Isola et al. 2017 (pix2pix), equations 3 and 4.
-
-    Args:
-        source, target: the names of the columns or folders; empty: the usual ones are looked for.
-        source_classes: the names of the classes, if the source is a map of class ids.
-        ignore: the id in such maps that stands for no class.
-        l1: the weight of the mean absolute difference.
-        conditional: does the discriminator see the source?
-    """
-
-    source: str = ""
+    source: str = ""  # the name of the column or folder; empty: the usual ones are looked for
     target: str = ""
-    source_classes: tuple[str, ...] = ()
-    ignore: int | None = None
-    l1: float = number(100.0, low=0)
-    conditional: bool = True
+    source_classes: tuple[str, ...] = ()  # the names of the classes, if the source is a map of class ids
+    ignore: int | None = None  # the id in such maps that stands for no class
+    l1: float = number(100.0, low=0)  # weight of the mean absolute difference
+    conditional: bool = True  # the discriminator sees the source
+    scores: ClassVar[tuple[str, ...]] = ("l1", "frechet", "perceptual", "ssim")
+    trivial: ClassVar[str] = "the mean of the training images"
 
     @property
     def layout(self) -> Layout:
@@ -48,14 +42,6 @@ class Translate(Paired):
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         return {"l1": self.l1 * (made["fake"] - batch["real"]).abs().mean()} if self.l1 else {}
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        return ("l1", "frechet", "perceptual", "ssim")
-
-    @property
-    def trivial(self) -> str:
-        return "the mean of the training images"
 
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
         mean = mean_image(train)

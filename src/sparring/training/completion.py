@@ -17,10 +17,8 @@ from sparring.training.train import resume, train
 
 
 def finish(path: Path, recipe: Recipe, until: float = 1.0) -> None:
-    """Train a run from where it is, or from its start by the recipe, to the share `until` of its budget.
-
-    One that ends in NaN has ended, too: its last good checkpoint counts.
-    """
+    """Train a run from where it is, or from its start by the recipe, to the share `until` of its budget. One that ends
+    in NaN has ended, too: its last good checkpoint counts."""
     clear_unsaved(path)
     try:
         if not path.exists():

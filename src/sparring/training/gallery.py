@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from sparring.assemble.build import HeldOut
 from sparring.assemble.sampling import draw_gallery, draw_samples, make_images
+from sparring.assemble.state import State
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
 from sparring.data.form import Form
@@ -21,22 +21,17 @@ from sparring.game.match import Batch
 from sparring.run.directory import Run
 from sparring.tasks.base import Task
 
-if TYPE_CHECKING:
-    from sparring.assemble.state import State
-
 POINTS_SHOWN = 2000
 IMAGES_SHOWN = 8  # of those that are turned into others
 
 
 class Gallery:
-    """Takes the pictures of one run: of the same latents, or of the same images, unseen in training where there are
-    such."""
+    """Takes the pictures of one run: of the same latents, or images, unseen in training where there are such."""
 
     def __init__(self, run: Run, data: Data, held_out: HeldOut) -> None:
         self.run, self.data, self.held_out = run, data, held_out
 
     def take(self, state: State) -> None:
-        """Add the picture of now to the run."""
         task, network, form = state.task, state.sampling_network, self.data.form
         if task.ways[0].source:
             image = turned(task, network, self.images)

@@ -48,7 +48,6 @@ class Session:
 
     @property
     def share(self) -> float:
-        """The share of the budget that is spent."""
         return progress_of(self.recipe, self.state)
 
     def begin(self, progress: Progress) -> None:
@@ -101,7 +100,6 @@ class Session:
             self.begin(progress)
 
     def log_row(self, turns: dict[Side, Turn], progress: Progress) -> None:
-        """Write down and show the metrics of a step."""
         self.row = self.state.row(progress=self.share, **read_turns(self.state.game, turns))
         self.run.append(self.row)
         progress.show(self.row)
@@ -130,7 +128,6 @@ class Session:
         return reason
 
     def summarize(self) -> None:
-        """Write the run's summary as it stands."""
         state = self.state
         write_summary(self.run, self.data, state.game.loss, state.task, state.step, state.seconds)
 

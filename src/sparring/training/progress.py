@@ -17,11 +17,8 @@ OWN = "term/generator/"  # what the generator minimises besides
 
 
 class Progress:
-    """A bar in a terminal, a line every ten seconds elsewhere.
-
-    It shows step, images per second, time left, both losses beside their line of equilibrium, D's accuracy, and what
-    the doctor said last, if it probes.
-    """
+    """A bar in a terminal, a line every ten seconds elsewhere: step, images per second, time left, both losses beside
+    their line of equilibrium, D's accuracy, and what the doctor said last, if it probes."""
 
     def __init__(
         self, recipe: Recipe, path: Path, equilibrium: tuple[float, float], step: int = 0, seconds: float = 0.0
@@ -46,7 +43,6 @@ class Progress:
         self.bar.stop()
 
     def show(self, row: dict[str, Any]) -> None:
-        """Show a row of the log."""
         text = self.describe(row)
         if self.console.is_terminal:
             self.bar.update(self.task, completed=row["progress"], description=text)
@@ -55,7 +51,6 @@ class Progress:
             self.console.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Print a line that stays."""
         self.console.print(text, soft_wrap=True)
 
     def describe(self, row: dict[str, Any]) -> str:

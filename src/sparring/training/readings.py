@@ -11,16 +11,13 @@ from torch import Tensor
 from sparring.game.augment.adaptive import signs_of
 from sparring.game.game import Game
 from sparring.game.losses import Loss
-from sparring.game.memory import Logits
 from sparring.game.outcome import Turn
 
 
 def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
-    """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy.
-
-    `loss/...` is the adversarial term alone, before its weight, which has a line of equilibrium; `term/...` lists the
-    other terms. Where there is no adversary now, what is about it is left out.
-    """
+    """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy. `loss/...` is the
+    adversarial term alone, before its weight, which has a line of equilibrium; `term/...` lists the other terms. Where
+    there is no adversary now, what is about it is left out."""
     row: dict[str, float] = {}
     for side, turn in turns.items():
         losses = [turn.terms[name] for name in turn.matches if name in turn.terms]
@@ -34,23 +31,16 @@ def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
     logits = turns["discriminator"].logits
     for name, tensors in zip(("real", "fake"), zip(*logits.values())):
         row[f"logit/{name}"] = torch.cat(tensors).mean().item()
-    row["accuracy"] = mean_accuracy(game.loss, logits)
+    # the mean over critics: logits of different critics share no scale
+    row["accuracy"] = sum(accuracy(game.loss, real, fake) for real, fake in logits.values()) / len(logits)
     for component in game.remembering.values():
         row |= component.readings()
     return row
 
 
-def mean_accuracy(loss: Loss, logits: Logits) -> float:
-    """The mean over critics of the accuracy of each: logits of different critics share no scale."""
-    return sum(accuracy(loss, real, fake) for real, fake in logits.values()) / len(logits)
-
-
 def accuracy(loss: Loss, real: Tensor, fake: Tensor) -> float:
-    """The share that the discriminator gets right; 0.5 is guessing.
-
-    Of single samples, against the undecided logit; for losses that know only differences, of all pairs of a real and a
-    fake sample.
-    """
+    """The share that the discriminator gets right; 0.5 is guessing. Of single samples, against the undecided logit; for
+    losses that know only differences, of all pairs of a real and a fake sample."""
     if loss.undecided is None:
         signs, pairs = signs_of(real, fake, None)
         return (1 + signs / pairs) / 2

@@ -26,25 +26,18 @@ from sparring.run.log import EVALUATION, Row
 
 class Scorer:
     """Evaluates a run every so many steps, within a share of its time. The first metric decides what is best: of runs
-    that turn images into others the task's own first score, unless another is named.
-
-    Evaluating changes nothing of the training. What was scored before is read from the log, so a resumed run goes on
-    counting where it was.
-    """
+    that turn images into others the task's own first score, unless another is named. Evaluating changes nothing of the
+    training. What was scored before is read from the log, so a resumed run goes on counting where it was."""
 
     run: Run
     history: list[Row]
 
     def __init__(self, recipe: Recipe, data: Data, held_out: HeldOut) -> None:
-        """Prepare extractor and reference; mistakes in the recipe are told here, before there is a run.
-
-        Raises:
-            UserError: an unknown metric, or an extractor that does not fit.
-        """
+        """Prepare extractor and reference, before there is a run. UserError: an unknown metric, or an extractor that
+        does not fit."""
         self.recipe, self.data = recipe, data
         task = build_task(recipe, data.form)
-        count = recipe.evaluate_count
-        options = Options(recipe.metrics, recipe.extractor, count, device=recipe.device)
+        options = Options(recipe.metrics, recipe.extractor, recipe.evaluate_count, device=recipe.device)
         self.scoring = scoring_of(task, data, options, held_out.data)
         self.deciding = self.scoring.deciding
         self.scoring.check(recipe, task, "this run")
@@ -70,11 +63,8 @@ class Scorer:
         return allowed
 
     def evaluate(self, state: State) -> float:
-        """Score the samples of now; return the deciding value so that lower is better.
-
-        Raises:
-            UserError: a metric that was named cannot be computed of these samples.
-        """
+        """Score the samples of now; return the deciding value so that lower is better. UserError: a metric that was
+        named cannot be computed of these samples."""
         game, network = state.game, copy.deepcopy(state.sampling_network).eval()
         generator = TrainedGenerator(network, state.task, self.recipe, self.data.form, state.step)
         ema = state.average is not None
@@ -112,10 +102,8 @@ class Scorer:
         if not patience or len(self.history) - max(best + 1, begun) < patience:
             return ""
         row = self.history[best]
-        return (
-            f"{self.deciding} has not become better in {patience} evaluations; "
-            f"the best, {row[self.deciding]:.4g}, was at step {row['step']:,}"
-        )
+        said = f"{self.deciding} has not become better in {patience} evaluations"
+        return f"{said}; the best, {row[self.deciding]:.4g}, was at step {row['step']:,}"
 
 
 SCORE_SAMPLES, SCORE_PAIRS = 2048, 32

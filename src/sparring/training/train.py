@@ -67,13 +67,8 @@ def train(
 
 
 def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: bool = False, until: float = 1.0) -> Path:
-    """Go on with a run from its last checkpoint to the end of its budget.
-
-    Args:
-        path: the run directory.
-        steps, minutes: a new budget, counted from the run's start; 0 keeps the one it has.
-        trust, until: as in `train`, which raises the same.
-    """
+    """Go on with a run from its last checkpoint to the end of its budget. `steps` or `minutes` is a new budget, counted
+    from the run's start; 0 keeps the one it has. `trust`, `until` and the errors are those of `train`."""
     run = Run.open(Path(path))
     with run.locked():
         manifest = find_checkpoint(run)
@@ -87,17 +82,14 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             data = training_data(recipe)
             digest, _ = run.read_data()
             if data.digest != digest:
-                raise UserError(
-                    f"data {recipe.data!r} is not what {run.path} was trained on; put it back, or train anew"
-                )
+                known = f"data {recipe.data!r} is not what {run.path} was trained on"
+                raise UserError(f"{known}; put it back, or train anew")
             state = start_state(recipe, data, device)
             state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
             if progress_of(recipe, state) >= 1:
                 more = f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}"
-                raise UserError(
-                    f"{run.path} has reached its budget at step {state.step}; to go further: sparring resume "
-                    f"{run.path} {more}"
-                )
+                ended = f"{run.path} has reached its budget at step {state.step}"
+                raise UserError(f"{ended}; to go further: sparring resume {run.path} {more}")
             for change in run.changes():
                 print(f"Note: since this run began, {change}", file=sys.stderr)
             run.clean_up(state.step)

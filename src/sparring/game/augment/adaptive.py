@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,11 +14,7 @@ from sparring.game.augment.base import Change, SplitAugment, check_images
 from sparring.game.augment.color import random_colors, recolor
 from sparring.game.augment.geometry import random_affine, random_blits, resample
 from sparring.game.losses import Loss
-from sparring.game.memory import Remembers
-
-if TYPE_CHECKING:
-    from sparring.game.match import Images
-from sparring.game.memory import Logits
+from sparring.game.memory import Logits, Remembers
 
 FEW_SAMPLES = 5_000
 SMALLEST_CHOSEN = 16
@@ -40,41 +35,28 @@ class ADA(Remembers, SplitAugment):
     resampled once, bilinearly, so images that are rotated, scaled or shifted by fractions are visibly smoother than
     others, on both sides alike. A spatial condition is resampled with its image, and keeps its colours.
 
-    Args:
-        target: r that p is led to. For losses that know only differences of logits (relativistic, Wasserstein), r is
-            the mean of sign(D(real) - D(fake)) over all pairs of the turn, 2 AUC - 1. That is the stricter measure:
-            0.6 of it is 0.45 of the other, where logits are normal with equal spread about an undecided middle. Of
-            several critics, r is the mean of each one's own.
-        images: real images that it takes p to go from 0 to 1 at the fastest.
-        every: turns of the discriminator between two changes of p.
-        start: p at the beginning; with `images=10**15` it stays there.
-        most: the largest p; see above (the paper's p may reach 1; it advises to stay below 0.8).
-        flip: mirror left and right? (Here and below: with probability p.)
-        rotate90: quarter turns?
-        shift: shifts by whole pixels, up to 1/8 of the size?
-        geometry: scaling, stretching, any rotation, fractional shifts?
-        color: brightness, contrast; of grey and RGB images also inverted luma, of RGB images hue and saturation?
-
-    Raises:
-        UserError: samples are points, or too small.
+    The r that p is led to is `target`. For losses that know only differences of logits (relativistic, Wasserstein), r
+    is the mean of sign(D(real) - D(fake)) over all pairs of the turn, 2 AUC - 1. That is the stricter measure: 0.6 of
+    it is 0.45 of the other, where logits are normal with equal spread about an undecided middle. Of several critics, r
+    is the mean of each one's own. UserError: samples are points, or too small.
 
     Source: Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 3.1 (adaptation),
     appendix B (changes).
     """
 
     target: float = number(0.6, low=-1, high=1)
-    images: int = number(500_000, low=1)
-    every: int = number(4, low=1)
-    start: float = 0.0
-    most: float = number(0.7, low=0, high=1)
-    flip: bool = flag(True)
-    rotate90: bool = flag(True)
-    shift: bool = flag(True)
-    geometry: bool = flag(True)
-    color: bool = flag(True)
+    images: int = number(500_000, low=1)  # real ones that it takes p to go from 0 to 1 at the fastest
+    every: int = number(4, low=1)  # turns of the discriminator between two changes of p
+    start: float = 0.0  # p at the beginning; with `images=10**15` it stays there
+    most: float = number(0.7, low=0, high=1)  # the largest p (the paper's may reach 1; it advises to stay below 0.8)
+    flip: bool = flag(True)  # mirror left and right (here and below: with probability p)
+    rotate90: bool = flag(True)  # quarter turns
+    shift: bool = flag(True)  # by whole pixels, up to 1/8 of the size
+    geometry: bool = flag(True)  # scaling, stretching, any rotation, fractional shifts
+    color: bool = flag(True)  # brightness, contrast; of grey and RGB also inverted luma, of RGB hue and saturation
+    # `p`; of the window that is open: `signs` (their sum), `logits` (their number), `samples`, `turns`; of the last one
+    # that was closed: `heuristic`; and `windows`, how many were
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """`p`; of the window that is open: `signs` (their sum), `logits` (their number), `samples`, `turns`; of the last
-    one that was closed: `heuristic`; and `windows`, how many were."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +80,7 @@ class ADA(Remembers, SplitAugment):
             found.append(Change(lambda x: recolor(x, colors), geometric=False))
         return found
 
-    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
+    def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Mapping[str, Tensor]] = ()) -> None:
         seen = {name: tensor.item() for name, tensor in self.memory.items()}
         counted = [signs_of(real, fake, loss.undecided) for real, fake in logits.values()]
         number = counted[0][1]

@@ -24,15 +24,10 @@ class Augment(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """One change of n images, with its random numbers drawn: whatever it is applied to changes alike.
+    """One change of n images, with its random numbers drawn: whatever it is applied to changes alike."""
 
-    Attributes:
-        apply: images [n, C, H, W] of any C -> the same shape.
-        geometric: it moves or hides pixels, whatever they stand for. Colour and noise are not geometric.
-    """
-
-    apply: Callable[[Tensor], Tensor]
-    geometric: bool
+    apply: Callable[[Tensor], Tensor]  # images [n, C, H, W] of any C -> the same shape
+    geometric: bool  # it moves or hides pixels, whatever they stand for; colour and noise are not geometric
 
 
 class SplitAugment(Limited, ABC):
@@ -59,10 +54,8 @@ def check_images(owner: str, images: Tensor) -> None:
     """Raise UserError unless these are images [n, C, H, W] of at least 8x8."""
     shape = list(images.shape[1:])
     if len(shape) != 3 or min(shape[1:]) < SMALLEST:
-        raise UserError(
-            f"{owner} changes images (C, H, W) of at least {SMALLEST}x{SMALLEST}, not samples of shape {shape}; "
-            "leave augment empty, or use InstanceNoise()"
-        )
+        wanted = f"images (C, H, W) of at least {SMALLEST}x{SMALLEST}, not samples of shape {shape}"
+        raise UserError(f"{owner} changes {wanted}; leave augment empty, or use InstanceNoise()")
 
 
 def computable(images: Tensor) -> Tensor:
@@ -86,9 +79,7 @@ def normal(*size: int) -> Tensor:
 
 
 def pick(images: Tensor, places: Tensor) -> Tensor:
-    """The pixels at places [n, H, W], counted row by row, of each image [n, C, h, w]: [n, C, H, W].
-
-    A gather, whose backward pass can itself be differentiated; that of `grid_sample` cannot.
-    """
+    """The pixels at places [n, H, W], counted row by row, of each image [n, C, h, w]: [n, C, H, W]. A gather, whose
+    backward pass can itself be differentiated; that of `grid_sample` cannot."""
     wanted = places.flatten(1)[:, None].expand(-1, images.shape[1], -1)
     return images.flatten(2).gather(2, wanted).reshape(*images.shape[:2], *places.shape[1:])

@@ -20,22 +20,16 @@ class DiffAugment(SplitAugment):
     empty, is mid grey there, as in the authors' code. Unlike ADA it does not adapt: it is as strong on the last step
     as on the first. A spatial condition is translated and cut with its image, and keeps its colours.
 
-    Args:
-        color: brightness + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5)? Saturation
-            is the distance from the mean over channels, so it does nothing to grey images.
-        translation: the largest shift in either direction, as a share of the size; 0: none.
-        cutout: the side of the square that is set to 0, as a share of the size; 0: none. Its centre lies anywhere in
-            the image, so parts of it may lie outside.
-
-    Raises:
-        UserError: samples are points, or too small.
+    Colours change by brightness + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5).
+    Saturation is the distance from the mean over channels, so it does nothing to grey images. The centre of the cutout
+    lies anywhere in the image, so parts of it may lie outside. UserError: samples are points, or too small.
 
     Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training", section 3.
     """
 
     color: bool = flag(True)
-    translation: float = number(0.125, low=0, high=1)
-    cutout: float = number(0.5, low=0, high=1)
+    translation: float = number(0.125, low=0, high=1)  # the largest shift in either direction, as a share of the size
+    cutout: float = number(0.5, low=0, high=1)  # the side of the square that is set to 0, as a share of the size
 
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         check_images("DiffAugment", images)
@@ -45,11 +39,14 @@ class DiffAugment(SplitAugment):
             numbers = torch.rand(3, count)
             found.append(Change(lambda x: change_colors(x, *numbers), geometric=False))
         if self.translation:
-            shifts = [_shifts(count, size, self.translation) for size in sizes]
+            most = [_rounded(size * self.translation) for size in sizes]
+            shifts = [torch.randint(-by, by + 1, (count,)) for by in most]
             found.append(Change(lambda x: translate(x, *shifts), geometric=True))
         if self.cutout:
             sides = [_rounded(size * self.cutout) for size in sizes]
-            corners = [_corners(count, size, side) for size, side in zip(sizes, sides)]
+            # where the cut begins: its middle is uniform over the image
+            starts = [torch.randint(0, size + (side + 1) % 2, (count,)) for size, side in zip(sizes, sides)]
+            corners = [start - side // 2 for start, side in zip(starts, sides)]
             found.append(Change(lambda x: cut_out(x, sides, *corners), geometric=True))
         return found
 
@@ -88,16 +85,6 @@ def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :, None]
     return rows, torch.arange(width, device=images.device)[None, None, :]
-
-
-def _shifts(count: int, size: int, share: float) -> Tensor:
-    most = _rounded(size * share)
-    return torch.randint(-most, most + 1, (count,))
-
-
-def _corners(count: int, size: int, side: int) -> Tensor:
-    """Where the cut begins: its middle is uniform over the image."""
-    return torch.randint(0, size + (side + 1) % 2, (count,)) - side // 2
 
 
 def _rounded(number: float) -> int:

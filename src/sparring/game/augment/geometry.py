@@ -15,11 +15,9 @@ from sparring.game.augment.base import drawn, normal, per_image, pick
 
 
 def random_blits(count: int, chance: float, height: int, width: int, flip: bool, turn: bool, shift: bool) -> Tensor:
-    """Maps [n, 3, 3] that only move pixels: mirror x, quarter turns, whole-pixel shifts by up to 1/8 of the size.
-
-    Each kind is drawn for each image with probability `chance`, uniformly, the one that changes nothing included.
-    Source: Karras et al. 2020, appendix B, "pixel blitting".
-    """
+    """Maps [n, 3, 3] that only move pixels: mirror x, quarter turns, whole-pixel shifts by up to 1/8 of the size. Each
+    kind is drawn for each image with probability `chance`, uniformly, the one that changes nothing included. Source:
+    Karras et al. 2020, appendix B, "pixel blitting"."""
     maps = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
     if flip:
         mirrored = drawn(chance, torch.randint(2, (count,)).double())
@@ -53,11 +51,9 @@ def random_affine(count: int, chance: float, height: int, width: int) -> Tensor:
 
 
 def resample(images: Tensor, maps: Tensor) -> Tensor:
-    """See images [n, C, H, W] through maps [n, 3, 3]: bilinear between pixels, mirrored at the edges without end.
-
-    Maps that only move whole pixels change no value. There is no antialiasing: what is rotated or enlarged comes out
-    smoother, what is shrunk rougher. Upsampling before would keep the sharpness, for five times the work.
-    """
+    """See images [n, C, H, W] through maps [n, 3, 3]: bilinear between pixels, mirrored at the edges without end. Maps
+    that only move whole pixels change no value. There is no antialiasing: what is rotated or enlarged comes out
+    smoother, what is shrunk rougher. Upsampling before would keep the sharpness, for five times the work."""
     height, width = images.shape[2:]
     (xx, xy, x1), (yx, yy, y1) = per_image(maps, images)[:, :2].permute(1, 2, 0)[..., None, None]
     x = torch.arange(width, device=images.device) - (width - 1) / 2

@@ -15,10 +15,8 @@ from sparring.game.schedules import Linear, Scheduled, scheduled, value_at
 @dataclass(frozen=True)
 class InstanceNoise(SplitAugment):
     """Gaussian noise on the critic's inputs, so that real and fake distributions overlap; `sigma` in input units.
-
-    Images span [-1, 1]. What stands beside an image (a source, a mask) gets no noise.
-    Source: Sønderby et al. 2017, section 3; Arjovsky and Bottou 2017, section 3.
-    """
+    Images span [-1, 1]. What stands beside an image (a source, a mask) gets no noise. Source: Sønderby et al. 2017,
+    section 3; Arjovsky and Bottou 2017, section 3."""
 
     sigma: Scheduled = scheduled(Linear(start=0.1, end=0.0), low=0)
 

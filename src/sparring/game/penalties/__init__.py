@@ -10,18 +10,5 @@ from sparring.game.penalties.paired import PairedFeatureMatching, Perceptual
 from sparring.game.penalties.slopes import R1, R2, Dragan, GradientPenalty
 from sparring.game.penalties.weights import Orthogonal, WeightClip
 
-__all__ = [
-    "R1",
-    "R2",
-    "AuxiliaryClassifier",
-    "Consistency",
-    "Dragan",
-    "FeatureMatching",
-    "GradientPenalty",
-    "LeCam",
-    "MutualInformation",
-    "Orthogonal",
-    "PairedFeatureMatching",
-    "Perceptual",
-    "WeightClip",
-]
+__all__ = ["R1", "R2", "AuxiliaryClassifier", "Consistency", "Dragan", "FeatureMatching", "GradientPenalty", "LeCam"]
+__all__ += ["MutualInformation", "Orthogonal", "PairedFeatureMatching", "Perceptual", "WeightClip"]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from sparring.base.fields import Limited, choice, number
-from sparring.game.match import Side
+from sparring.game.match import Match, Side
 from sparring.game.schedules import Scheduled, scheduled
-
-if TYPE_CHECKING:
-    from sparring.game.match import Match
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,8 @@ class Penalty(Term):
     """A term that is computed of a match."""
 
     sides: ClassVar[tuple[Side, ...]] = ("discriminator",)
-    differentiates: ClassVar[bool] = False
-    """Does it differentiate the critic with respect to the match's samples?"""
-    judges: ClassVar[bool] = True
-    """Does it ask the critic? One that does not counts samples once, however many critics they are before."""
+    differentiates: ClassVar[bool] = False  # it differentiates the critic with respect to the match's samples
+    judges: ClassVar[bool] = True  # it asks the critic; if not, samples count once, however many critics see them
 
     @abstractmethod
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.base.errors import UserError
-from sparring.game.match import Side
+from sparring.game.match import Match, Side
 from sparring.game.penalties.base import Penalty
 from sparring.game.schedules import Scheduled
-
-if TYPE_CHECKING:
-    from sparring.game.match import Match
-    from sparring.networks.critic import Judgement
+from sparring.networks.critic import Judgement
 
 
 @dataclass(frozen=True)
 class AuxiliaryClassifier(Penalty):
-    """-log of the probability that D gives a sample's class: of reals and fakes for D, of fakes for G.
-
-    It wants a discriminator with condition="classifier". Source: Odena et al. 2017 (AC-GAN), equation 3.
-    """
+    """-log of the probability that D gives a sample's class: of reals and fakes for D, of fakes for G. It wants a
+    discriminator with condition="classifier". Source: Odena et al. 2017 (AC-GAN), equation 3."""
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
@@ -46,11 +41,9 @@ def _surprise(judgement: Judgement, label: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class MutualInformation(Penalty):
-    """Both players': -log Q(code | G(z, code)), where Q is a head of the discriminator.
-
-    With its sign turned it is a lower bound of the mutual information between code and sample, up to the codes'
-    entropy. It wants a task with codes. Source: Chen et al. 2016 (InfoGAN), equations 5 and 6.
-    """
+    """Both players': -log Q(code | G(z, code)), where Q is a head of the discriminator; its negative is a lower bound
+    of the mutual information between code and sample, up to the codes' entropy. It wants a task with codes.
+    Source: Chen et al. 2016 (InfoGAN), equations 5 and 6."""
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")

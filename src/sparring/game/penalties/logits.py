@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,16 +12,12 @@ from torch import Tensor
 from sparring.base.errors import UserError
 from sparring.base.fields import flag, number
 from sparring.game.augment import Augment, DiffAugment
-from sparring.game.match import Side, augmented
-from sparring.game.memory import Remembers
+from sparring.game.condition import Condition
+from sparring.game.losses import Loss
+from sparring.game.match import Images, Match, Side, augmented
+from sparring.game.memory import Logits, Remembers
 from sparring.game.penalties.base import Penalty, by_sample
 from sparring.game.schedules import Scheduled
-
-if TYPE_CHECKING:
-    from sparring.game.condition import Condition
-    from sparring.game.losses import Loss
-    from sparring.game.match import Images, Match
-from sparring.game.memory import Logits
 
 
 @dataclass(frozen=True)
@@ -36,9 +32,9 @@ class LeCam(Remembers, Penalty):
 
     weight: Scheduled = 0.3
     decay: float = number(0.99, low=0, high=1)
+    # `turns`, and the averages `real/NAME` and `fake/NAME` of each match; checkpoints of before hold one pair, `real`
+    # and `fake`, at which all of them begin
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """`turns`, and the averages `real/NAME` and `fake/NAME` of each match. Checkpoints of before hold one pair, `real`
-    and `fake`, at which all of them begin."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,12 +62,10 @@ class LeCam(Remembers, Penalty):
 
 @dataclass(frozen=True)
 class Consistency(Penalty):
-    """(D(x) - D(T(x)))^2 for reals and, with `fakes`, for generated samples, where T is a random augmentation.
-
-    What T changes shall not matter to D; D itself plays on plain samples. A spatial condition (source image, mask,
-    label map) moves with its sample and keeps its colours. With `fakes` it is the balanced form (bCR).
-    Source: Zhang et al. 2020 (CR), equation 3; Zhao et al. 2021 (bCR), algorithm 1.
-    """
+    """(D(x) - D(T(x)))^2 for reals and, with `fakes`, for generated samples, where T is a random augmentation. What T
+    changes shall not matter to D; D itself plays on plain samples. A spatial condition (source image, mask, label map)
+    moves with its sample and keeps its colours. With `fakes` it is the balanced form (bCR). Source: Zhang et al. 2020
+    (CR), equation 3; Zhao et al. 2021 (bCR), algorithm 1."""
 
     augment: Augment = DiffAugment(color=False, cutout=0.0)
     fakes: bool = flag(True)
@@ -94,10 +88,8 @@ class Consistency(Penalty):
 
 @dataclass(frozen=True)
 class FeatureMatching(Penalty):
-    """The generator's: |mean of D's features of reals - mean of those of fakes|^2, over the features; [1].
-
-    It stands beside the adversarial term. Source: Salimans et al. 2016, section 3.1 (there in its place).
-    """
+    """The generator's: |mean of D's features of reals - mean of those of fakes|^2, over the features; [1]. It stands
+    beside the adversarial term. Source: Salimans et al. 2016, section 3.1 (there in its place)."""
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("generator",)

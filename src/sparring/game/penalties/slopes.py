@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sparring.base.fields import number
-from sparring.game.match import Side
+from sparring.game.match import Match, Side
 from sparring.game.penalties.base import Penalty
-
-if TYPE_CHECKING:
-    from sparring.game.match import Match
 
 
 def differentiable(images: Tensor) -> Tensor:
@@ -24,12 +21,9 @@ def differentiable(images: Tensor) -> Tensor:
 
 
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """d(logit) / d(image), one row per sample: [n, features].
-
-    Of P logits a sample, which judge its patches, that of their sum over the root of P. Where patches do not overlap,
-    its square is the mean of their own; where they do, they add up. So a weight hardly depends on the size of images
-    that are much larger than a patch.
-    """
+    """d(logit) / d(image), one row per sample: [n, features]. Of P logits a sample, which judge its patches, that of
+    their sum over the root of P. Where patches do not overlap, its square is the mean of their own; where they do, they
+    add up. So a weight hardly depends on the size of images that are much larger than a patch."""
     patches = logits[:1].numel()
     (gradient,) = torch.autograd.grad(logits.sum() / math.sqrt(patches), images, create_graph=True)
     return gradient.flatten(1)
@@ -38,9 +32,7 @@ def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class R1(Penalty):
     """Half the squared norm of the critic's gradient at real samples: weight (gamma) times 1/2 |grad D(x)|^2. Of a
-    critic of P patches, D(x) is the sum of their logits over the root of P.
-
-    Source: Mescheder et al. 2018, equation 9.
+    critic of P patches, D(x) is the sum of their logits over the root of P. Source: Mescheder et al. 2018, equation 9.
     """
 
     differentiates: ClassVar[bool] = True
@@ -69,10 +61,8 @@ def slope_penalty(match: Match, samples: Tensor, target: float) -> Tensor:
 
 @dataclass(frozen=True)
 class GradientPenalty(Penalty):
-    """(|grad D(x)| - target)^2 at a random point between each real and its fake, per sample.
-
-    Source: Gulrajani et al. 2017 (WGAN-GP), equation 3, weight 10, target 1; target 0 is Thanh-Tung et al. 2019.
-    """
+    """(|grad D(x)| - target)^2 at a random point between each real and its fake, per sample. Source: Gulrajani et al.
+    2017 (WGAN-GP), equation 3, weight 10, target 1; target 0 is Thanh-Tung et al. 2019."""
 
     target: float = number(1.0, low=0)
     differentiates: ClassVar[bool] = True
@@ -85,10 +75,8 @@ class GradientPenalty(Penalty):
 
 @dataclass(frozen=True)
 class Dragan(Penalty):
-    """(|grad D(x + noise)| - target)^2 near each real sample, with Gaussian noise of standard deviation `sigma`.
-
-    `sigma` is in input units (images span [-1, 1]). Source: Kodali et al. 2017, equation 2 (weight 10, target 1).
-    """
+    """(|grad D(x + noise)| - target)^2 near each real sample, with Gaussian noise of standard deviation `sigma` in
+    input units (images span [-1, 1]). Source: Kodali et al. 2017, equation 2 (weight 10, target 1)."""
 
     target: float = number(1.0, low=0)
     sigma: float = number(0.1, low=0)

@@ -15,16 +15,15 @@ from sparring.game.schedules import Scheduled
 @dataclass(frozen=True)
 class Orthogonal(WeightPenalty):
     """|W W^T with its diagonal set to 0|^2 summed over the weight matrices W of a player, one row an output channel.
-
     Rows stay orthogonal while their lengths are free. Biases, normalisation and embeddings are left alone. Of a
-    convolution in groups, rows of the same group are compared: others see other channels.
-    Source: Brock et al. 2019 (BigGAN), equation 3 (weight 1e-4, on the generator).
-    """
+    convolution in groups, rows of the same group are compared: others see other channels. Source: Brock et al. 2019
+    (BigGAN), equation 3 (weight 1e-4, on the generator)."""
 
     weight: Scheduled = 1e-4
 
     def __call__(self, network: nn.Module) -> Tensor:
-        return torch.stack([_overlap(matrix) for matrix in _matrices(network)]).sum()
+        products = [matrix @ matrix.mT for matrix in _matrices(network)]
+        return torch.stack([(p - p.diagonal(dim1=1, dim2=2).diag_embed()).square().sum() for p in products]).sum()
 
 
 def _matrices(network: nn.Module) -> list[Tensor]:
@@ -40,17 +39,10 @@ def _matrices(network: nn.Module) -> list[Tensor]:
     return found
 
 
-def _overlap(matrix: Tensor) -> Tensor:
-    products = matrix @ matrix.mT
-    return (products - products.diagonal(dim1=1, dim2=2).diag_embed()).square().sum()
-
-
 @dataclass(frozen=True)
 class WeightClip(Constraint):
-    """Clip each weight to [-limit, limit] after each step: the first, crude Lipschitz control.
-
-    Source: Arjovsky et al. 2017, algorithm 1 (limit 0.01).
-    """
+    """Clip each weight to [-limit, limit] after each step: the first, crude Lipschitz control. Source: Arjovsky et al.
+    2017, algorithm 1 (limit 0.01)."""
 
     limit: float = number(0.01, low=0, open_low=True)
 

@@ -50,13 +50,10 @@ class ShowsMaps(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """An extractor with its weights.
-
-    The network: float images [n, C, H, W] in [-1, 1] (or points [n, D]) -> (features [n, d], logits [n, k] or None).
-    """
+    """An extractor with its weights."""
 
     name: str  # the component's text, such as `Classifier()`
-    network: nn.Module
+    network: nn.Module  # images [n, C, H, W] in [-1, 1] or points [n, D] -> (features [n, d], logits [n, k] or None)
     digest: str  # a hash of the weights; scores of different digests are not comparable
     resizer: str = "none"  # how images come to the network's size, in words; "none" where they stay unchanged
     classes: int = 0  # how many logits it gives
@@ -67,7 +64,6 @@ class Prepared:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
         return next((t.device for t in [*self.network.parameters(), *self.network.buffers()]), torch.device("cpu"))
 
     @property
@@ -80,10 +76,7 @@ class Prepared:
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Seen:
         """Features of samples: uint8 images, float images in [-1, 1], or points; chunk by chunk, to bound the memory.
-
-        Raises:
-            UserError: a feature is NaN or infinite.
-        """
+        UserError: a feature is NaN or infinite."""
         device = self.device
         parts = []
         for chunk in samples.split(CHUNK):
@@ -96,11 +89,9 @@ class Prepared:
         features = torch.cat([part.features for part in parts])
         bad = ~features.isfinite().all(1)
         if bad.any():
-            first = int(bad.nonzero()[0])
-            raise UserError(
-                f"{int(bad.sum())} of {len(samples)} samples (the first is number {first}) have NaN or infinite "
-                f"features in {self.name}; remove them, or look at what made them"
-            )
+            bad_ones = f"{int(bad.sum())} of {len(samples)} samples (the first is number {int(bad.nonzero()[0])})"
+            found = f"{bad_ones} have NaN or infinite features in {self.name}"
+            raise UserError(f"{found}; remove them, or look at what made them")
         logits = [part.logits for part in parts if part.logits is not None]
         return Seen(features, torch.cat(logits) if logits else None)
 

@@ -57,8 +57,7 @@ class Classifier(Extractor):
         if data.channels is not None:
             single = self.prepare(data.channels, device)
             joint = _Channelwise(single.network, data.form.shape[0])
-            classes = len(data.form.classes)
-            return replace(single, name=repr(self), network=joint, classes=classes)
+            return replace(single, name=repr(self), network=joint, classes=len(data.form.classes))
         if data.labels is None or len(data.form.classes) < 2:
             raise UserError(f"Classifier() needs labels, and {data.name!r} has none; take Random() or Inception()")
         shrink = Shrink(data.form.shape, 32)
@@ -80,10 +79,9 @@ class Classifier(Extractor):
         """The classifier of other images, which brings these to the size of those where it looks at them whole."""
         known = load_data(self.trained_on)
         if known.form.is_points or known.channels is not None or known.form.shape[0] != data.form.shape[0]:
-            raise UserError(
-                f"Classifier(trained_on={self.trained_on!r}) knows samples of shape {list(known.form.shape)}, and "
-                f"{data.name!r} has {list(data.form.shape)}; name a set of images with as many channels"
-            )
+            shapes = f"{list(known.form.shape)}, and {data.name!r} has {list(data.form.shape)}"
+            name = f"Classifier(trained_on={self.trained_on!r})"
+            raise UserError(f"{name} knows samples of shape {shapes}; name a set of images with as many channels")
         found = replace(self, trained_on="").prepare(known, device)
         assert isinstance(found.network, ClassifierNetwork)
         size = found.network.shrink.size

@@ -61,17 +61,15 @@ class Inception(Pretrained):
             path = existing_path(self.weights)
             if path is None or not path.is_file():
                 name = shortened(repr(self.weights))
-                raise UserError(
-                    f'Inception: there is no file {name}; write Inception(weights="...") with the file of {URL}, or '
-                    "Inception(download=True)"
-                )
+                mend = f'write Inception(weights="...") with the file of {URL}, or Inception(download=True)'
+                raise UserError(f"Inception: there is no file {name}; {mend}")
             return path
         path = cache_folder() / "weights" / FILE
         if not path.is_file():
             if not self.download:
+                mend = f'fetch 96 MB, or Inception(weights="...") with the file of {URL}'
                 raise UserError(
-                    f"Inception() has no weights in the cache ({path}); write Inception(download=True) to fetch 96 MB, "
-                    f'or Inception(weights="...") with the file of {URL}'
+                    f"Inception() has no weights in the cache ({path}); write Inception(download=True) to {mend}"
                 )
             fetch([URL], path, sha256(SHA256), 'get it by hand and write Inception(weights="...") with its path')
         return path
@@ -108,11 +106,9 @@ def _read(path: Path, mend: str) -> dict[str, Tensor]:
 
 
 class InceptionNetwork(nn.Module):
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, 2048], logits [n, 1008] without the bias).
-
-    Its tensors have the names of pytorch-fid's file. It differs from torchvision's network in what it pools (see
-    `_mean` and `_BlockE`), in its 1008 classes, and in having no auxiliary head.
-    """
+    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, 2048], logits [n, 1008] without the bias). Its tensors have
+    the names of pytorch-fid's file. It differs from torchvision's network in what it pools (see `_mean` and `_BlockE`),
+    in its 1008 classes, and in having no auxiliary head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,10 +150,8 @@ class InceptionNetwork(nn.Module):
         """Of four layers (64, 192, 288, 768 channels); images are neither rounded nor resized, at least 43x43."""
         height, width = images.shape[2:]
         if min(height, width) < SMALLEST:
-            raise UserError(
-                f"Inception() shows no maps of images of {width}x{height}, each side must have at least {SMALLEST} "
-                "pixels; take Random()"
-            )
+            mend = f"each side must have at least {SMALLEST} pixels; take Random()"
+            raise UserError(f"Inception() shows no maps of images of {width}x{height}, {mend}")
         levels = images.float().add(1).mul(127.5)
         return self._layers((levels.expand(-1, 3, -1, -1) - 128) / 128)
 
@@ -194,10 +188,8 @@ class _Conv(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Chains of convolutions side by side; `branch_pool` is that of what `pool` gives.
-
-    The convolutions of chain NAME are called NAME_1, NAME_2 and so on; a single one is called NAME.
-    """
+    """Chains of convolutions side by side; `branch_pool` is that of what `pool` gives. The convolutions of chain NAME
+    are called NAME_1, NAME_2 and so on; a single one is called NAME."""
 
     def __init__(self, pool: Callable[[Tensor], Tensor], **chains: Sequence[_Conv]) -> None:
         super().__init__()

@@ -53,11 +53,9 @@ class Pixels(Extractor):
 
 @dataclass(frozen=True)
 class Random(Extractor):
-    """128 features of a fixed convolutional network with random weights, for images without labels.
-
-    Four layers of 3x3 (32, 64, 128, 256 channels, each second pixel), leaky rectifiers, mean over a 2x2 grid, and a
-    random projection. Images are shrunk to at most 64 pixels a side. Idea: Naeem et al. 2020, section 3.2.
-    """
+    """128 features of a fixed convolutional network with random weights, for images without labels. Four layers of 3x3
+    (32, 64, 128, 256 channels, each second pixel), leaky rectifiers, mean over a 2x2 grid, and a random projection.
+    Images are shrunk to at most 64 pixels a side. Idea: Naeem et al. 2020, section 3.2."""
 
     seed: int = number(0, low=0)
 

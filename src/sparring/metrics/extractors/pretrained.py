@@ -34,27 +34,21 @@ def check_images(owner: str, data: Data) -> None:
     """Raise UserError unless the data are images of one or three channels."""
     refuse_points(owner, data)
     if data.form.shape[0] not in (1, 3):
-        raise UserError(
-            f"{owner}() looks at images of 1 channel (grey) or 3 (RGB); {data.name!r} has {data.form.shape[0]}, "
-            "take Random()"
-        )
+        found = f"{data.name!r} has {data.form.shape[0]}"
+        raise UserError(f"{owner}() looks at images of 1 channel (grey) or 3 (RGB); {found}, take Random()")
 
 
 def to_levels(images: Tensor) -> Tensor:
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> RGB [n, 3, H, W] in whole levels 0 to 255, as floats.
-
-    Published scores are those of image files, so what lies between two levels or beyond them must not count.
-    """
+    """Images [n, 1 or 3, H, W] in [-1, 1] -> RGB [n, 3, H, W] in whole levels 0 to 255, as floats. Published scores are
+    those of image files, so what lies between two levels or beyond them must not count."""
     return images.float().add(1).mul(127.5).round().clamp(0, 255).expand(-1, 3, -1, -1)
 
 
 def resize_tensorflow(images: Tensor, size: int) -> Tensor:
     """Bilinear resize [n, C, H, W] -> [n, C, size, size], as TensorFlow 1 does it by default; torch has no such mode.
-
     Output pixel i takes the input at i * in / out (no half pixels, corners not aligned), between the two pixels there
-    and clamped at the far edge; nothing is smoothed where images shrink.
-    Source: TensorFlow 1, core/kernels/resize_bilinear_op.cc, `align_corners=False`.
-    """
+    and clamped at the far edge; nothing is smoothed where images shrink. Source: TensorFlow 1,
+    core/kernels/resize_bilinear_op.cc, `align_corners=False`."""
     for axis in (3, 2):  # columns first, so that float32 rounds as it does there
         length = images.shape[axis]
         position = torch.arange(size, dtype=torch.float32, device=images.device) * (length / size)
@@ -68,10 +62,8 @@ def resize_tensorflow(images: Tensor, size: int) -> Tensor:
 
 def resize_bicubic(levels: Tensor, size: int) -> Tensor:
     """Antialiased bicubic resize of whole levels [n, C, H, W] -> whole levels [n, C, size, size], as Pillow does it.
-
     Pillow, with which the published scores were made, rounds and clamps after the columns and again after the rows.
-    (Version 13 takes the rows first where that is cheaper, which can matter for images that are not square.)
-    """
+    (Version 13 takes the rows first where that is cheaper, which can matter for images that are not square.)"""
     for shape in ((levels.shape[2], size), (size, size)):
         levels = F.interpolate(levels, shape, mode="bicubic", antialias=True, align_corners=False)
         levels = levels.round().clamp(0, 255)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,25 +57,21 @@ class CLIP(Pretrained):
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         model = _load(self, "CLIPVisionModelWithProjection", data)
-        return _prepared(self, Looking(model, int(model.config.image_size), OPENAI, _embedding), device)
+        # of length 1: CMMD's kernel has a fixed width, which is meant for such embeddings
+        network = Looking(model, int(model.config.image_size), OPENAI, lambda x: F.normalize(x.image_embeds, dim=1))
+        return _prepared(self, network, device)
 
 
 class Looking(nn.Module):
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, d], None), by a model of `transformers`.
-
-    The model takes `pixel_values` [n, 3, size, size], normalised by the mean and deviation (`normal`) of its training
-    images' channels, which lay in [0, 1]; `pick` finds the features [n, d] in what it gives.
-    """
+    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, d], None), by a model of `transformers`. The model takes
+    `pixel_values` [n, 3, size, size], normalised by the mean and deviation (`normal`) of its training images' channels,
+    which lay in [0, 1]; `pick` finds the features [n, d] in what it gives."""
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(
-        self,
-        model: nn.Module,
-        size: int,
-        normal: tuple[tuple[float, ...], tuple[float, ...]],
-        pick: Callable[[Any], Tensor],
+        self, model: nn.Module, size: int, normal: Sequence[Sequence[float]], pick: Callable[[Any], Tensor]
     ) -> None:
         super().__init__()
         self.model, self.size, self.pick = model, size, pick
@@ -89,11 +85,6 @@ class Looking(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
         parts = [self.pick(self.model(pixel_values=self.inputs(part))) for part in images.split(PART)]
         return torch.cat(parts), None
-
-
-def _embedding(output: Any) -> Tensor:
-    # CMMD's kernel has a fixed width, which is meant for embeddings of length 1
-    return F.normalize(output.image_embeds, dim=1)
 
 
 def _prepared(component: Extractor, network: Looking, device: torch.device) -> Prepared:
@@ -125,12 +116,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _load(component: Pretrained, architecture: str, data: Data) -> Any:
-    """A model in fp32 with a folder's or the hub's weights; without `download` nothing asks the network.
-
-    Raises:
-        UserError: it does not fit the data; there is no `transformers`, or it refuses this version of torch; the
-            weights are not there, or are not this model's.
-    """
+    """A model in fp32 with a folder's or the hub's weights; without `download` nothing asks the network. UserError: it
+    does not fit the data; there is no `transformers`, or it refuses this version of torch; the weights are not there,
+    or are not this model's."""
     owner, weights, download = type(component).__name__, component.weights, component.download
     check_images(owner, data)
     try:
@@ -138,10 +126,8 @@ def _load(component: Pretrained, architecture: str, data: Data) -> Any:
 
         model_type = getattr(transformers, architecture)
     except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"{owner}() needs the package transformers ({shortened(str(error))}); write: pip install "
-            '"sparring[features]"'
-        ) from error
+        mend = f'({shortened(str(error))}); write: pip install "sparring[features]"'
+        raise UserError(f"{owner}() needs the package transformers {mend}") from error
     name, way = shortened(repr(weights)), f'{owner}(weights="...") with a folder of config.json and model.safetensors'
     folder = existing_path(weights) if weights else None
     if folder is not None:
@@ -156,10 +142,9 @@ def _load(component: Pretrained, architecture: str, data: Data) -> Any:
         with _quiet(), torch.random.fork_rng(devices=[]):  # older versions draw weights before they read them
             model, told = model_type.from_pretrained(str(source), output_loading_info=True)
     except ImportError as error:  # transformers asks for a newer torch than Sparring does
-        raise UserError(
-            f"{owner}: transformers cannot load it with torch {torch.__version__} ({shortened(str(error))}); install "
-            "the version of torch that it requires, or write: pip install 'transformers<5'"
-        ) from error
+        found = f"torch {torch.__version__} ({shortened(str(error))})"
+        mend = "install the version of torch that it requires, or write: pip install 'transformers<5'"
+        raise UserError(f"{owner}: transformers cannot load it with {found}; {mend}") from error
     except Exception as error:  # a damaged folder, or the network, can fail in any way in the libraries below
         reason = shortened(str(error) or type(error).__name__)
         raise UserError(f"{owner}: {name} {problem} ({reason}); {mend}") from error

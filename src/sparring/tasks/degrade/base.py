@@ -16,15 +16,10 @@ Shape: TypeAlias = "tuple[int, int, int]"
 
 @dataclass(frozen=True)
 class Degraded:
-    """What became of images.
+    """What became of images."""
 
-    Attributes:
-        source: [n, C', H', W'] in the range of networks, [-1, 1] (with noise, also beyond).
-        mask: [n, 1, H', W'], 1 where pixels are missing and 0 where they are known; None if none are missing.
-    """
-
-    source: Tensor
-    mask: Tensor | None = None
+    source: Tensor  # [n, C', H', W'] in the range of networks, [-1, 1] (with noise, also beyond)
+    mask: Tensor | None = None  # [n, 1, H', W'], 1 where pixels are missing, 0 where they are known; None: all are
 
 
 @runtime_checkable
@@ -36,23 +31,13 @@ class Degradation(Protocol):
         """How many times smaller the source's sides are; images of sides that are no multiples of it are cropped."""
 
     def shape(self, shape: Sequence[int]) -> Shape:
-        """The source's (C', H', W') for images of this (C, H, W).
-
-        Raises:
-            UserError: such images cannot be degraded in this way, or would have to be cropped for it.
-        """
+        """The source's (C', H', W') for images of this (C, H, W); UserError: they cannot be degraded in this way, or
+        would have to be cropped for it."""
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:
-        """Degrade images [n, C, H, W] in [-1, 1].
-
-        Args:
-            images: any number, each with random numbers of its own.
-            generator: of the CPU, where all random numbers are drawn, so that they are the same on every device; None
-                is torch's global one.
-
-        Raises:
-            UserError: as `shape`, but images are cropped where need be.
-        """
+        """Degrade images [n, C, H, W] in [-1, 1], each by random numbers of its own; UserError: as `shape`, but images
+        are cropped where need be. A generator of the CPU (None: torch's global one) draws the numbers, so that they are
+        the same on every device."""
 
 
 def cropped(images: Tensor, scale: int) -> Tensor:
@@ -62,28 +47,20 @@ def cropped(images: Tensor, scale: int) -> Tensor:
 
 
 def levels(images: Tensor) -> Tensor:
-    """Images in [-1, 1] at the nearest of the 256 levels that a file can hold; what lies beyond is clamped.
-
-    A degradation between the levels would tell a network more than any file does: a blur without rounding, say, can be
-    undone almost exactly.
-    """
+    """Images in [-1, 1] at the nearest of the 256 levels that a file can hold; what lies beyond is clamped. A
+    degradation between the levels would tell a network more than any file does: a blur without rounding, say, can be
+    undone almost exactly."""
     return images.add(1).mul(127.5).round().clamp(0, 255).div(127.5).sub(1)
 
 
 def check_shape(owner: str, shape: Sequence[int], least: int = 1) -> Shape:
-    """A shape (C, H, W), if it is one and its sides have at least so many pixels.
-
-    Raises:
-        UserError: it is not.
-    """
+    """A shape (C, H, W); UserError: it is none, or its sides have fewer pixels than `least`."""
     if len(shape) != 3:
         raise UserError(f"{owner} changes images (C, H, W), not samples of shape {list(shape)}; take a set of images")
     channels, height, width = shape
     if min(height, width) < least:
-        raise UserError(
-            f"{owner}: images of {width}x{height} are too small, each side must have at least {least} pixels; "
-            "write a larger --size"
-        )
+        found = f"images of {width}x{height} are too small, each side must have at least {least} pixels"
+        raise UserError(f"{owner}: {found}; write a larger --size")
     return channels, height, width
 
 
@@ -91,7 +68,5 @@ def check_divisible(owner: str, shape: Sequence[int], scale: int) -> None:
     """Raise UserError unless images of this shape can be made `scale` times smaller without cropping."""
     _, height, width = check_shape(owner, shape, least=scale)
     if height % scale or width % scale:
-        raise UserError(
-            f"{owner}: {width}x{height} cannot be divided by {scale}; write --size "
-            f"{width - width % scale}x{height - height % scale}, or another factor"
-        )
+        sizes = f"{width}x{height}", f"{width - width % scale}x{height - height % scale}"
+        raise UserError(f"{owner}: {sizes[0]} cannot be divided by {scale}; write --size {sizes[1]}, or another factor")

@@ -16,13 +16,9 @@ from sparring.tasks.degrade.mask import Mask
 
 @dataclass(frozen=True)
 class Chain:
-    """Degradations in the order of `steps`; each is given the source that the one before it has made.
-
-    A mask is of the last source's size, and the pixels that it leaves are those of the steps before it.
-
-    Raises:
-        UserError: there is no step, a step is no degradation, or a Mask is not the last one.
-    """
+    """Degradations in the order of `steps`; each is given the source that the one before it has made. A mask is of the
+    last source's size, and the pixels that it leaves are those of the steps before it. UserError: there is no step, a
+    step is no degradation, or a Mask is not the last one."""
 
     steps: tuple[Degradation, ...]
 
@@ -59,11 +55,7 @@ class Chain:
 
 
 def chained(degradations: Degradation | tuple[Degradation, ...]) -> Degradation:
-    """One degradation: a single one as it is, a tuple of them as a chain.
-
-    Raises:
-        UserError: as `Chain`.
-    """
+    """One degradation: a single one as it is, a tuple of them as a chain; raises as `Chain`."""
     steps = degradations if isinstance(degradations, tuple) else (degradations,)
     chain = Chain(steps)
     return steps[0] if len(steps) == 1 else chain

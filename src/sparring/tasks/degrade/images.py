@@ -31,11 +31,9 @@ class _SameSize(Limited):
 
 @dataclass(frozen=True)
 class Downscale(Limited):
-    """Images whose sides are `factor` times smaller: the source of super-resolution.
-
-    Antialiased bicubic, as Pillow's BICUBIC (and MATLAB's imresize), rounded to 256 levels; what the last rows and
-    columns exceed a multiple of the factor is cropped before. Source: Keys 1981, with a = -0.5.
-    """
+    """Images whose sides are `factor` times smaller: the source of super-resolution. Antialiased bicubic, as Pillow's
+    BICUBIC (and MATLAB's imresize), rounded to 256 levels; what the last rows and columns exceed a multiple of the
+    factor is cropped before. Source: Keys 1981, with a = -0.5."""
 
     factor: int = number(4, low=2, high=64)
 
@@ -57,10 +55,8 @@ class Downscale(Limited):
 
 @dataclass(frozen=True)
 class Grey(_SameSize):
-    """The luminance of RGB images, 1 channel: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded to 256 levels.
-
-    The source of colouring.
-    """
+    """The luminance of RGB images, the source of colouring: 1 channel, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601),
+    rounded to 256 levels."""
 
     def shape(self, shape: Sequence[int]) -> Shape:
         channels, height, width = check_shape("Grey()", shape)
@@ -78,11 +74,9 @@ class Grey(_SameSize):
 
 @dataclass(frozen=True)
 class Noise(_SameSize):
-    """Independent Gaussian noise on each value, of deviation `sigma` in 8-bit levels.
-
-    It is neither clipped nor rounded, as denoisers are trained and measured: the source reaches beyond [-1, 1].
-    Source: Zhang et al. 2017 (DnCNN), section IV.
-    """
+    """Independent Gaussian noise on each value, of deviation `sigma` in 8-bit levels. It is neither clipped nor
+    rounded, as denoisers are trained and measured: the source reaches beyond [-1, 1]. Source: Zhang et al. 2017
+    (DnCNN), section IV."""
 
     sigma: float = number(25.0, low=0, high=255, open_low=True)
 
@@ -94,10 +88,8 @@ class Noise(_SameSize):
 
 @dataclass(frozen=True)
 class Blur(_SameSize):
-    """A Gaussian blur of deviation `sigma` in pixels, cut at 4 sigma, rounded to 256 levels.
-
-    Beyond its border an image is continued by reflection (the border's pixels are not repeated).
-    """
+    """A Gaussian blur of deviation `sigma` in pixels, cut at 4 sigma, rounded to 256 levels. Beyond its border an image
+    is continued by reflection (the border's pixels are not repeated)."""
 
     sigma: float = number(2.0, low=0, high=100, open_low=True)
 

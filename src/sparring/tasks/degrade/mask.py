@@ -26,21 +26,15 @@ DRAWN = 16  # strokes for which random numbers are drawn at a time
 class Mask(Limited):
     """Some pixels are missing: they are 0 (mid-grey) in the source; the others keep every bit.
 
-    Args:
-        kind: "free-form": strokes of a brush that turns about, until `share` of the area is covered (Yu et al. 2019,
-            algorithm 1; here with lines of at most half the image's shorter side, and a brush of 1/16 to 1/8 of it).
-            "centre": a square in the middle (Pathak et al. 2016). "random": a rectangle anywhere, in proportion at most
-            twice as high or wide as the image.
-        share: of the area that is missing, at most 0.9; strokes exceed it by a part of their last line.
-        size: in pixels: the square's side; the rectangle's sides; the widest brush. 0: by `share`, and as above.
-
-    Raises:
-        UserError: a field is not as described.
+    Kinds are "free-form": strokes of a brush that turns about, until `share` of the area is covered (Yu et al. 2019,
+    algorithm 1; here with lines of at most half the image's shorter side, and a brush of 1/16 to 1/8 of it); "centre":
+    a square in the middle (Pathak et al. 2016); "random": a rectangle anywhere, in proportion at most twice as high or
+    wide as the image.
     """
 
     kind: str = choice("free-form", KINDS)
-    share: float = number(0.25, low=0, high=0.9, open_low=True)
-    size: int = number(0, low=0)
+    share: float = number(0.25, low=0, high=0.9, open_low=True)  # of the area; strokes exceed it by part of a line
+    size: int = number(0, low=0)  # pixels: the square's or rectangle's sides, the widest brush; 0: by `share`
     scale: ClassVar[int] = 1
 
     def shape(self, shape: Sequence[int]) -> Shape:
@@ -48,11 +42,9 @@ class Mask(Limited):
         shorter = min(height, width)
         most = shorter // 2 if self.kind == "free-form" else shorter - (height == width)  # something stays known
         if self._side(height, width) > most:
-            what = "brush" if self.kind == "free-form" else "hole"
-            raise UserError(
-                f"{self}: a {what} of {self._side(height, width)} pixels is too large for images of {width}x{height}; "
-                f"write Mask(kind={self.kind!r}, size={most}) or less"
-            )
+            what = f"a {'brush' if self.kind == 'free-form' else 'hole'} of {self._side(height, width)} pixels"
+            mend = f"write Mask(kind={self.kind!r}, size={most}) or less"
+            raise UserError(f"{self}: {what} is too large for images of {width}x{height}; {mend}")
         return channels, height, width
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:
@@ -64,9 +56,8 @@ class Mask(Limited):
         """Masks [count, 1, height, width], float32 on the CPU, 1 where pixels are missing."""
         if self.kind == "centre":
             side = torch.tensor([self._side(height, width)])
-            return _rectangle(height, width, (height - side) // 2, (width - side) // 2, side, side).repeat(
-                count, 1, 1, 1
-            )
+            mask = _rectangle(height, width, (height - side) // 2, (width - side) // 2, side, side)
+            return mask.repeat(count, 1, 1, 1)
         if self.kind == "random":
             return self._rectangles(count, height, width, generator)
         return torch.stack([self._strokes(height, width, generator) for _ in range(count)])[:, None]
@@ -88,10 +79,8 @@ class Mask(Limited):
         else:
             low, most = max(0.5, self.share), min(2.0, 1 / self.share)  # within which neither side is too long
             ratio = low * (most / low) ** ratio
-            high, wide = (
-                (side * (self.share * r).sqrt()).round().long().clamp(1, side)
-                for side, r in ((height, ratio), (width, 1 / ratio))
-            )
+            sides = ((height, ratio), (width, 1 / ratio))
+            high, wide = ((side * (self.share * r).sqrt()).round().long().clamp(1, side) for side, r in sides)
             wide = torch.where((high == height) & (wide == width), width - 1, wide)  # rounded up to the whole image
         top, left = ((u * (side - long + 1)).long() for u, side, long in ((top, height, high), (left, width, wide)))
         return _rectangle(height, width, top, left, high, wide)
@@ -106,9 +95,8 @@ class Mask(Limited):
                 pen.line((x, y, to_x, to_y), fill=1, width=round(brush))
                 if brush >= 3:  # a brush is round
                     for end_x, end_y in ((x, y), (to_x, to_y)):
-                        pen.ellipse(
-                            [end_x - brush / 2, end_y - brush / 2, end_x + brush / 2, end_y + brush / 2], fill=1
-                        )
+                        box = [end_x - brush / 2, end_y - brush / 2, end_x + brush / 2, end_y + brush / 2]
+                        pen.ellipse(box, fill=1)
                 covered = area - canvas.histogram()[0]
                 if covered >= self.share * area:
                     break
