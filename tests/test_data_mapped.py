@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,6 +214,23 @@ def test_a_damaged_cache_is_told(tmp_path: Path, cache: Path) -> None:
     assert len(load_data(source)) == 20, "without its manifest a file of pixels is nothing"
 
 
+def test_the_digest_of_damaged_pixels_is_not_trusted(tmp_path: Path, cache: Path) -> None:
+    source = str(folder(tmp_path / "set"))
+    first = load_data(source)
+    (pixels,), (manifest,) = cache.glob("*.pixels"), cache.glob("*.json")
+    saved = json.loads(manifest.read_text())
+    assert saved["digest"] == first.digest
+    manifest.write_text(json.dumps({**saved, "modified": None, "digest": "of another program"}))
+    assert load_data(source).digest == first.digest, "an older manifest does not tell when the pixels were written"
+    manifest.write_text(json.dumps(saved))
+    time.sleep(0.02)  # longer than a file system's clock takes to move on
+    with pixels.open("r+b") as file:
+        byte = file.read(1)[0]
+        file.seek(0)
+        file.write(bytes([byte ^ 1]))
+    assert load_data(source).digest != first.digest
+
+
 def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = folder(tmp_path / "set")
     (source / "dog" / "z.png").write_bytes(b"torn")
@@ -284,7 +303,7 @@ def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, mon
     resume(out)
     assert len(opened) == 40
     opened.clear()
-    assert RunEvaluator(out, Options("sliced_wasserstein", "auto", 8, split="test")).reference.held_out is not None
+    assert RunEvaluator(out, Options("sliced_wasserstein", "auto", 8, split="test")).scoring.held_out is not None
     assert len(opened) == 40
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,19 +102,20 @@ class _Entry:
         try:
             saved: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
             shape = tuple(saved["shape"])
-            if self.pixels.stat().st_size != math.prod(shape):
-                raise ValueError(f"{self.pixels.name} is not of shape {list(shape)}")
             with self.pixels.open("rb") as file:
+                state = os.fstat(file.fileno())
+                if state.st_size != math.prod(shape):
+                    raise ValueError(f"{self.pixels.name} is not of shape {list(shape)}")
                 samples = map_file(file, shape)
             labels = None if saved["labels"] is None else torch.tensor(saved["labels"], dtype=torch.int64)
             begun, begin = f"left out {saved['name']}", f"left out {self.source.name}"  # as the path is spelled now
             own = [begin + note.removeprefix(begun) if note.startswith(begun) else note for note in saved["notes"]]
             lines = tuple(saved["classes"]), tuple(own), tuple(saved["remarks"])
-            digest = str(saved["digest"])
+            digest = str(saved["digest"]) if saved.get("modified") == state.st_mtime_ns else ""
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
         found = image_data(self.source.name, samples, labels, *lines)
-        vars(found)["digest"] = digest  # so that it is not computed from all samples again
+        vars(found).update({"digest": digest} if digest else {})  # else it is computed from all samples
         return found
 
     def write(self) -> Data:
@@ -135,7 +137,8 @@ class _Entry:
             found = image_data(self.source.name, map_file(kept, pixels.shape), *told)
         labels = None if told.labels is None else told.labels.tolist()
         more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
-        write_atomically(self.manifest, json.dumps({**told._asdict(), **more}).encode(), ROOM)
+        modified = self.pixels.stat().st_mtime_ns  # while it stays the same, the digest is that of the pixels
+        write_atomically(self.manifest, json.dumps({**told._asdict(), **more, "modified": modified}).encode(), ROOM)
         kind = self.pixels.name.partition("-")[0]
         for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped
             if old != self.manifest:
