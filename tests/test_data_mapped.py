@@ -23,9 +23,11 @@ from sparring.base.errors import UserError
 from sparring.data import Sets, Single, load_data, load_held_out
 from sparring.data.images import load_images
 from sparring.data.samples import image_data
+from sparring.data.sources.archives import archive_source
 from sparring.data.sources.decode import Target
+from sparring.data.sources.parquet import parquet_source
 from sparring.data.sources.reading import read_source
-from sparring.data.sources.source import Item, Source
+from sparring.data.sources.source import Item, Source, folder_source
 from sparring.data.store.mapped import GIB, chunks, is_mapped, memory_bound, select
 from sparring.data.store.pixels import InFile, InMemory, Pixels, TooLargeError
 from sparring.doctor.checkup.report import describe_data, duplicates
@@ -229,6 +231,34 @@ def test_the_digest_of_damaged_pixels_is_not_trusted(tmp_path: Path, cache: Path
         file.seek(0)
         file.write(bytes([byte ^ 1]))
     assert load_data(source).digest != first.digest
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "parquet"])
+def test_what_changes_while_it_is_read_is_not_kept(kind: str, tmp_path: Path, cache: Path) -> None:
+    images = folder(tmp_path / "set")
+
+    def source() -> Source:
+        if kind == "folder":
+            return folder_source(images)
+        if kind == "zip":
+            return archive_source(Path(shutil.make_archive(str(images), "zip", images)))
+        return parquet_source([as_table(tmp_path / "set.parquet", images / "cat", "image")], "set")
+
+    found = source()
+    noise(99).save(images / "cat" / "01.png")
+    if kind != "folder":
+        source()  # the file is written anew
+    data = load_images(found, Target())
+    assert is_mapped(data.samples)
+    assert [path.suffix for path in cache.iterdir()] == [".lock"], "it belongs to no state of the source"
+    newer = load_images(source(), Target())
+    assert newer.digest == data.digest
+    kept = sorted(cache.iterdir())
+    assert len(kept) > 1
+    assert load_images(found, Target()).digest == newer.digest
+    assert sorted(path for path in cache.iterdir() if path.suffix != ".lock") == [
+        p for p in kept if p.suffix != ".lock"
+    ]
 
 
 def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from sparring.data.sources.decode import Target
 from sparring.data.sources.fitting import fitted_remarks
 from sparring.data.sources.reading import read_source
 from sparring.data.sources.source import Source
-from sparring.data.store.mapped import map_file, mapped_folder, memory_bound
+from sparring.data.store.mapped import chunks, map_file, mapped_folder, memory_bound, written
 from sparring.data.store.pixels import InFile, InMemory, TooLargeError
 
 VERSION = 2  # of the files in the cache, and of what decoding does to images
@@ -119,7 +119,7 @@ class _Entry:
         return found
 
     def write(self) -> Data:
-        """Decode the source into the file."""
+        """Decode the source into the file or, where it changed meanwhile, into one without a name."""
         part = self.pixels.with_suffix(".part")
         try:
             with writing(part, ROOM):
@@ -129,6 +129,9 @@ class _Entry:
                 told = read_source(self.source, self.target, pixels)
                 with writing(part, ROOM):
                     file.flush()
+                if not self.source.unchanged:  # these are not the images that the entry's name tells of
+                    samples = written(chunks(map_file(file, pixels.shape)), pixels.shape)
+                    return image_data(self.source.name, samples, *told)
             with writing(self.pixels, ROOM):
                 part.replace(self.pixels)
         finally:
