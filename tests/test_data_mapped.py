@@ -251,14 +251,42 @@ def test_what_changes_while_it_is_read_is_not_kept(kind: str, tmp_path: Path, ca
     data = load_images(found, Target())
     assert is_mapped(data.samples)
     assert [path.suffix for path in cache.iterdir()] == [".lock"], "it belongs to no state of the source"
-    newer = load_images(source(), Target())
-    assert newer.digest == data.digest
+    assert load_images(source(), Target()).digest == data.digest
     kept = sorted(cache.iterdir())
-    assert len(kept) > 1
-    assert load_images(found, Target()).digest == newer.digest
-    assert sorted(path for path in cache.iterdir() if path.suffix != ".lock") == [
-        p for p in kept if p.suffix != ".lock"
-    ]
+    assert [path.suffix for path in kept] == [".json", ".pixels", ".lock"]
+    assert load_images(found, Target()).digest == data.digest
+    assert sorted(cache.iterdir()) == kept, "the newer state stays"
+
+
+def test_states_of_a_set_share_a_lock_and_leave_nothing(tmp_path: Path, cache: Path) -> None:
+    source = folder(tmp_path / "set")
+    load_data(str(source))
+    (manifest,) = cache.glob("*.json")
+    manifest.with_suffix(".lock").touch()  # as older versions left them
+    (cache / f"{manifest.stem}0.part").touch()  # of a process that was killed
+    noise(99).save(source / "cat" / "01.png")
+    load_data(str(source))
+    left = sorted(cache.iterdir())
+    assert [path.suffix for path in left] == [".json", ".pixels", ".lock"]
+    assert left[0].stem != manifest.stem
+    assert left[2].stem == manifest.stem.partition("-")[0]
+
+
+def test_a_state_that_is_removed_while_it_is_opened_is_decoded_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(folder(tmp_path / "set"))
+    first, plain = load_data(source), json.loads
+
+    def evicted(text: str) -> object:
+        for path in (*cache.glob("*.json"), *cache.glob("*.pixels")):
+            path.unlink()
+        return plain(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sparring.data.images.json.loads", evicted)
+        assert load_data(source).digest == first.digest
+    assert load_data(source).digest == first.digest
 
 
 def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def load_images(source: Source, target: Target) -> Data:
             del pixels  # then into a file
     with writing(entry.pixels, ROOM):
         entry.pixels.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(entry.pixels.with_suffix(".lock")).acquire()
+        lock = FileLock(entry.lock).acquire()
     with lock:
         return entry.read() or entry.write()  # another process may have written it while this one waited
 
@@ -85,11 +85,17 @@ class _Entry:
     target: Target
 
     @cached_property
-    def pixels(self) -> Path:
+    def lock(self) -> Path:
+        """What a process holds while it writes any state of the set, and removes others."""
         source, target = self.source, self.target
         wanted = [source.place or source.name, source.part, target.size, target.fit if target.size else ""]
+        return mapped_folder() / f"{_hash(wanted)}.lock"
+
+    @cached_property
+    def pixels(self) -> Path:
+        source = self.source
         state = [VERSION, PIL.__version__, source.identity, source.classes, source.channels]
-        return mapped_folder() / f"{_hash(wanted)}-{_hash(state)}.pixels"
+        return self.lock.with_name(f"{self.lock.stem}-{_hash(state)}.pixels")
 
     @property
     def manifest(self) -> Path:
@@ -112,6 +118,8 @@ class _Entry:
             own = [begin + note.removeprefix(begun) if note.startswith(begun) else note for note in saved["notes"]]
             lines = tuple(saved["classes"]), tuple(own), tuple(saved["remarks"])
             digest = str(saved["digest"]) if saved.get("modified") == state.st_mtime_ns else ""
+        except FileNotFoundError:  # meanwhile another process wrote another state
+            return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
         found = image_data(self.source.name, samples, labels, *lines)
@@ -142,11 +150,9 @@ class _Entry:
         more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
         modified = self.pixels.stat().st_mtime_ns  # while it stays the same, the digest is that of the pixels
         write_atomically(self.manifest, json.dumps({**told._asdict(), **more, "modified": modified}).encode(), ROOM)
-        kind = self.pixels.name.partition("-")[0]
-        for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped
-            if old != self.manifest:
+        for old in sorted(self.lock.parent.glob(f"{self.lock.stem}-*")):  # manifests first
+            if old.stem != self.pixels.stem:  # who has it mapped keeps what was mapped
                 old.unlink(missing_ok=True)
-                old.with_suffix(".pixels").unlink(missing_ok=True)
         return found
 
 
