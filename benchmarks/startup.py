@@ -39,9 +39,8 @@ def main() -> None:
     python = [sys.executable, "-c"]
     print(f"sparring --help: {seconds([sys.executable, '-m', 'sparring', '--help'], repeats):.2f} s")
     bare = seconds([*python, "pass"], repeats)
-    print(
-        f"import sparring.run (recipe, log, directory): {seconds([*python, 'import sparring.run'], repeats) - bare:.2f} s"
-    )
+    viewing = seconds([*python, "import sparring.run"], repeats) - bare
+    print(f"import sparring.run (recipe, log, directory): {viewing:.2f} s")
     torch = seconds([*python, "import torch"], repeats)
     ours = seconds([*python, "import torch, sparring"], repeats)
     used = seconds([*python, "import torch, sparring; sparring.train, sparring.load"], repeats)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from sparring import load, train
+from sparring.assemble.build import training_data
+from sparring.assemble.start import start_state
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
-from sparring.game.ema import EMA
+from sparring.game.ema import EMA, recompute_statistics
 from sparring.game.inputs import Normal, Uniform
 from sparring.game.schedules import Constant, Cosine, Linear, value_at
 from sparring.networks.layers import ConditionalBatchNorm
+from sparring.run import Run
 
 
 def test_schedules() -> None:
@@ -84,3 +90,32 @@ def test_seeds_are_stable_and_differ() -> None:
     assert len(seeds) == 2500
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derive_seed(0, "step", 0, 0) == 2479051276930749941
+
+
+def test_recomputed_statistics_are_those_of_the_data() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5)).eval()
+    network[0].running_mean.fill_(7.0)
+    batches = torch.randn(5, 40, 3) * torch.tensor([1.0, 2.0, 3.0]) + 4
+    left = iter(batches)
+    recompute_statistics(network, lambda: network(next(left)), 5)
+    torch.testing.assert_close(network[0].running_mean, batches.flatten(0, 1).mean(0))
+    torch.testing.assert_close(network[0].running_var, torch.stack([b.var(0) for b in batches]).mean(0))
+    assert network[0].momentum == 0.1
+    assert not any(part.training for part in network.modules())
+
+
+def test_the_samples_of_a_run_are_of_statistics_that_follow_from_its_averaged_weights(tmp_path: Path) -> None:
+    changes = {"generator": "DCGANGenerator(width=4)", "discriminator": "DCGANDiscriminator(width=4)", "batch_size": 16}
+    run = train("digits", out=tmp_path / "run", steps=12, device="cpu", doctor="off", **changes)
+    found = load(run).network
+    weights = {name: weight.clone() for name, weight in found.named_parameters()}
+    statistics = {name: buffer.clone() for name, buffer in found.named_buffers()}
+    recipe = Run.open(run).read_recipe()
+    data = training_data(recipe)
+    state = start_state(recipe, data, torch.device("cpu"))
+    assert state.average is not None
+    state.average.load_state_dict(weights, strict=False)
+    state.renew_statistics(data, recipe.seed)
+    for name, buffer in state.average.named_buffers():
+        torch.testing.assert_close(buffer, statistics[name])

@@ -7,15 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import NotFiniteError, UserError
+from sparring.base.seeds import derive_seed
+from sparring.data.samples import Data
+from sparring.game.ema import recompute_statistics
 from sparring.game.game import Game, Player
 from sparring.run import checkpoint
 from sparring.run.checkpoint import Manifest, optimizer_tensors, restore_network, restore_optimizer, under
 from sparring.run.directory import Run
 from sparring.run.log import Row
 from sparring.tasks.base import Task, task_of
+
+STATISTICS_BATCHES, STATISTICS_BATCH = 25, 64
 
 
 @dataclass
@@ -27,6 +33,7 @@ class State:
     step: int = 0
     position: int = 0
     seconds: float = 0.0
+    renewed_at: int = -1  # the step whose average has the statistics of its weights
     looked_at: Tensor | None = None  # samples of a treating doctor's last probe, for the next to measure movement
 
     @property
@@ -49,6 +56,26 @@ class State:
         """The players' networks, and the average where there is one."""
         average = {} if self.average is None else {"average": self.average}
         return {**{name: player.network for name, player in self.players.items()}, **average}
+
+    def renew_statistics(self, data: Data, seed: int) -> None:
+        """Make the average's statistics of batch normalisation those of its weights, before samples are taken of it.
+
+        They follow from the weights and the run's seed alone, so a resumed run has the same.
+        """
+        average = self.average
+        if average is None or self.renewed_at == self.step:
+            return
+        self.renewed_at = self.step
+        device = next(average.parameters()).device
+        rng = torch.Generator().manual_seed(derive_seed(seed, "statistics"))
+
+        def one_batch() -> None:
+            chosen = torch.randint(len(data), (STATISTICS_BATCH,), generator=rng)
+            drawn = {**data.batch(chosen), **self.task.draw(STATISTICS_BATCH, rng)}
+            batch = {name: tensor.to(device) for name, tensor in self.task.prepare(drawn, rng).items()}
+            self.task.generate(average, batch)
+
+        recompute_statistics(average, one_batch, STATISTICS_BATCHES)
 
     def row(self, kind: str = "", /, **values: Any) -> Row:
         """A row of the log at this point of the run, of a kind of `sparring.run.log`; "" for the metrics of a step."""

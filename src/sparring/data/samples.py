@@ -88,8 +88,9 @@ class Data:
         if self.form.map:
             counts = map_data("", samples, self.form.classes, whole=whole).form.counts
         form = replace(self.form, counts=counts)
-        changed = replace(self, source=source, samples=samples, form=form, labels=labels, whole=whole)
-        return replace(changed, split=split, rest=None)
+        return replace(
+            self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source, rest=None
+        )
 
     def renamed(self, name: str = "", split: Split | None = None) -> Data:
         """The same samples under another name, or (with their source) as another split; a known digest is kept."""

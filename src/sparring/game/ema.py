@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,39 @@ from sparring.base.fields import Limited, number
 __all__ = ["EMA"]
 
 
+@torch.no_grad()
+def recompute_statistics(network: nn.Module, passes: Callable[[], object], count: int) -> None:
+    """Replace the running statistics of batch normalisation by their means over `count` forward passes.
+
+    Those of an average of weights are not the average of those of the weights, nor the last ones (Izmailov et al. 2018,
+    section 3.2). Nothing is done where the network has no such statistics; other modules stay in evaluation mode.
+
+    Args:
+        network: in evaluation mode.
+        passes: runs it on one batch.
+        count: how many times that is called.
+    """
+    norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+    for _ in range(count if norms else 0):
+        passes()
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+        norm.eval()
+
+
 @dataclass(frozen=True)
 class EMA(Limited):
     """Exponential moving average, with its memory counted in images, so that it means the same at any batch size.
 
     `half_life` images halve a weight's share; at first the half-life is `ramp_up` times the images seen, so that the
     random start is soon forgotten. The running mean and variance of batch normalisation are averaged like the weights,
-    to which they belong; other buffers (counters, power iterations) are copied.
+    and recomputed before samples are taken (`recompute_statistics`); other buffers (counters, power iterations) are
+    copied.
 
     Source: Yazici et al. 2019; Karras et al. 2020 (ramp-up), section B.
     """

@@ -95,6 +95,7 @@ class Session:
         self.ended = stopping or bool(self.reason)
         if int(share * recipe.pictures) > self._pictured or self.ended:
             self._pictured = int(share * recipe.pictures)
+            state.renew_statistics(self.data, recipe.seed)
             self.gallery.take(state)
         if treating and not self.ended:
             self.begin(progress)
@@ -108,6 +109,7 @@ class Session:
     def save(self, progress: Progress, evaluating: bool, last: bool) -> str:
         """Save a checkpoint with its score; return why to stop now, if there is a reason."""
         run, recipe, state, scorer = self.run, self.recipe, self.state, self.scorer
+        state.renew_statistics(self.data, recipe.seed)
         state.check()
         if scorer is None or not evaluating:
             scores = score_samples(state, self.data, recipe.seed)

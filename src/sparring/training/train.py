@@ -98,6 +98,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
                     f"{run.path} has reached its budget at step {state.step}; to go further: sparring resume "
                     f"{run.path} {more}"
                 )
+            for change in run.changes():
+                print(f"Note: since this run began, {change}", file=sys.stderr)
             run.clean_up(state.step)
             run.rows()  # a damaged log is told now, not after hours
             if pending is not None:
@@ -106,8 +108,6 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             changed = run.changed_environment(environment(device))
             if changed:
                 print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
-            for change in run.changes():
-                print(f"Note: since this run began, {change}", file=sys.stderr)
             run.append(state.row(RESUME))
             held_out = HeldOut(recipe, data)
             scorer, watch = make_observers(recipe, data, state, held_out)
