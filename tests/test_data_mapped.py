@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +23,11 @@ from sparring.base.errors import UserError
 from sparring.data import Sets, Single, load_data, load_held_out
 from sparring.data.images import load_images
 from sparring.data.samples import image_data
+from sparring.data.sources.archives import archive_source
 from sparring.data.sources.decode import Target
+from sparring.data.sources.parquet import parquet_source
 from sparring.data.sources.reading import read_source
-from sparring.data.sources.source import Item, Source
+from sparring.data.sources.source import Item, Source, folder_source
 from sparring.data.store.mapped import GIB, chunks, is_mapped, memory_bound, select
 from sparring.data.store.pixels import InFile, InMemory, Pixels, TooLargeError
 from sparring.doctor.checkup.report import describe_data, duplicates
@@ -212,6 +216,79 @@ def test_a_damaged_cache_is_told(tmp_path: Path, cache: Path) -> None:
     assert len(load_data(source)) == 20, "without its manifest a file of pixels is nothing"
 
 
+def test_the_digest_of_damaged_pixels_is_not_trusted(tmp_path: Path, cache: Path) -> None:
+    source = str(folder(tmp_path / "set"))
+    first = load_data(source)
+    (pixels,), (manifest,) = cache.glob("*.pixels"), cache.glob("*.json")
+    saved = json.loads(manifest.read_text())
+    assert saved["digest"] == first.digest
+    manifest.write_text(json.dumps({**saved, "modified": None, "digest": "of another program"}))
+    assert load_data(source).digest == first.digest, "an older manifest does not tell when the pixels were written"
+    manifest.write_text(json.dumps(saved))
+    time.sleep(0.02)  # longer than a file system's clock takes to move on
+    with pixels.open("r+b") as file:
+        byte = file.read(1)[0]
+        file.seek(0)
+        file.write(bytes([byte ^ 1]))
+    assert load_data(source).digest != first.digest
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "parquet"])
+def test_what_changes_while_it_is_read_is_not_kept(kind: str, tmp_path: Path, cache: Path) -> None:
+    images = folder(tmp_path / "set")
+
+    def source() -> Source:
+        if kind == "folder":
+            return folder_source(images)
+        if kind == "zip":
+            return archive_source(Path(shutil.make_archive(str(images), "zip", images)))
+        return parquet_source([as_table(tmp_path / "set.parquet", images / "cat", "image")], "set")
+
+    found = source()
+    noise(99).save(images / "cat" / "01.png")
+    if kind != "folder":
+        source()  # the file is written anew
+    data = load_images(found, Target())
+    assert is_mapped(data.samples)
+    assert [path.suffix for path in cache.iterdir()] == [".lock"], "it belongs to no state of the source"
+    assert load_images(source(), Target()).digest == data.digest
+    kept = sorted(cache.iterdir())
+    assert [path.suffix for path in kept] == [".json", ".pixels", ".lock"]
+    assert load_images(found, Target()).digest == data.digest
+    assert sorted(cache.iterdir()) == kept, "the newer state stays"
+
+
+def test_states_of_a_set_share_a_lock_and_leave_nothing(tmp_path: Path, cache: Path) -> None:
+    source = folder(tmp_path / "set")
+    load_data(str(source))
+    (manifest,) = cache.glob("*.json")
+    manifest.with_suffix(".lock").touch()  # as older versions left them
+    (cache / f"{manifest.stem}0.part").touch()  # of a process that was killed
+    noise(99).save(source / "cat" / "01.png")
+    load_data(str(source))
+    left = sorted(cache.iterdir())
+    assert [path.suffix for path in left] == [".json", ".pixels", ".lock"]
+    assert left[0].stem != manifest.stem
+    assert left[2].stem == manifest.stem.partition("-")[0]
+
+
+def test_a_state_that_is_removed_while_it_is_opened_is_decoded_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(folder(tmp_path / "set"))
+    first, plain = load_data(source), json.loads
+
+    def evicted(text: str) -> object:
+        for path in (*cache.glob("*.json"), *cache.glob("*.pixels")):
+            path.unlink()
+        return plain(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sparring.data.images.json.loads", evicted)
+        assert load_data(source).digest == first.digest
+    assert load_data(source).digest == first.digest
+
+
 def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = folder(tmp_path / "set")
     (source / "dog" / "z.png").write_bytes(b"torn")
@@ -284,7 +361,7 @@ def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, mon
     resume(out)
     assert len(opened) == 40
     opened.clear()
-    assert RunEvaluator(out, Options("sliced_wasserstein", "auto", 8, split="test")).reference.held_out is not None
+    assert RunEvaluator(out, Options("sliced_wasserstein", "auto", 8, split="test")).scoring.held_out is not None
     assert len(opened) == 40
 
 

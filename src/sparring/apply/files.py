@@ -30,10 +30,8 @@ def plan(source: Path, out: Path, mask: Path | None = None) -> list[Job]:
     """One job for an image, or for each image below a folder, whose sub-folders are those of `out`, too.
 
     Images whose names differ in the ending alone keep it: a-jpg.png and a-png.png. A mask may be a file for all, or a
-    folder of files that are called as the images are.
-
-    Raises:
-        UserError: something is not there, a mask is missing, or an image would be overwritten.
+    folder of files that are called as the images are. Raises UserError if something is not there, a mask is missing, or
+    an image would be overwritten.
     """
     found = _existing("input", source)
     images, base = ([found], found.parent) if not found.is_dir() else (image_paths(found), found)
@@ -55,11 +53,8 @@ def apply_files(
     tile: int = 0,
     device: torch.device | None = None,
 ) -> Iterator[tuple[Job, str]]:
-    """Do the jobs, one by one; with each comes why it could not be done, or "" if it was.
-
-    Raises:
-        UserError: a file cannot be written, `tile` is no size, or the device has too little memory.
-    """
+    """Do the jobs, one by one; with each comes why it could not be done, or "" if it was. Raises UserError if a file
+    cannot be written, `tile` is no size, or the device has too little memory."""
     check_number("apply", "tile", tile, low=0, whole=True)
     for job in jobs:
         try:

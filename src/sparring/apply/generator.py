@@ -27,14 +27,8 @@ from sparring.tasks.base import Task, Translating, Translator
 
 
 class TrainedGenerator:
-    """A generator from a run, in evaluation mode.
-
-    Attributes:
-        network: the torch module; its weights are the run's average where it has one.
-        recipe: what it was trained with.
-        form: what its samples look like.
-        step: the training step it comes from.
-    """
+    """A generator from a run, in evaluation mode: the torch module `network`, whose weights are the run's average where
+    it has one, the recipe and task that it was trained with, its samples' form, and the training step."""
 
     def __init__(self, network: nn.Module, task: Task, recipe: Recipe, form: Form, step: int) -> None:
         self.network, self.task, self.recipe, self.form, self.step = network, task, recipe, form, step
@@ -43,10 +37,8 @@ class TrainedGenerator:
         """Draw n samples on the CPU: float32 images [n, C, H, W] in [-1, 1], or points [n, D] in the data's units.
 
         The same seed gives the same samples; a larger n goes on with more of them. `label` asks for one class, by its
-        name or number; without it classes are as frequent as in the data.
-
-        Raises:
-            UserError: no such class, or the run has none.
+        name or number; without it classes are as frequent as in the data. Raises UserError if there is no such class,
+        or the run has none, or turns images into others.
         """
         check_number("sample", "count", n, low=1, whole=True)
         if isinstance(self.task, Translating):
@@ -77,31 +69,20 @@ class TrainedGenerator:
     def apply(self, image: Picture, mask: Picture | None = None, tile: int = 0, *, back: bool = False) -> Image.Image:
         """Apply it to an image of any size: the result as an image, of class ids (mode L) if the run makes such.
 
-        Args:
-            image: a path, an image of PIL, or uint8 [H, W], [H, W, C] or [C, H, W] of 1, 3 or (with opacity) 4
-                channels.
-            mask: the same, as large as the image, or booleans: white (above 127) where it is to be filled.
-            tile: do images of more than tile*tile pixels in tiles, to spare memory; 0: as the network needs it.
-            back: go the way back, from B to A (CycleGAN).
-
-        Raises:
-            UserError: the run makes samples from noise, or has no way back, the image cannot be read, or the mask is
-                missing, not wanted or of another size.
+        The image is a path, an image of PIL, or uint8 [H, W], [H, W, C] or [C, H, W] of 1, 3 or (with opacity) 4
+        channels; the mask the same, as large as the image, or booleans: white (above 127) where it is to be filled.
+        Images of more than tile*tile pixels are done in tiles, to spare memory; with 0, as the network needs it. `back`
+        goes the way back, from B to A (CycleGAN). Raises UserError if the run makes samples from noise, or has no way
+        back, the image cannot be read, or the mask is missing, not wanted or of another size.
         """
         contents = as_content("image", image), None if mask is None else as_content("mask", mask)
-        names = tuple(
-            str(given) if isinstance(given, (str, Path)) else f"the {name}"
-            for name, given in (("image", image), ("mask", mask))
-        )
-        return apply_image(self.translator_of(back), *contents, tile, self.device, (names[0], names[1])).image
+        names = _name("image", image), _name("mask", mask)
+        return apply_image(self.translator_of(back), *contents, tile, self.device, names).image
 
     def blended(self, other: TrainedGenerator, share: float) -> TrainedGenerator:
         """A generator between this one and another of the same layers: their weights' mean, of which the other's have
-        this share in [0, 1]. It makes sense where one was trained from the other (`--start`), as for super-resolution
-        between sharp and faithful. Source: Wang et al. 2018 (ESRGAN), section 3.4.
-
-        Raises:
-            UserError: the layers differ.
+        this share in [0, 1]; raises UserError if the layers differ. It makes sense where one was trained from the other
+        (`--start`), as for super-resolution between sharp and faithful. Source: Wang et al. 2018 (ESRGAN), section 3.4.
         """
         check_number("blended", "share", share, low=0, high=1)
         ours, theirs = self.network.state_dict(), other.network.state_dict()
@@ -113,11 +94,8 @@ class TrainedGenerator:
         return TrainedGenerator(network, self.task, self.recipe, self.form, self.step)
 
     def translator_of(self, back: bool = False) -> Translator:
-        """How it is applied to one image, there or the way back.
-
-        Raises:
-            UserError: it makes samples from noise, or there is no way back.
-        """
+        """How it is applied to one image, there or the way back; raises UserError if it makes samples from noise, or
+        there is no way back."""
         if not isinstance(self.task, Translating):
             raise UserError("the run makes samples from noise, not from images: use sparring sample RUN")
         found = self.task.back(self.network) if back else self.task.translator(self.network)
@@ -132,11 +110,7 @@ class TrainedGenerator:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes that it can be asked for.
-
-        Raises:
-            UserError: it was trained without classes.
-        """
+        """The names of the classes that it can be asked for; raises UserError if it was trained without classes."""
         if not self.task.class_names:
             raise UserError(
                 "the run was trained without classes; train with --task 'Generate(latent=Normal(64), classes=True)'"
@@ -144,11 +118,8 @@ class TrainedGenerator:
         return self.task.class_names
 
     def class_of(self, label: int | str) -> int:
-        """The number of a class, by its name or number; a name that is a number counts as a name.
-
-        Raises:
-            UserError: there is no such class, or there are no classes.
-        """
+        """The number of a class, by its name or number; a name that is a number counts as a name. Raises UserError if
+        there is no such class, or there are no classes."""
         names, text = self.classes, str(label)
         if text in names:
             return names.index(text)
@@ -158,24 +129,15 @@ class TrainedGenerator:
 
 
 def load(
-    run: str | Path,
-    *,
-    checkpoint: str = "last",
-    device: str = "auto",
-    trust: bool = False,
-    raw: bool = False,
+    run: str | Path, *, checkpoint: str = "last", device: str = "auto", trust: bool = False, raw: bool = False
 ) -> TrainedGenerator:
-    """Load a run's generator.
+    """Load a run's generator; raises UserError if there is no such run or checkpoint, or it is damaged.
 
     Args:
-        run: the run directory.
         checkpoint: "last", "best" (by the run's scores), or a step such as "1200".
         device: cpu, cuda, mps or auto.
         trust: may component texts import code? Say so only of runs from people you trust.
         raw: take the generator's own weights, even where the run has an average of them.
-
-    Raises:
-        UserError: no such run or checkpoint, or a damaged one.
     """
     folder = Run.open(Path(run))
     recipe = folder.read_recipe()
@@ -188,3 +150,8 @@ def load(
     restore_network(network, average or under("generator", tensors), "generator")
     network.requires_grad_(False).eval().to(find_device(device))
     return TrainedGenerator(network, task, recipe, form, manifest.step)
+
+
+def _name(option: str, given: Picture | None) -> str:
+    """What messages call an image."""
+    return str(given) if isinstance(given, (str, Path)) else f"the {option}"

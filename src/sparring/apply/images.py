@@ -41,9 +41,7 @@ def apply_image(
 
     It is upright, its colours are brought to sRGB and become grey where the network's are; opacity is enlarged as the
     image is. Known pixels of a mask stay as they are. `tile` is that of `apply_tensor`; `names` are for messages.
-
-    Raises:
-        UserError: image or mask cannot be read, the mask is not as wanted, or ids of classes are out of range.
+    Raises UserError if image or mask cannot be read, the mask is not as wanted, or ids of classes are out of range.
     """
     check_mask(translator, mask is not None)
     with _named(names[0]):

@@ -19,14 +19,9 @@ def apply_tensor(translator: Translator, source: Tensor, mask: Tensor | None = N
 
     An image of more than tile*tile pixels is done in tiles. Where the translator's `reach` is known, the result is that
     of the whole image, but for the rounding of floats. Where each pixel depends on all of the image, tiles overlap and
-    fade into each other, and the result is another one.
-
-    Args:
-        mask: [1, 1, h, w], 1 where it is to be filled, if the translator wants one.
-        tile: 0 chooses: 512 and twice the reach, or 1024 where tiles change the result.
-
-    Raises:
-        UserError: a mask is missing or not wanted, or `tile` is no size.
+    fade into each other, and the result is another one. Tile 0 chooses 512 or, if that is more, twice the reach; 1024
+    where tiles change the result. The mask is [1, 1, h, w], 1 where it is to be filled. Raises UserError if one is
+    missing or not wanted, or `tile` is no size.
     """
     return _apply(translator, source.shape, lambda rows, columns: source[..., rows, columns], mask, tile, Tensor.float)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,7 @@ from sparring.data.sources.decode import Target
 from sparring.data.sources.fitting import fitted_remarks
 from sparring.data.sources.reading import read_source
 from sparring.data.sources.source import Source
-from sparring.data.store.mapped import map_file, mapped_folder, memory_bound
+from sparring.data.store.mapped import chunks, map_file, mapped_folder, memory_bound, written
 from sparring.data.store.pixels import InFile, InMemory, TooLargeError
 
 VERSION = 2  # of the files in the cache, and of what decoding does to images
@@ -52,7 +53,7 @@ def load_images(source: Source, target: Target) -> Data:
             del pixels  # then into a file
     with writing(entry.pixels, ROOM):
         entry.pixels.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(entry.pixels.with_suffix(".lock")).acquire()
+        lock = FileLock(entry.lock).acquire()
     with lock:
         return entry.read() or entry.write()  # another process may have written it while this one waited
 
@@ -84,11 +85,17 @@ class _Entry:
     target: Target
 
     @cached_property
-    def pixels(self) -> Path:
+    def lock(self) -> Path:
+        """What a process holds while it writes any state of the set, and removes others."""
         source, target = self.source, self.target
         wanted = [source.place or source.name, source.part, target.size, target.fit if target.size else ""]
+        return mapped_folder() / f"{_hash(wanted)}.lock"
+
+    @cached_property
+    def pixels(self) -> Path:
+        source = self.source
         state = [VERSION, PIL.__version__, source.identity, source.classes, source.channels]
-        return mapped_folder() / f"{_hash(wanted)}-{_hash(state)}.pixels"
+        return self.lock.with_name(f"{self.lock.stem}-{_hash(state)}.pixels")
 
     @property
     def manifest(self) -> Path:
@@ -101,23 +108,26 @@ class _Entry:
         try:
             saved: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
             shape = tuple(saved["shape"])
-            if self.pixels.stat().st_size != math.prod(shape):
-                raise ValueError(f"{self.pixels.name} is not of shape {list(shape)}")
             with self.pixels.open("rb") as file:
+                state = os.fstat(file.fileno())
+                if state.st_size != math.prod(shape):
+                    raise ValueError(f"{self.pixels.name} is not of shape {list(shape)}")
                 samples = map_file(file, shape)
             labels = None if saved["labels"] is None else torch.tensor(saved["labels"], dtype=torch.int64)
             begun, begin = f"left out {saved['name']}", f"left out {self.source.name}"  # as the path is spelled now
             own = [begin + note.removeprefix(begun) if note.startswith(begun) else note for note in saved["notes"]]
             lines = tuple(saved["classes"]), tuple(own), tuple(saved["remarks"])
-            digest = str(saved["digest"])
+            digest = str(saved["digest"]) if saved.get("modified") == state.st_mtime_ns else ""
+        except FileNotFoundError:  # meanwhile another process wrote another state
+            return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
         found = image_data(self.source.name, samples, labels, *lines)
-        vars(found)["digest"] = digest  # so that it is not computed from all samples again
+        vars(found).update({"digest": digest} if digest else {})  # else it is computed from all samples
         return found
 
     def write(self) -> Data:
-        """Decode the source into the file."""
+        """Decode the source into the file or, where it changed meanwhile, into one without a name."""
         part = self.pixels.with_suffix(".part")
         try:
             with writing(part, ROOM):
@@ -127,6 +137,9 @@ class _Entry:
                 told = read_source(self.source, self.target, pixels)
                 with writing(part, ROOM):
                     file.flush()
+                if not self.source.unchanged:  # these are not the images that the entry's name tells of
+                    samples = written(chunks(map_file(file, pixels.shape)), pixels.shape)
+                    return image_data(self.source.name, samples, *told)
             with writing(self.pixels, ROOM):
                 part.replace(self.pixels)
         finally:
@@ -135,12 +148,11 @@ class _Entry:
             found = image_data(self.source.name, map_file(kept, pixels.shape), *told)
         labels = None if told.labels is None else told.labels.tolist()
         more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
-        write_atomically(self.manifest, json.dumps({**told._asdict(), **more}).encode(), ROOM)
-        kind = self.pixels.name.partition("-")[0]
-        for old in self.pixels.parent.glob(f"{kind}-*.json"):  # who has it mapped keeps what was mapped
-            if old != self.manifest:
+        modified = self.pixels.stat().st_mtime_ns  # while it stays the same, the digest is that of the pixels
+        write_atomically(self.manifest, json.dumps({**told._asdict(), **more, "modified": modified}).encode(), ROOM)
+        for old in sorted(self.lock.parent.glob(f"{self.lock.stem}-*")):  # manifests first
+            if old.stem != self.pixels.stem:  # who has it mapped keeps what was mapped
                 old.unlink(missing_ok=True)
-                old.with_suffix(".pixels").unlink(missing_ok=True)
         return found
 
 

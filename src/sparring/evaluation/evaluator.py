@@ -37,17 +37,11 @@ from sparring.tasks.base import Task, Translating
 
 
 def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", trust: bool = False, **options: Any) -> Scores:
-    """Score one checkpoint of a run; the scores are also added to the run's `scores.jsonl`.
+    """Score one checkpoint (best, last or a step) of a run; the scores are also added to the run's `scores.jsonl`.
 
-    Args:
-        run: the run directory.
-        checkpoint: best, last or a step.
-        on: for a run that turns images into others: other test images than the run's own, as in `load_data`.
-        trust: may component texts import the user's own code?
-        options: fields of `Options`, such as `metrics="frechet,precision_recall"`.
-
-    Raises:
-        UserError: no such run, checkpoint or metric, or data that are gone.
+    `on` names other test images than the run's own, as in `load_data`, for a run that turns images into others. With
+    `trust` component texts may import the user's own code. `options` are fields of `Options`, such as
+    `metrics="frechet,precision_recall"`. Raises UserError: no such run, checkpoint or metric, or data that are gone.
     """
     with trusted(trust):
         evaluator = RunEvaluator(Path(run), Options(**options), on=on)
@@ -66,17 +60,10 @@ def evaluate_images(
 ) -> Scores:
     """Score images (a folder, `.npz`, `.npy`) or points (`.csv`, too) that anyone's software made.
 
-    Args:
-        path: where they are, as in `load_data`. Sub-folders, or labels, are the classes that they were made for.
-        against: the reference, as in `load_data`.
-        size: the size that images are brought to, as in `load_data`.
-        fit: how they are brought to it.
-        picture: where the samples closest to training samples are shown beside these, if anywhere.
-        trust: may the extractor's text import the user's own code?
-        options: fields of `Options`; all images are scored, unless there are more than `count`.
-
-    Raises:
-        UserError: images or reference cannot be read or do not fit together.
+    `path`, `against` (the reference), `size` and `fit` are as in `load_data`; sub-folders, or labels, are the classes
+    that samples were made for. `picture` is where those closest to training samples are shown beside these, if
+    anywhere. `trust` and `options` are as in `evaluate`; all images are scored, unless there are more than `count`.
+    Raises UserError if images or reference cannot be read or do not fit together.
     """
     chosen = Options(**options)
     whole = load_data(against, size, fit=fit)
@@ -111,18 +98,11 @@ def scoring_of(
     on: Data | None = None,
     like: Scoring | None = None,
 ) -> Scoring:
-    """How runs of a task are scored.
+    """How runs of a task that are trained on `train` are scored.
 
-    Args:
-        task: what they are trained for, for the form of this data.
-        train: what they are trained on.
-        options: how to score.
-        held_out: samples of the same distribution that no training saw, or None.
-        on: other test images, for runs that turn images into others.
-        like: a scoring on the same data by the same options; what it knows of them is shared.
-
-    Raises:
-        UserError: the options do not fit the data, or an extractor cannot be had.
+    No training saw `held_out`, samples of the same distribution. `on` are other test images, for runs that turn images
+    into others. What `like`, a scoring on the same data by the same options, knows of them is shared. Raises UserError
+    if the options do not fit the data, or an extractor cannot be had.
     """
     kind = Translated if isinstance(task, Translating) else Generated
     if isinstance(like, kind):
@@ -146,11 +126,8 @@ class RunEvaluator:
 
     @cached_property
     def scoring(self) -> Scoring:
-        """How its generators are scored.
-
-        Raises:
-            UserError: the data are gone, or a metric that was named cannot be computed of the run.
-        """
+        """How its generators are scored; raises UserError if the data are gone, or a metric that was named cannot be
+        computed of the run."""
         if self.like is not None and bool(self.like.scores) == bool(self.task.scores):
             scoring = self.like.for_task(self.task)
         else:

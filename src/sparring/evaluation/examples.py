@@ -32,27 +32,17 @@ class Examples:
     """Test images and what belongs to them, the same for every run; what is computed of them is kept.
 
     Images are as the data stores them: uint8 [C, H, W], or ids of classes [1, H, W], each of its own size.
-
-    Attributes:
-        task: what turns them into others.
-        tests: the data that they come from.
-        sources: what is turned into something else.
-        truth: what they should become; None where that is not known.
-        baselines: what the trivial way makes of them.
-        masks: where pixels are missing, bool [1, H, W]; None for tasks without masks.
-        prepare: makes the extractor for images [N, C, H, W].
-        seed: of what is random in degrading them.
-        beside: the baseline's scores by the metric's name, with notes on what was left out.
     """
 
-    task: Translating
-    tests: Data
-    sources: Sequence[Tensor]
-    truth: Sequence[Tensor] | None
-    baselines: Sequence[Tensor]
-    masks: Sequence[Tensor] | None
-    prepare: Callable[[Data], Prepared]
-    seed: int = 0
+    task: Translating  # what turns them into others
+    tests: Data  # where they come from
+    sources: Sequence[Tensor]  # what is turned into something else
+    truth: Sequence[Tensor] | None  # what they should become, where that is known
+    baselines: Sequence[Tensor]  # what the trivial way makes of them
+    masks: Sequence[Tensor] | None  # where pixels are missing, bool [1, H, W], if the task has masks
+    prepare: Callable[[Data], Prepared]  # makes the extractor for images [N, C, H, W]
+    seed: int = 0  # of what is random in degrading them
+    # The baseline's scores by the metric's name, with notes on what was left out.
     beside: dict[str, tuple[Mapping[str, Value], list[str]]] = field(default_factory=dict)
 
     @cached_property
@@ -81,11 +71,8 @@ class Examples:
         return self.extractor(self.real_pieces)
 
     def pieces(self, images: Sequence[Tensor]) -> Tensor:
-        """What the distances of distributions look at: images, patches of larger ones, or what was missing in them.
-
-        Raises:
-            UserError: images are too small.
-        """
+        """What the distances of distributions look at: images, patches of larger ones, or what was missing in them;
+        raises UserError if images are too small."""
         if self.masks is None:
             return patches(images, min(LARGEST, *self.tests.form.shape[1:]))
         found = holes(self.masks, images)
@@ -109,17 +96,11 @@ class Examples:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the examples.
-
-    Attributes:
-        examples: of what, and what they should become.
-        images: what was made of them.
-        returned: what the way back makes of that; None without one.
-    """
+    """What became of the examples."""
 
     examples: Examples
-    images: Sequence[Tensor]
-    returned: Sequence[Tensor] | None = None
+    images: Sequence[Tensor]  # what was made of them
+    returned: Sequence[Tensor] | None = None  # what the way back makes of that, if there is one
 
     @property
     def truth(self) -> Sequence[Tensor]:
@@ -160,16 +141,8 @@ class Outcome:
 def make_examples(
     task: Translating, tests: Data, train: Data, count: int, seed: int, prepare: Callable[[Data], Prepared]
 ) -> Examples:
-    """At most `count` test images, spread over all of them, each whole, whatever its size.
-
-    Args:
-        task: what turns them into others.
-        tests: the images: of pairs, of two sets, or those that the task degrades.
-        train: what runs were trained on, which the trivial way may look at.
-        count: how many.
-        seed: for what is random in degrading them.
-        prepare: makes the extractor for images.
-    """
+    """At most `count` test images (pairs, two sets, or those that the task degrades), spread over all of them, each
+    whole, whatever its size. The trivial way may look at `train`, what runs were trained on."""
     source, target = task.forms
     known, trivial = tests.source is None or tests.paired, task.baseline(train)
     sources, truth, baselines, masks = [], [], [], []
@@ -204,11 +177,7 @@ def whole(data: Data, index: int) -> Batch:
 
 def patches(images: Sequence[Tensor], side: int) -> Tensor:
     """Square pieces [n, C, side, side] of images that do not overlap, row by row; images of that size or smaller in
-    both directions stay whole, if all are of one size.
-
-    Raises:
-        UserError: no image is so large.
-    """
+    both directions stay whole, if all are of one size. Raises UserError if no image is so large."""
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) == 1 and max(images[0].shape[1:]) <= side:
         return torch.stack(list(images))
@@ -243,11 +212,8 @@ def _stored(form: Form, image: Tensor) -> Tensor:
 
 def recoloured(data: Data, like: Data) -> Data:
     """The same images, in as many channels as those of another set, sources as well: grey ones thrice, RGB ones as
-    their luminance, as in reading files (ITU-R BT.601). What has these channels stays as it is.
-
-    Raises:
-        UserError: they are points, or have other channels than grey and RGB.
-    """
+    their luminance, as in reading files (ITU-R BT.601). What has these channels stays as it is. Raises UserError if
+    they are points, or have other channels than grey and RGB."""
     source = data.source
     if source is not None and like.source is not None:
         source = recoloured(source, like.source)

@@ -27,11 +27,7 @@ COPIES_SHOWN = 24
 
 
 class Generated(Scoring):
-    """Scores samples of a generator against real samples.
-
-    Attributes:
-        reference: the real samples, with their features.
-    """
+    """Scores samples of a generator against `reference`, real samples with their features."""
 
     def __init__(self, train: Data, options: Options, held_out: Data | None = None) -> None:
         super().__init__(train, options, held_out)

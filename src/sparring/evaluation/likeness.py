@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from sparring.base.errors import UserError
 from sparring.data.form import bytes_to_input
 from sparring.evaluation.examples import Outcome
-from sparring.evaluation.measuring import Measure, Need, single
+from sparring.evaluation.measuring import Measure, Need, Value, single
 from sparring.metrics.colour import colour_distance
 from sparring.metrics.distribution import Estimate, frechet, kernel_distance
 from sparring.metrics.paired import l1, perceptual_maps, ssim
@@ -45,6 +45,15 @@ def _decibels(outcome: Outcome, name: str) -> Estimate:
 def _perceptual(outcome: Outcome) -> Estimate:
     extractor, pairs = outcome.examples.extractor, zip(outcome.images, outcome.truth)
     return _mean([perceptual_maps(x[None], y[None], extractor) for x, y in pairs])
+
+
+def _colours(outcome: Outcome) -> float:
+    return colour_distance(outcome.images, outcome.truth)
+
+
+def _of_features(metric: Callable[[Tensor, Tensor], Value]) -> Callable[[Outcome], Value]:
+    """A metric of the features of real pieces and of those that were made."""
+    return lambda outcome: metric(outcome.examples.real.features, outcome.seen.features)
 
 
 def _classes(outcome: Outcome) -> Tensor:
@@ -96,6 +105,7 @@ SOURCE_PIXELS = Need[Outcome](
 )
 MAPS = Need[Outcome](lambda o: o.examples.tests.form.map, "maps of classes")
 PAIRS = Need[Outcome](lambda o: o.examples.truth is not None, "pairs")
+PAIRED = (PIXELS, PAIRS)
 SETS = Need[Outcome](lambda o: o.examples.truth is None, "two sets without pairs")
 COLOURS = Need[Outcome](lambda o: o.examples.tests.form.shape[0] > 1, "images in colour")
 HOLES = Need[Outcome](lambda o: o.examples.masks is not None, "a task with a mask")
@@ -103,63 +113,24 @@ SHAPES = Need[Outcome](lambda o: o.examples.extractor.labels or _same_shapes(o),
 TELLING = Need[Outcome](
     lambda o: o.examples.extractor.labels, "an extractor that tells the two sets apart; leave --extractor out"
 )
+TELLABLE = (SETS, SHAPES, TELLING)
 PLACES = Need[Outcome](_places_kept, "sources of the size of what is made")
 BACK = Need[Outcome](lambda o: o.returned is not None, "a generator for the way back")
 
 _MEASURES: tuple[Measure[Outcome], ...] = (
-    single("psnr", "peak signal-to-noise ratio in dB", lambda o: _decibels(o, "psnr"), 1, PIXELS, PAIRS),
+    single("psnr", "peak signal-to-noise ratio in dB", lambda o: _decibels(o, "psnr"), 1, *PAIRED),
+    single("ssim", "structural similarity", lambda o: _mean([ssim(x, y, span=255) for x, y in o.compared]), 1, *PAIRED),
     single(
-        "ssim",
-        "structural similarity",
-        lambda o: _mean([ssim(x, y, span=255) for x, y in o.compared]),
-        1,
-        PIXELS,
-        PAIRS,
-    ),
-    single(
-        "l1",
-        "mean absolute difference of values in [-1, 1]",
-        lambda o: _differences(o.images, o.truth),
-        -1,
-        PIXELS,
-        PAIRS,
+        "l1", "mean absolute difference of values in [-1, 1]", lambda o: _differences(o.images, o.truth), -1, *PAIRED
     ),
     single("psnr_hole", "PSNR of the pixels that were missing", lambda o: _decibels(o, "psnr_hole"), 1, HOLES),
-    single("perceptual", "distance of features, place by place", _perceptual, -1, PIXELS, PAIRS),
-    single(
-        "frechet",
-        "Frechet distance of images or patches",
-        lambda o: frechet(o.examples.real.features, o.seen.features),
-        -1,
-        PIXELS,
-    ),
-    single(
-        "kernel_distance",
-        "the unbiased one",
-        lambda o: kernel_distance(o.examples.real.features, o.seen.features),
-        -1,
-        PIXELS,
-    ),
-    single(
-        "colours",
-        "distance of the histograms of a* and b*",
-        lambda o: colour_distance(o.images, o.truth),
-        -1,
-        PIXELS,
-        PAIRS,
-        COLOURS,
-    ),
+    single("perceptual", "distance of features, place by place", _perceptual, -1, *PAIRED),
+    single("frechet", "Frechet distance of images or patches", _of_features(frechet), -1, PIXELS),
+    single("kernel_distance", "the unbiased one", _of_features(kernel_distance), -1, PIXELS),
+    single("colours", "distance of the histograms of a* and b*", _colours, -1, *PAIRED, COLOURS),
     single("mean_iou", "mean intersection over union of classes", lambda o: iou_of(_classes(o)), 1, MAPS),
     single("pixel_accuracy", "share of pixels that are right", lambda o: accuracy_of(_classes(o)), 1, MAPS),
-    single(
-        "taken_for_target",
-        "share that a classifier takes for the target set",
-        _taken_for_target,
-        1,
-        SETS,
-        SHAPES,
-        TELLING,
-    ),
+    single("taken_for_target", "share that a classifier takes for the target set", _taken_for_target, 1, *TELLABLE),
     single("edges", "correlation of edges with the source's", _edges, 1, PIXELS, SOURCE_PIXELS, PLACES),
     single(
         "cycle_l1",

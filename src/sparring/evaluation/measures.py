@@ -37,14 +37,27 @@ def _as_many(subject: Subject, most: int | None = None) -> tuple[Tensor, Tensor]
     return subject.real.features[:count][:most], subject.fake.features[:count][:most]
 
 
+def _wasserstein(subject: Subject) -> Value:
+    return wasserstein(*_as_many(subject, MOST_TRANSPORTED))
+
+
 def _of_features(metric: Callable[[Tensor, Tensor], Value]) -> Callable[[Subject], Value]:
     """A metric of the features of real samples and of the subject's."""
     return lambda subject: metric(subject.real.features, subject.fake.features)
 
 
-def _pair(metric: Callable[[Tensor, Tensor], tuple[float, float]], first: str, second: str) -> Measured:
-    """The same of a metric of two values."""
-    return lambda subject: dict(zip((first, second), metric(subject.real.features, subject.fake.features)))
+def _pair(about: str, metric: Callable[[Tensor, Tensor], tuple[float, float]], *values: str) -> Measure[Subject]:
+    """A metric of the features, called as its two values together, of which high ones are better."""
+
+    def compute(subject: Subject) -> Mapping[str, Value]:
+        return dict(zip(values, metric(subject.real.features, subject.fake.features)))
+
+    return Measure("_".join(values), about, compute, dict.fromkeys(values, 1))
+
+
+def _on_request(name: str, about: str, compute: Measured, better: str, *needs: Need[Subject]) -> Measure[Subject]:
+    """A metric that is computed only if it is named; low values of what it is chosen by are better."""
+    return Measure(name, about, compute, {better: -1}, needs, usual=False)
 
 
 def _inception(subject: Subject) -> Estimate:
@@ -135,26 +148,10 @@ _MEASURES: tuple[Measure[Subject], ...] = (
     single("kernel_distance", "kernel distance (KID), unbiased", _of_features(kernel_distance), -1),
     single("mmd", "squared MMD under a Gaussian kernel, unbiased", _of_features(mmd), -1),
     single("cmmd", "CMMD: squared MMD of CLIP's embeddings, times 1000", _of_features(cmmd), -1, UNIT_LENGTH),
-    Measure(
-        "precision_recall",
-        "improved precision and recall",
-        _pair(precision_recall, "precision", "recall"),
-        {"precision": 1, "recall": 1},
-    ),
-    Measure(
-        "density_coverage",
-        "density and coverage",
-        _pair(density_coverage, "density", "coverage"),
-        {"density": 1, "coverage": 1},
-    ),
+    _pair("improved precision and recall", precision_recall, "precision", "recall"),
+    _pair("density and coverage", density_coverage, "density", "coverage"),
     single("sliced_wasserstein", "sliced Wasserstein distance", lambda s: sliced_wasserstein(*_as_many(s)), -1),
-    single(
-        "wasserstein",
-        "exact Wasserstein distance of points",
-        lambda s: wasserstein(*_as_many(s, MOST_TRANSPORTED)),
-        -1,
-        POINTS,
-    ),
+    single("wasserstein", "exact Wasserstein distance of points", _wasserstein, -1, POINTS),
     single("inception_score", "inception score", _inception, 1, LOGITS),
     Measure(
         "modes", "modes covered, high-quality share or KL", _modes, {"modes": 1, "high_quality": 1, "kl": -1}, (MODES,)
@@ -166,29 +163,12 @@ _MEASURES: tuple[Measure[Subject], ...] = (
         "class_frechet", "mean of the classes' Frechet distances", _class_frechet, {"class_frechet": -1}, (LABELS,)
     ),
     single("agreement", "share of samples of the class they were made for", _agreement, 1, LABELS, CLASSIFIER),
-    Measure(
-        "path_length",
-        "perceptual path length",
-        measure_path_length,
-        {"path_length": -1},
-        (SMOOTH, GENERATOR, LATENTS),
-        usual=False,
+    _on_request(
+        "path_length", "perceptual path length", measure_path_length, "path_length", SMOOTH, GENERATOR, LATENTS
     ),
-    Measure(
-        "critic_gap",
-        "D's gap between training and held-out samples",
-        measure_critic_gap,
-        {"overfitting": -1},
-        (GAME, HELD_OUT),
-        usual=False,
+    _on_request(
+        "critic_gap", "D's gap between training and held-out samples", measure_critic_gap, "overfitting", GAME, HELD_OUT
     ),
-    Measure(
-        "duality_gap",
-        "what either player can still gain",
-        measure_duality_gap,
-        {"duality_gap": -1},
-        (GAME,),
-        usual=False,
-    ),
+    _on_request("duality_gap", "what either player can still gain", measure_duality_gap, "duality_gap", GAME),
 )
 MEASURES = {measure.name: measure for measure in _MEASURES}

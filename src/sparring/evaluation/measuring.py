@@ -23,23 +23,14 @@ class Need(Generic[Scored]):
 
 @dataclass(frozen=True)
 class Measure(Generic[Scored]):
-    """A metric that can be asked for by name.
-
-    Attributes:
-        name: its name.
-        about: one line.
-        compute: what is scored -> values by name; the first is the one to choose checkpoints by.
-        better: which way each value is better: -1 low, 1 high; those left out are reported only.
-        needs: what it needs; the first that is not met is reported.
-        usual: computed when no metrics are named.
-    """
+    """A metric that can be asked for by name."""
 
     name: str
-    about: str
-    compute: Callable[[Scored], Mapping[str, Value]]
-    better: Mapping[str, int]
-    needs: Sequence[Need[Scored]] = ()
-    usual: bool = True
+    about: str  # one line
+    compute: Callable[[Scored], Mapping[str, Value]]  # values by name; the first is the one to choose checkpoints by
+    better: Mapping[str, int]  # which way each value is better: -1 low, 1 high; those left out are reported only
+    needs: Sequence[Need[Scored]] = ()  # the first that is not met is reported
+    usual: bool = True  # computed when no metrics are named
 
     def lacks(self, scored: Scored) -> str:
         """What is missing for it, in words; empty if nothing is."""
@@ -56,11 +47,8 @@ def single(
 def compute(
     measures: Mapping[str, Measure[Scored]], name: str, scored: Scored, named: Sequence[str], notes: list[str]
 ) -> Mapping[str, Value]:
-    """One metric's values; nothing if something is missing for it, or it does not fit, which is noted.
-
-    Raises:
-        UserError: it does not fit, and was named.
-    """
+    """One metric's values; nothing if something is missing for it, or it does not fit, which is noted or, if it was
+    named, raised as UserError."""
     try:
         return {} if measures[name].lacks(scored) else measures[name].compute(scored)
     except UserError as error:

@@ -16,26 +16,16 @@ GROUPS = ("usual", "all")
 
 @dataclass(frozen=True)
 class Options:
-    """How to score.
+    """How to score. `split` is the reference: "train", "test", or "auto": train, and for runs that turn images into
+    others the test images, if there are such."""
 
-    Attributes:
-        metrics: names with commas; see `MEASURES` and `LIKENESS`.
-        extractor: a component's text, or `auto`.
-        count: samples, and at most as many reference samples.
-        split: the reference: "train", "test", or "auto": train, and for runs that turn images into others the test
-            images, if there are such.
-        seed: of samples and reference.
-        raw: take the generator's own weights, not their average.
-        device: as in `sparring.load`.
-    """
-
-    metrics: str = "usual"
-    extractor: str = "auto"
-    count: int = 10_000
+    metrics: str = "usual"  # names with commas; see `MEASURES` and `LIKENESS`
+    extractor: str = "auto"  # or a component's text
+    count: int = 10_000  # samples, and at most as many reference samples
     split: str = "auto"
-    seed: int = 0
-    raw: bool = False
-    device: str = "auto"
+    seed: int = 0  # of samples and reference
+    raw: bool = False  # take the generator's own weights, not their average
+    device: str = "auto"  # as in `sparring.load`
 
     def __post_init__(self) -> None:
         names_in(self.metrics)
@@ -55,11 +45,7 @@ def measures_of(scores: Sequence[str]) -> Mapping[str, Measure[Any]]:
 
 
 def names_in(text: str) -> list[str]:
-    """The names in a list of metrics with commas between them.
-
-    Raises:
-        UserError: there are none, or one is unknown.
-    """
+    """The names in a list of metrics with commas; raises UserError if there are none, or one is unknown."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError("no metric is named; write such as --metrics frechet,precision_recall, or leave it out")
@@ -71,16 +57,9 @@ def names_in(text: str) -> list[str]:
 
 
 def metric_names(text: str, scores: Sequence[str] = ()) -> list[str]:
-    """The metrics to compute: `usual` means a task's own scores, or the usual ones of generated samples; `all` means
-    all that can be computed.
-
-    Args:
-        text: names with commas between them.
-        scores: the task's own scores; none for generated samples.
-
-    Raises:
-        UserError: a name is unknown, or not of such runs.
-    """
+    """The metrics to compute, of names with commas between them: `usual` means a task's own `scores`, or the usual ones
+    of generated samples, which have none; `all` means all that can be computed. Raises UserError if a name is unknown,
+    or not of such runs."""
     measures, found = measures_of(scores), list[str]()
     usual = list(scores) or [name for name, measure in MEASURES.items() if measure.usual]
     groups = {"usual": usual, "all": [*scores, *measures]}
@@ -96,10 +75,8 @@ def metric_names(text: str, scores: Sequence[str] = ()) -> list[str]:
 
 
 def deciding_value(text: str, scores: Sequence[str] = ()) -> str:
-    """The value that decides what is best where these metrics are named: the first one of the first metric.
-
-    Args and errors as of `metric_names`.
-    """
+    """The value that decides what is best where these metrics are named: the first one of the first metric. Raises as
+    `metric_names`."""
     return next(iter(measures_of(scores)[metric_names(text, scores)[0]].better))
 
 

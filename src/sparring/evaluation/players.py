@@ -35,15 +35,8 @@ def duality_gap(game: Game, next_batch: Callable[[], Batch], judged: Sequence[Ba
     max over D' of V(G, D') - min over G' of V(G', D), with V minus D's adversarial loss. Both are looked for from
     copies of the present players, by `steps` turns of the recipe's own optimisers (at the learning rate that they began
     with) against the other player standing still, with the game's penalties. V is measured about ten times on the way
-    on `judged`, and the best value counts; so it is a lower bound of the gap, but for the noise of `judged`.
-
-    Args:
-        game: the players; the generator's raw weights, not its average.
-        next_batch: real samples and latents to train on.
-        judged: real samples and latents to measure on.
-        steps: turns of each copy.
-
-    Source: Grnarova et al. 2019, equation 2 and section 4.
+    on `judged`, and the best value counts; so it is a lower bound of the gap, but for the noise of `judged`. The game's
+    generator has its raw weights, not their average. Source: Grnarova et al. 2019, equation 2 and section 4.
     """
     values = {side: _best_response(game, side, next_batch, judged, steps) for side in ("discriminator", "generator")}
     best, worst, now = max(values["discriminator"]), min(values["generator"]), values["generator"][0]

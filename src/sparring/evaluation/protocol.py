@@ -18,37 +18,22 @@ def _told(default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Protocol:
-    """All that a score depends on besides the generator.
+    """All that a score depends on besides the generator."""
 
-    Attributes:
-        data, data_digest: the reference set's name, and a hash of its samples, held-out ones too.
-        split: the part of it that samples are compared with.
-        reference: how many reference samples.
-        count: how many samples.
-        extractor, extractor_digest, resizer: what turned them into features.
-        weights: "as sampled" (the generator's average where it has one) or "raw".
-        degradation: what was done to test images before a run restored them, with the seed of what is random in it; ""
-            for other runs.
-        metrics: the version of the metrics' definitions.
-        seed: of the samples and the choice of the reference; told, does not keep scores apart.
-        ema: was it an average? None for images of unknown origin; told.
-        version: of the program; told.
-    """
-
-    data: str
-    data_digest: str
-    split: str
-    reference: int
-    count: int
-    extractor: str
+    data: str  # the reference set's name
+    data_digest: str  # a hash of its samples, held-out ones too
+    split: str  # the part of it that samples are compared with
+    reference: int  # how many reference samples
+    count: int  # how many samples
+    extractor: str  # what turned them into features
     extractor_digest: str
     resizer: str
-    weights: str = "as sampled"
-    degradation: str = ""
+    weights: str = "as sampled"  # by the generator's average where it has one; or "raw"
+    degradation: str = ""  # what was done to images that a run restored, with the seed of what is random in it
     metrics: int = METRICS_VERSION
-    seed: int = _told(0)
-    ema: bool | None = _told(None)
-    version: str = _told("")
+    seed: int = _told(0)  # of the samples and the choice of the reference
+    ema: bool | None = _told(None)  # the weights are an average; None for images of unknown origin
+    version: str = _told("")  # of the program
 
     def describe(self) -> str:
         """The protocol in one line."""
@@ -76,30 +61,18 @@ def differences(one: Protocol, other: Protocol, told: bool = False) -> list[str]
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured of one generator at one step, or of a set of images.
+    """What was measured of one generator at one step, or of a set of images."""
 
-    Attributes:
-        subject: the run directory, or where the images lie.
-        values: name -> value.
-        protocol: what they were measured with.
-        step, seconds: of training; None for images.
-        errors: name -> standard error, where there is one.
-        notes: what one must know to read the values.
-        checkpoint: the SHA-256 of its weights' file; empty where there is none.
-        asked: names of the metrics that were computed, or could not be.
-        cost: seconds that the scoring took.
-    """
-
-    subject: str
+    subject: str  # the run directory, or where the images lie
     values: Mapping[str, float]
     protocol: Protocol
-    step: int | None = None
-    seconds: float | None = None
-    errors: Mapping[str, float] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    asked: Sequence[str] = ()
-    checkpoint: str = ""
-    cost: float = 0.0
+    step: int | None = None  # of training; None for images
+    seconds: float | None = None  # of training
+    errors: Mapping[str, float] = field(default_factory=dict)  # the standard error of each value that has one
+    notes: Sequence[str] = ()  # what one must know to read the values
+    asked: Sequence[str] = ()  # the metrics that were computed, or could not be
+    checkpoint: str = ""  # the SHA-256 of its weights' file, where there is one
+    cost: float = 0.0  # seconds that the scoring took
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they are written and printed. Infinite values become text, which JSON can hold."""
@@ -110,11 +83,7 @@ class Scores:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], source: str) -> Scores:
-        """Read what `to_json` gave.
-
-        Raises:
-            UserError: it is something else.
-        """
+        """Read what `to_json` gave; raises UserError if it is something else."""
         try:
             values = {str(name): float(value) for name, value in plain["values"].items()}
             errors = {str(name): float(value) for name, value in plain["errors"].items()}

@@ -30,17 +30,11 @@ NO_EXTRACTOR = "none"
 
 class Scoring(ABC):
     """Scores generators by the same options on the same data. What does not depend on the generator, such as the
-    features of real samples, is computed once for all of them.
+    features of real samples, is computed once for all of them. `train` is what runs are trained on; `held_out` are
+    samples of the same distribution that they never see, if there are any."""
 
-    Attributes:
-        train, held_out: what runs are trained on, and samples of the same distribution that they never see, or None.
-        options: how to score.
-        scores: the task's own scores; none for generated samples.
-        images: the test images that runs are shown by; None where samples are drawn.
-    """
-
-    scores: Sequence[str] = ()
-    images: Data | None = None
+    scores: Sequence[str] = ()  # the task's own; none for generated samples
+    images: Data | None = None  # the test images that runs are shown by; None where samples are drawn
 
     def __init__(self, train: Data, options: Options, held_out: Data | None) -> None:
         self.train, self.options, self.held_out = train, options, held_out
@@ -97,17 +91,9 @@ class Scoring(ABC):
     def score(
         self, generator: TrainedGenerator, name: str, ema: bool, game: Callable[[], Game] | None = None
     ) -> tuple[Scores, Any]:
-        """Score what a generator makes; return the scores and what was scored. The cost counts both.
-
-        Args:
-            generator: in evaluation mode.
-            name: of the run.
-            ema: its weights are an average.
-            game: builds the game that it comes from, which may be changed.
-
-        Raises:
-            UserError: a metric that was named cannot be computed.
-        """
+        """Score what a generator, in evaluation mode, makes; return the scores and what was scored. The cost counts
+        both. `name` is the run's; with `ema`, the weights are an average. `game` builds the game that the generator
+        comes from, which may be changed. Raises UserError if a metric that was named cannot be computed."""
         start = time.perf_counter()
         with prepared(self.device):
             scored = self._made(generator, game)
@@ -116,11 +102,8 @@ class Scoring(ABC):
         return replace(scores, step=generator.step, protocol=protocol, cost=time.perf_counter() - start), scored
 
     def measure(self, scored: Any, name: str) -> Scores:
-        """Compute the metrics that the options name.
-
-        Raises:
-            UserError: one that is named cannot be computed; of `usual` and `all` it is left out, with a note.
-        """
+        """Compute the metrics that the options name; raises UserError if one that is named cannot be computed. Of
+        `usual` and `all` it is left out, with a note."""
         start, notes = time.perf_counter(), list[str]()
         self._refuse(scored, name)
         found = self._values(scored, notes)

@@ -24,18 +24,11 @@ LEAST_IN_CLASS = 10  # samples of a class on average, for labels to be classes t
 
 @dataclass(frozen=True)
 class Reference:
-    """The real samples that scores refer to; one for many subjects, so that their features are computed once.
+    """The real samples that scores refer to; one for many subjects, so that their features are computed once."""
 
-    Attributes:
-        train: the training set, whole.
-        held_out: samples of the same distribution that no training saw, or None.
-        data: those that are compared with.
-        extractor: what looks at them.
-    """
-
-    train: Data
-    held_out: Data | None
-    data: Data
+    train: Data  # whole
+    held_out: Data | None  # samples of the same distribution that no training saw
+    data: Data  # those that are compared with
     extractor: Prepared
 
     @cached_property
@@ -68,23 +61,14 @@ def shuffled(data: Data, count: int, seed: int) -> Data:
 
 @dataclass(frozen=True)
 class Subject:
-    """Samples to be scored.
-
-    Attributes:
-        reference: what they are compared with.
-        samples: uint8 images or points, as the data stores them.
-        labels: the classes that they were made for, as indices of the reference's classes, or None.
-        generator: what made them, or None.
-        game: builds the game that it comes from, or None.
-        seed: for what is random in metrics.
-    """
+    """Samples to be scored, and what they are compared with."""
 
     reference: Reference
-    samples: Tensor
-    labels: Tensor | None = None
-    generator: TrainedGenerator | None = None
-    game: Callable[[], Game] | None = None
-    seed: int = 0
+    samples: Tensor  # uint8 images or points, as the data stores them
+    labels: Tensor | None = None  # the classes that they were made for, as indices of the reference's classes
+    generator: TrainedGenerator | None = None  # what made them
+    game: Callable[[], Game] | None = None  # builds the game that it comes from
+    seed: int = 0  # for what is random in metrics
 
     @cached_property
     def fake(self) -> Seen:
@@ -101,7 +85,7 @@ class Subject:
 
     @property
     def draws_latents(self) -> bool:
-        """Does its generator make samples of latent vectors?"""
+        """Its generator makes samples of latent vectors."""
         return self.generator is not None and "latent" in self.generator.task.draw(1)
 
 
@@ -117,10 +101,7 @@ def check_same_shape(made: Data, whole: Data) -> None:
 
 def prepare_extractor(text: str, data: Data, device: torch.device) -> Prepared:
     """The extractor that a text names; `auto` takes Pixels for points, Classifier for labelled images, else Random.
-
-    Raises:
-        UserError: no such extractor, or it does not fit the data.
-    """
+    Raises UserError if there is no such extractor, or it does not fit the data."""
     if text == "auto":
         classes = len(data.form.classes) if data.labels is not None else 0
         labelled = classes > 1 and len(data) >= LEAST_IN_CLASS * classes

@@ -21,12 +21,9 @@ class PatchDiscriminator(nn.Module):
     3.2). `judge` gives all their logits side by side, where the larger scales have more of them; for scales that count
     alike, judge by each of `critics()`. The defaults are pix2pix's, but for the normalisation, which is CycleGAN's.
 
-    Args:
-        width: channels of the first layer; they double with each strided layer, up to 8 times.
-        layers: strided convolutions; fewer where the image would be smaller than 4x4 behind them.
-        scales: how many critics; each sees half of what the one before sees.
-        norm: "instance", "batch" (pix2pix's; samples then see each other) or "none".
-        source_channels: channels of the source image that stands beside the judged one; 0: there is none.
+    Channels double from `width` with each strided layer, up to 8 times; there are fewer `layers` where the image would
+    be smaller than 4x4 behind them. `norm` is "instance", "batch" (pix2pix's; samples then see each other) or "none". A
+    source image of `source_channels` stands beside the judged one; 0: there is none.
     """
 
     def __init__(

@@ -23,10 +23,9 @@ class UNetGenerator(ImageGenerator):
     the same. As in the authors' code, the outermost and innermost levels are not normalised. Images of any size are
     filled up to a multiple of 2**depth, and the result is cut.
 
-    Args:
-        depth: how many times maps are halved, at most 8 (the paper's); 0: to about 4 pixels at the size of training.
-        norm: "instance", "batch" (the paper's) or "none".
-        dropout: share of values dropped in training, in the three innermost levels on the way up (the paper: 0.5).
+    Maps are halved `depth` times, at most 8 (the paper's); 0: to about 4 pixels at the size of training. `norm` is
+    "instance", "batch" (the paper's) or "none". `dropout` is the share of values dropped in training, in the three
+    innermost levels on the way up (the paper: 0.5).
     """
 
     def __init__(

@@ -29,33 +29,21 @@ ERROR = "± is the standard error over seeds or, of a single run, of the estimat
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with its scores.
-
-    Attributes:
-        run, recipe, scores: the run.
-        name: the part of its path that tells it from the others.
-        deciding: the value by which it was evaluated as it trained; "" if it was not.
-        images: the test images of a run that turns images into others, or None.
-    """
+    """A run with its scores."""
 
     run: Run
     recipe: Recipe
     scores: Scores
-    name: str
-    deciding: str = ""
-    images: Data | None = None
+    name: str  # the part of its path that tells it from the others
+    deciding: str = ""  # the value by which it was evaluated as it trained, if it was
+    images: Data | None = None  # the test images of a run that turns images into others
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one recipe and one protocol, with different seeds.
+    """Runs of one recipe and one protocol, with different seeds."""
 
-    Attributes:
-        name: of the run, or of the first of them.
-        entries: the runs.
-    """
-
-    name: str
+    name: str  # of the run, or what their names begin with
     entries: tuple[Entry, ...]
 
     def value(self, name: str) -> float | None:
@@ -68,11 +56,8 @@ class Group:
         if len(self.entries) == 1:
             return self.entries[0].scores.errors.get(name)
         values = self.values(name)
-        return (
-            statistics.stdev(values) / len(values) ** 0.5
-            if len(values) > 1 and all(map(math.isfinite, values))
-            else None
-        )
+        known = len(values) > 1 and all(map(math.isfinite, values))
+        return statistics.stdev(values) / len(values) ** 0.5 if known else None
 
     def steps(self, between: str) -> str:
         """The step of its runs, or the first and the last."""
@@ -85,19 +70,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs to be shown side by side.
+    """Runs to be shown side by side."""
 
-    Attributes:
-        tables: groups that may stand side by side, one table for each protocol.
-        apart: why there is more than one table.
-        told: differences of protocol that do not keep scores apart.
-        recipes: fields in which the recipes differ -> each group's value, by its name.
-    """
-
-    tables: tuple[tuple[Group, ...], ...]
-    apart: tuple[str, ...]
-    told: tuple[str, ...]
-    recipes: Mapping[str, Mapping[str, str]]
+    tables: tuple[tuple[Group, ...], ...]  # groups that may stand side by side, one table for each protocol
+    apart: tuple[str, ...]  # why there is more than one table
+    told: tuple[str, ...]  # differences of protocol that do not keep scores apart
+    recipes: Mapping[str, Mapping[str, str]]  # fields in which the recipes differ -> each group's value, by its name
 
     @property
     def groups(self) -> list[Group]:
@@ -139,39 +117,24 @@ def compare(
     trust: bool = False,
     **options: Any,
 ) -> Comparison:
-    """Score runs by one protocol, unless they have such scores already, and put them side by side.
+    """Score runs (their checkpoints: best, last or a step) by one protocol, unless they have such scores already, and
+    put them side by side. Those whose recipes differ in the seed alone are shown as their mean.
 
-    Args:
-        runs: run directories. Those whose recipes differ in the seed alone are shown as their mean.
-        checkpoint: best, last or a step.
-        known: how runs on data of a hash are scored, where that is at hand; what is found here is added.
-        trust: may component texts import the user's own code?
-        options: fields of `sparring.evaluation.Options`.
-
-    Raises:
-        UserError: no such run, or one cannot be scored.
+    `known` tells how runs on data of a hash are scored, where that is at hand; what is found here is added. `trust` and
+    `options` are as in `sparring.evaluate`. Raises UserError: no such run, or one cannot be scored.
     """
-    with trusted(trust):
-        return _compare(runs, checkpoint, {} if known is None else known, Options(**options))
-
-
-def _compare(
-    runs: Sequence[str | Path], checkpoint: str, known: MutableMapping[str, Scoring], chosen: Options
-) -> Comparison:
-    paths = [Path(run) for run in runs]
+    chosen, known = Options(**options), {} if known is None else known
+    paths, entries = [Path(run) for run in runs], []
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("compare: a run is named twice; name each once")
-    evaluators = [RunEvaluator(path, chosen) for path in paths]
-    manifests = [find_checkpoint(evaluator.run, checkpoint) for evaluator in evaluators]
-    names = short_names(paths)
-    entries = []
-    for evaluator, manifest in zip(evaluators, manifests):
-        scores = evaluator.shared_score(manifest, known)
-        recipe = evaluator.recipe
-        deciding = deciding_value(recipe.metrics, evaluator.task.scores) if recipe.evaluate_every else ""
-        name = names[evaluator.run.path]
-        entries.append(Entry(evaluator.run, recipe, scores, name, deciding, evaluator.scoring.images))
-    return arrange(entries)
+    with trusted(trust):
+        evaluators = [RunEvaluator(path, chosen) for path in paths]
+        manifests = [find_checkpoint(evaluator.run, checkpoint) for evaluator in evaluators]
+        for evaluator, manifest, name in zip(evaluators, manifests, short_names(paths)):
+            scores, recipe = evaluator.shared_score(manifest, known), evaluator.recipe
+            deciding = deciding_value(recipe.metrics, evaluator.task.scores) if recipe.evaluate_every else ""
+            entries.append(Entry(evaluator.run, recipe, scores, name, deciding, evaluator.scoring.images))
+        return arrange(entries)
 
 
 def arrange(entries: Sequence[Entry]) -> Comparison:
@@ -212,13 +175,13 @@ def group_name(entries: Sequence[Entry]) -> str:
     return f"{start or entries[0].name} ({len(entries)} seeds)"
 
 
-def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+def short_names(paths: Sequence[Path]) -> list[str]:
     """Each path's last parts, as many as it takes to tell them apart."""
-    parts = {path: path.resolve().parts for path in paths}
+    parts = [path.resolve().parts for path in paths]
     count = 1
-    while len({p[-count:] for p in parts.values()}) < len(paths):
+    while len({p[-count:] for p in parts}) < len(paths):
         count += 1
-    return {path: "/".join(p[-count:]) for path, p in parts.items()}
+    return ["/".join(p[-count:]) for p in parts]
 
 
 def recipe_differences(tables: Sequence[Sequence[Group]]) -> dict[str, dict[str, str]]:

@@ -47,24 +47,17 @@ figcaption { font-weight: 600 } img { max-width: 100%; image-rendering: pixelate
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
-    """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file.
-
-    Args:
-        comparison: the runs.
-        path: the file; its folder is made if need be.
-
-    Raises:
-        UserError: it cannot be written, or a run cannot be loaded.
-    """
+    """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file; its
+    folder is made if need be. Raises UserError if it cannot be written, or a run cannot be loaded."""
     parts = [f"<h1>{escape(' against '.join(group.name for group in comparison.groups))}</h1>"]
     parts += [f'<p class="warning">Not comparable: {escape(text)}</p>' for text in comparison.apart]
     parts += ["<h2>Scores</h2>"]
     for table in comparison.tables:
-        parts += [table_html(table), f'<p class="protocol">{escape(describe(table))}</p>']
+        protocol = f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {ERROR}."
+        parts += [table_html(table), f'<p class="protocol">{escape(protocol)}</p>']
     for note in comparison.notes:
-        parts.append(
-            f'<p class="warning">{escape(note)}</p>' if note.startswith("CAREFUL") else f"<p>{escape(note)}</p>"
-        )
+        kind = ' class="warning"' if note.startswith("CAREFUL") else ""
+        parts.append(f"<p{kind}>{escape(note)}</p>")
     parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.told]
     parts += [f'<p class="warning">{escape(entry.name)} ended in NaN</p>' for entry in comparison.broken]
     parts += recipes_html(comparison)
@@ -82,11 +75,6 @@ def write_page(comparison: Comparison, path: Path) -> None:
     with writing(path, "choose another --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-
-
-def describe(table: Sequence[Group]) -> str:
-    """The protocol of a table, and what its errors are."""
-    return f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {ERROR}."
 
 
 def table_html(table: Sequence[Group]) -> str:
@@ -180,13 +168,7 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
 
 
 def curves_of(groups: Sequence[Group], name: str, event: str | None) -> list[Curve]:
-    """A value over the seconds of training, of each run that has it.
-
-    Args:
-        groups: the runs.
-        name: of the value.
-        event: in which rows of the log it stands; None: in the plain ones.
-    """
+    """A value over the seconds of training, of each run that has it in the log's rows of an event, or in plain ones."""
     found: list[Curve] = []
     for i, group in enumerate(groups):
         for j, entry in enumerate(group.entries):

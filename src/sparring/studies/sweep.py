@@ -31,11 +31,8 @@ Grid = Mapping[str, Sequence[Any]]
 
 
 def read_grid(groups: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
-    """The grid that `--set FIELD=VALUE VALUE ... --set FIELD=VALUE ...` describes.
-
-    Raises:
-        UserError: no such field, or a value of the wrong type.
-    """
+    """The grid that `--set FIELD=VALUE VALUE ... --set FIELD=VALUE ...` describes; raises UserError if there is no such
+    field, or a value is of the wrong type."""
     hints = get_type_hints(Recipe)
     grid: dict[str, list[Any]] = {}
     for group in groups:
@@ -59,21 +56,14 @@ def read_grid(groups: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
 def sweep(
     recipe: str, grid: Grid, *, seeds: int = 1, out: str | Path, trust: bool = False, **options: Any
 ) -> Comparison:
-    """Train each combination of the grid with each seed, and compare them; write `comparison.html`.
+    """Train each combination of the grid (field -> values to try) with each of the seeds 0, 1, 2 ..., and compare them;
+    write `comparison.html` into the folder `out`.
 
     What is done is told by the run directories, so a sweep that was stopped goes on where it was, in the middle of a
-    run, too; several processes (or machines that share the folder) may work at one sweep.
-
-    Args:
-        recipe: a named recipe or a TOML file.
-        grid: field -> values to try.
-        seeds: how many seeds of each: 0, 1, 2 ...
-        out: the folder.
-        trust, options: as in `sparring.evaluate`; the first metric must be measurable of every run.
-
-    Raises:
-        UserError: a value that the recipe does not allow, or other processes are still at work.
-        Interrupted: by Ctrl-C, after a checkpoint.
+    run, too; several processes (or machines that share the folder) may work at one sweep. `recipe` is a name or a TOML
+    file. `trust` and `options` are as in `sparring.evaluate`; the first metric must be measurable of every run. Raises
+    UserError: a value that the recipe does not allow, or other processes are still at work; Interrupted: by Ctrl-C,
+    after a checkpoint.
     """
     check_number("sweep", "seeds", seeds, low=1, whole=True)
     chosen = Options(**options)
@@ -101,11 +91,8 @@ def sweep(
 
 
 def work_at(path: Path, recipe: Recipe, options: Options, known: MutableMapping[str, Scoring]) -> bool:
-    """Train a run to its end and score it, unless that is done; False where another process is at work on it.
-
-    Raises:
-        UserError: the deciding value could not be measured of it.
-    """
+    """Train a run to its end and score it, unless that is done; False where another process is at work on it. Raises
+    UserError if the deciding value could not be measured of it."""
     with claimed(path) as mine:
         if not mine:
             return False
@@ -137,14 +124,9 @@ def combinations(grid: Grid, seeds: int) -> dict[str, dict[str, Any]]:
 
 
 def check_plans(plans: Mapping[Path, Recipe], options: Options) -> dict[str, Scoring]:
-    """Find mistakes before anything is trained; return how runs are scored, by the hash of their data.
-
-    Raises:
-        UserError: in a recipe, in the metrics, or a folder holds a run of another recipe.
-    """
-    device = torch.device("cpu")
-    known: dict[str, Scoring] = {}
-    deciding = {}
+    """Find mistakes before anything is trained; return how runs are scored, by the hash of their data. Raises UserError
+    for those in a recipe or the metrics, or if a folder holds a run of another recipe."""
+    device, known, deciding = torch.device("cpu"), dict[str, Scoring](), {}
     for path, recipe in plans.items():
         check_same_recipe(path, recipe)
         if recipe.seed == 0:

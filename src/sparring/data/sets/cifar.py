@@ -18,7 +18,7 @@ from sparring.data.samples import Data, Split
 from sparring.data.sources.archives import open_tar, reading_archive
 from sparring.data.sources.decode import Target
 from sparring.data.sources.parquet import parquet_source
-from sparring.data.sources.source import Item, Source, stamp
+from sparring.data.sources.source import Item, Source, stamps
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 URL = "https://www.cs.toronto.edu/~kriz"
@@ -50,8 +50,9 @@ def _source(split: Split) -> Source:
 def _binary_source(path: Path, split: Split) -> Source:
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
     place = f"{path.resolve()} {split}"
-    items, test = partial(_items, path, names), split == "test"
-    return Source(str(path), f"{place} {stamp(path)}", items, len(names) * 10_000, CLASSES, test, place=place)
+    items, test, identify = partial(_items, path, names), split == "test", partial(stamps, path)
+    count = len(names) * 10_000
+    return Source(str(path), identify(), items, count, CLASSES, test, place=place, identify=identify)
 
 
 def _items(path: Path, names: list[str]) -> Iterator[Item]:

@@ -18,7 +18,7 @@ from typing import IO, cast
 
 from sparring.base.errors import UserError, shortened
 from sparring.data.sources.decode import SUFFIXES
-from sparring.data.sources.source import Item, Source, folder_classes, is_image, stamp
+from sparring.data.sources.source import Item, Source, folder_classes, is_image, stamps
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 LARGEST = 256 << 20  # bytes of a member
@@ -52,6 +52,8 @@ def archive_source(path: Path) -> Source:
         UserError: it is damaged or holds no images, a member's name or link leads out of it, or it unpacks to far more
             than it holds (256 MiB a member, 2,000,000 members, and 100 times its size from 64 MiB on are allowed).
     """
+    identify = partial(stamps, path)
+    identity = identify()  # before it is listed
     zipped = path.name.lower().endswith(".zip")
     with reading_archive(path):
         names = [*_list_zip(path)] if zipped else [*_list_tar(path)]
@@ -63,8 +65,7 @@ def archive_source(path: Path) -> Source:
         parts = [p[1:] for p in parts]
     labels = dict(zip(images, folder_classes(parts)))
     items = partial(_zip_items if zipped else _tar_items, path, labels)
-    place = str(path.resolve())
-    return Source(str(path), f"{place} {stamp(path)}", items, len(images), place=place)
+    return Source(str(path), identity, items, len(images), place=str(path.resolve()), identify=identify)
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparring.base.errors import UserError, shortened
 from sparring.data.sources.decode import Content
-from sparring.data.sources.source import Item, Pair, PairSource, Source, stamp
+from sparring.data.sources.source import Item, Pair, PairSource, Source, stamps
 
 if TYPE_CHECKING:
     import pyarrow
@@ -48,9 +48,10 @@ def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
 
 
 def _source(paths: Sequence[Path], name: str, columns: Columns, part: str = "") -> Source:
-    identity = " ".join(f"{path.resolve()} {stamp(path)}" for path in paths)
-    items, count, place = partial(_items, paths, columns), _count_rows(paths), f"{Path(name).resolve()}{part}"
-    return Source(name, identity, items, count, columns.classes, remarks=columns.remarks, place=place)
+    identify = partial(stamps, *paths)
+    identity, place = identify(), f"{Path(name).resolve()}{part}"
+    items, count, remarks = partial(_items, paths, columns), _count_rows(paths), columns.remarks
+    return Source(name, identity, items, count, columns.classes, remarks=remarks, place=place, identify=identify)
 
 
 def _alike(paths: Sequence[Path], found: Sequence[Any]) -> Any:

@@ -43,6 +43,7 @@ class Source:
 
     Attributes:
         identity: changes whenever the images may have changed: paths, sizes and times of files, or a fingerprint.
+        identify: finds it anew; None where nothing can change while it is read.
         place: which set it is, the same however its path is spelled and whatever becomes of its images; "": the name.
     """
 
@@ -55,6 +56,15 @@ class Source:
     channels: int = 0  # 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is
     remarks: tuple[str, ...] = ()
     place: str = ""
+    identify: Callable[[], str] | None = None
+
+    @property
+    def unchanged(self) -> bool:
+        """The files are still those that were found."""
+        try:
+            return self.identify is None or self.identify() == self.identity
+        except OSError:  # one of them is gone
+            return False
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,10 @@ def _named_items(source: Source) -> Iterator[Item]:
         yield item if item.label is None else item._replace(label=str(item.label))
 
 
-def stamp(path: Path) -> str:
-    """A file's size and time of change, in words that change with it."""
-    found = path.stat()
-    return f"{found.st_size} {found.st_mtime_ns}"
+def stamps(*paths: Path) -> str:
+    """The resolved paths, sizes and times of change of files, in words that change with them."""
+    found = ((path.resolve(), path.stat()) for path in paths)
+    return " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in found)
 
 
 def folder_source(folder: Path) -> Source:
@@ -90,12 +100,17 @@ def folder_source(folder: Path) -> Source:
     paths = image_paths(folder)
     if not paths:
         raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+    place, items, identify = str(folder.resolve()), partial(_items, folder, paths), partial(_identity, folder, paths)
+    return Source(str(folder), identify(), items, len(paths), place=place, identify=identify)
+
+
+def _identity(folder: Path, paths: list[Path]) -> str:
     state = hashlib.blake2b(digest_size=16)
     for path in paths:
-        state.update(f"{path.relative_to(folder)}\0{stamp(path)}\n".encode(errors="surrogateescape"))
-    place = str(folder.resolve())
-    identity = f"{place} {state.hexdigest()}"
-    return Source(str(folder), identity, partial(_items, folder, paths), len(paths), place=place)
+        found = path.stat()
+        line = f"{path.relative_to(folder)}\0{found.st_size} {found.st_mtime_ns}\n"
+        state.update(line.encode(errors="surrogateescape"))
+    return f"{folder.resolve()} {state.hexdigest()}"
 
 
 def image_paths(folder: Path) -> list[Path]:

@@ -36,22 +36,14 @@ PRAISED = ("memorising",)  # illnesses that scores take for excellence
 
 @dataclass(frozen=True)
 class Trial(Candidate):
-    """How a candidate did.
+    """How a candidate did. The score is the held-out distance of its samples, lower is better; None if it ended in NaN
+    or infinity, or could not be trained at all."""
 
-    Attributes:
-        share: of the budget, for which it was trained: the better half is trained on, the best to the end.
-        step: the last step that is trained.
-        score: the held-out distance of its samples, lower is better; None if it ended in NaN or infinity, or could
-            not be trained at all.
-        ill: the illnesses that the doctor names at its end.
-        ended: why it ended before the trial did, or "".
-    """
-
-    share: float
-    step: int
+    share: float  # of the budget, for which it was trained: the better half is trained on, the best to the end
+    step: int  # the last one that is trained
     score: float | None
-    ill: tuple[str, ...]
-    ended: str = ""
+    ill: tuple[str, ...]  # the illnesses that the doctor names at its end
+    ended: str = ""  # why it ended before the trial did
 
     def rank(self, illnesses: Sequence[str]) -> tuple[bool, float, bool, float]:
         """For sorting, best first: those without a score last; those that were trained for longer before others; then
@@ -67,26 +59,16 @@ class Trial(Candidate):
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trials of one treatment share.
+    """What all trials of one treatment share."""
 
-    Attributes:
-        run: the sick run's folder.
-        recipe: its recipe, with the doctor watching.
-        folder: where trials go, each into its own folder.
-        trust: may component texts import the user's own code? Processes of their own are told by it.
-    """
-
-    run: Path
-    recipe: Recipe
-    folder: Path
-    trust: bool
+    run: Path  # the sick run's folder
+    recipe: Recipe  # its recipe, with the doctor watching
+    folder: Path  # where trials go, each into its own folder
+    trust: bool  # component texts may import the user's own code, in other processes, too
 
     def begin(self, candidate: Candidate) -> str:
         """Make its run directory where it goes on from a checkpoint; one that was stopped before it was whole is made
-        anew.
-
-        Returns: why these networks or data do not allow what it changes, or "".
-        """
+        anew. Returns why these networks or data do not allow what it changes, or ""."""
         path, sick = self.path(candidate), Run.open(self.run)
         clear_unsaved(path)
         if path.exists():
@@ -118,20 +100,14 @@ class Bench:
         return min(1.0, share_spent(self.recipe, manifest.step, manifest.seconds) + share)
 
     def carry_out(self, candidate: Candidate, share: float) -> str:
-        """Train its trial, from where it is, until it has trained such a share of the budget.
-
-        Returns: why it cannot be trained, or "".
-
-        Raises:
-            UserError: the disk is full, say; the command can be given again.
-            Interrupted: by Ctrl-C, after a checkpoint.
-        """
+        """Train its trial, from where it is, until it has trained such a share of the budget; returns why it cannot be
+        trained, or "". Raises UserError if the disk is full, say (the command can be given again), and Interrupted by
+        Ctrl-C, after a checkpoint."""
         with trusted(self.trust):
-            why_not = self.begin(candidate)
-            if not why_not:
-                changed, until = self.recipe.replace(**candidate.changes), self.until(candidate, share)
-                finish(self.path(candidate), changed, until)
-            return why_not
+            if why_not := self.begin(candidate):
+                return why_not
+            finish(self.path(candidate), self.recipe.replace(**candidate.changes), self.until(candidate, share))
+            return ""
 
     def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
         """The same of all, by so many processes."""
@@ -153,10 +129,7 @@ class Judge:
     """Scores runs by samples that the doctor never sees, against held-out samples where there are any: points by the
     exact Wasserstein distance, images by the Frechet distance of the extractor that suits the data; runs that turn
     images into others by their task's own deciding score, so that lower is better (one that is to be high is negated).
-
-    Args:
-        recipe: of the sick run.
-        seed: of the scored samples and the choice of the reference.
+    `recipe` is the sick run's, `seed` that of the scored samples and the choice of the reference.
     """
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
