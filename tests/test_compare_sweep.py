@@ -237,6 +237,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None
     assert len(sweep(recipe, {}, seeds=2, out=tmp_path / "sweep", **OPTIONS).groups[0].entries) == 2
 
 
+@pytest.mark.slow
 def test_runs_that_turn_images_into_others_side_by_side(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"adversarial": "0", "evaluate_every": 2, "evaluate_count": 30, "evaluate_budget": 1.0}
     plain = {**changes, "adversarial": "1", "evaluate_every": 0}
@@ -318,6 +319,7 @@ def test_runs_without_adversary_have_curves(tmp_path: Path) -> None:
     check_page(tmp_path / "page.html", comparison)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_runs_that_turn_images_into_others(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny_images("segment", steps=2).to_toml())
     recipe, grid = str(tmp_path / "tiny.toml"), {"adversarial": ["0", "1"]}
@@ -338,6 +340,7 @@ def test_what_cannot_be_scored_of_images_is_told_before_a_sweep(tmp_path: Path) 
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_looks_at_real_samples_and_at_each_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"reached": 0, "prepare_extractor": 0, "looks": 0}
 

@@ -348,6 +348,7 @@ def test_nothing_is_decoded_twice_for_what_is_held_out(
     assert again.digest == held.digest
 
 
+@pytest.mark.slow
 def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = folder(tmp_path / "set", 40)
     opened, open_image = [], Image.open

@@ -647,6 +647,7 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ real sets
 
 
+@pytest.mark.slow
 def test_real_edges(real_set: Callable[[str], Path]) -> None:
     data = load_data(str(real_set("edges2shoes_handbags")), 64, layout=Pairs())
     assert data.form == Form((3, 64, 64), source=Form((1, 64, 64)))
@@ -656,6 +657,7 @@ def test_real_edges(real_set: Callable[[str], Path]) -> None:
     assert (len(held), held.form) == (400, data.form)
 
 
+@pytest.mark.slow
 def test_real_street_scenes(real_set: Callable[[str], Path]) -> None:
     spec = str(real_set("camvid"))
     with pytest.raises(UserError, match=r"class id 11 in .*row 0.* there are classes 0 to 10; say ignore=11"):
@@ -680,6 +682,7 @@ def test_real_facades(real_set: Callable[[str], Path]) -> None:
     assert colours.form.source == Form((3, 128, 128))
 
 
+@pytest.mark.slow
 def test_real_faces_and_drawings(real_set: Callable[[str], Path]) -> None:
     data = load_data(str(real_set("face2genshin_unpaired")), 32, layout=Sets())
     assert data.source is not None

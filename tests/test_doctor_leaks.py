@@ -268,6 +268,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "generator", "mend"), [("digits", "Sigmoid()", "Tanh"), ("ring", "TanhPoints()", "linear layer")]
 )

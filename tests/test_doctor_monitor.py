@@ -115,6 +115,7 @@ def test_a_loop_ends_with_the_same_bits_with_and_without_it(as_functions: bool) 
         assert torch.equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_collapse_is_named_when_it_was_planted(capsys: pytest.CaptureFixture[str]) -> None:
     monitor = planted()
@@ -135,6 +136,7 @@ def test_a_collapse_is_named_when_it_was_planted(capsys: pytest.CaptureFixture[s
     assert "sparring train" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_nothing_is_told_of_good_samples(capsys: pytest.CaptureFixture[str]) -> None:
     monitor = planted(held_out=ring("test")[300:])

@@ -38,6 +38,7 @@ def test_area_is_that_of_mann_and_whitney() -> None:
     assert ranking(torch.ones(3), torch.zeros(5)) == 1
 
 
+@pytest.mark.slow
 def test_the_error_of_the_area_is_what_equal_distributions_show() -> None:
     generator = torch.Generator().manual_seed(0)
     found = [ranking(*torch.randn(2, 50, generator=generator)) for _ in range(2000)]
@@ -215,6 +216,7 @@ def test_few_samples_are_not_watched(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert "the doctor does not watch" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_by_class_is_asked_for_the_effect_of_classes(tmp_path: Path) -> None:
     options = {**OPTIONS, "doctor": "watch", "task": "Generate(latent=Normal(8), classes=True)"}
     run = Run.open(sparring.train("digits", out=tmp_path / "run", **options))

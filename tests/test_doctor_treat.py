@@ -431,6 +431,7 @@ def treated_rows(path: Path) -> list[Row]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
     (first, *others) = treated_rows(piloted)
     assert len(others) <= 1

@@ -397,6 +397,7 @@ def serve() -> Iterator[Callable[[Callable[..., BaseHTTPRequestHandler]], str]]:
         yield lambda handler: running.enter_context(contextmanager(_serve)(handler))
 
 
+@pytest.mark.slow
 def test_weights_are_fetched_when_asked(
     weights: Path, cache: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

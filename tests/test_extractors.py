@@ -69,6 +69,7 @@ def test_random_takes_images_of_any_shape(shape: tuple[int, ...]) -> None:
     assert Random().prepare(image_data("any", images), CPU)(images).features.shape == (4, 128)
 
 
+@pytest.mark.slow
 def test_the_classifier_knows_its_data_and_is_cached(
     digits: Data, classifier: Prepared, capfd: pytest.CaptureFixture[str]
 ) -> None:

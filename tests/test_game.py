@@ -276,6 +276,7 @@ def test_unrolled_updates_are_those_of_the_optimizer(kind: Any, options: dict[st
     assert unrolled_gradient(games[1], 3) == pytest.approx((loss_after[1] - loss_after[0]) / 2e-4, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4])
 def test_unrolled_is_finite_where_a_gradient_is_far_below_adams_eps(scale: float) -> None:
     game = small_game(loss=RelativisticPairing(), penalties=[R1(weight=1), R2(weight=1)])

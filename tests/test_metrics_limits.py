@@ -241,6 +241,7 @@ def test_the_expected_share_is_true_for_few_held_out_samples() -> None:
     assert np.mean(shares) == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_copies_are_caught_where_points_lie_in_tight_heaps() -> None:
     from sparring.data.load import load_data, load_held_out
 

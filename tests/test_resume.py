@@ -160,6 +160,7 @@ def test_a_checkpoint_holds_no_time_and_loads_what_was_saved(tmp_path: Path) -> 
     assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
 
 
+@pytest.mark.slow
 def test_the_last_few_and_the_best_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([5.0, 1.0, *[3.0] * 100])
     monkeypatch.setattr("sparring.training.loop.score_samples", lambda *_: {"sliced_wasserstein": next(scores)})

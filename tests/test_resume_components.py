@@ -95,6 +95,7 @@ def test_what_augmentation_adapts_to_is_in_the_log(tmp_path: Path) -> None:
     assert 0 <= rows[-1]["augment/p"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("now", "message"), [("LeCam()", "it holds no memory of LeCam"), ("R1(weight=0.1)", None)], ids=["missing", "spare"]
 )

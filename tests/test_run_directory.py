@@ -73,6 +73,7 @@ def test_the_summary_shows_the_plots(run: Path) -> None:
         assert curves.size > (500, 500)
 
 
+@pytest.mark.slow
 def test_the_doctor_has_a_section_in_the_summary_where_it_watched(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -210,6 +210,7 @@ def trained_on_images(name: str, out: Path, **changes: Any) -> Run:
     return Run.open(sparring.train(tiny_images(name, adversarial="0", **{**IMAGES, **changes}), out=out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value", "way"), [("segment", "mean_iou", 1), ("pix2pix", "l1", -1)])
 def test_the_tasks_own_first_score_decides(name: str, value: str, way: int, tmp_path: Path) -> None:
     run = trained_on_images(name, tmp_path / "run")
@@ -248,12 +249,14 @@ def test_what_cannot_be_scored_of_images_is_told_before_there_is_a_run(tmp_path:
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_evaluations_of_images_change_nothing_of_the_training(tmp_path: Path) -> None:
     scored = trained_on_images("pix2pix", tmp_path / "scored", metrics="l1")
     plain = trained_on_images("pix2pix", tmp_path / "plain", evaluate_every=0)
     assert tensors(scored.path)[6] == tensors(plain.path)[6]
 
 
+@pytest.mark.slow
 def test_a_summary_tells_what_was_measured(tiny_run: Path, tmp_path: Path) -> None:
     text = (tiny_run / "summary.md").read_text()
     assert "The sliced Wasserstein distance compares samples" in text
@@ -287,6 +290,7 @@ def test_held_out_images_are_loaded_once_for_scores_and_pictures(
     assert loads == ["digit-maps"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pix2pix", "restore"])
 def test_what_is_real_is_looked_at_once_as_a_run_trains(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

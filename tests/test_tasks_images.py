@@ -180,6 +180,7 @@ def test_segmentation_counts_known_pixels_alone() -> None:
     assert float(match.fake[..., 3].abs().sum()) == 0, "D is shown nothing where no class is known"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_turn_changes_its_player_alone(name: str, tmp_path: Path) -> None:
     run = sparring.train(tiny(name, steps=1, doctor="off", adversarial="1"), out=tmp_path / "run")
@@ -208,6 +209,7 @@ def batch_of(game: Game, form: Form, count: int = 2) -> dict[str, Tensor]:
     return dict(game.task.prepare(batch, generator))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_named_recipes_train_and_resume_to_the_bit(name: str, tmp_path: Path) -> None:
     whole = sparring.train(tiny(name), out=tmp_path / "whole")
@@ -288,6 +290,7 @@ def test_without_adversary_the_discriminator_rests(tmp_path: Path) -> None:
     assert row["term/generator/l1"] > 0
 
 
+@pytest.mark.slow
 def test_the_weight_is_of_the_adversarial_term_and_the_log_shows_it_without(tmp_path: Path) -> None:
     rows = {}
     for weight in ("1", "0.25"):
@@ -304,6 +307,7 @@ def test_the_weight_is_of_the_adversarial_term_and_the_log_shows_it_without(tmp_
     torch.testing.assert_close(outcome.terms["adversarial"], wanted)
 
 
+@pytest.mark.slow
 def test_a_schedule_brings_the_adversary_in_later(tmp_path: Path) -> None:
     rows = Run.open(sparring.train(tiny("super-resolution", steps=10), out=tmp_path / "run")).rows()
     assert ["accuracy" in row for row in rows] == [row["progress"] > 0.45 for row in rows]
@@ -336,6 +340,7 @@ def test_feature_matching_of_pairs_is_pix2pixhds(scales: int, layers: int) -> No
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_makes_images_from_images_draws_no_samples(tmp_path: Path) -> None:
     run = sparring.train(tiny("pix2pix", steps=1), out=tmp_path / "run")
     with pytest.raises(UserError, match="sparring apply"):
@@ -362,6 +367,7 @@ def test_a_task_is_for_its_data() -> None:
 CYCLE = Form((1, 16, 16), source=Form((1, 16, 16)))
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_another_ones_weights_and_their_mean_is_a_generator(tmp_path: Path) -> None:
     first = sparring.train(tiny("restore", adversarial="0", ema=""), out=tmp_path / "first")
     second = sparring.train(tiny("restore", start=str(first), ema="", seed=1), out=tmp_path / "second")
@@ -379,6 +385,7 @@ def test_a_run_begins_with_another_ones_weights_and_their_mean_is_a_generator(tm
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "generator"),
     [
@@ -430,6 +437,7 @@ def test_what_compares_pairs_wants_pairs(tmp_path: Path) -> None:
             sparring.train(tiny("cyclegan", penalties=f"{penalty}()"), out=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_what_asks_no_critic_counts_once_for_all_scales(tmp_path: Path) -> None:
     changes = {"penalties": "Perceptual(), PairedFeatureMatching()", "doctor": "off", "steps": 1}
     found = {}
@@ -509,6 +517,7 @@ def test_turns_that_no_game_allows_are_told_before_there_is_a_run(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_critic_that_does_not_play_is_not_asked(tmp_path: Path) -> None:
     terms = {}
     for adversarial in ("0", "1"):
