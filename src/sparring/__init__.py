@@ -20,21 +20,15 @@ if TYPE_CHECKING:
     from sparring.training.train import resume, train
 
 _NAMES = {
-    "Interrupted": "sparring.base.process",
-    "NotFiniteError": "sparring.base.errors",
-    "Recipe": "sparring.recipe",
-    "TrainedGenerator": "sparring.apply.generator",
-    "UserError": "sparring.base.errors",
-    "compare": "sparring.studies.compare",
-    "evaluate": "sparring.evaluation.evaluator",
-    "evaluate_images": "sparring.evaluation.evaluator",
-    "load": "sparring.apply.generator",
-    "load_recipe": "sparring.recipe",
-    "recipe_names": "sparring.recipe",
-    "resume": "sparring.training.train",
-    "sweep": "sparring.studies.sweep",
-    "train": "sparring.training.train",
-    "treat": "sparring.studies.treat.treat",
+    "apply.generator": ("TrainedGenerator", "load"),
+    "base.errors": ("NotFiniteError", "UserError"),
+    "base.process": ("Interrupted",),
+    "evaluation.evaluator": ("evaluate", "evaluate_images"),
+    "recipe": ("Recipe", "load_recipe", "recipe_names"),
+    "studies.compare": ("compare",),
+    "studies.sweep": ("sweep",),
+    "studies.treat.treat": ("treat",),
+    "training.train": ("resume", "train"),
 }
 _PACKAGES = ("data", "doctor", "evaluation", "metrics", "networks", "run", "tasks", "training")
 _SHORT = {  # components and what else users name without the package that holds it
@@ -79,4 +73,4 @@ __all__ = [
 ]
 
 sys.meta_path.insert(0, Aliases({f"sparring.{old}": new for old, new in _SHORT.items()}))
-__getattr__ = lazy_names("sparring", _NAMES | dict.fromkeys((*_PACKAGES, *_SHORT), ""))
+__getattr__ = lazy_names("sparring", _NAMES, (*_PACKAGES, *_SHORT))

@@ -14,27 +14,24 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose names are imported on first use; `homes` are the modules that hold them, ""
-    where a name is itself a module of the package."""
+def lazy_names(package: str, names: Mapping[str, Sequence[str]], modules: Sequence[str] = ()) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose names (by the module in it that holds them) and modules are imported on
+    first use."""
+    homes = {name: f"{package}.{module}" for module, held in names.items() for name in held}
 
     def get(name: str) -> Any:
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = homes[name]
-        return getattr(import_module(home), name) if home else import_module(f"{package}.{name}")
+        if name in homes:
+            return getattr(import_module(homes[name]), name)
+        if name in modules:
+            return import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return get
 
 
 def module_names(package: str, path: Sequence[str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package that offers the public functions and classes of its modules, and
-    its modules, without naming them.
-
-    Args:
-        package: its name.
-        path: its `__path__`.
-    """
+    """The `__getattr__` and `__dir__` of a package with this `__path__`, which offers the public functions and classes
+    of its modules, and its modules, without naming them."""
     modules = [found.name for found in iter_modules(path)]
 
     def names(module: str) -> dict[str, Any]:

@@ -14,17 +14,16 @@ if TYPE_CHECKING:
     from sparring.data.samples import Data, Mixture, Split
     from sparring.data.store.whole import Whole
 
-_HOMES = {
-    "layout": ("Layout", "Pairs", "Sets", "Single"),
-    "load": ("load_data", "load_held_out"),
-    "sampler": ("Sampler",),
-    "samples": ("Data", "Form", "Mixture", "Split"),
-    "store.whole": ("Whole",),
-}
-
 __all__ = ["Data", "Form", "Layout", "Mixture", "Pairs", "Sampler", "Sets", "Single", "Split", "Whole"]
 __all__ += ["load_data", "load_held_out"]
 
 __getattr__ = lazy_names(
-    "sparring.data", {name: f"sparring.data.{home}" for home, names in _HOMES.items() for name in names}
+    "sparring.data",
+    {
+        "layout": ("Layout", "Pairs", "Sets", "Single"),
+        "load": ("load_data", "load_held_out"),
+        "sampler": ("Sampler",),
+        "samples": ("Data", "Form", "Mixture", "Split"),
+        "store.whole": ("Whole",),
+    },
 )

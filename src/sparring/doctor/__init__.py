@@ -16,10 +16,8 @@ __all__ = ["ILLNESSES", "Evidence", "Monitor", "Verdict", "diagnose"]
 __getattr__ = lazy_names(
     "sparring.doctor",
     {
-        "ILLNESSES": "sparring.doctor.diagnosis.rules",
-        "Evidence": "sparring.doctor.diagnosis.rules",
-        "Monitor": "sparring.doctor.monitor",
-        "Verdict": "sparring.doctor.diagnosis.verdicts",
-        "diagnose": "sparring.doctor.diagnosis.verdicts",
+        "diagnosis.rules": ("ILLNESSES", "Evidence"),
+        "diagnosis.verdicts": ("Verdict", "diagnose"),
+        "monitor": ("Monitor",),
     },
 )

@@ -4,13 +4,5 @@ from sparring.base.lazy import lazy_names
 
 __getattr__ = lazy_names(
     "sparring.game",
-    {
-        "Game": "sparring.game.game",
-        "Match": "sparring.game.match",
-        "Moment": "sparring.game.match",
-        "Outcome": "sparring.game.outcome",
-        "Player": "sparring.game.game",
-        "Turn": "sparring.game.outcome",
-        "TurnRule": "sparring.game.game",
-    },
+    {"game": ("Game", "Player", "TurnRule"), "match": ("Match", "Moment"), "outcome": ("Outcome", "Turn")},
 )

@@ -20,12 +20,7 @@ def recompute_statistics(network: nn.Module, passes: Callable[[], object], count
     """Replace the running statistics of batch normalisation by their means over `count` forward passes.
 
     Those of an average of weights are not the average of those of the weights, nor the last ones (Izmailov et al. 2018,
-    section 3.2). Nothing is done where the network has no such statistics; other modules stay in evaluation mode.
-
-    Args:
-        network: in evaluation mode.
-        passes: runs it on one batch.
-        count: how many times that is called.
+    section 3.2). `passes` runs the network on one batch. Other modules stay in evaluation mode.
     """
     norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     momenta = [norm.momentum for norm in norms]

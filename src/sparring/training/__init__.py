@@ -2,6 +2,4 @@
 
 from sparring.base.lazy import lazy_names
 
-__getattr__ = lazy_names(
-    "sparring.training", {"Interrupted": "sparring.base.process", "resume": "sparring.training.train"}
-)
+__getattr__ = lazy_names("sparring.training", {"loop": ("Interrupted",), "train": ("resume",)})

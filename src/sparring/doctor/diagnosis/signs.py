@@ -26,25 +26,16 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Signs:
-    """A run at one of its looks, at a step and a share of the budget.
-
-    Attributes:
-        numbers: medians over the last fifth of the budget; `growth/...` is beside the first look.
-        recent: the same of the last three looks.
-        looks: the numbers of each look of that stretch, each with the same `growth/...`.
-        improving: the numbers of coverage that became better over the last half of the run.
-        early: too few looks, or too little of the budget, to say anything.
-        unpaired: is it of a way that turns images into others without pairs?
-    """
+    """A run at one of its looks, at a step and a share of the budget."""
 
     step: int
     share: float
-    numbers: Numbers
-    recent: Numbers
-    looks: Sequence[Numbers]
-    improving: Sequence[str]
-    early: bool
-    unpaired: bool
+    numbers: Numbers  # medians over the last fifth of the budget; `growth/...` is beside the first look
+    recent: Numbers  # the same of the last three looks
+    looks: Sequence[Numbers]  # of that stretch, each with the same `growth/...`
+    improving: Sequence[str]  # the numbers of coverage that became better over the last half of the run
+    early: bool  # too few looks, or too little of the budget, to say anything
+    unpaired: bool  # it is of a direction that turns images into others without pairs
 
 
 def looks_of(history: Sequence[Row]) -> list[Row]:

@@ -24,25 +24,15 @@ WELL = ("too-early", "slow", "healthy")  # what is said of a way without an illn
 
 @dataclass(frozen=True)
 class Verdict:
-    """An illness, or that there is none.
+    """An illness, or that there is none."""
 
-    Attributes:
-        illness: one of `ILLNESSES`, `healthy`, `slow`, `too-early` or `not-watched`; of a log of losses also `no-sign`.
-        since_step: the step of the first look from which on it was seen without a break.
-        sure: the share of the last stretch's looks that show it each by itself, in [0, 1].
-        evidence: the numbers that say so.
-        why: how such a thing comes about, in a sentence or two.
-        follows: the illness that it is a consequence of, or "".
-        way: the name of the way that it is of, where a task has several (`Task.ways`); "" of the first.
-    """
-
-    illness: str
-    since_step: int = 0
-    sure: float = 1.0
-    evidence: tuple[Evidence, ...] = ()
-    why: str = ""
-    follows: str = ""
-    way: str = ""
+    illness: str  # of `ILLNESSES`, or `healthy`, `slow`, `too-early`, `not-watched`; of a log of losses also `no-sign`
+    since_step: int = 0  # of the first look from which on it was seen without a break
+    sure: float = 1.0  # the share of the last stretch's looks that show it each by itself, in [0, 1]
+    evidence: tuple[Evidence, ...] = ()  # the numbers that say so
+    why: str = ""  # how such a thing comes about, in a sentence or two
+    follows: str = ""  # the illness that it is a consequence of
+    way: str = ""  # the name of the direction that it is of, where a task has several (`Task.ways`); "" of the first
 
     @property
     def named(self) -> str:

@@ -78,32 +78,19 @@ class Players:
 
 @dataclass(frozen=True)
 class Looker:
-    """What is the same in all looks at a training, and how a look is taken.
+    """What is the same in all looks at a training, and how a look is taken."""
 
-    Attributes:
-        views: what is looked at, one at least.
-        inputs: what the generator is fed with beside the samples, on the CPU, as the next two.
-        train: training samples, as many.
-        held_out: as many that no training saw, or None.
-        pieces: parts of these that the networks see at once.
-        classes: how many there are, where inputs hold labels.
-    """
-
-    views: Sequence[View]
-    inputs: Batch
-    train: Batch
-    held_out: Batch | None
-    pieces: Sequence[slice]
-    classes: int
+    views: Sequence[View]  # one at least
+    inputs: Batch  # of the generator beside the samples, on the CPU, as the next two
+    train: Batch  # training samples, as many
+    held_out: Batch | None  # as many that no training saw
+    pieces: Sequence[slice]  # parts of these that the networks see at once
+    classes: int  # how many there are, where inputs hold labels
 
     def look(self, players: Players, loss: Loss | None) -> Numbers:
-        """The numbers of now, by name; what cannot be shown is left out.
+        """The numbers of now, by name; what cannot be shown is left out. `loss` is as it stands now.
 
         `finite` is 1, or 0 where samples or logits hold NaN or infinity: then there are no other numbers.
-
-        Args:
-            players: on their device.
-            loss: what they minimise, as it stands now, or None.
         """
         found: Numbers = {}
         for view, tensors in zip(self.views, self._gathered(players, self._part)):
@@ -184,12 +171,7 @@ def _seen(way: Way, match: Match, batch: Batch, made: Images) -> dict[str, Tenso
 class Prober:
     """Looks at one run's players.
 
-    Args:
-        game: what is trained.
-        data: what it trains on; `variety` of it is 2 * FEWEST at least.
-        held_out: samples of the same distribution that it does not train on, or None.
-        seed: the run's.
-        part: how many samples the networks see at once, as in training.
+    The `variety` of `data` is 2 * FEWEST at least; `part` is how many samples the networks see at once, as in training.
     """
 
     def __init__(self, game: Game, data: Data, held_out: Data | None, seed: int, part: int) -> None:

@@ -17,12 +17,9 @@ POINT = 0.01  # of the spread of reals, below which fakes are one sample
 
 
 class Yardstick:
-    """Real samples, and what equally many other real samples give beside them.
-
-    Args:
-        train: seen training samples [n, d].
-        known: more of them [m, d], among which copies are looked for, and which the cells are made of.
-        compared: n seen real samples that are not among `train`; where `unseen`, no training saw them.
+    """Real samples, and what equally many other real samples give beside them: `train` [n, d]; `known` [m, d], more of
+    them, among which copies are looked for and which the cells are made of; `compared` [n, d], others than `train`,
+    which no training saw where `unseen`.
     """
 
     def __init__(self, train: Tensor, known: Tensor, compared: Tensor, unseen: bool) -> None:

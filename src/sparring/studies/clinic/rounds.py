@@ -54,22 +54,10 @@ def make_rounds(
 ) -> list[str]:
     """Train each case with each seed, unless its result is in the folder already; judge all that there are.
 
-    What was trained is told by the folder, so rounds that were stopped go on where they were, and several processes may
-    share a folder.
-
-    Args:
-        folder: where the runs are, one folder a case and seed, with `clinic.md`.
-        seeds: how many of each case: 0, 1, 2 ...
-        quick: only the few cases that are marked for it.
-        only: a regular expression that the names of the cases to train must contain; all results are judged.
-        jobs: trainings at once, of one thread each; 0: as many as there are cores.
-        cures: treat the sick runs, too, where the fault is one of the recipe.
-        note: called with a line on each run that is done.
-
-    Returns: the counts and tables, lines of Markdown.
-
-    Raises:
-        UserError: a number or pattern that is not allowed, or a folder that cannot be written.
+    `folder` holds a folder a case and seed, and `clinic.md`: rounds that were stopped go on; processes may share it.
+    The options are those of `sparring clinic`; `cures` also treats the sick runs whose fault is one of the recipe, and
+    `note` is called with a line on each run that is done. Returns the counts and tables, lines of Markdown.
+    UserError: a number or pattern that is not allowed, or a folder that cannot be written.
     """
     check_number("clinic", "seeds", seeds, low=1, whole=True)
     check_number("clinic", "jobs", jobs, low=0, whole=True)
