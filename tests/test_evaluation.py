@@ -318,3 +318,24 @@ def test_metrics_are_found_without_being_named() -> None:
         metrics.frecht  # noqa: B018
     with pytest.raises(TypeError, match="checkpoint_name"):
         sparring.load("run", checkpoint_name="best")
+
+
+def test_images_are_scored_by_an_extractor_of_the_users_own_where_it_is_trusted(tmp_path: Path) -> None:
+    np.savez(tmp_path / "made.npz", images=load_data("digits").samples[:20].movedim(1, -1).numpy())
+    own = {"against": "digits", "metrics": "sliced_wasserstein", "extractor": "sparring.extractors.Pixels()"}
+    with pytest.raises(UserError, match="would run code"):
+        sparring.evaluate_images(tmp_path / "made.npz", **own)
+    assert sparring.evaluate_images(tmp_path / "made.npz", trust=True, **own).values
+
+
+def test_what_pieces_of_images_are_seen_with_does_not_depend_on_what_was_asked_before(tmp_path: Path) -> None:
+    changes = {"data": "digits", "size": "8", "steps": 2, "held_out": 0.1, "doctor": "off", "device": "cpu"}
+    run = sparring.train(tiny_images("restore").replace(**changes, evaluate_every=0), out=tmp_path / "run")
+    options = {"metrics": "frechet", "count": 50}
+    for _ in range(2):
+        sparring.compare([run], **options)
+    assert len(Run.open(run).scores()) == 1
+    first, asked = (RunEvaluator(run, Options(**options)).scoring for _ in range(2))
+    asked.same_protocol(Protocol(**Run.open(run).scores()[0]["protocol"]))
+    digests = [scoring._extractor(scoring.tests).digest for scoring in (first, asked)]  # type: ignore[attr-defined]
+    assert digests[0] == digests[1] == Run.open(run).scores()[0]["protocol"]["extractor_digest"]

@@ -50,7 +50,7 @@ def test_its_scores_are_those_of_the_same_protocol(old: Path) -> None:
 def test_what_a_recipe_means_by_another_thing_now_is_said(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert Run.open(old).changes() == []
     text = (old / "recipe.toml").read_text()
-    (old / "recipe.toml").write_text(f"{text}\n# R3GANGenerator(width=8), Cycle(cycle=10), Contrast()\n")
+    (old / "recipe.toml").write_text(f"{text}\n# R3GANGenerator(width=8), Cycle(identity=0)\n")
     said = Run.open(old).changes()
     assert [line.split()[0] for line in said] == ["R3GAN's", "the"]
     sparring.resume(old)

@@ -36,7 +36,7 @@ class TrainedGenerator:
     def sample(self, n: int, *, seed: int = 0, label: int | str | None = None) -> Tensor:
         """Draw n samples on the CPU: float32 images [n, C, H, W] in [-1, 1], or points [n, D] in the data's units.
 
-        The same seed gives the same samples; a larger n goes on with more of them. `label` asks for one class, by its
+        The same seed gives the same samples up to rounding, a larger n more of them. `label` asks for one class, by its
         name or number; without it classes are as frequent as in the data. Raises UserError if there is no such class,
         or the run has none, or turns images into others.
         """

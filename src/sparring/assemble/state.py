@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparring.assemble.sampling import PIXELS
 from sparring.base.errors import NotFiniteError, UserError
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
@@ -21,7 +22,7 @@ from sparring.run.directory import Run
 from sparring.run.log import Row
 from sparring.tasks.base import Task, task_of
 
-STATISTICS_BATCHES, STATISTICS_BATCH = 25, 64
+BATCHES, BATCH, STATISTICS_PIXELS = 25, 64, 1 << 20  # of what statistics are recomputed over, at most
 
 
 @dataclass
@@ -63,17 +64,18 @@ class State:
         average = self.average
         if average is None or self.renewed_at == self.step:
             return
-        self.renewed_at = self.step
         device = next(average.parameters()).device
         rng = torch.Generator().manual_seed(derive_seed(seed, "statistics"))
+        pixels = self.task.pixels(data.batch(torch.zeros(1, dtype=torch.int64)))
+        size = max(2, min(BATCH, PIXELS // pixels))
 
         def one_batch() -> None:
-            chosen = torch.randint(len(data), (STATISTICS_BATCH,), generator=rng)
-            drawn = {**data.batch(chosen), **self.task.draw(STATISTICS_BATCH, rng)}
+            drawn = {**data.batch(torch.randint(len(data), (size,), generator=rng)), **self.task.draw(size, rng)}
             batch = {name: tensor.to(device) for name, tensor in self.task.prepare(drawn, rng).items()}
             self.task.generate(average, batch)
 
-        recompute_statistics(average, one_batch, STATISTICS_BATCHES)
+        recompute_statistics(average, one_batch, max(2, min(BATCHES, STATISTICS_PIXELS // (size * pixels))))
+        self.renewed_at = self.step
 
     def row(self, kind: str = "", /, **values: Any) -> Row:
         """A row of the log at this point of the run, of a kind of `sparring.run.log`; "" for the metrics of a step."""

@@ -72,8 +72,9 @@ def evaluate_images(
     if len(made) < 2:
         raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
     made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
-    scoring = Generated(whole, replace(chosen, count=len(made)), load_held_out(against, size, fit=fit, train=whole))
+    held_out = load_held_out(against, size, fit=fit, train=whole)
     with trusted(trust):
+        scoring = Generated(whole, replace(chosen, count=len(made)), held_out)
         subject = Subject(scoring.reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
         with prepared(scoring.device):
             scores = scoring.measure(subject, str(path))

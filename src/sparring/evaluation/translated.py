@@ -143,6 +143,8 @@ class Translated(Scoring):
             if telling and a is not None:
                 labels = torch.cat([torch.zeros(len(a), dtype=torch.int64), torch.ones(len(b), dtype=torch.int64)])
                 data = image_data(f"both sets of {b.name}", torch.cat([a.samples, b.samples]), labels, ("A", "B"))
+            else:
+                data = image_data(data.name, data.samples)  # without labels, which pieces of images have not
             self._extractors[key] = prepare_extractor(options.extractor, data, self.device)
         return self._extractors[key]
 

@@ -28,11 +28,13 @@ def recompute_statistics(network: nn.Module, passes: Callable[[], object], count
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over all batches
         norm.train()
-    for _ in range(count if norms else 0):
-        passes()
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-        norm.eval()
+    try:
+        for _ in range(count if norms else 0):
+            passes()
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+            norm.eval()
 
 
 @dataclass(frozen=True)

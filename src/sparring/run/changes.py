@@ -8,7 +8,7 @@ CHANGES = {
     "0.2": {
         r"R3GAN\w+": "R3GAN's networks resample with zeros around the maps (before: with repeated edges)",
         r"PairedFeatureMatching": "PairedFeatureMatching counts 4 times as much with one scale, twice with two",
-        r"(Cycle|Contrast)\(\)": "the default weights of Cycle are 1/2 of those before, those of Contrast 1/4",
+        r"(Cycle|Contrast)\b": "the default weights of Cycle are 1/2 of those before, those of Contrast 1/4",
     }
 }
 """By the version that brought them, and by a pattern of the recipe's text."""

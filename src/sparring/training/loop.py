@@ -88,7 +88,7 @@ class Session:
         evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
             self.reason = self.save(progress, evaluating, last=share >= 1)
-            self._saved_at = state.seconds
+            self._saved_at = time.perf_counter() - self._started  # saving takes time, too
             if self.reason and state.step % recipe.log_every:
                 self.log_row(turns, progress)
         self.ended = stopping or bool(self.reason)
