@@ -65,10 +65,10 @@ A time is of the training alone, on the machine that the section names; on anoth
 scores. Runs that make samples of noise were trained before the doctor watched by default, which takes up to 5 % of the
 time (`--doctor off`).
 
-The figures are of version 0.1.0; a section's protocol names the version that measured it. Since then, 0.2.0 changes what these
-runs give by: discriminators' heads in fp32 (all runs in bf16), zeros around the maps in R3GAN's resampling (`r3gan-*`), the
-weights of `cut`, and statistics of batch normalisation that belong to the averaged weights (all generators with batch
-normalisation; [measured](losses.md#statistics-of-the-average)).
+The figures are of version 0.1.0; a section's protocol names the version that measured it. Since then, 0.2.0 changes
+what these runs give by: discriminators' heads in fp32 (all runs in bf16), zeros around the maps in R3GAN's resampling
+(`r3gan-*`), the weights of `cut`, and statistics of batch normalisation that belong to the averaged weights (all
+generators with batch normalisation; [measured](losses.md#statistics-of-the-average)).
 """
 
 
