@@ -10,10 +10,10 @@ from sparring.assemble.state import find_checkpoint
 from sparring.base.errors import UserError
 from sparring.data.sources.parquet import parquet_source
 from sparring.evaluation.evaluator import RunEvaluator
-from sparring.evaluation.likeness import BASELINE
 from sparring.evaluation.options import Options, better
 from sparring.evaluation.protocol import Scores
 from sparring.evaluation.report import ARROWS, number, with_error
+from sparring.evaluation.similarity import BASELINE
 
 CAMVID = "('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')"
 FACES = {"data": f"{DATA}/faces_utk", "size": "", "fit": "crop"}
@@ -128,7 +128,7 @@ def section(contest: ImageContest, runs: list[Path], folder: Path, setting: str)
     for name, (file, which) in contest.tests.items():
         on = "" if not file else str(extracted(Path(file), which, folder / "tests" / name))
         scores = [scored(run, on, contest) for run in runs]
-        parts += [*([f"On {name}:\n"] if on else []), *table(scores), "", told(scores[0], name), ""]
+        parts += [*([f"On {name}:\n"] if on else []), *table(scores), "", reported(scores[0], name), ""]
     return "\n".join(parts)
 
 
@@ -152,7 +152,7 @@ def table(scores: list[Scores]) -> list[str]:
     return [*rows, f"| {scores[0].notes[0].removeprefix('the baseline: ')} | - | {' | '.join(values)} |"]
 
 
-def told(scores: Scores, name: str) -> str:
+def reported(scores: Scores, name: str) -> str:
     """The notes and the protocol."""
     return " ".join([*(f"{note}." for note in scores.notes[1:]), f"Protocol: {scores.protocol.describe()}."])
 

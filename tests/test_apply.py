@@ -382,11 +382,11 @@ class Toy(Translate):
 
     def __init__(self, translator: Translator) -> None:
         super().__init__()
-        object.__setattr__(self, "told", translator)
+        object.__setattr__(self, "reported", translator)
 
     def translator(self, network: nn.Module) -> Translator:
-        told: Translator = self.told  # type: ignore[attr-defined]
-        return told
+        reported: Translator = self.reported  # type: ignore[attr-defined]
+        return reported
 
 
 def generator(translator: Translator) -> TrainedGenerator:

@@ -99,7 +99,7 @@ def circles(found: list[Import]) -> list[str]:
     for i in found:
         after.setdefault(i.importer, {}).setdefault(i.imported, i.line)
 
-    def way(start: tuple[str, ...], end: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
+    def direction(start: tuple[str, ...], end: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
         """The shortest chain of imports, each as the module it reaches and its line; empty if there is none."""
         seen, waiting = {start}, [(start, [])]
         while waiting:
@@ -114,7 +114,7 @@ def circles(found: list[Import]) -> list[str]:
 
     shown, closed = [], set()
     for module in after:
-        steps = way(module, module)
+        steps = direction(module, module)
         if steps and not closed & {name for name, _ in steps}:
             closed |= {name for name, _ in steps}
             shown.append(f"{steps[0][1]}\n    and back by {steps[-1][1]}")

@@ -160,7 +160,7 @@ def test_contrast_and_saturation_of_diffaugment_keep_the_means() -> None:
 
 @pytest.mark.parametrize("p", [0.2, 0.7])
 @pytest.mark.parametrize(
-    ("switch", "untouched"),
+    ("switch", "without_side_effects"),
     [
         ("flip", lambda p: 1 - p / 2),  # the draw is uniform over both ways, so half of those drawn stay
         ("rotate90", lambda p: 1 - p * 3 / 4),
@@ -170,12 +170,12 @@ def test_contrast_and_saturation_of_diffaugment_keep_the_means() -> None:
     ],
 )
 def test_each_kind_is_drawn_for_a_share_p_of_the_images(
-    switch: str, untouched: Callable[[float], float], p: float
+    switch: str, without_side_effects: Callable[[float], float], p: float
 ) -> None:
     torch.manual_seed(0)
     images = images_of(4000, 3, 16, 16)
     changed = (only(switch, p=p)(images, 0.0) != images).flatten(1).any(1).double().mean().item()
-    assert changed == pytest.approx(1 - untouched(p), abs=4 * math.sqrt(0.25 / 4000))  # four standard errors
+    assert changed == pytest.approx(1 - without_side_effects(p), abs=4 * math.sqrt(0.25 / 4000))  # four standard errors
 
 
 def test_parameters_have_the_papers_spread() -> None:

@@ -204,9 +204,9 @@ def test_an_out_that_cannot_be_written(refused: Refused, tmp_path: Path, tiny_ru
 def test_train_then_resume(tmp_path: Path, capfd: pytest.CaptureFixture[str], refused: Refused) -> None:
     run = tmp_path / "deep" / "run"
     assert main(["train", "--out", str(run), *tiny_options(steps=4)]) == 0
-    told = capfd.readouterr()
-    assert f"sparring resume {run} --steps 8" in told.out
-    assert f"Training in {run} (4 steps, fp32)" in told.err
+    reported = capfd.readouterr()
+    assert f"sparring resume {run} --steps 8" in reported.out
+    assert f"Training in {run} (4 steps, fp32)" in reported.err
     assert "sparring resume" in refused("resume", run), "the budget is spent"
     assert main(["resume", str(run), "--steps", "6"]) == 0
     assert json.loads((run / "checkpoints" / "step-000000006.json").read_text())["step"] == 6
@@ -421,10 +421,10 @@ def test_the_checkpoint_before_a_damaged_one_serves(run_copy: Path, refused: Ref
 
 def test_data_on_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "digits", "--out", str(tmp_path / "sheet.png")]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for line in ("samples     1,797", r"size        8x8", r"channels    1 \(grey\)", "duplicates  none"):
-        assert re.search(line, told), told
-    assert "classes     10: 0 (178), 1 (182)" in told
+        assert re.search(line, reported), reported
+    assert "classes     10: 0 (178), 1 (182)" in reported
     assert Image.open(tmp_path / "sheet.png").format == "PNG"
 
 
@@ -435,11 +435,11 @@ def test_data_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
         Image.new("RGB", (8, 8), (max(i, 2), 50, 9)).save(tmp_path / "set" / f"{i}.png")
     (tmp_path / "set" / "torn.png").write_text("not an image")
     assert main(["data", "set"]) == 0
-    told = capsys.readouterr().out
-    assert re.search("samples +10\n", told)
-    assert re.search("duplicates +2 samples are exact copies", told)
-    assert re.search(r"left out +set/torn.png: not an image", told)
-    assert re.search(r"careful +channel 1 is the same everywhere", told)
+    reported = capsys.readouterr().out
+    assert re.search("samples +10\n", reported)
+    assert re.search("duplicates +2 samples are exact copies", reported)
+    assert re.search(r"left out +set/torn.png: not an image", reported)
+    assert re.search(r"careful +channel 1 is the same everywhere", reported)
     assert (tmp_path / "data-set.png").exists()
 
 
@@ -489,13 +489,13 @@ def test_interruption(number: signal.Signals, tmp_path: Path) -> None:
     try:
         wait_for(lambda: (run / "log.jsonl").exists(), process)
         process.send_signal(number)
-        told = process.communicate(timeout=DEADLINE)[1]
+        reported = process.communicate(timeout=DEADLINE)[1]
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert "Traceback" not in told
-    (line,) = [line for line in told.splitlines() if line.startswith("sparring: ")]
+    assert "Traceback" not in reported
+    (line,) = [line for line in reported.splitlines() if line.startswith("sparring: ")]
     found = re.fullmatch(rf"sparring: stopped at step (\d+); to go on: sparring resume {re.escape(str(run))}", line)
     assert found is not None, line
     step = int(found[1])
@@ -522,7 +522,7 @@ def test_training_that_fails_has_its_own_status(tmp_path: Path, capfd: pytest.Ca
     }
     run = tmp_path / "run"
     assert main(["train", "--out", str(run), *tiny_options(**changes)]) == 1
-    told = capfd.readouterr().err
-    (line,) = [line for line in told.splitlines() if line.startswith("sparring: ")]
+    reported = capfd.readouterr().err
+    (line,) = [line for line in reported.splitlines() if line.startswith("sparring: ")]
     assert re.search(rf"training failed: .*The last good checkpoint is step 0 of {re.escape(str(run))}", line)
-    assert "Traceback" not in told
+    assert "Traceback" not in reported

@@ -16,29 +16,29 @@ from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.cli import main
 from sparring.data.pictures import save_image
-from sparring.doctor.diagnosis.rules import ILLNESSES
+from sparring.doctor.diagnosis.rules import FAILURES
 from sparring.networks import UNetGenerator
 from sparring.run.directory import Run
-from sparring.studies.clinic import plants
+from sparring.studies.clinic import faults
 from sparring.studies.clinic.case import COMMON, HEALTHY, Case, make_case
 from sparring.studies.clinic.cases import CASES, MATCHED
-from sparring.studies.clinic.cures import Cure, pairs, save_pictures
-from sparring.studies.clinic.cures import table as cures_table
-from sparring.studies.clinic.rounds import BY_NAME, beside_controls, judge_all, lines, make_rounds
+from sparring.studies.clinic.clinic import BY_NAME, beside_controls, judge_all, lines, run_clinic
 from sparring.studies.clinic.score import judge, summary
-from sparring.studies.clinic.ward import RESULT, attend, read_result, told
+from sparring.studies.clinic.training import RESULT, read_result, reported, train_case
+from sparring.studies.clinic.treated import TreatedCase, pairs, save_pictures
+from sparring.studies.clinic.treated import table as cures_table
 from sparring.tasks import Cycle
 from sparring.training.step import Stepper
 
-SICK = Case("sick", "mode-collapse", "planted", {}, control="well", also=("non-convergence",))
+SICK = Case("failing", "mode-collapse", "injected", {}, control="well", also=("non-convergence",))
 WELL = Case("well", HEALTHY, "nothing", {}, control="well")
 
 
-def result(told: list[tuple[float, list[str]]], scores: list[float]) -> dict[str, Any]:
+def result(reported: list[tuple[float, list[str]]], scores: list[float]) -> dict[str, Any]:
     """What `attend` leaves: (share, names) of each look, and a Frechet distance every tenth of 100 steps."""
-    exams = [{"step": 10 * (i + 1), "frechet": score} for i, score in enumerate(scores)]
-    said = [{"step": int(100 * share), "share": share, "names": names, "consequences": []} for share, names in told]
-    return {"case": "x", "seed": 0, "told": said, "exams": exams}
+    outside_scores = [{"step": 10 * (i + 1), "frechet": score} for i, score in enumerate(scores)]
+    said = [{"step": int(100 * share), "share": share, "names": names, "consequences": []} for share, names in reported]
+    return {"case": "x", "seed": 0, "reported": said, "outside_scores": outside_scores}
 
 
 SHAPE = (1, 16, 16)
@@ -46,18 +46,18 @@ GOOD = result([(0.5, ["too-early"]), (1.0, ["healthy"])], [10.0] * 10)
 
 
 def test_every_illness_is_planted_on_two_sets_and_healthy_cases_are_of_all_kinds() -> None:
-    sick = [case for case in CASES if case.illness != HEALTHY]
-    for illness in ILLNESSES:
-        sets = {case.recipe["data"] for case in sick if case.illness == illness}
-        assert len(sets) >= 2, f"{illness} is planted on {sets}"
-    well = [case for case in CASES if case.illness == HEALTHY]
+    failing = [case for case in CASES if case.failure != HEALTHY]
+    for failure in FAILURES:
+        sets = {case.recipe["data"] for case in failing if case.failure == failure}
+        assert len(sets) >= 2, f"{failure} is planted on {sets}"
+    well = [case for case in CASES if case.failure == HEALTHY]
     assert len(well) >= 12
     text = " ".join(str(case.recipe) for case in well)
     for part in ("MLP", "DCGAN", "ResNet", "R3GAN", "classes=True", "ADA", "DiffAugment", "pack=2", "stacked-mnist"):
         assert part in text
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
-    assert all({case.illness} | set(case.also) <= {*ILLNESSES, HEALTHY} for case in CASES)
+    assert all({case.failure} | set(case.also) <= {*FAILURES, HEALTHY} for case in CASES)
     controls = {case.name for case in well}
     assert all(case.control in controls for case in CASES)
 
@@ -67,7 +67,7 @@ def test_a_case_is_a_base_and_what_it_changes() -> None:
     assert case == make_case(
         "grid-vanish",
         {
-            "illness": "vanishing-gradient",
+            "failure": "vanishing-gradient",
             "about": "minimax, a fast D",
             "base": "grid",
             "loss": "Minimax()",
@@ -83,7 +83,7 @@ def test_a_case_is_a_base_and_what_it_changes() -> None:
     assert recipe.generator_optimizer == COMMON["generator_optimizer"]
     assert (
         BY_NAME["digits-silent"].recipe["generator"]
-        == "sparring.studies.clinic.plants.SilentGenerator(hidden=(256, 256))"
+        == "sparring.studies.clinic.faults.SilentGenerator(hidden=(256, 256))"
     )
     assert len(CASES) == 65
     assert sum(case.quick for case in CASES) == 9
@@ -94,8 +94,8 @@ def test_a_case_is_a_base_and_what_it_changes() -> None:
     [
         ({"los": "Hinge()"}, "case new: field='los'; did you mean 'loss'"),
         ({"base": "rings"}, "case new: base='rings'; did you mean 'ring'"),
-        ({"illness": "flu"}, "case new: illness='flu'"),
-        ({"also": ["mode-colapse"]}, "illness='mode-colapse'; did you mean 'mode-collapse'"),
+        ({"failure": "flu"}, "case new: failure='flu'"),
+        ({"also": ["mode-colapse"]}, "failure='mode-colapse'; did you mean 'mode-collapse'"),
     ],
 )
 def test_a_case_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
@@ -115,34 +115,34 @@ def test_a_case_takes_a_step(case: Case) -> None:
 
 def test_plants_do_what_they_say() -> None:
     latent, label = torch.randn(64, 4), torch.randint(3, (64,))
-    silent = plants.SilentGenerator(4, (1, 8, 8), hidden=(16,))(latent)
+    silent = faults.SilentGenerator(4, (1, 8, 8), hidden=(16,))(latent)
     assert len(silent.unique(dim=0)) == 1
-    assert len(plants.FourSampleGenerator(4, (2,), hidden=(16,))(latent).unique(dim=0)) == 4
-    points = plants.LossyGenerator(4, (2,), hidden=(16,))(100 * latent)
+    assert len(faults.FourSampleGenerator(4, (2,), hidden=(16,))(latent).unique(dim=0)) == 4
+    points = faults.LossyGenerator(4, (2,), hidden=(16,))(100 * latent)
     angle = torch.atan2(points[:, 1], points[:, 0]).rad2deg()
     assert not ((angle > -22.5) & (angle < 67.5)).any()
-    images = plants.LossyGenerator(4, (1, 8, 8), hidden=(16,))(100 * latent)
+    images = faults.LossyGenerator(4, (1, 8, 8), hidden=(16,))(100 * latent)
     assert (images[..., :4].mean((1, 2, 3)) <= images[..., 4:].mean((1, 2, 3))).all()
-    blind = plants.ClassBlindGenerator(4, (1, 8, 8), hidden=(16,), classes=3)
+    blind = faults.ClassBlindGenerator(4, (1, 8, 8), hidden=(16,), classes=3)
     assert torch.equal(blind(latent, label), blind(latent, (label + 1) % 3))
-    critic = plants.ClassBlindDiscriminator((1, 8, 8), hidden=(16,), classes=3)
+    critic = faults.ClassBlindDiscriminator((1, 8, 8), hidden=(16,), classes=3)
     images = torch.randn(64, 1, 8, 8)
     assert torch.equal(critic.judge(images, label).logits, critic.judge(images, (label + 1) % 3).logits)
-    copying = plants.CopyingGenerator(16, (1, 8, 8), held_out=0.2)
+    copying = faults.CopyingGenerator(16, (1, 8, 8), held_out=0.2)
     made, known = copying(torch.randn(64, 16)), copying.known
     assert torch.cdist(made.flatten(1), known.flatten(1)).amin(1).mean() < 0.1 * torch.pdist(known.flatten(1)).mean()
-    assert plants.TanhPointGenerator(4, (2,), hidden=(16,))(100 * latent).abs().max() <= 1
-    assert plants.SigmoidGenerator(4, (1, 8, 8), width=4)(100 * latent).min() >= 0
+    assert faults.TanhPointGenerator(4, (2,), hidden=(16,))(100 * latent).abs().max() <= 1
+    assert faults.SigmoidGenerator(4, (1, 8, 8), width=4)(100 * latent).min() >= 0
 
 
 def test_plants_that_turn_images_into_others_do_what_they_say() -> None:
     source = torch.randn(32, 1, 16, 16)
-    for silent in (plants.SilentUNet(SHAPE, SHAPE, width=4), plants.SilentTranslator(SHAPE, SHAPE, width=4, blocks=1)):
+    for silent in (faults.SilentUNet(SHAPE, SHAPE, width=4), faults.SilentTranslator(SHAPE, SHAPE, width=4, blocks=1)):
         made = silent.eval()(source)
         assert torch.allclose(made, made[:1].expand_as(made), atol=1e-5)
-    four = plants.FourImageUNet(SHAPE, SHAPE, width=4).eval()(source)
+    four = faults.FourImageUNet(SHAPE, SHAPE, width=4).eval()(source)
     assert len((four.flatten(1) * 1e4).round().unique(dim=0)) == 4
-    strangers = plants.StrangersUNet(SHAPE, SHAPE, width=4).eval()
+    strangers = faults.StrangersUNet(SHAPE, SHAPE, width=4).eval()
     assert torch.allclose(strangers(source)[1:], UNetGenerator.forward(strangers, source)[:-1], atol=1e-5)
 
     recipe = BY_NAME["inverts-deaf-back"].make_recipe(0)
@@ -200,7 +200,7 @@ TINY = Case(
     "tanh on points",
     {
         "data": "ring",
-        "generator": "sparring.studies.clinic.plants.TanhPointGenerator(hidden=(16,))",
+        "generator": "sparring.studies.clinic.faults.TanhPointGenerator(hidden=(16,))",
         "discriminator": "MLPDiscriminator(hidden=(16,))",
         "steps": 60,
         "batch_size": 16,
@@ -212,20 +212,20 @@ TINY = Case(
 @pytest.mark.slow
 def test_a_case_is_trained_examined_and_judged_once(tmp_path: Path) -> None:
     path = tmp_path / "tiny-0"
-    attend(TINY, 0, path)
+    train_case(TINY, 0, path)
     found = read_result(path)
     assert found is not None
-    assert len(found["exams"]) == 20
-    assert found["told"] == [dataclasses.asdict(each) for each in told(Run.open(path).history())]
-    assert found["told"][-1]["names"][0] == "data-leak"
+    assert len(found["outside_scores"]) == 20
+    assert found["reported"] == [dataclasses.asdict(each) for each in reported(Run.open(path).history())]
+    assert found["reported"][-1]["names"][0] == "data-leak"
     (judged,) = judge_all(tmp_path, [(TINY, 0)])
     assert judged.right
     assert any("tiny 0" in line for line in lines([judged], []))
     before = (path / "log.jsonl").read_bytes()
-    attend(TINY, 0, path)
+    train_case(TINY, 0, path)
     assert (path / "log.jsonl").read_bytes() == before
     (path / RESULT).unlink()  # as after a kill: half of a run is done anew
-    attend(TINY, 0, path)
+    train_case(TINY, 0, path)
     assert (path / RESULT).exists()
 
 
@@ -237,7 +237,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ring-plain-0").mkdir()
     (tmp_path / "ring-plain-0" / RESULT).write_text("{")
     with pytest.raises(UserError, match="is damaged"):
-        make_rounds(tmp_path, seeds=1, only="ring-plain", jobs=1)
+        run_clinic(tmp_path, seeds=1, only="ring-plain", jobs=1)
 
 
 @pytest.mark.slow
@@ -249,9 +249,9 @@ def test_the_command_trains_in_processes_of_their_own(tmp_path: Path, capsys: py
 
 
 def test_what_is_treated_is_compared_with_a_control_of_the_same_data_and_steps() -> None:
-    curable = [case for case in CASES if case.curable]
-    assert len(curable) >= 20
-    for case in curable:
+    treatable = [case for case in CASES if case.treatable]
+    assert len(treatable) >= 20
+    for case in treatable:
         control = MATCHED[case.name]
         given = ("steps", "data", "held_out")
         assert all(getattr(control.make_recipe(0), n) == getattr(case.make_recipe(0), n) for n in given)
@@ -261,31 +261,31 @@ def test_what_is_treated_is_compared_with_a_control_of_the_same_data_and_steps()
 
 
 def test_a_sick_run_stands_beside_its_control_where_nothing_was_treated(tmp_path: Path) -> None:
-    sick, other = BY_NAME["digits-copies"], BY_NAME["digits-plain"]
-    for case, seed in ((sick, 0), (sick, 1), (other, 1)):
+    failing, other = BY_NAME["digits-copies"], BY_NAME["digits-plain"]
+    for case, seed in ((failing, 0), (failing, 1), (other, 1)):
         path = tmp_path / f"{case.name}-{seed}"
         path.mkdir()
         (path / RESULT).write_text("{}")
-    found = beside_controls(tmp_path, [(sick, 0), (sick, 1), (other, 1)])
+    found = beside_controls(tmp_path, [(failing, 0), (failing, 1), (other, 1)])
     assert found == [("memorising", tmp_path / "digits-copies-1", tmp_path / "digits-plain-1")]
 
 
 def test_before_and_after_stand_side_by_side_for_each_illness(tmp_path: Path) -> None:
     tried = (("R1", 1.0), ("noise", 0.25), ("ADA", 0.125))
-    cures = [
-        Cure(SICK, seed, ("mode-collapse",), "R1", "ADA", 9.0, treated, 1.4, 1.0, (), tried)
+    treated_cases = [
+        TreatedCase(SICK, seed, ("mode-collapse",), "R1", "ADA", 9.0, treated, 1.4, 1.0, (), tried)
         for seed, treated in ((0, 8.0), (1, 1.2))
     ]
     for seed, shade in ((0, 10), (1, 200)):
         for name in (f"run-{seed}", f"run-{seed}-treated/run"):
             save_image(Image.new("RGB", (20, 20), (shade,) * 3), tmp_path / name / "samples" / "step-000000001.png")
-    found = pairs(cures, lambda each: tmp_path / f"run-{each.seed}")
+    found = pairs(treated_cases, lambda each: tmp_path / f"run-{each.seed}")
     (path,) = save_pictures([*found, ("divergence", tmp_path / "run-0", tmp_path / "gone")], tmp_path / "pictures")
     assert path.name == "mode-collapse.png"
     assert Image.open(path).getpixel((5, 5)) == (200, 200, 200), "the run that became well is shown"
-    assert [each.well for each in cures] == [False, True]
-    lines = cures_table(cures)
-    assert "1 (50%)" in lines[0]
+    assert [each.well for each in treated_cases] == [False, True]
+    lines = cures_table(treated_cases)
+    assert "1 of 2" in lines[0]
     assert "2 (100%) would have" in lines[0]
     assert "| mode-collapse | R1 | 2 | 2 | 2 | 1 |" in lines
     assert "| mode-collapse | noise | 2 | 2 | 0 | 0 |" in lines

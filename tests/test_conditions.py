@@ -19,10 +19,10 @@ from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.samples import image_data
-from sparring.doctor.looks.probes import Looker, Players, View
-from sparring.doctor.looks.yardstick import Yardstick
+from sparring.doctor.probing.prober import Players, ProbeSet, View
+from sparring.doctor.probing.reference import RealReference
 from sparring.game.augment import DiffAugment
-from sparring.game.condition import Condition, Given, in_rows
+from sparring.game.condition import Condition, ConditionSpec, in_rows
 from sparring.game.game import Game, Player
 from sparring.game.inputs import Categorical, Continuous, Normal
 from sparring.game.losses import NonSaturating
@@ -41,7 +41,7 @@ from sparring.networks.critic import CONDITIONS, Critic, with_label
 from sparring.networks.layers import ConditionalBatchNorm, MinibatchDeviation
 from sparring.recipe import Recipe
 from sparring.tasks import Generate
-from sparring.tasks.base import Make, Task, Way
+from sparring.tasks.base import Direction, Make, Task
 from sparring.tasks.pieces import matched
 
 FORM = Form((1, 8, 8), ("a", "b", "c"), counts=(10, 0, 30))
@@ -127,8 +127,8 @@ def test_conditions_of_critics(kind: Any, condition: str) -> None:
     assert said.codes is not None
     assert said.codes.shape == (6, 4)
     assert (said.classes is not None) == (condition == "classifier")
-    told = torch.equal(said.logits, critic.judge(samples, labels.flip(0)).logits)
-    assert told == (condition == "classifier"), "a classifier must not see what it is to tell"
+    reported = torch.equal(said.logits, critic.judge(samples, labels.flip(0)).logits)
+    assert reported == (condition == "classifier"), "a classifier must not see what it is to tell"
     parts = [said.logits, said.codes, *([] if said.classes is None else [said.classes])]
     torch.stack([part.square().sum() for part in parts]).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in critic.parameters())
@@ -343,8 +343,8 @@ class Conditional(Task):
     kind: str = "attributes"
 
     @property
-    def given(self) -> tuple[Given, ...]:
-        return (Given(self.kind),)
+    def conditioning(self) -> tuple[ConditionSpec, ...]:
+        return (ConditionSpec(self.kind),)
 
     def for_data(self, form: Form) -> Conditional:
         return self
@@ -429,13 +429,13 @@ def test_a_probe_exchanges_any_condition(kind: str) -> None:
     game, _ = conditional_game(kind)
     train = {"real": torch.rand(64, 1, 16, 16), **condition_of(kind, 64, seed=1).to_batch()}
     seen = train["real"].flatten(1)
-    view = View(Way(), Yardstick(seen, seen, torch.rand_like(seen), unseen=False), {})
+    view = View(Direction(), RealReference(seen, seen, torch.rand_like(seen), unseen=False), {})
     players = Players(
         (game.generator.network, game.discriminator.network),
         lambda batch: game.task.generate(game.generator.network, batch),
         lambda batch, made: game.matches(batch, made, Moment()),
     )
-    found = Looker([view], game.task.draw(64), train, None, [slice(0, 32), slice(32, 64)], 3).look(players, None)
+    found = ProbeSet([view], game.task.draw(64), train, None, [slice(0, 32), slice(32, 64)], 3).probe(players, None)
     assert found["effect/class"] > 0.01
     assert found["effect/latent"] > 0.01
     assert found["effect/critic"] != 0

@@ -210,42 +210,43 @@ def test_turn_rules_move_both_players(name: str) -> None:
 TRANSLATORS = names(networks, ImageGenerator)
 
 
-def build(name: str, told: int = 0, latent: int = 5) -> nn.Module:
+def build(name: str, reported: int = 0, latent: int = 5) -> nn.Module:
     """A small network that is told `told` classes, or of a patch critic channels of the source."""
     torch.manual_seed(0)
-    given: dict[str, object] = {"classes": told}
+    given: dict[str, object] = {"classes": reported}
     context: tuple[object, ...] = (FORM.shape,)
     if name in TRANSLATORS:
         context = ((4, *FORM.shape[1:]), FORM.shape)
     elif name.endswith("Generator"):
         context = (latent, FORM.shape)
     elif issubclass(getattr(networks, name), PatchDiscriminator):
-        given = {"source_channels": told}
+        given = {"source_channels": reported}
     else:
-        given["codes"] = 2 if told else 0
+        given["codes"] = 2 if reported else 0
     small = "hidden=(12,)" if name.startswith("MLP") else "width=8"
     return make(f"{name}({small})", networks, context=context, given=given)  # type: ignore[no-any-return]
 
 
-def inputs_of(name: str, told: int) -> list[Tensor]:
+def inputs_of(name: str, reported: int) -> list[Tensor]:
     """Six inputs, with what the network is told beside them."""
     if name in TRANSLATORS:
         return [torch.randn(6, 4, *FORM.shape[1:])]
     inputs = torch.randn(6, 5) if name.endswith("Generator") else torch.randn(6, *FORM.shape)
-    if not told:
+    if not reported:
         return [inputs]
     patches = issubclass(getattr(networks, name), PatchDiscriminator)
-    return [inputs, torch.randn(6, told, *FORM.shape[1:]) if patches else torch.arange(6) % told]
+    return [inputs, torch.randn(6, reported, *FORM.shape[1:]) if patches else torch.arange(6) % reported]
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [(n, told) for n in networks.__all__ for told in (0, 3) if not told or n not in TRANSLATORS]
+    ("name", "reported"),
+    [(n, reported) for n in networks.__all__ for reported in (0, 3) if not reported or n not in TRANSLATORS],
 )
-def test_networks(name: str, told: int) -> None:
-    network: Any = build(name, told)
-    twin = build(name, told)
+def test_networks(name: str, reported: int) -> None:
+    network: Any = build(name, reported)
+    twin = build(name, reported)
     torch.manual_seed(1)
-    inputs = inputs_of(name, told)
+    inputs = inputs_of(name, reported)
     if not name.endswith("Discriminator"):
         assert network(*inputs).shape == (6, *FORM.shape)
     else:

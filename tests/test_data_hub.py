@@ -126,8 +126,8 @@ def test_a_set_of_the_hub_is_mapped(hub: Hub) -> None:
     ],
 )
 def test_a_row_does_not_lead_to_other_files(path: str, hub: Hub, tmp_path: Path) -> None:
-    told = _content({"bytes": None, "path": path.format(here=tmp_path)}, "them/set")
-    assert "names a file that is not of this set" in str(told)
+    reported = _content({"bytes": None, "path": path.format(here=tmp_path)}, "them/set")
+    assert "names a file that is not of this set" in str(reported)
 
 
 def test_the_hub_is_read_once_a_version(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:

@@ -354,9 +354,9 @@ def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, mon
     opened, open_image = [], Image.open
     monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or open_image(file))
     tiny = {"generator": "MLPGenerator(hidden=(8,))", "discriminator": "MLPDiscriminator(hidden=(8,))", "penalties": ""}
-    told = {"steps": 4, "batch_size": 4, "metrics": "sliced_wasserstein", "evaluate_every": 2, "device": "cpu"}
+    reported = {"steps": 4, "batch_size": 4, "metrics": "sliced_wasserstein", "evaluate_every": 2, "device": "cpu"}
     out = tmp_path / "run"
-    train("digits", out=out, data=str(source), held_out=0.25, until=0.5, **tiny, **told)
+    train("digits", out=out, data=str(source), held_out=0.25, until=0.5, **tiny, **reported)
     assert sorted(map(str, opened)) == sorted(map(str, source.rglob("*.png")))
     opened.clear()
     resume(out)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sparring.base.errors import UserError
 from sparring.data import Data, Form, Pairs, Sets, load_data, load_held_out
-from sparring.data.patches import lacking, reflected
+from sparring.data.patches import reflected, shortfall
 from sparring.data.store.mapped import is_mapped
 from sparring.data.store.whole import Whole, at_random, middle
 
@@ -125,8 +125,8 @@ def test_reflection_keeps_scales_in_step(step: int) -> None:
     for missing in ((1, 0), (3, 2), (4, 3)):
         padded = reflected(large, (missing[0] * step, missing[1] * step), step)
         assert np.array_equal(padded, reflected(small, missing).repeat(step, 1).repeat(step, 2))
-    assert lacking((8, 40), (16, 16)) == (8, 0)
-    assert lacking((7, 40), (16, 16)) is None
+    assert shortfall((8, 40), (16, 16)) == (8, 0)
+    assert shortfall((7, 40), (16, 16)) is None
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from sparring import cli
 from sparring.data.load import load_data
 from sparring.data.samples import Data, image_data, point_data
-from sparring.doctor.checkup.artifacts import look_at, silly_reasons
+from sparring.doctor.checkup.artifacts import checked_images, dataset_artifacts
 from sparring.doctor.checkup.jpeg import grid_traces
 from sparring.doctor.checkup.proposal import OWN, Change, Proposal, proper_size, propose
 from sparring.doctor.checkup.report import describe_data
@@ -81,11 +81,11 @@ def nearly_binary(images: Tensor) -> Tensor:
 
 
 def careful(images: Tensor) -> list[str]:
-    return [text for kind, text in silly_reasons(images) if kind == "careful"]
+    return [text for kind, text in dataset_artifacts(images) if kind == "careful"]
 
 
 def harmless(images: Tensor) -> list[str]:
-    return [text for kind, text in silly_reasons(images) if kind == "harmless"]
+    return [text for kind, text in dataset_artifacts(images) if kind == "harmless"]
 
 
 # -------------------------------------------------------------------------------------------------- silly reasons
@@ -95,12 +95,12 @@ def harmless(images: Tensor) -> list[str]:
 @pytest.mark.parametrize("size", [24, 48, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_nothing_is_said_of_healthy_images(size: int, channels: int, seed: int) -> None:
-    assert silly_reasons(natural(size=size, channels=channels, seed=seed)) == []
+    assert dataset_artifacts(natural(size=size, channels=channels, seed=seed)) == []
 
 
 def test_nothing_is_said_of_smooth_images() -> None:
-    assert silly_reasons(smooth()) == []
-    assert silly_reasons(smooth(channels=1)) == []
+    assert dataset_artifacts(smooth()) == []
+    assert dataset_artifacts(smooth(channels=1)) == []
 
 
 def test_digits_have_few_levels_and_a_background_which_is_harmless() -> None:
@@ -134,27 +134,27 @@ PLANTS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 }
 
 
-@pytest.mark.parametrize("plant", PLANTS)
-def test_planted_faults(plant: str) -> None:
-    spoil, message = PLANTS[plant]
-    told = careful(spoil(natural()))
-    assert len(told) == 1, told
-    assert re.search(message, told[0]), told[0]
+@pytest.mark.parametrize("fault", PLANTS)
+def test_planted_faults(fault: str) -> None:
+    spoil, message = PLANTS[fault]
+    reported = careful(spoil(natural()))
+    assert len(reported) == 1, reported
+    assert re.search(message, reported[0]), reported[0]
 
 
 def test_gentle_compression_is_harmless() -> None:
-    assert [kind for kind, _ in silly_reasons(jpeg(natural(), 95))] in ([], ["harmless"])
-    told = silly_reasons(jpeg(natural(), 90))
-    assert [kind for kind, _ in told] == ["harmless"]
-    assert told[0].text.startswith("the images were stored as JPEG, so gently")
+    assert [kind for kind, _ in dataset_artifacts(jpeg(natural(), 95))] in ([], ["harmless"])
+    reported = dataset_artifacts(jpeg(natural(), 90))
+    assert [kind for kind, _ in reported] == ["harmless"]
+    assert reported[0].text.startswith("the images were stored as JPEG, so gently")
 
 
 def test_the_mend_of_a_grid_works() -> None:
     images = jpeg(natural(size=128, count=48), 50)
-    [told] = careful(images)
-    assert "at half the size (--size 64x64) it is all but gone" in told
+    [reported] = careful(images)
+    assert "at half the size (--size 64x64) it is all but gone" in reported
     halved = [Image.fromarray(i.permute(1, 2, 0).numpy()).resize((64, 64), Image.Resampling.LANCZOS) for i in images]
-    assert silly_reasons(torch.from_numpy(np.stack(halved)).permute(0, 3, 1, 2)) == []
+    assert dataset_artifacts(torch.from_numpy(np.stack(halved)).permute(0, 3, 1, 2)) == []
 
 
 def test_traces_tell_which_images_were_compressed() -> None:
@@ -182,33 +182,35 @@ def test_an_alpha_channel_is_named() -> None:
 
 
 def test_nothing_is_concluded_from_a_few_images() -> None:
-    assert silly_reasons(framed(natural(5), 6, 0)) == []
-    assert silly_reasons((natural(5) > 127).byte() * 255) == []
+    assert dataset_artifacts(framed(natural(5), 6, 0)) == []
+    assert dataset_artifacts((natural(5) > 127).byte() * 255) == []
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (1, 8, 8), (3, 64, 16), (3, 100, 30), (4, 40, 40)])
 @pytest.mark.parametrize("count", [1, 5, 16])
 def test_any_shape_and_number(count: int, shape: tuple[int, int, int]) -> None:
     rng = torch.Generator().manual_seed(0)
-    silly_reasons(torch.randint(0, 256, (count, *shape), generator=rng).byte())
-    told = careful(torch.full((count, *shape), 9, dtype=torch.uint8))
-    assert [text.partition(":")[0] for text in told] == [f"channel {c} is the same everywhere" for c in range(shape[0])]
+    dataset_artifacts(torch.randint(0, 256, (count, *shape), generator=rng).byte())
+    reported = careful(torch.full((count, *shape), 9, dtype=torch.uint8))
+    assert [text.partition(":")[0] for text in reported] == [
+        f"channel {c} is the same everywhere" for c in range(shape[0])
+    ]
 
 
 def test_few_images_are_looked_at() -> None:
     """A huge set, whose samples would fill 150 GB if anything touched them all."""
     samples = torch.zeros(1, 3, 256, 256, dtype=torch.uint8).expand(800_000, -1, -1, -1)
-    assert look_at(samples).nbytes <= 64_000_000
+    assert checked_images(samples).nbytes <= 64_000_000
     numbers = torch.arange(100_000).view(-1, 1, 1, 1)
-    assert len(look_at(numbers)) == 2000
-    assert torch.equal(look_at(numbers), look_at(numbers)), "always the same"
-    assert len(look_at(numbers).unique()) == 2000
-    assert look_at(numbers)[1000] > 40_000, "from everywhere"
+    assert len(checked_images(numbers)) == 2000
+    assert torch.equal(checked_images(numbers), checked_images(numbers)), "always the same"
+    assert len(checked_images(numbers).unique()) == 2000
+    assert checked_images(numbers)[1000] > 40_000, "from everywhere"
 
 
 def test_mnist_is_healthy(real_set: Callable[[str], Path]) -> None:
     real_set("mnist")
-    found = silly_reasons(look_at(load_data("mnist").samples))
+    found = dataset_artifacts(checked_images(load_data("mnist").samples))
     assert [kind for kind, _ in found] == ["harmless"]
     assert found[0].text.startswith("81% of the values are exactly 0: a flat background")
 
@@ -327,9 +329,9 @@ def test_a_report_in_order() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_reports_of_tiny_sets(count: int) -> None:
-    told = describe_data(image_data("set", natural(count))).lines
-    assert [text for name, text in told if name == "careful"] == []
-    assert dict(told)["samples"] == str(count)
+    reported = describe_data(image_data("set", natural(count))).lines
+    assert [text for name, text in reported if name == "careful"] == []
+    assert dict(reported)["samples"] == str(count)
     points = [name for name, _ in describe_data(point_data("a.csv", torch.randn(count, 2))).lines]
     assert {"careful", "harmless", "values"}.isdisjoint(points)
     assert "proposal" in points
@@ -339,11 +341,11 @@ def test_the_command_line_prints_it(capsys: pytest.CaptureFixture[str], tmp_path
     path = tmp_path / "my images.npz"
     np.savez(path, images=framed(natural(), 2, 2).permute(0, 2, 3, 1).numpy())
     assert cli.main(["data", str(path), "--out", str(tmp_path / "sheet.png")]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     assert re.search(
-        r"^careful +the images have a frame .*\(2 at the top, 2 at the bottom, 2 at the right\)", told, re.M
+        r"^careful +the images have a frame .*\(2 at the top, 2 at the bottom, 2 at the right\)", reported, re.M
     )
-    command = re.search(r"^proposal +(sparring train .*)$", told, re.M)
+    command = re.search(r"^proposal +(sparring train .*)$", reported, re.M)
     assert command is not None
     words = shlex.split(command[1])
     assert words[words.index("--data") + 1] == str(path)

@@ -17,8 +17,8 @@ import sparring
 from sparring import networks
 from sparring.base.errors import UserError
 from sparring.data.load import load_data
-from sparring.doctor.diagnosis.verdicts import diagnose
-from sparring.doctor.looks.leaks import LEVEL, Bounds, emitted, out_of_reach, repairs
+from sparring.doctor.diagnosis.findings import diagnose
+from sparring.doctor.probing.leaks import LEVEL, Bounds, emitted, out_of_reach, repairs
 from sparring.networks import DCGANGenerator, MLPGenerator, R3GANGenerator, ResNetGenerator
 from sparring.networks.images import ImageGenerator
 from sparring.run.directory import Run
@@ -173,7 +173,7 @@ def test_values_out_of_reach() -> None:
     assert found is not None
     assert found.share == pytest.approx((digits < -0.2).double().mean().item())
     assert (found.low, found.high, found.real_low) == (0, 1, -1)
-    assert "Tanh" in found.told(points=False)
+    assert "Tanh" in found.reported(points=False)
 
 
 def test_one_channel_out_of_reach() -> None:
@@ -195,7 +195,7 @@ def test_points_out_of_reach() -> None:
     found = out_of_reach(everywhere(-1, 1, (2,)), real)
     assert found is not None
     assert found.share == pytest.approx(1 / 4, abs=0.06)  # two of eight modes in each coordinate
-    assert "linear layer" in found.told(points=True)
+    assert "linear layer" in found.reported(points=True)
     assert out_of_reach(everywhere(-1.4, 1.4, (2,)), real) is None
 
 
@@ -270,21 +270,21 @@ OPTIONS: dict[str, Any] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("data", "generator", "mend"), [("digits", "Sigmoid()", "Tanh"), ("ring", "TanhPoints()", "linear layer")]
+    ("data", "generator", "fix"), [("digits", "Sigmoid()", "Tanh"), ("ring", "TanhPoints()", "linear layer")]
 )
 def test_a_leak_is_named_before_the_first_step(
-    data: str, generator: str, mend: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    data: str, generator: str, fix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options = {**OPTIONS, "data": data, "generator": f"{__name__}.{generator}"}
     path = sparring.train("digits", out=tmp_path / "run", steps=2, **options)
-    assert mend in capfd.readouterr().err
+    assert fix in capfd.readouterr().err
     rows = Run.open(path).entries()
     assert (rows[0]["event"], rows[0]["step"]) == ("leak", 0)
     (found,) = diagnose(rows[:1])
-    assert (found.illness, found.since_step, found.evidence[0].name) == ("data-leak", 0, "leak/share")
+    assert (found.failure, found.since_step, found.evidence[0].name) == ("data-leak", 0, "leak/share")
     sparring.resume(path, steps=4, trust=True)
     assert [row.get("event") for row in Run.open(path).entries()].count("leak") == 1
-    assert diagnose(Run.open(path).history())[0].illness == "data-leak"
+    assert diagnose(Run.open(path).history())[0].failure == "data-leak"
 
 
 @pytest.mark.parametrize("changes", [{}, {"data": "ring"}, {"generator": "R3GANGenerator(width=8, most=8, group=4)"}])
@@ -322,7 +322,7 @@ CALM = {
 }
 
 
-def looks(path: Path) -> list[dict[str, Any]]:
+def probes(path: Path) -> list[dict[str, Any]]:
     return [row for row in Run.open(path).history() if row.get("event") != "leak"]
 
 
@@ -330,9 +330,9 @@ def looks(path: Path) -> list[dict[str, Any]]:
 def test_a_leak_is_named_while_it_trains(tmp_path: Path) -> None:
     """A frame that the generator makes in another grey, with the finding from before training left out."""
     options = {**CALM, "data": padded_digits(tmp_path / "padded.npz"), "generator": f"{__name__}.Padded()"}
-    found, *_ = diagnose(looks(sparring.train("digits", out=tmp_path / "run", **options)))
-    assert found.illness == "data-leak"
-    assert [each.name for each in found.evidence] == ["area/train", "leak/border"]
+    found, *_ = diagnose(probes(sparring.train("digits", out=tmp_path / "run", **options)))
+    assert found.failure == "data-leak"
+    assert [each.name for each in found.evidence] == ["auc/train", "leak/border"]
 
 
 @pytest.mark.slow
@@ -351,6 +351,6 @@ def test_no_leak_is_named_where_there_is_none(changes: dict[str, Any], tmp_path:
     if options.get("data") == "padded":
         options["data"] = padded_digits(tmp_path / "padded.npz")
     path = sparring.train("digits", out=tmp_path / "run", **options)
-    judged = [row for row in looks(path) if any(name.startswith("leak/") for name in row)]
+    judged = [row for row in probes(path) if any(name.startswith("leak/") for name in row)]
     assert judged, "D was never sure, so nothing was asked"
-    assert "data-leak" not in [verdict.illness for verdict in diagnose(Run.open(path).history())]
+    assert "data-leak" not in [finding.failure for finding in diagnose(Run.open(path).history())]

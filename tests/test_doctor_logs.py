@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sparring.base.errors import UserError
 from sparring.cli import main
 from sparring.data.load import load_data
-from sparring.doctor.diagnosis.rules import ILLNESSES
+from sparring.doctor.diagnosis.rules import FAILURES
 from sparring.doctor.logs.losses import can_show, cannot_show, diagnose_log, read_log
 from sparring.doctor.logs.tables import ALIASES, read_table
 
@@ -62,7 +62,7 @@ def train(path: Path, saturating: bool, n_critic: int, r1: float, steps: int) ->
 
 
 def names(path: Path) -> list[str]:
-    return [verdict.illness for verdict in diagnose_log(read_log(path))]
+    return [finding.failure for finding in diagnose_log(read_log(path))]
 
 
 def test_losses_of_a_healthy_training_show_no_sign(tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_losses_of_a_healthy_training_show_no_sign(tmp_path: Path) -> None:
 def test_a_generator_whose_loss_saturates_is_told_from_its_losses(tmp_path: Path) -> None:
     path = train(tmp_path / "log.csv", saturating=True, n_critic=10, r1=0.0, steps=400)
     (found,) = diagnose_log(read_log(path))
-    assert found.illness == "vanishing-gradient"
+    assert found.failure == "vanishing-gradient"
     assert 50 < found.since_step < 400
     assert {evidence.name for evidence in found.evidence} == {"Loss_D", "Loss_G", "D(x)", "D(G(z))"}
     bare = read_table(path).columns
     rows = list(enumerate(zip(bare["d_loss"], bare["g_loss"])))
-    assert names(write(tmp_path / "bare.csv", ("epoch", "d", "g"), [(i, *row) for i, row in rows])) == [found.illness]
+    assert names(write(tmp_path / "bare.csv", ("epoch", "d", "g"), [(i, *row) for i, row in rows])) == [found.failure]
 
 
 COUNT = 100
@@ -129,7 +129,7 @@ def written(path: Path, count: int = COUNT, onset: int = 40, **changes: Callable
 def test_rows_by_hand(expected: str, changes: dict[str, float], tmp_path: Path) -> None:
     path = written(tmp_path / "log.csv", **changes)
     (found,) = diagnose_log(read_log(path))
-    assert found.illness == expected
+    assert found.failure == expected
     if expected != "no-sign":
         assert 390 <= found.since_step <= 600  # half of a stretch of 20 rows, and most of it where growth is slow
         assert found.evidence
@@ -147,14 +147,14 @@ def test_nan_that_stands_for_no_value_is_none(tmp_path: Path) -> None:
     empty = written(tmp_path / "empty.csv", onset=0, g_loss=lambda i: 0.7 if i % 5 == 2 else "")
     assert names(empty) == ["no-sign"]
     (found,) = diagnose_log(read_log(written(tmp_path / "last.csv", onset=COUNT - 1, g_loss=math.nan)))
-    assert (found.illness, found.since_step) == ("divergence", 990)  # a program that stopped there
+    assert (found.failure, found.since_step) == ("divergence", 990)  # a program that stopped there
 
 
 def test_what_columns_can_show(tmp_path: Path) -> None:
     def shown(**columns: float) -> tuple[list[str], dict[str, str]]:
         path = write(tmp_path / "log.csv", ["step", *columns], [[i, *columns.values()] for i in range(30)])
         log = read_log(path)
-        assert set(can_show(log)) | set(cannot_show(log)) == set(ILLNESSES)
+        assert set(can_show(log)) | set(cannot_show(log)) == set(FAILURES)
         return can_show(log), cannot_show(log)
 
     assert shown(d_loss=1.3, g_loss=0.7)[0] == ["divergence", "vanishing-gradient"]
@@ -265,21 +265,21 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], refused:
     assert "this log can show: divergence, vanishing-gradient" in said
     assert "mode-collapse: losses look the same" in said
     assert "sparring.doctor.Monitor" in said
-    ill = written(tmp_path / "won.csv", d_loss=0.01, g_loss=9.0)
-    assert main(["doctor", "--csv", str(ill)]) == 1
+    remaining = written(tmp_path / "won.csv", d_loss=0.01, g_loss=9.0)
+    assert main(["doctor", "--csv", str(remaining)]) == 1
     said = capfd.readouterr().out
     assert "vanishing-gradient since step" in said
     assert "relativistic pairing" in said
-    assert main(["doctor", "--csv", str(ill), "--json"]) == 1
+    assert main(["doctor", "--csv", str(remaining), "--json"]) == 1
     found = json.loads(capfd.readouterr().out)
-    assert set(found) == {"healthy", "verdicts", "can_show", "cannot_show"}
+    assert set(found) == {"healthy", "findings", "can_show", "cannot_show"}
     assert found["healthy"] is False
-    assert set(found["verdicts"][0]) == {"illness", "since_step", "sure", "evidence", "why", "remedies"}
+    assert set(found["findings"][0]) == {"failure", "since_step", "confidence", "evidence", "why", "fixes"}
     assert "mode-collapse" in found["cannot_show"]
     broken = written(tmp_path / "nan.csv", d_loss=math.nan)
     assert main(["doctor", "--csv", str(broken), "--json"]) == 1
-    assert json.loads(capfd.readouterr().out)["verdicts"][0]["evidence"][0]["value"] is None
+    assert json.loads(capfd.readouterr().out)["findings"][0]["evidence"][0]["value"] is None
     assert "takes a run, or --csv FILE" in refused("doctor")
-    assert "takes a run, or --csv FILE" in refused("doctor", tmp_path, "--csv", ill)
+    assert "takes a run, or --csv FILE" in refused("doctor", tmp_path, "--csv", remaining)
     assert "cannot read" in refused("doctor", "--csv", tmp_path / "nothing.csv")
     assert "cannot read" in refused("doctor", "--csv", tmp_path)

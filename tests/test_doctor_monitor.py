@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from sparring.base.errors import UserError
 from sparring.data.load import load_data
 from sparring.doctor import Monitor
-from sparring.doctor.looks import looks
-from sparring.doctor.looks.looks import MOST, SHARE, Pace
+from sparring.doctor.probing import probing
+from sparring.doctor.probing.probing import MOST, SHARE, ProbeSchedule
 from sparring.game.losses import Minimax, NonSaturating, TopK
 
 STEPS = 100
@@ -24,7 +24,7 @@ STEPS = 100
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops that take no time, which leave none for looks: let them look a hundred times all the same."""
-    monkeypatch.setattr(looks, "SHARE", math.inf)
+    monkeypatch.setattr(probing, "SHARE", math.inf)
 
 
 def ring(split: str = "train") -> Tensor:
@@ -52,13 +52,13 @@ def blind() -> nn.Module:
     return layer
 
 
-def planted(**changes: object) -> Monitor:
+def injected(**changes: object) -> Monitor:
     given = {"real": ring(), "latents": ring("test")[:256], "steps": STEPS, **changes}
     return Monitor(Points(), blind(), **given)  # type: ignore[arg-type]
 
 
-def looks_of(monitor: Monitor) -> list[dict[str, float]]:
-    return [row for row in monitor.history if row.get("event") == "look"]
+def probes_of(monitor: Monitor) -> list[dict[str, float]]:
+    return [row for row in monitor.history if row.get("event") == "probe"]
 
 
 def players() -> tuple[nn.Module, nn.Module]:
@@ -96,12 +96,12 @@ def trained(watched: bool, as_functions: bool = False) -> list[Tensor]:
         optimizers[1].step()
         if monitor is not None:
             monitor.step()
-            monitor.look()
+            monitor.probe()
             assert generator.training == (step % 3 > 0)
             assert discriminator.training
     if monitor is not None:
-        assert len(looks_of(monitor)) > 24
-        assert looks_of(monitor)[-1]["gradient/generator"] > 0
+        assert len(probes_of(monitor)) > 24
+        assert probes_of(monitor)[-1]["gradient/generator"] > 0
     found = [*generator.state_dict().values(), *discriminator.state_dict().values(), torch.get_rng_state()]
     found += [p.grad for player in (generator, discriminator) for p in player.parameters() if p.grad is not None]
     return found + [each for o in optimizers for state in o.state.values() for each in state.values()]
@@ -118,16 +118,16 @@ def test_a_loop_ends_with_the_same_bits_with_and_without_it(as_functions: bool) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_collapse_is_named_when_it_was_planted(capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = planted()
-    told = []
+    monitor = injected()
+    reported = []
     for step in range(1, STEPS + 1):
         monitor.networks[0].collapsed = step >= 40
-        told += [(step, verdict) for verdict in monitor.step()]
-    assert {verdict.illness for step, verdict in told if step < 60} >= {"mode-collapse"}
-    assert min(step for step, _ in told) >= 40
-    (found,) = [verdict for verdict in monitor.verdicts() if verdict.illness == "mode-collapse"]
+        reported += [(step, finding) for finding in monitor.step()]
+    assert {finding.failure for step, finding in reported if step < 60} >= {"mode-collapse"}
+    assert min(step for step, _ in reported) >= 40
+    (found,) = [finding for finding in monitor.findings() if finding.failure == "mode-collapse"]
     assert 41 <= found.since_step <= 43  # so gross a collapse takes three looks, of whose median two have to show it
-    assert len([v for _, v in told if v.illness == "mode-collapse"]) == 1  # it is told once
+    assert len([v for _, v in reported if v.failure == "mode-collapse"]) == 1  # it is told once
     assert "mode-collapse since step" in str(found)
     monitor.report()
     said = capsys.readouterr().out
@@ -139,14 +139,14 @@ def test_a_collapse_is_named_when_it_was_planted(capsys: pytest.CaptureFixture[s
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_nothing_is_told_of_good_samples(capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = planted(held_out=ring("test")[300:])
-    assert monitor.verdicts()[0].illness == "too-early"
-    assert not [verdict for _ in range(STEPS) for verdict in monitor.step()]
-    assert [verdict.illness for verdict in monitor.verdicts()] == ["healthy"]
+    monitor = injected(held_out=ring("test")[300:])
+    assert monitor.findings()[0].failure == "too-early"
+    assert not [finding for _ in range(STEPS) for finding in monitor.step()]
+    assert [finding.failure for finding in monitor.findings()] == ["healthy"]
     monitor.report()
     assert capsys.readouterr().out == "step 100: healthy\n"
-    assert "area/memory" in looks_of(monitor)[-1]
-    assert "signal" not in looks_of(monitor)[-1]  # no loss was given
+    assert "auc/memory" in probes_of(monitor)[-1]
+    assert "signal" not in probes_of(monitor)[-1]  # no loss was given
 
 
 def sides(sigmoid: bool, bias: float) -> nn.Module:
@@ -162,8 +162,8 @@ def test_probabilities_tell_the_same_as_logits() -> None:
     said = Monitor(Points(), sides(True, -1), **shared, probabilities=True)  # type: ignore[arg-type]
     for monitor in (logits, said):
         monitor.step()
-    first, second = looks_of(logits)[0], looks_of(said)[0]
-    for name in ("signal", "area/train", "logit/scale", "logit/gap"):
+    first, second = probes_of(logits)[0], probes_of(said)[0]
+    for name in ("signal", "auc/train", "logit/scale", "logit/gap"):
         assert first[name] == pytest.approx(second[name], rel=1e-4), name
     assert first["signal"] < 0.5  # it reads the minimax loss, whose slope is the probability
 
@@ -171,7 +171,7 @@ def test_probabilities_tell_the_same_as_logits() -> None:
 def test_probabilities_of_0_and_1_are_finite() -> None:
     monitor = Monitor(Points(), sides(True, -500), real=ring(), latents=ring("test"), probabilities=True)
     monitor.step()
-    assert looks_of(monitor)[0]["finite"] == 1
+    assert probes_of(monitor)[0]["finite"] == 1
 
 
 def test_logits_and_probabilities_are_not_taken_for_each_other() -> None:
@@ -182,33 +182,33 @@ def test_logits_and_probabilities_are_not_taken_for_each_other() -> None:
 
 
 def test_nan_is_told_at_once_and_forgiven_when_it_is_gone() -> None:
-    monitor = planted()
+    monitor = injected()
     monitor.step()
     with torch.no_grad():
         monitor.networks[0].scale.fill_(math.nan)
-    (found,) = monitor.look()
-    assert found.illness == "divergence"
+    (found,) = monitor.probe()
+    assert found.failure == "divergence"
     assert found.since_step == 1
-    assert monitor.look() == []  # it was told
+    assert monitor.probe() == []  # it was told
     with torch.no_grad():
         monitor.networks[0].scale.fill_(1.0)
-    monitor.look()
-    assert monitor.verdicts()[0].illness == "too-early"
+    monitor.probe()
+    assert monitor.findings()[0].failure == "too-early"
 
 
 def test_a_gradient_that_a_scaler_skips_is_no_divergence() -> None:
-    monitor = planted()
+    monitor = injected()
     monitor.networks[0].scale.grad = torch.tensor(math.inf)
     assert monitor.step() == []
-    assert "gradient/generator" not in looks_of(monitor)[-1]
+    assert "gradient/generator" not in probes_of(monitor)[-1]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_loop_that_was_stopped_goes_on_with_its_log(tmp_path: Path) -> None:
     log = tmp_path / "watch.jsonl"
-    whole = planted()
-    first = planted(log=log)
+    whole = injected()
+    first = injected(log=log)
     for monitor in (whole, first):
         monitor.networks[0].collapsed = True
         for _ in range(60):
@@ -216,18 +216,18 @@ def test_a_loop_that_was_stopped_goes_on_with_its_log(tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write('{"step": 61, "sec')  # killed while it wrote
     with pytest.raises(UserError, match="start=60"):
-        planted(log=log)
-    second = planted(log=log, start=50)
-    assert len(looks_of(second)) == 50  # those of steps beyond never were
+        injected(log=log)
+    second = injected(log=log, start=50)
+    assert len(probes_of(second)) == 50  # those of steps beyond never were
     second.networks[0].collapsed = whole.networks[0].collapsed = True
     for _ in range(50):
         assert second.step() == []  # it was told before the stop
     for _ in range(40):
         whole.step()
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [row["step"] for row in rows if row.get("event") == "look"][-1] == STEPS
-    assert [v.illness for v in second.verdicts()] == [v.illness for v in whole.verdicts()]
-    assert second.verdicts()[0].since_step == whole.verdicts()[0].since_step
+    assert [row["step"] for row in rows if row.get("event") == "probe"][-1] == STEPS
+    assert [v.failure for v in second.findings()] == [v.failure for v in whole.findings()]
+    assert second.findings()[0].since_step == whole.findings()[0].since_step
     assert second.history[-1]["seconds"] >= rows[40]["seconds"]
 
 
@@ -235,14 +235,14 @@ def test_a_log_of_something_else_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 3, "loss": 1.0}\n')
     with pytest.raises(UserError, match="no row of a monitor's log"):
-        planted(log=log, start=3)
+        injected(log=log, start=3)
     log.write_text("step,loss\n3,1.0\n")
     with pytest.raises(UserError, match="line 1 is damaged"):
-        planted(log=log, start=3)
+        injected(log=log, start=3)
     with pytest.raises(UserError, match="give another log"):
-        planted(log=tmp_path)
+        injected(log=tmp_path)
     with pytest.raises(UserError, match="give another log"):
-        planted(log=tmp_path / "nowhere" / "log.jsonl")
+        injected(log=tmp_path / "nowhere" / "log.jsonl")
 
 
 X, Y = torch.randn(100, 2), torch.zeros(100, dtype=torch.int64)
@@ -268,7 +268,7 @@ X, Y = torch.randn(100, 2), torch.zeros(100, dtype=torch.int64)
 )
 def test_mistakes_are_told_with_what_mends_them(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        planted(**changes)
+        injected(**changes)
 
 
 def test_players_that_do_not_fit_are_told() -> None:
@@ -294,7 +294,7 @@ class Classes(nn.Module):
         return latents + self.places[labels]
 
 
-class Told(nn.Module):
+class Reported(nn.Module):
     """A discriminator that sees the class."""
 
     def __init__(self) -> None:
@@ -312,25 +312,25 @@ def test_a_class_that_is_ignored_is_named(ignored: bool) -> None:
     labels = torch.arange(400) % 2
     real = torch.randn(400, 2) + Classes(False).places.detach()[labels]
     generator = Classes(ignored)
-    monitor = Monitor(generator, Told(), real=(real, labels), latents=(torch.randn(200, 2), labels[:200]), steps=50)
-    found = {verdict.illness for _ in range(50) for verdict in monitor.step()}
+    monitor = Monitor(generator, Reported(), real=(real, labels), latents=(torch.randn(200, 2), labels[:200]), steps=50)
+    found = {finding.failure for _ in range(50) for finding in monitor.step()}
     assert ("ignored-condition" in found) == ignored
 
 
 @pytest.mark.usefixtures("hasty")
 def test_without_a_budget_looks_come_ever_more_seldom() -> None:
-    monitor = planted(steps=None, loss=TopK())
+    monitor = injected(steps=None, loss=TopK())
     taken = iter(monitor.step() for _ in range(400))
     assert drained(taken) == 400
-    steps = [row["step"] for row in looks_of(monitor)]
+    steps = [row["step"] for row in probes_of(monitor)]
     assert 15 < len(steps) < 30
     gaps = [later - earlier for earlier, later in zip(steps, steps[1:])]
     assert gaps == sorted(gaps)
-    assert monitor.verdicts()[0].illness == "healthy"
-    assert all(row["progress"] < 0.6 for row in looks_of(monitor))  # never late
+    assert monitor.findings()[0].failure == "healthy"
+    assert all(row["progress"] < 0.6 for row in probes_of(monitor))  # never late
     early = [row for row in monitor.history if row["step"] < 200]
     monitor.history = early
-    assert monitor.verdicts()[0].illness == "too-early"
+    assert monitor.findings()[0].failure == "too-early"
     assert MOST * monitor._place(500_000) < 100
 
 
@@ -339,29 +339,29 @@ def drained(steps: Iterator[object]) -> int:
 
 
 def test_looks_wait_until_there_is_time() -> None:
-    pace = Pace()
+    schedule = ProbeSchedule()
     seconds, spent, count = 0.0, 0.0, 0
     for step in range(1, 1001):
         seconds += 1.0
-        if pace.due(seconds, step / 1000):
-            pace.took(3.0, step / 1000)
+        if schedule.due(seconds, step / 1000):
+            schedule.took(3.0, step / 1000)
             seconds, spent, count = seconds + 3.0, spent + 3.0, count + 1
         assert spent <= max(3.0, SHARE * seconds)
     assert 12 <= count <= 17
-    quick = Pace()
+    quick = ProbeSchedule()
     for step in range(1, 10_001):
         if quick.due(float(step), step / 10_000):
             quick.took(0.0, step / 10_000)
     assert quick.spent == 0
-    assert quick.looked_at > 0.99
+    assert quick.probed_at > 0.99
 
 
 def test_beyond_its_budget_it_does_not_look_at_each_step() -> None:
-    monitor = planted(steps=10)
+    monitor = injected(steps=10)
     for _ in range(10):
         monitor.step()
-    before = len(looks_of(monitor))
-    assert looks_of(monitor)[-1]["step"] == 10
+    before = len(probes_of(monitor))
+    assert probes_of(monitor)[-1]["step"] == 10
     for _ in range(200):
         monitor.step()
-    assert len(looks_of(monitor)) - before < 20
+    assert len(probes_of(monitor)) - before < 20

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
-from test_doctor_verdicts import HEALTHY, SICK, log
+from test_doctor_findings import HEALTHY, SICK, log
 
 import sparring
 from sparring.assemble.build import HeldOut, training_data
@@ -21,10 +21,10 @@ from sparring.assemble.start import start_state
 from sparring.base.errors import UserError
 from sparring.cli import main
 from sparring.data.form import Form
-from sparring.doctor import Verdict, diagnose
+from sparring.doctor import Finding, diagnose
 from sparring.doctor.autopilot import decide
-from sparring.doctor.diagnosis.candidates import Candidate, candidates, first_named, illnesses, last_healthy
-from sparring.doctor.diagnosis.remedies import REMEDIES, remedies_for
+from sparring.doctor.diagnosis.candidates import Candidate, candidates, failures, first_named, last_healthy
+from sparring.doctor.diagnosis.fixes import FIXES, fixes_for
 from sparring.doctor.watch import make_watch
 from sparring.recipe import load_recipe
 from sparring.run import checkpoint
@@ -33,9 +33,9 @@ from sparring.run.directory import Run
 from sparring.run.environment import environment
 from sparring.run.log import Row
 from sparring.studies.treat import trials
-from sparring.studies.treat.course import Course, Plan
+from sparring.studies.treat.halving import Plan, SuccessiveHalving
 from sparring.studies.treat.treat import Treatment, check_free, check_same, treat
-from sparring.studies.treat.trials import Bench, Judge, Trial
+from sparring.studies.treat.trials import Trial, TrialScorer, TrialSetup
 
 RING: dict[str, object] = {
     "data": "ring",
@@ -63,7 +63,7 @@ EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_
 @pytest.fixture
 def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks are taken whatever they cost: on a busy machine they would be others, and so might the verdicts."""
-    monkeypatch.setattr("sparring.doctor.looks.looks.SHARE", 1e9)
+    monkeypatch.setattr("sparring.doctor.probing.probing.SHARE", 1e9)
 
 
 @pytest.fixture
@@ -87,20 +87,20 @@ def write_log(path: Path, rows: list[Row]) -> None:
 
 
 def score_of(path: Path) -> float:
-    return Judge(Run.open(path).read_recipe(), seed=5)(path)
+    return TrialScorer(Run.open(path).read_recipe(), seed=5)(path)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("every_look")
-@pytest.mark.parametrize(("sick", "margin"), [(COLLAPSE, 0.3), (VANISHING, 0.6)], ids=["collapse", "vanishing"])
-def test_a_sick_run_is_cured(sick: dict[str, object], margin: float, tmp_path: Path) -> None:
-    run = sparring.train("ring", out=tmp_path / "run", doctor="watch", **sick)
-    assert illnesses(diagnose(Run.open(run).history()))
+@pytest.mark.parametrize(("failing", "margin"), [(COLLAPSE, 0.3), (VANISHING, 0.6)], ids=["collapse", "vanishing"])
+def test_a_sick_run_is_cured(failing: dict[str, object], margin: float, tmp_path: Path) -> None:
+    run = sparring.train("ring", out=tmp_path / "run", doctor="watch", **failing)
+    assert failures(diagnose(Run.open(run).history()))
     done = treat(run, say=lambda _: None)
-    assert done.cured
+    assert done.fixed
     assert done.path is not None
     treated = Path(done.path)
-    assert checkpoint.manifests(treated / "checkpoints")[-1].step == sick["steps"]
+    assert checkpoint.manifests(treated / "checkpoints")[-1].step == failing["steps"]
     assert not (run / "scores.jsonl").exists()  # nothing is written into the sick run
     assert score_of(treated) < margin * score_of(run)
     assert done.untreated is not None
@@ -128,12 +128,12 @@ def test_trials_that_end_in_nan_are_told_and_lose(
     exploded: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faster = ("an even higher rate", lambda recipe, form: {"generator_optimizer": "SGD(lr=1e30)"})
-    monkeypatch.setitem(REMEDIES, "divergence", (faster, *REMEDIES["divergence"]))
+    monkeypatch.setitem(FIXES, "divergence", (faster, *FIXES["divergence"]))
     status = main(["treat", str(exploded), "--trials", "2"])
     folder = exploded.with_name("run-treated")
     found = json.loads((folder / "treatment.json").read_text(encoding="utf-8"))
     assert status == (0 if found["cured"] else 1)
-    assert found["ailed"] == ["divergence"]
+    assert found["diagnosed"] == ["divergence"]
     assert found["untreated"] is None
     assert found["trials"][-1]["score"] is None
     assert found["trials"][-1]["ended"].startswith("NaN or infinity: step ")
@@ -141,9 +141,9 @@ def test_trials_that_end_in_nan_are_told_and_lose(
     assert found["chosen"] == found["trials"][0]["name"]
     assert checkpoint.manifests(folder / "run" / "checkpoints")[-1].step == 60
     assert "Going on with" in capsys.readouterr().out
-    told = (folder / "treatment.md").read_text(encoding="utf-8")
-    assert "NaN or infinity" in told
-    assert "Chosen: " in told
+    reported = (folder / "treatment.md").read_text(encoding="utf-8")
+    assert "NaN or infinity" in reported
+    assert "Chosen: " in reported
     summary = (folder / "run" / "summary.md").read_text(encoding="utf-8")
     assert f"sparring sample {folder / 'run'} " in summary
     assert "/trials/" not in summary
@@ -204,7 +204,7 @@ def test_a_run_that_is_not_ill_is_left_alone(
 
 def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     unwatched = Path(shutil.copytree(tiny_points_run, tmp_path / "unwatched"))
-    write_log(unwatched, [row for row in Run.open(unwatched).history() if row.get("event") != "look"])
+    write_log(unwatched, [row for row in Run.open(unwatched).history() if row.get("event") != "probe"])
     message = refused("treat", unwatched)
     assert "holds no looks" in message
     assert f"sparring train {unwatched / 'recipe.toml'} --doctor watch" in message
@@ -217,7 +217,7 @@ def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., 
 def ill_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 20 steps with a checkpoint of each, whose log tells of a collapse at its half. It is shared."""
     more = {"steps": 20, "checkpoint_every": 1e-9, "keep": 100, "ema": "EMA()", "augment": "InstanceNoise()"}
-    run = sparring.train("ring", out=tmp_path_factory.mktemp("ill") / "run", **{**RING, **more})
+    run = sparring.train("ring", out=tmp_path_factory.mktemp("remaining") / "run", **{**RING, **more})
     collapsed(run)
     return run
 
@@ -247,9 +247,9 @@ def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
 
 @pytest.mark.slow
 def test_a_branch_that_changes_nothing_gives_the_same_bits(saved_run: Path, tmp_path: Path) -> None:
-    bench = Bench(saved_run, Run.open(saved_run).read_recipe(), tmp_path / "trials", trust=False)
+    setup = TrialSetup(saved_run, Run.open(saved_run).read_recipe(), tmp_path / "trials", trust=False)
     untreated = Candidate("same", "", "", {}, 8)
-    assert bench.carry_out(untreated, 0.5) == ""
+    assert setup.carry_out(untreated, 0.5) == ""
     hashes = [
         {m.step: m.sha256 for m in checkpoint.manifests(path / "checkpoints")}
         for path in (saved_run, tmp_path / "trials" / "same")
@@ -261,7 +261,7 @@ def test_a_branch_that_changes_nothing_gives_the_same_bits(saved_run: Path, tmp_
 @pytest.mark.usefixtures("few_samples")
 def test_a_remedy_that_cannot_be_trained_ends_no_treatment(saved_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ("five turns of a colour", lambda recipe, form: {"turns": "Alternating(color=5)"})
-    monkeypatch.setitem(REMEDIES, "mode-collapse", (broken, *REMEDIES["mode-collapse"]))
+    monkeypatch.setitem(FIXES, "mode-collapse", (broken, *FIXES["mode-collapse"]))
     done = treat(saved_run, trials=2, say=lambda _: None)
     assert [trial.about for trial in done.trials][-1] == broken[0]
     assert done.trials[-1].score is None
@@ -287,8 +287,8 @@ def test_where_the_best_ends_ill_the_second_is_trained_to_the_end_too(
     assert first is not None
     assert second is not None
     assert first <= second
-    assert done.ill == ("mode-collapse",)
-    assert not done.cured
+    assert done.remaining == ("mode-collapse",)
+    assert not done.fixed
     assert done.why == "it had the lowest score of 2 that were trained to the end"
     with untrained():
         assert treat(saved_run, trials=3, say=lambda _: None) == done
@@ -299,8 +299,8 @@ class Untrained:
 
     folder = Path()
 
-    def __init__(self, scores: dict[str, tuple[float | None, float | None]], ill: dict[str, str]) -> None:
-        self.scores, self.ill, self.trained = scores, ill, []
+    def __init__(self, scores: dict[str, tuple[float | None, float | None]], remaining: dict[str, str]) -> None:
+        self.scores, self.remaining, self.trained = scores, remaining, []
         self.stop_at = math.inf
 
     def carry_out_all(self, chosen: list[Candidate], share: float, jobs: int) -> list[str]:
@@ -311,26 +311,28 @@ class Untrained:
 
     def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
         score = self.scores[candidate.name][share >= 1]
-        ill = tuple(self.ill[candidate.name].split()) if share >= 1 and candidate.name in self.ill else ()
-        return Trial(**vars(candidate), share=share, step=1, score=score, ill=ill)
+        remaining = (
+            tuple(self.remaining[candidate.name].split()) if share >= 1 and candidate.name in self.remaining else ()
+        )
+        return Trial(**vars(candidate), share=share, step=1, score=score, remaining=remaining)
 
-    def course(self, told: Path) -> Course:
+    def halving(self, reported: Path) -> SuccessiveHalving:
         chosen = tuple(Candidate(name, name, "", {}, 0) for name in self.scores)
-        plan = Plan(Run(Path("sick")), ("mode-collapse",), 0, 0.1, chosen, share=0.2, seed=1)
+        plan = Plan(Run(Path("failing")), ("mode-collapse",), 0, 0.1, chosen, share=0.2, seed=1)
         both: Any = self
-        return Course(plan, told, both, both, 1)
+        return SuccessiveHalving(plan, reported, both, both, 1)
 
-    def outcome(self, told: Path) -> list[tuple[str, float]]:
-        course = self.course(told)
-        course.carry_out(lambda _: None)
-        return [(trial.name, trial.share) for trial in course.found]
+    def outcome(self, reported: Path) -> list[tuple[str, float]]:
+        halving = self.halving(reported)
+        halving.carry_out(lambda _: None)
+        return [(trial.name, trial.share) for trial in halving.found]
 
 
 SCORES = {"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 3.0), "d": (4.0, 4.0), "e": (5.0, 5.0), "f": (6.0, 6.0)}
 
 
 @pytest.mark.parametrize(
-    ("changes", "ill", "wanted"),
+    ("changes", "remaining", "wanted"),
     [
         ({}, {}, ["a"]),
         ({}, {"a": "mode-collapse"}, ["a", "b"]),  # the second is tried; the score decides
@@ -343,9 +345,9 @@ SCORES = {"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 3.0), "d": (4.0, 4.0), "e
     ],
 )
 def test_which_trials_are_trained_to_the_end(
-    changes: dict[str, tuple[float | None, float | None]], ill: dict[str, str], wanted: list[str], tmp_path: Path
+    changes: dict[str, tuple[float | None, float | None]], remaining: dict[str, str], wanted: list[str], tmp_path: Path
 ) -> None:
-    found = Untrained({**SCORES, **changes}, ill).outcome(tmp_path / "trials.json")
+    found = Untrained({**SCORES, **changes}, remaining).outcome(tmp_path / "trials.json")
     assert [name for name, share in found if share >= 1] == wanted
 
 
@@ -356,15 +358,15 @@ def test_a_course_that_was_stopped_anywhere_ends_as_one_that_was_not(tmp_path: P
     for stop_at in range(5):
         cut = Untrained(SCORES, {"a": "mode-collapse"})
         cut.stop_at = stop_at
-        told = tmp_path / f"{stop_at}.json"
+        reported = tmp_path / f"{stop_at}.json"
         with pytest.raises(UserError, match="the disk is full"):
-            cut.outcome(told)
+            cut.outcome(reported)
         cut.stop_at = math.inf
-        assert cut.outcome(told) == wanted
+        assert cut.outcome(reported) == wanted
         assert cut.trained == whole.trained, "nothing is trained twice"
-    told.write_text('[{"name": "a"}]')
+    reported.write_text('[{"name": "a"}]')
     with pytest.raises(UserError, match="is damaged"):
-        whole.course(told)
+        whole.halving(reported)
 
 
 def test_how_many_trials_of_what_length_there_are() -> None:
@@ -388,13 +390,13 @@ def test_how_many_trials_of_what_length_there_are() -> None:
 def test_when_an_illness_was_first_named() -> None:
     rows = log(count=40, onset=10, **SICK["mode-collapse"])
     for row in rows:
-        if row.get("event") == "look" and 2000 <= row["step"] <= 3000:  # it comes and goes
+        if row.get("event") == "probe" and 2000 <= row["step"] <= 3000:  # it comes and goes
             row.update(HEALTHY)
-    (verdict,) = diagnose(rows)
-    assert verdict.since_step > 3000
+    (finding,) = diagnose(rows)
+    assert finding.since_step > 3000
     named = first_named(rows, ["mode-collapse", "memorising"])
     assert 0.25 <= named <= 0.4
-    names = [{v.illness for v in diagnose(rows[:end])} for end in (int(80 * named), int(80 * named) - 2)]
+    names = [{v.failure for v in diagnose(rows[:end])} for end in (int(80 * named), int(80 * named) - 2)]
     assert ["mode-collapse" in found for found in names] == [True, False]
     assert first_named(rows, ["memorising"]) == 1
     assert first_named([{"step": 3, "event": "not finite", "what": "NaN"}], ["divergence"]) == 0  # before the first row
@@ -435,7 +437,7 @@ def treated_rows(path: Path) -> list[Row]:
 def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
     (first, *others) = treated_rows(piloted)
     assert len(others) <= 1
-    assert first["illness"] in ("mode-collapse", "discriminator-too-weak", "non-convergence")
+    assert first["failure"] in ("mode-collapse", "discriminator-too-weak", "non-convergence")
     assert all(row["step"] - first["step"] >= 50 for row in others)
     now = Run.open(piloted).read_recipe()
     for name, value in (others or [first])[-1]["changes"].items():
@@ -471,8 +473,8 @@ def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> No
     looked = []
     for step in range(1, 3000):
         state.step, before = step, rows.visited
-        watch.look({"step": step, "progress": step / 100_000, "accuracy": 0.5}, state)
-        if rows[-1].get("event") == "look":
+        watch.probe({"step": step, "progress": step / 100_000, "accuracy": 0.5}, state)
+        if rows[-1].get("event") == "probe":
             looked.append(step)
         else:
             assert rows.visited == before
@@ -512,14 +514,14 @@ def test_a_treated_run_resumes_to_the_bit(
     assert_same(tmp_path / "run", piloted)
 
 
-def looks(path: Path) -> list[Row]:
-    rows = [row for row in Run.open(path).history() if row.get("event") == "look"]
+def probes(path: Path) -> list[Row]:
+    rows = [row for row in Run.open(path).history() if row.get("event") == "probe"]
     return [{name: value for name, value in row.items() if name not in ("seconds", "cost")} for row in rows]
 
 
 def assert_same(path: Path, whole: Path) -> None:
     assert treated_rows(path) == treated_rows(whole)
-    assert looks(path) == looks(whole)
+    assert probes(path) == probes(whole)
     assert last_of(path).sha256 == last_of(whole).sha256
     assert Run.open(path).read_recipe() == Run.open(whole).read_recipe()
 
@@ -550,20 +552,20 @@ def test_a_treatment_that_was_half_done(
         assert last_of(run).step == step
     sparring.resume(run)
     assert treated_rows(run) == treated_rows(piloted)
-    assert looks(run) == looks(piloted)
+    assert probes(run) == probes(piloted)
     assert last_of(run).sha256 == last_of(piloted).sha256
 
 
 def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
     recipe, form = load_recipe("ring").replace(**COLLAPSE), Form((2,), 0.0, 1.0)
-    ill = log(15, onset=6, **SICK["mode-collapse"])
-    for row in ill:
+    remaining = log(15, onset=6, **SICK["mode-collapse"])
+    for row in remaining:
         row["progress"] *= 0.75  # of a run that has not reached its end
-    first = decide(ill, recipe, form, manifests)
+    first = decide(remaining, recipe, form, manifests)
     assert first is not None
-    assert (first.illness, first.back_to, first.restarted) == ("mode-collapse", 500, ())
-    assert first.changes == remedies_for("mode-collapse", recipe, form)[0].changes
-    without = decide(ill, recipe, form, [])
+    assert (first.failure, first.back_to, first.restarted) == ("mode-collapse", 500, ())
+    assert first.changes == fixes_for("mode-collapse", recipe, form)[0].changes
+    without = decide(remaining, recipe, form, [])
     assert without is not None
     assert (without.back_to, without.restarted) == (None, ("discriminator",))
     rows = log(15, **SICK["divergence"])
@@ -573,19 +575,25 @@ def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
     assert exploded is not None
     assert exploded.restarted == ("generator", "discriminator")
     assert decide(log(15), recipe, form, manifests) is None  # not ill
-    assert decide([*ill, {"step": 1501, "progress": 0.751}], recipe, form, manifests) is None  # only right after a look
+    assert (
+        decide([*remaining, {"step": 1501, "progress": 0.751}], recipe, form, manifests) is None
+    )  # only right after a look
     assert decide(log(20, onset=6, **SICK["mode-collapse"]), recipe, form, manifests) is None  # too late
     changed = recipe.replace(**first.changes)
 
     def treated(step: int) -> Row:
         return {"step": step, "event": "treated", "changes": dict(first.changes)}
 
-    assert decide([*ill[:-2], treated(1300), *ill[-2:]], changed, form, manifests) is None  # not again so soon
-    second = decide([*ill[:-2], treated(1000), *ill[-2:]], changed, form, manifests)
+    assert (
+        decide([*remaining[:-2], treated(1300), *remaining[-2:]], changed, form, manifests) is None
+    )  # not again so soon
+    second = decide([*remaining[:-2], treated(1000), *remaining[-2:]], changed, form, manifests)
     assert second is not None
     assert second.changes != first.changes
     assert "task" not in second.changes  # which would be other networks
-    assert decide([*ill[:-2], treated(500), treated(1000), *ill[-2:]], changed, form, manifests) is None  # twice
+    assert (
+        decide([*remaining[:-2], treated(500), treated(1000), *remaining[-2:]], changed, form, manifests) is None
+    )  # twice
 
 
 @pytest.fixture(scope="module")
@@ -610,25 +618,25 @@ def test_the_last_healthy_checkpoint(manifests: list[Manifest]) -> None:
 
 def test_what_is_tried() -> None:
     recipe, form = load_recipe("ring").replace(**COLLAPSE), Form((2,), 0.0, 1.0)
-    found = illnesses([Verdict("mode-collapse", follows="divergence"), Verdict("healthy"), Verdict("divergence")])
-    assert [verdict.illness for verdict in found] == ["divergence", "mode-collapse"]
+    found = failures([Finding("mode-collapse", caused_by="divergence"), Finding("healthy"), Finding("divergence")])
+    assert [finding.failure for finding in found] == ["divergence", "mode-collapse"]
     chosen = candidates(found, recipe, form, start=100, most=7)
-    leading = remedies_for("divergence", recipe, form)
-    assert [dict(c.changes) for c in chosen[:2]] == [remedy.changes for remedy in leading[:2]]
-    clipped = next(remedy for remedy in leading if "clip_gradients" in remedy.changes)
+    leading = fixes_for("divergence", recipe, form)
+    assert [dict(c.changes) for c in chosen[:2]] == [fix.changes for fix in leading[:2]]
+    clipped = next(fix for fix in leading if "clip_gradients" in fix.changes)
     assert chosen[2].changes == {**leading[0].changes, **clipped.changes}
-    assert [c.illness for c in chosen] == sorted([c.illness for c in chosen])  # causes first
+    assert [c.failure for c in chosen] == sorted([c.failure for c in chosen])  # causes first
     recipes = [recipe.replace(**c.changes) for c in chosen]
     assert len({recipe, *recipes}) == 1 + len(recipes) == 8
     assert all(c.start == (0 if "task" in c.changes else 100) for c in chosen)
     assert len(candidates(found, recipe, form, start=0, most=2)) == 2
     with pytest.raises(sparring.UserError, match="nothing is known to help against memorising"):
-        candidates([Verdict("memorising")], recipe.replace(penalties="LeCam()"), form, start=0, most=4)
+        candidates([Finding("memorising")], recipe.replace(penalties="LeCam()"), form, start=0, most=4)
 
 
 def test_how_trials_are_ranked() -> None:
-    def trial(name: str, score: float | None, *ill: str, share: float = 0.2) -> Trial:
-        return Trial(name, "", "", {}, 0, share, 10, score, ill)
+    def trial(name: str, score: float | None, *remaining: str, share: float = 0.2) -> Trial:
+        return Trial(name, "", "", {}, 0, share, 10, score, remaining)
 
     found = [
         trial("nan", None),
@@ -648,20 +656,20 @@ def test_how_trials_are_ranked() -> None:
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
-    sick = tmp_path / "exp" / "run"
-    sick.mkdir(parents=True)
-    (sick / "recipe.toml").write_text("")
-    for folder in (sick, sick.parent):
+    failing = tmp_path / "exp" / "run"
+    failing.mkdir(parents=True)
+    (failing / "recipe.toml").write_text("")
+    for folder in (failing, failing.parent):
         with pytest.raises(UserError, match="choose another --out"):
-            check_free(folder, sick)
+            check_free(folder, failing)
     (tmp_path / "new").mkdir()
-    check_free(tmp_path / "new", sick)
+    check_free(tmp_path / "new", failing)
     (tmp_path / "new" / "lock").write_text("")  # a treatment that was killed at once
-    check_free(tmp_path / "new", sick)
+    check_free(tmp_path / "new", failing)
     (tmp_path / "new" / "plan.json").write_text("[]")
     with pytest.raises(UserError, match="is damaged"):
         check_same(tmp_path / "new" / "plan.json", {})
     (tmp_path / "new" / "plan.json").write_text("{")
-    check_free(tmp_path / "new", sick)
+    check_free(tmp_path / "new", failing)
     with pytest.raises(UserError, match="is damaged"):
         check_same(tmp_path / "new" / "plan.json", {})

@@ -23,9 +23,9 @@ from sparring.cli import main
 from sparring.data.load import load_data
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
-from sparring.evaluation.likeness import LIKENESS
 from sparring.evaluation.options import better, deciding_value, metric_names
 from sparring.evaluation.report import BESIDE, lines, number, with_error
+from sparring.evaluation.similarity import SIMILARITY
 from sparring.run.directory import Run
 
 PROTOCOL = Protocol("digits", "abc", "train", 1000, 1000, "Pixels()", "pixels", "none")
@@ -142,7 +142,7 @@ def test_what_keeps_scores_apart_is_named() -> None:
     assert differences(PROTOCOL, PROTOCOL) == []
     assert differences(PROTOCOL, replace(PROTOCOL, count=500)) == ["count 1000 and 500"]
     assert differences(PROTOCOL, replace(PROTOCOL, seed=1, version="9", ema=True)) == []
-    assert differences(PROTOCOL, replace(PROTOCOL, seed=1), told=True) == ["seed 0 and 1"]
+    assert differences(PROTOCOL, replace(PROTOCOL, seed=1), reported=True) == ["seed 0 and 1"]
     assert differences(PROTOCOL, replace(PROTOCOL, data="the same, elsewhere")) == []
     assert differences(PROTOCOL, replace(PROTOCOL, extractor="elsewhere")) == []
     other = differences(PROTOCOL, replace(PROTOCOL, data="mnist", data_digest="def"))
@@ -300,7 +300,7 @@ def test_the_help_lists_what_the_registries_hold(
     with pytest.raises(SystemExit):
         main(["evaluate", "--help"])
     words = set(re.split(r"[,;\s]+", capsys.readouterr().out))
-    assert words >= {*MEASURES, *LIKENESS}
+    assert words >= {*MEASURES, *SIMILARITY}
 
 
 def test_metrics_are_found_without_being_named() -> None:

@@ -379,11 +379,11 @@ def test_fields_of_another_type(extractor: type, fields: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("extractor", [Inception(), DINOv2(), CLIP()])
 @pytest.mark.parametrize(
-    ("data", "mend"),
+    ("data", "fix"),
     [(point_data("ring", torch.randn(5, 2)), r"Pixels\(\)"), (image_data("a", torch.zeros(2, 4, 8, 8)), r"Random\(\)")],
 )
-def test_data_without_grey_or_rgb_images(extractor: Inception | DINOv2 | CLIP, data: Data, mend: str) -> None:
-    with pytest.raises(UserError, match=rf"{type(extractor).__name__}\(\) looks at images.*take {mend}"):
+def test_data_without_grey_or_rgb_images(extractor: Inception | DINOv2 | CLIP, data: Data, fix: str) -> None:
+    with pytest.raises(UserError, match=rf"{type(extractor).__name__}\(\) looks at images.*take {fix}"):
         extractor.prepare(data, CPU)
 
 

@@ -185,8 +185,8 @@ def test_stacked_mnist_has_1000_modes_that_the_classifier_sees(real_set: Callabl
     seen = extractor(data.samples[:3000])
     assert seen.logits is not None
     assert metrics.agreement(seen.logits, data.labels[:3000]) > 0.95  # three digits at about 99 % each
-    lacking = data.samples[data.labels >= 500][:3000]  # half of the modes are left out
-    found = metrics.class_modes(extractor(lacking).logits.argmax(1), torch.full((1000,), 1e-3))  # type: ignore[union-attr]
+    missing = data.samples[data.labels >= 500][:3000]  # half of the modes are left out
+    found = metrics.class_modes(extractor(missing).logits.argmax(1), torch.full((1000,), 1e-3))  # type: ignore[union-attr]
     assert 450 <= found.covered <= 520  # 500, but for digits that are mistaken and modes that 3,000 samples miss
     assert found.divergence == pytest.approx(math.log(2) + 499 / 6000, abs=0.05)
 

@@ -26,7 +26,7 @@ from sparring.game.turns import Alternating, Simultaneous, Unrolled
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from sparring.tasks import Generate
 from sparring.tasks.base import Make, Task
-from sparring.training.readings import read_turns
+from sparring.training.step_metrics import turn_metrics
 
 SHAPE = (1, 8, 8)
 RULES = [Alternating(), Alternating(n_critic=3), Simultaneous(), Unrolled(depth=2)]
@@ -103,7 +103,7 @@ def test_nothing_of_a_micro_batch_outlives_it_but_numbers_and_logits(side: Any, 
     def watched(*arguments: Any) -> dict[str, Match]:
         held.append(sum(reference() is not None for reference in of_before))
         found = matches(*arguments)
-        of_before.extend(weakref.ref(part) for m in found.values() for part in (m, m.fake, m.fake_judgement.features))
+        of_before.extend(weakref.ref(part) for m in found.values() for part in (m, m.fake, m.fake_output.features))
         return found
 
     game.matches = watched  # type: ignore[method-assign]
@@ -344,7 +344,7 @@ def test_the_accuracy_of_several_critics_is_the_mean_of_their_own() -> None:
     game, batch = game_of_two(), batch_of()
     batch["real"] = torch.ones_like(batch["real"])
     turn = game.take_turn("discriminator", [batch], Moment())
-    assert read_turns(game, {"discriminator": turn})["accuracy"] == 1
+    assert turn_metrics(game, {"discriminator": turn})["accuracy"] == 1
 
 
 def test_lecam_holds_each_critic_to_its_own_averages() -> None:

@@ -185,8 +185,8 @@ def test_different_bins_know_chance_from_a_missing_mode() -> None:
     same = metrics.different_bins(real, fresh, bins=40)
     assert same.different <= 0.2
     assert same.divergence < 0.01
-    lacking = centres[labels % 10] + normal(4000, seed=1)
-    missing = metrics.different_bins(real, lacking, bins=40)
+    missing = centres[labels % 10] + normal(4000, seed=1)
+    missing = metrics.different_bins(real, missing, bins=40)
     assert missing.different > 0.9
     assert missing.divergence == pytest.approx(0.75 * math.log(4 / 3), rel=0.1)  # JS of uniform and uniform on half
     assert metrics.different_bins(real[:200], fresh[:200]).total == 10

@@ -21,7 +21,7 @@ from sparring.networks import (
     RRDBGenerator,
     UNetGenerator,
 )
-from sparring.networks.critic import Judgement
+from sparring.networks.critic import CriticOutput
 from sparring.networks.gated import Gated
 from sparring.networks.images import ImageGenerator, filled_up
 from sparring.networks.layers import Enlarge, reflected
@@ -81,7 +81,7 @@ def test_every_weight_is_trained(
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-def looked_at(network: Any, channels: int, height: int, width: int, row: int, column: int) -> tuple[int, int, int, int]:
+def probed_at(network: Any, channels: int, height: int, width: int, row: int, column: int) -> tuple[int, int, int, int]:
     """How far above, below, left and right of itself an output pixel sees, in source pixels, found by its gradient."""
     source = torch.randn(1, channels, height, width, dtype=torch.double, requires_grad=True)
     made = network(source)
@@ -118,7 +118,7 @@ def test_a_pixel_sees_as_far_as_reach_and_no_further(network: Any, reach: int) -
     middle = side // 2 // network.stride * period
     farthest = 0
     for place in {0, 1 % period, period // 2, period - 1}:
-        found = looked_at(network, channels, side, side + 3, middle + place, middle + place)
+        found = probed_at(network, channels, side, side + 3, middle + place, middle + place)
         assert max(found) <= reach
         farthest = max(farthest, *found)
     assert farthest == reach
@@ -130,7 +130,7 @@ def test_reach_holds_at_borders_that_are_filled_up(kind: Any, at: tuple[int, int
     torch.manual_seed(0)
     network = kind(RGB, RGB, width=4, norm="none").double().eval()
     side = 2 * network.reach + 7
-    assert max(looked_at(network, 3, side, side + 2, at[0] % side, at[1] % (side + 2))) <= network.reach
+    assert max(probed_at(network, 3, side, side + 2, at[0] % side, at[1] % (side + 2))) <= network.reach
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_reach_holds_at_borders_that_are_filled_up(kind: Any, at: tuple[int, int
 )
 def test_with_instance_normalisation_a_pixel_sees_the_whole_image(network: Any) -> None:
     assert network.reach is None
-    assert looked_at(network.double(), 3, 64, 64, 5, 60) == (5, 58, 60, 3)
+    assert probed_at(network.double(), 3, 64, 64, 5, 60) == (5, 58, 60, 3)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_spectral_norm_bounds_every_layer_of_a_critic() -> None:
 
 
 def test_a_judgement_in_full_precision() -> None:
-    said = Judgement(torch.zeros(2).bfloat16(), layers=(torch.zeros(2, 3).bfloat16(), torch.zeros(2, 4).double()))
+    said = CriticOutput(torch.zeros(2).bfloat16(), layers=(torch.zeros(2, 3).bfloat16(), torch.zeros(2, 4).double()))
     found = said.float()
     assert found.logits.dtype == torch.float32
     assert [maps.dtype for maps in found.layers] == [torch.float32, torch.float64]

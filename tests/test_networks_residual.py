@@ -40,8 +40,8 @@ OF_DISCRIMINATORS: list[tuple[Any, dict[str, Any]]] = [
 
 
 def all_have_gradients(network: nn.Module) -> bool:
-    lacking = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert not lacking
+    missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not missing
     return True
 
 
@@ -98,8 +98,8 @@ def test_options_of_generators(kind: Any, options: dict[str, Any]) -> None:
 def test_options_of_discriminators(kind: Any, options: dict[str, Any]) -> None:
     network = stirred(kind((3, 16, 24), width=8, **options))
     label = torch.arange(6) % 3 if "classes" in options else None
-    judgement = network.judge(torch.randn(6, 3, 16, 24), label)
-    parts = [judgement.logits, judgement.classes, judgement.codes]
+    output = network.judge(torch.randn(6, 3, 16, 24), label)
+    parts = [output.logits, output.classes, output.codes]
     assert [None if p is None else tuple(p.shape) for p in parts] == [
         (6,),
         (6, 3) if options.get("condition") == "classifier" else None,

@@ -37,7 +37,7 @@ def test_it_is_resumed_as_before(old: Path, capfd: pytest.CaptureFixture[str]) -
 
 def test_it_is_diagnosed(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", str(old), "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["verdicts"][0]["illness"] == "too-early"
+    assert json.loads(capfd.readouterr().out)["findings"][0]["failure"] == "too-early"
 
 
 def test_its_scores_are_those_of_the_same_protocol(old: Path) -> None:

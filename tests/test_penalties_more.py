@@ -26,7 +26,7 @@ from sparring.game.penalties import (
     Orthogonal,
 )
 from sparring.game.schedules import Cosine
-from sparring.networks.critic import Judgement
+from sparring.networks.critic import CriticOutput
 
 GENERATED_CLASSES = torch.tensor(
     [[10, 4.4, -5.5, 3.6], [-4, 4.4, 5.2, 4.6], [1.1, 2.4, -3.5, 5.6], [1.1, 2.4, -3.5, 5.6]]
@@ -45,8 +45,8 @@ def linear(images: Tensor, condition: Tensor | None = None) -> Tensor:
 def test_auxiliary_classifier() -> None:
     real, fake = torch.zeros(4, 1), torch.ones(4, 1)
 
-    def critic(samples: Tensor, label: Tensor | None) -> Judgement:
-        return Judgement(samples[:, 0], classes=GENERATED_CLASSES if samples.sum() else REAL_CLASSES)
+    def critic(samples: Tensor, label: Tensor | None) -> CriticOutput:
+        return CriticOutput(samples[:, 0], classes=GENERATED_CLASSES if samples.sum() else REAL_CLASSES)
 
     match = Match(critic, real, fake, LABELS, LABELS)
     assert AuxiliaryClassifier()(match, "generator").mean().item() == pytest.approx(3.84974, rel=2e-6)
@@ -159,8 +159,8 @@ def test_consistency_does_not_reach_the_generator() -> None:
 
 
 def test_feature_matching_by_hand() -> None:
-    def critic(samples: Tensor, condition: Tensor | None) -> Judgement:
-        return Judgement(samples[:, 0], features=samples)
+    def critic(samples: Tensor, condition: Tensor | None) -> CriticOutput:
+        return CriticOutput(samples[:, 0], features=samples)
 
     real, fake = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 0.0], [2.0, 2.0]], requires_grad=True)
     value = FeatureMatching()(Match(critic, real, fake))
@@ -177,7 +177,7 @@ def test_mutual_information_by_hand() -> None:
     codes = (Categorical(2), Continuous(1, weight=0.1))
     code = torch.tensor([[0.0, 1.0, 0.1], [1.0, 0.0, 0.0]])
     match = Match(
-        lambda x, c: Judgement(x[:, 0], codes=said), torch.zeros(2, 1), torch.zeros(2, 1), codes=codes, code=code
+        lambda x, c: CriticOutput(x[:, 0], codes=said), torch.zeros(2, 1), torch.zeros(2, 1), codes=codes, code=code
     )
     expected = [math.log(4 / 3) + 0.1 * 0.16 / 2, math.log(2) + 0.1 * 1 / 2]
     assert MutualInformation()(match, "generator").tolist() == pytest.approx(expected)

@@ -67,9 +67,9 @@ def test_modules_by_their_short_names(module: str, name: str) -> None:
 
 def test_an_old_name_is_the_same_module_and_not_a_second_one() -> None:
     import sparring.penalties.base
+    from sparring.penalties import R1
 
     import sparring.game.penalties.base
-    from sparring.penalties import R1
 
     assert sparring.penalties.base is sparring.game.penalties.base
     assert issubclass(R1, sparring.penalties.base.Penalty)

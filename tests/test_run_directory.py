@@ -20,7 +20,7 @@ from sparring.recipe import Recipe
 from sparring.run.directory import Run
 from sparring.tasks import Generate
 from sparring.training.progress import Progress
-from sparring.training.readings import accuracy
+from sparring.training.step_metrics import accuracy
 
 TINY = {
     "generator": "MLPGenerator(hidden=(16,))",

@@ -211,17 +211,17 @@ def trained_on_images(name: str, out: Path, **changes: Any) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "value", "way"), [("segment", "mean_iou", 1), ("pix2pix", "l1", -1)])
-def test_the_tasks_own_first_score_decides(name: str, value: str, way: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "value", "direction"), [("segment", "mean_iou", 1), ("pix2pix", "l1", -1)])
+def test_the_tasks_own_first_score_decides(name: str, value: str, direction: int, tmp_path: Path) -> None:
     run = trained_on_images(name, tmp_path / "run")
     assert run.read_recipe().metrics == "usual"
     rows = run.evaluations()
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert value + "_baseline" in rows[0]
-    best = max(rows, key=lambda row: way * row[value])
+    best = max(rows, key=lambda row: direction * row[value])
     found = find_checkpoint(run, "best")
     assert (found.step, found.score_name) == (best["step"], value)
-    assert found.score == pytest.approx(-way * best[value])
+    assert found.score == pytest.approx(-direction * best[value])
     again = sparring.evaluate(run.path, count=40, metrics=value)
     assert again.step == best["step"]
     assert again.values[value] == pytest.approx(best[value], rel=1e-5)

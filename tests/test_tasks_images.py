@@ -173,9 +173,9 @@ def test_segmentation_counts_known_pixels_alone() -> None:
     scores = torch.tensor([[[[2.0, 0.0, 1.0, 9.0]], [[0.0, 0.0, 3.0, 0.0]]]])
     batch = {"source": torch.zeros(1, 3, 1, 4), "real": real}
     made = {"fake": scores.softmax(1), "scores": scores}
-    told = task.extra_terms(nn.Identity(), batch, made)["cross_entropy"]
+    reported = task.extra_terms(nn.Identity(), batch, made)["cross_entropy"]
     wanted = F.cross_entropy(scores[0, :, 0, :3].T, torch.tensor([0, 1, 1]))
-    assert float(told) == pytest.approx(float(wanted))
+    assert float(reported) == pytest.approx(float(wanted))
     match = task.matches(nn.Conv2d(2, 1, 1), batch, made)["adversarial"]
     assert float(match.fake[..., 3].abs().sum()) == 0, "D is shown nothing where no class is known"
 
@@ -408,7 +408,7 @@ def test_without_an_adversary_unrolling_looks_nowhere_ahead(tmp_path: Path) -> N
     rows = Run.open(sparring.train(recipe, out=tmp_path / "run")).history()
     shares = {row["progress"]: "accuracy" in row for row in rows if "term/generator/cross_entropy" in row}
     assert len(shares) == QUICK["steps"]
-    assert [plays for _, plays in sorted(shares.items())] == [False] * 4 + [True] * 2
+    assert [adversarial_active for _, adversarial_active in sorted(shares.items())] == [False] * 4 + [True] * 2
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ def test_maps_are_shown_in_colours_and_pixels_of_no_class_black() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "told"),
+    ("name", "changes", "reported"),
     [
         ("cyclegan", {"turns": "Simultaneous()"}, "not images of before"),
         ("pix2pix", {"turns": "Unrolled()", "clip_gradients": 1.0}, "neither WeightClip nor clip_gradients"),
@@ -510,9 +510,9 @@ def test_maps_are_shown_in_colours_and_pixels_of_no_class_black() -> None:
     ],
 )
 def test_turns_that_no_game_allows_are_told_before_there_is_a_run(
-    name: str, changes: dict[str, Any], told: str, tmp_path: Path
+    name: str, changes: dict[str, Any], reported: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=reported):
         sparring.train(tiny(name, **changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

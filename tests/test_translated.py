@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from likeness import (
+from PIL import Image
+from similarity import (
     SIZES,
     Brightness,
     Half,
@@ -21,7 +22,6 @@ from likeness import (
     trained,
     wider,
 )
-from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
@@ -29,10 +29,10 @@ from sparring.base.errors import UserError
 from sparring.data.samples import image_data, joined
 from sparring.data.store.whole import Whole
 from sparring.evaluation.examples import recoloured
-from sparring.evaluation.likeness import LIKENESS
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import differences
 from sparring.evaluation.report import kept_apart
+from sparring.evaluation.similarity import SIMILARITY
 from sparring.evaluation.translated import Translated
 from sparring.metrics import Estimate, colour_distance
 from sparring.metrics.extractors import Prepared
@@ -131,9 +131,9 @@ def test_real_pieces_are_looked_at_once() -> None:
     found = examples(
         restore(Noise()), list(images // 2), list(images), prepare=lambda data: Prepared("count", Counted(), "1")
     )
-    for outcome in (found, found.examples.trivial):
+    for outcome in (found, found.examples.baseline_name):
         for name in ("frechet", "kernel_distance"):
-            LIKENESS[name].compute(outcome)
+            SIMILARITY[name].compute(outcome)
     assert len(looks) == 3
 
 
@@ -202,14 +202,14 @@ def test_sources_are_given_in_the_runs_channels() -> None:
 
 def test_scores_of_other_degradations_are_kept_apart() -> None:
     images = noise(3, 3, 24, 24)
-    ways: list[tuple[Any, int]] = [
+    directions: list[tuple[Any, int]] = [
         (Noise(25), 0),
         (Noise(25), 0),
         (Noise(50), 0),
         (Mask("random"), 0),
         (Mask("random"), 1),
     ]
-    found = [scored(restore(way), images, metrics="l1", seed=seed)[0] for way, seed in ways]
+    found = [scored(restore(direction), images, metrics="l1", seed=seed)[0] for direction, seed in directions]
     assert [len(group) for group in kept_apart(found)] == [2, 1, 1, 1]
     assert differences(found[0].protocol, found[2].protocol) == [
         "degradation Noise(sigma=25), seed 0 and Noise(sigma=50), seed 0"

@@ -78,8 +78,8 @@ def _named(name: str) -> Iterator[None]:
 def _given(translator: Translator, content: Content, name: str) -> Photo:
     if not translator.source.map:
         return open_photo(content)
-    mend = "give a map of the classes that the run was trained with; 255 stands for no class"
-    return Photo(decode_map(name, content, len(translator.source.classes), translator.ignore, mend), None)
+    fix = "give a map of the classes that the run was trained with; 255 stands for no class"
+    return Photo(decode_map(name, content, len(translator.source.classes), translator.ignore, fix), None)
 
 
 def _holes(content: Content, size: tuple[int, int], names: tuple[str, str]) -> Tensor:

@@ -37,7 +37,7 @@ def branch(run: Run, out: Path, recipe: Recipe, state: State) -> Run:
     """Make a run directory that `resume` goes on with from `state`, with the log of `run` up to there. The checkpoint
     is written last, so a folder without one was not finished and may be removed. UserError: it cannot be written."""
     made = Run(out)
-    with writing(out, run.mend):
+    with writing(out, run.fix):
         for folder in (made.samples, made.checkpoints):
             folder.mkdir(parents=True)
         for name in ("data.json", "environment.json"):

@@ -37,7 +37,7 @@ def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
 
 def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
     """Raise UserError if the discriminator does not take the samples, or tells what no penalty teaches it."""
-    said = match.real_judgement
+    said = match.real_output
     taught = {type(penalty) for penalty in penalties}
     if said.classes is not None and AuxiliaryClassifier not in taught:
         raise UserError(

@@ -35,7 +35,7 @@ class State:
     position: int = 0
     seconds: float = 0.0
     renewed_at: int = -1  # the step whose average has the statistics of its weights
-    looked_at: Tensor | None = None  # samples of a treating doctor's last probe, for the next to measure movement
+    probed_at: Tensor | None = None  # samples of a treating doctor's last probe, for the next to measure movement
 
     @property
     def task(self) -> Task:
@@ -86,7 +86,7 @@ class State:
         parts = {part: network.state_dict() for part, network in self.networks.items()}
         parts |= {f"{part}_optimizer": optimizer_tensors(p.optimizer) for part, p in self.players.items()}
         parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
-        parts |= {} if self.looked_at is None else {"doctor": {"looked_at": self.looked_at}}
+        parts |= {} if self.probed_at is None else {"doctor": {"looked_at": self.probed_at}}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def check(self) -> None:
@@ -104,11 +104,11 @@ class State:
         for name, component in self.game.remembering.items():
             saved = under(f"memory/{name}", tensors)
             if not component.memory.keys() <= saved.keys():
-                lacking = f"{name.partition('-')[2]}; put back the recipe.toml that the run began with"
-                raise UserError(f"the checkpoint does not fit the recipe: it holds no memory of {lacking}")
+                missing = f"{name.partition('-')[2]}; put back the recipe.toml that the run began with"
+                raise UserError(f"the checkpoint does not fit the recipe: it holds no memory of {missing}")
             component.memory.update(saved)
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
-        self.looked_at = tensors.get("doctor/looked_at")
+        self.probed_at = tensors.get("doctor/looked_at")
 
     def take_over(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back the parts that `tensors` holds of a run with another recipe, as far as they mean anything here: a
@@ -131,7 +131,7 @@ class State:
         """Write a checkpoint; keep the last few and the best."""
         manifest: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "position": self.position}
         manifest |= {"score": score, "score_name": score_name}
-        checkpoint.save(run.checkpoints, self.tensors(), manifest, run.mend)
+        checkpoint.save(run.checkpoints, self.tensors(), manifest, run.fix)
         saved = checkpoint.manifests(run.checkpoints)
         kept = {m.step for m in saved[-keep:]}
         best = best_of(saved)

@@ -131,8 +131,8 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("ignore")  # about escapes in strings
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        mend = 'write a name and its fields, such as "R1(weight=5)"'
-        raise UserError(f"{shortened(text)!r} cannot be read; {mend}") from error
+        fix = 'write a name and its fields, such as "R1(weight=5)"'
+        raise UserError(f"{shortened(text)!r} cannot be read; {fix}") from error
 
 
 class _Maker:

@@ -35,7 +35,7 @@ def set_file(name: str) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def fetch(urls: Iterable[str], target: Path, check: Check, mend: str) -> None:
+def fetch(urls: Iterable[str], target: Path, check: Check, fix: str) -> None:
     """Fetch a file from the first address that gives the right one; `target` appears only then, and whole.
 
     Raises:
@@ -55,7 +55,7 @@ def fetch(urls: Iterable[str], target: Path, check: Check, mend: str) -> None:
             problems.append(f"{url}: {problem}")
     finally:
         part.unlink(missing_ok=True)
-    raise UserError(f"cannot fetch {target.name} ({'; '.join(problems)}); {mend}")
+    raise UserError(f"cannot fetch {target.name} ({'; '.join(problems)}); {fix}")
 
 
 def unpacked_md5(expected: str) -> Check:

@@ -90,9 +90,9 @@ def existing_path(text: str) -> Path | None:
 
 
 @contextmanager
-def writing(path: Path, mend: str) -> Iterator[None]:
+def writing(path: Path, fix: str) -> Iterator[None]:
     """Turn a failed write (full disk, no permission) into one clear line."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; {mend}") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}; {fix}") from error

@@ -8,10 +8,10 @@ from pathlib import Path
 from sparring.base.errors import writing
 
 
-def write_atomically(path: Path, content: bytes, mend: str) -> None:
+def write_atomically(path: Path, content: bytes, fix: str) -> None:
     """Write a file; raises UserError with what to do about it (`mend`) if that fails."""
     part = path.with_name(path.name + ".part")
-    with writing(path, mend):
+    with writing(path, fix):
         try:
             with part.open("wb") as file:
                 file.write(content)

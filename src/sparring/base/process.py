@@ -15,13 +15,13 @@ from sparring.base.errors import UserError, writing
 
 
 @contextmanager
-def locked(path: Path, taken: str, mend: str) -> Iterator[None]:
+def locked(path: Path, taken: str, fix: str) -> Iterator[None]:
     """Hold a lock, at once or not at all.
 
     Raises:
         UserError: another process holds it (the message is `taken`), or it cannot be written (it ends with `mend`).
     """
-    with writing(path.parent, mend):
+    with writing(path.parent, fix):
         held = _acquired(path)
     if held is None:
         raise UserError(taken)

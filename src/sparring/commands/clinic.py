@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Plant failures, examine all runs, print and write what was found."""
-    from sparring.studies.clinic.rounds import make_rounds
+    from sparring.studies.clinic.clinic import run_clinic
 
     seeds = chosen.seeds if chosen.seeds is not None else 1 if chosen.quick else 3
-    options = {"quick": chosen.quick, "only": chosen.only, "jobs": chosen.jobs, "cures": chosen.treat}
-    found = make_rounds(chosen.out, seeds=seeds, note=lambda line: print(line, flush=True), **options)
+    options = {"quick": chosen.quick, "only": chosen.only, "jobs": chosen.jobs, "treat": chosen.treat}
+    found = run_clinic(chosen.out, seeds=seeds, note=lambda line: print(line, flush=True), **options)
     print("\n".join(found))
     print(f"The same as a file: {chosen.out / 'clinic.md'}")

@@ -28,25 +28,25 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _examine_log(chosen: argparse.Namespace) -> int:
-    from sparring.doctor.diagnosis.report import is_ill
+    from sparring.doctor.diagnosis.report import has_failures
     from sparring.doctor.logs.losses import as_json, diagnose_log, lines, read_log
 
     log = read_log(chosen.csv)
-    verdicts = diagnose_log(log)
-    print(json.dumps(as_json(log, verdicts), indent=1) if chosen.json else "\n".join(lines(chosen.csv, log, verdicts)))
-    return FAILED if is_ill(verdicts) else DONE
+    findings = diagnose_log(log)
+    print(json.dumps(as_json(log, findings), indent=1) if chosen.json else "\n".join(lines(chosen.csv, log, findings)))
+    return FAILED if has_failures(findings) else DONE
 
 
 def _examine_run(chosen: argparse.Namespace) -> int:
-    from sparring.doctor.diagnosis.report import as_json, draw, examine, is_ill, lines
+    from sparring.doctor.diagnosis.report import as_json, draw, examine, has_failures, lines
     from sparring.run.directory import Run
 
-    found, verdicts = Run.open(chosen.run), examine(chosen.run)
+    found, findings = Run.open(chosen.run), examine(chosen.run)
     if chosen.json:
-        print(json.dumps(as_json(found, verdicts), indent=1))
+        print(json.dumps(as_json(found, findings), indent=1))
     else:
-        print("\n".join(lines(found, verdicts)))
-        picture = draw(found, verdicts)
+        print("\n".join(lines(found, findings)))
+        picture = draw(found, findings)
         if picture is not None:
             print(f"curves: {picture}")
-    return FAILED if is_ill(verdicts) else DONE
+    return FAILED if has_failures(findings) else DONE

@@ -32,10 +32,10 @@ def add_arguments(parser: Parser) -> None:
 
 def _metrics() -> str:
     """The metrics by name; listing them needs torch."""
-    from sparring.evaluation.likeness import LIKENESS
     from sparring.evaluation.measures import MEASURES
+    from sparring.evaluation.similarity import SIMILARITY
 
-    about = f"metrics: {', '.join(MEASURES)}; of runs that turn images into others: {', '.join(LIKENESS)}"
+    about = f"metrics: {', '.join(MEASURES)}; of runs that turn images into others: {', '.join(SIMILARITY)}"
     return f"{about}; see docs/metrics.md"
 
 

@@ -35,4 +35,4 @@ def run(chosen: argparse.Namespace) -> int:
         print(f"sparring: {error}; to go on with the treatment, give the same command again", file=sys.stderr)
         return INTERRUPTED
     print("\n".join(conclusion(done)))
-    return DONE if done.cured else FAILED
+    return DONE if done.fixed else FAILED

@@ -47,8 +47,8 @@ def load_images(source: Source, target: Target) -> Data:
     if source.count is not None:
         pixels = InMemory(source.count, memory_bound())
         try:
-            told = read_source(source, target, pixels)
-            return image_data(source.name, pixels.tensor(), *told)
+            reported = read_source(source, target, pixels)
+            return image_data(source.name, pixels.tensor(), *reported)
         except TooLargeError:
             del pixels  # then into a file
     with writing(entry.pixels, ROOM):
@@ -134,22 +134,22 @@ class _Entry:
                 file = part.open("w+b")
             with file:
                 pixels = InFile(file)
-                told = read_source(self.source, self.target, pixels)
+                reported = read_source(self.source, self.target, pixels)
                 with writing(part, ROOM):
                     file.flush()
                 if not self.source.unchanged:  # these are not the images that the entry's name tells of
                     samples = written(chunks(map_file(file, pixels.shape)), pixels.shape)
-                    return image_data(self.source.name, samples, *told)
+                    return image_data(self.source.name, samples, *reported)
             with writing(self.pixels, ROOM):
                 part.replace(self.pixels)
         finally:
             part.unlink(missing_ok=True)
         with self.pixels.open("rb") as kept:
-            found = image_data(self.source.name, map_file(kept, pixels.shape), *told)
-        labels = None if told.labels is None else told.labels.tolist()
+            found = image_data(self.source.name, map_file(kept, pixels.shape), *reported)
+        labels = None if reported.labels is None else reported.labels.tolist()
         more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
         modified = self.pixels.stat().st_mtime_ns  # while it stays the same, the digest is that of the pixels
-        write_atomically(self.manifest, json.dumps({**told._asdict(), **more, "modified": modified}).encode(), ROOM)
+        write_atomically(self.manifest, json.dumps({**reported._asdict(), **more, "modified": modified}).encode(), ROOM)
         for old in sorted(self.lock.parent.glob(f"{self.lock.stem}-*")):  # manifests first
             if old.stem != self.pixels.stem:  # who has it mapped keeps what was mapped
                 old.unlink(missing_ok=True)

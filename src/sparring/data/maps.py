@@ -29,7 +29,7 @@ def coloured(maps: Tensor, count: int) -> Tensor:
     return colours.to(maps.device)[maps[:, 0].long()].movedim(-1, 1)
 
 
-def decode_map(name: str, content: Content, classes: int, ignore: int | None, mend: str = "") -> Image.Image:
+def decode_map(name: str, content: Content, classes: int, ignore: int | None, fix: str = "") -> Image.Image:
     """A map of class ids as an image of mode L, upright, of its own size; what is `ignore` or 255 becomes 255.
 
     The ids are the levels of a grey image, of 8 or 16 bits, or the numbers of a palette's colours.
@@ -43,8 +43,8 @@ def decode_map(name: str, content: Content, classes: int, ignore: int | None, me
     ignored = ids == IGNORED if ignore is None else (ids == IGNORED) | (ids == ignore)
     beyond = ids[~ignored & ((ids < 0) | (ids >= classes))]
     if len(beyond):
-        mend = mend or f"say ignore={beyond[0]} if it stands for no class"
-        raise UserError(f"class id {beyond[0]} in {name} is out of range: there are classes 0 to {classes - 1}; {mend}")
+        fix = fix or f"say ignore={beyond[0]} if it stands for no class"
+        raise UserError(f"class id {beyond[0]} in {name} is out of range: there are classes 0 to {classes - 1}; {fix}")
     return Image.fromarray(np.where(ignored, IGNORED, ids).astype(np.uint8))
 
 

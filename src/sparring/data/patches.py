@@ -16,7 +16,7 @@ from torch import Tensor
 from sparring.base.errors import UserError
 from sparring.data.samples import Data, image_data
 from sparring.data.sources.decode import Size, Target
-from sparring.data.sources.reading import Side, Told, channels_first, decoded, factor
+from sparring.data.sources.reading import Reported, Side, channels_first, decoded, factor
 from sparring.data.sources.source import PairSource, Source
 from sparring.data.store.mapped import PARTS, is_mapped, map_file, memory_bound, nameless_file, written
 from sparring.data.store.pixels import Pixel
@@ -64,41 +64,41 @@ def load_whole(source: Source, target: Target) -> Data:
     Images that are smaller than a patch are padded with their reflection; smaller than half of it, they are left out.
     Raises UserError as `load_images`, or without a size, or if no image is large enough.
     """
-    told, (samples,), (whole,) = read_patches(source, [Side(channels=source.channels)], target)
-    return replace(image_data(source.name, samples, *told.found(source)), whole=whole)
+    reported, (samples,), (whole,) = read_patches(source, [Side(channels=source.channels)], target)
+    return replace(image_data(source.name, samples, *reported.found(source)), whole=whole)
 
 
 def read_patches(
     source: Source | PairSource, sides: Sequence[Side], target: Target
-) -> tuple[Told, list[Tensor], list[Whole]]:
+) -> tuple[Reported, list[Tensor], list[Whole]]:
     """Decode all images, or pairs, of a source at their own sizes: what was told, and of each side the middle patches
     and the whole images. Patches have the target's size; of sources of pairs, in proportion. Raises UserError as
     `load_whole`, or if the sizes of a pair's members do not fit together."""
     patch = patch_of(target)
     keepers = [_Keeper(memory_bound() // len(sides)) for _ in sides]
-    told, larger = Told(source.name, target, sides), Counter[tuple[int, bool]]()
-    for name, label, images, sizes in decoded(source, told):
+    reported, larger = Reported(source.name, target, sides), Counter[tuple[int, bool]]()
+    for name, label, images, sizes in decoded(source, reported):
         first, last = sizes[0], sizes[-1]  # of single images the same
-        times, missing = factor(first, last), lacking(last, patch)
+        times, missing = factor(first, last), shortfall(last, patch)
         if not times:
             continue
         larger[times, first > last] += 1
         if missing is None:
             size, wanted = "{}x{}".format(*last), "{}x{}".format(*patch)
-            told.small.append(f"left out {name}: its {size} pixels are less than half of a patch of {wanted}")
+            reported.small.append(f"left out {name}: its {size} pixels are less than half of a patch of {wanted}")
             continue
-        told.labels.append(label)
-        told.padded += any(missing)
+        reported.labels.append(label)
+        reported.padded += any(missing)
         for keeper, side, image, lacks in zip(keepers, sides, images, _scaled(missing, first, last)):
             step = times if image.size > min(first, last) else 1
             keeper.add(reflected(channels_first(image, side.channels), lacks, step))
-    told.check()
-    if not told.labels:
-        small = f"({told.small[0]}, ...)"
+    reported.check()
+    if not reported.labels:
+        small = f"({reported.small[0]}, ...)"
         raise UserError(f"{source.name} holds no image that is large enough {small}; choose a smaller --size")
     units, patches = _proportions(source.name, larger, patch)
     wholes = [keeper.whole(unit) for keeper, unit in zip(keepers, units)]
-    return told, [cut_middle(whole, size) for whole, size in zip(wholes, patches)], wholes
+    return reported, [cut_middle(whole, size) for whole, size in zip(wholes, patches)], wholes
 
 
 def _scaled(missing: Size, source: Size, target: Size) -> tuple[Size, Size]:
@@ -146,12 +146,12 @@ def uncut(data: Data, target: Target) -> Data:
 def patch_of(target: Target) -> Size:
     """The (width, height) of patches; raises UserError if there is none."""
     if target.size is None:
-        mend = "add --size 64, or 96x64 (width x height)"
-        raise UserError(f"fit='patch' needs the size of the patches that are cut; {mend}")
+        fix = "add --size 64, or 96x64 (width x height)"
+        raise UserError(f"fit='patch' needs the size of the patches that are cut; {fix}")
     return target.size
 
 
-def lacking(size: Size, patch: Size) -> Size | None:
+def shortfall(size: Size, patch: Size) -> Size | None:
     """How much wider and higher an image must become to hold a patch; None if it is smaller than half of one."""
     if any(2 * side < wanted for side, wanted in zip(size, patch)):
         return None

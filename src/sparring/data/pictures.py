@@ -64,9 +64,9 @@ def picture(samples: Tensor, form: Form, reference: Tensor | None = None, column
     return scatter(samples, form, reference) if form.is_points else grid(samples, columns)
 
 
-def save_image(image: Image.Image, path: Path, mend: str = "choose another --out") -> None:
+def save_image(image: Image.Image, path: Path, fix: str = "choose another --out") -> None:
     """Write a PNG; its folder is made if need be."""
-    with writing(path, mend):
+    with writing(path, fix):
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, format="PNG")
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from sparring.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sparring.doctor.diagnosis.rules import ILLNESSES, Evidence
-    from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
+    from sparring.doctor.diagnosis.findings import Finding, diagnose
+    from sparring.doctor.diagnosis.rules import FAILURES, Evidence
     from sparring.doctor.monitor import Monitor
 
-__all__ = ["ILLNESSES", "Evidence", "Monitor", "Verdict", "diagnose"]
+__all__ = ["FAILURES", "Evidence", "Finding", "Monitor", "diagnose"]
 
 __getattr__ = lazy_names(
     "sparring.doctor",
     {
-        "diagnosis.rules": ("ILLNESSES", "Evidence"),
-        "diagnosis.verdicts": ("Verdict", "diagnose"),
+        "diagnosis.rules": ("FAILURES", "Evidence"),
+        "diagnosis.findings": ("Finding", "diagnose"),
         "monitor": ("Monitor",),
     },
 )

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from sparring.base.compat import total_norm
 from sparring.base.errors import UserError, check_number, writing
-from sparring.doctor.diagnosis.report import is_illness, words
-from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
-from sparring.doctor.looks.looks import COUNT, MOST, Pace
-from sparring.doctor.looks.subjects import OwnPlayers, Samples, chosen, networks_of
-from sparring.doctor.looks.yardstick import Numbers
+from sparring.doctor.diagnosis.findings import Finding, diagnose
+from sparring.doctor.diagnosis.report import is_failure, words
+from sparring.doctor.probing.own import OwnPlayers, Samples, chosen, networks_of
+from sparring.doctor.probing.probing import COUNT, MOST, ProbeSchedule
+from sparring.doctor.probing.reference import Numbers
 from sparring.game.losses import Loss
 from sparring.game.schedules import at
 from sparring.run.log import NOT_FINITE, PROBE, RESUME, Log, Row, kind_of, of_kind, without_abandoned
@@ -78,45 +78,45 @@ class Monitor:
         check_number("Monitor", "batch", batch, low=1, whole=True)
         check_number("Monitor", "start", start, low=0, whole=True)
         self.networks = networks_of(generator, discriminator, networks)
-        self.looker = chosen(real, held_out, latents, batch)
+        self.probe_set = chosen(real, held_out, latents, batch)
         self.players = OwnPlayers(generator, discriminator, self.networks, probabilities).asked()
         self.steps, self.loss, self.taken = steps, loss, start
         self.log = None if log is None else Log(Path(log).expanduser(), "give another log")
-        self.pace, self.before, self.began = Pace(), 0.0, 0.0
+        self.schedule, self.before, self.began = ProbeSchedule(), 0.0, 0.0
         self.history: list[Row] = []
         if self.log is not None:
             self._go_on(self.log)
-        self.told = {verdict.illness for verdict in self.verdicts()}
+        self.reported = {finding.failure for finding in self.findings()}
 
-    def step(self) -> list[Verdict]:
+    def step(self) -> list[Finding]:
         """Count a step of the loop; look at the players, if it is time to. Returns the illnesses that were not told at
         the look before, causes first; mostly none."""
         self.began = self.began or time.perf_counter()
         self.taken += 1
         last = self.taken == self.steps  # it always has a look
-        return self.look() if last or self.pace.due(self._seconds(), self._place(self.taken)) else []
+        return self.probe() if last or self.schedule.due(self._seconds(), self._place(self.taken)) else []
 
-    def look(self) -> list[Verdict]:
+    def probe(self) -> list[Finding]:
         """Look at the players now, whether or not it is time to, and return what `step` returns."""
         start = time.perf_counter()
         gradients, progress = _gradients(*self.networks), self._progress()
-        found = self.looker.look(self.players, None if self.loss is None else at(self.loss, progress))
+        found = self.probe_set.probe(self.players, None if self.loss is None else at(self.loss, progress))
         took = time.perf_counter() - start
-        self.pace.took(took, self._place(self.taken))
+        self.schedule.took(took, self._place(self.taken))
         self._note(found | gradients, progress, took)
-        found_now = [verdict for verdict in self.verdicts() if is_illness(verdict)]
-        new = [verdict for verdict in found_now if verdict.illness not in self.told]
-        self.told = {verdict.illness for verdict in found_now}
+        found_now = [finding for finding in self.findings() if is_failure(finding)]
+        new = [finding for finding in found_now if finding.failure not in self.reported]
+        self.reported = {finding.failure for finding in found_now}
         return new
 
-    def verdicts(self) -> list[Verdict]:
+    def findings(self) -> list[Finding]:
         """What is to be said of the training as it stands: see `diagnose`."""
-        unseen = [Verdict("too-early", why="The monitor has not seen a step yet.")]
+        unseen = [Finding("too-early", why="The monitor has not seen a step yet.")]
         return diagnose(self.history) if self.history else unseen
 
     def report(self) -> None:
         """Print the verdicts in words, each with its evidence and what helps."""
-        print("\n".join(words(f"step {self.taken:,}", self.verdicts())))
+        print("\n".join(words(f"step {self.taken:,}", self.findings())))
 
     def _note(self, found: Numbers, progress: float, took: float) -> None:
         """Add a look to the history and the log. NaN tells at once that the training is lost; a loop that went back to
@@ -154,9 +154,9 @@ class Monitor:
             return
         self._append({"step": self.taken, "seconds": rows[-1]["seconds"], "event": RESUME})
         self.history = without_abandoned(self.history)
-        looks = of_kind(self.history, PROBE)
-        self.before = looks[-1]["seconds"] if looks else 0.0
-        self.pace.go_on(looks, lambda row: self._place(row["step"]))
+        probes = of_kind(self.history, PROBE)
+        self.before = probes[-1]["seconds"] if probes else 0.0
+        self.schedule.go_on(probes, lambda row: self._place(row["step"]))
 
     def _seconds(self) -> float:
         return self.before + (time.perf_counter() - self.began if self.began else 0.0)

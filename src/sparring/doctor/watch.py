@@ -10,12 +10,12 @@ from sparring.assemble.state import State
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.doctor import autopilot
-from sparring.doctor.diagnosis.report import is_illness
+from sparring.doctor.diagnosis.findings import diagnose
+from sparring.doctor.diagnosis.report import is_failure
 from sparring.doctor.diagnosis.rules import LEAK
-from sparring.doctor.diagnosis.verdicts import diagnose
-from sparring.doctor.looks.leaks import beyond_reach
-from sparring.doctor.looks.looks import FEWEST, MOST
-from sparring.doctor.looks.probes import Prober, variety
+from sparring.doctor.probing.leaks import beyond_reach
+from sparring.doctor.probing.prober import Prober, variety
+from sparring.doctor.probing.probing import FEWEST, MOST
 from sparring.game.match import Moment
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
@@ -46,8 +46,8 @@ class Watch:
         self.prober = Prober(state.game, data, unseen, recipe.seed, part)
         self.leak = None
         if not isinstance(state.game.task, Translating):  # what such a task makes spans the range of images
-            self.leak = beyond_reach(state.game, self.prober.looker.inputs, self.prober.looker.train["real"])
-        self.told: tuple[str, ...] = ()
+            self.leak = beyond_reach(state.game, self.prober.probe_set.inputs, self.prober.probe_set.train["real"])
+        self.reported: tuple[str, ...] = ()
         self.says = ""
         self.last_look: int | None = None
 
@@ -62,43 +62,43 @@ class Watch:
         self.history: list[Row] = run.history()
         self.last_look = max((row["step"] for row in self.history if kind_of(row) == PROBE), default=None)
         self.prober.begin(self.history)
-        self.prober.before = state.looked_at
+        self.prober.before = state.probed_at
         if self.leak is None or of_kind(self.history, LEAKED):
             return
-        what = self.leak.told(self.form.is_points)
+        what = self.leak.reported(self.form.is_points)
         row = state.row(LEAKED, **self.leak.numbers, what=what)
         self.run.append(row)
         self.history.append(row)
-        self.told = (LEAK,)
+        self.reported = (LEAK,)
         note(f"step {row['step']:,} | doctor: {LEAK}: {what}")
 
     def follow(self, recipe: Recipe, state: State) -> None:
         """Go on with what a treatment made of the run."""
         self.recipe, self.prober.game = recipe, state.game
-        self.prober.before = state.looked_at
+        self.prober.before = state.probed_at
 
-    def look(self, row: Row, state: State) -> bool:
+    def probe(self, row: Row, state: State) -> bool:
         """After a row of the log: look, if it is time to, and tell of an illness that was not told before. Returns
         whether the run is to be treated now."""
         self.history.append(row)
         if "accuracy" not in row or not self.due(row, state):  # without an adversary there is nothing to look at
             return False
-        numbers = self.prober.look(Moment(state.step, row["progress"]))
+        numbers = self.prober.probe(Moment(state.step, row["progress"]))
         seen = state.row(PROBE, progress=row["progress"], **numbers)
         self.run.append(seen)
         self.history.append(seen)
         self.last_look = state.step
         found = diagnose(self.history)
-        self.says = ", ".join(verdict.named for verdict in found)
-        verdicts = [verdict for verdict in found if is_illness(verdict)]
-        for new in [verdict for verdict in verdicts if verdict.named not in self.told]:
+        self.says = ", ".join(finding.named for finding in found)
+        findings = [finding for finding in found if is_failure(finding)]
+        for new in [finding for finding in findings if finding.named not in self.reported]:
             since = f"since step {new.since_step:,}; more by: sparring doctor {self.run.path}"
             self.note(f"step {state.step:,} | doctor: {new.named} {since}")
-        self.told = tuple(verdict.named for verdict in verdicts)
+        self.reported = tuple(finding.named for finding in findings)
         if not self.treats:
             return False
-        state.looked_at = self.prober.before
-        if not verdicts:
+        state.probed_at = self.prober.before
+        if not findings:
             autopilot.keep_healthy(self.run, self.recipe, state, row["progress"])
         return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
 
@@ -115,7 +115,7 @@ class Watch:
 def make_watch(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> Watch | None:
     """What probes a run as it trains; None where the recipe has no doctor or no adversary, or too few samples to
     compare with."""
-    if recipe.doctor == "off" or not any(state.game.plays(Moment(progress=share)) for share in (0.0, 1.0)):
+    if recipe.doctor == "off" or not any(state.game.adversarial_active(Moment(progress=share)) for share in (0.0, 1.0)):
         return None
     if variety(data) < 2 * FEWEST:
         print(f"Note: the doctor does not watch: it compares with {2 * FEWEST} samples at least", file=sys.stderr)

@@ -166,7 +166,7 @@ class RunEvaluator:
             self.run.append_scores(scores.to_json())
             picture = self.scoring.picture(scored, scores)
             if picture is not None:
-                save_image(picture, self.run.path / "nearest" / f"{stem(manifest.step)}.png", self.run.mend)
+                save_image(picture, self.run.path / "nearest" / f"{stem(manifest.step)}.png", self.run.fix)
         except UserError as error:
             print(f"Note: the scores are not kept: {error}", file=sys.stderr)
         return scores

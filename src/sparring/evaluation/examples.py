@@ -46,14 +46,14 @@ class Examples:
     beside: dict[str, tuple[Mapping[str, Value], list[str]]] = field(default_factory=dict)
 
     @cached_property
-    def trivial(self) -> Outcome:
+    def baseline_name(self) -> Outcome:
         """What the trivial way makes of them."""
         return Outcome(self, self.baselines)
 
     def inexact(self, name: str) -> Tensor:
         """Of which examples the trivial way's PSNR, by its name, is finite, so that there is something to do: bool [n].
         These are the same ones for every run."""
-        return self.trivial.decibels[name].isfinite()
+        return self.baseline_name.decibels[name].isfinite()
 
     @cached_property
     def extractor(self) -> Prepared:
@@ -144,13 +144,13 @@ def make_examples(
     """At most `count` test images (pairs, two sets, or those that the task degrades), spread over all of them, each
     whole, whatever its size. The trivial way may look at `train`, what runs were trained on."""
     source, target = task.forms
-    known, trivial = tests.source is None or tests.paired, task.baseline(train)
+    known, baseline_name = tests.source is None or tests.paired, task.baseline(train)
     sources, truth, baselines, masks = [], [], [], []
     for index in places(tests, count):
         batch = prepared(task, tests, index, seed)
         sources.append(_stored(source, batch["source"]))
         truth += [_stored(target, batch["real"])] if known else []
-        baselines.append(_stored(target, trivial(batch)))
+        baselines.append(_stored(target, baseline_name(batch)))
         masks += [batch["mask"][0] > 0] if "mask" in batch else []
     return Examples(task, tests, sources, truth or None, baselines, masks or None, prepare, seed)
 

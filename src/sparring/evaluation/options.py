@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.base.errors import UserError, check_choice, check_number, did_you_mean
-from sparring.evaluation.likeness import BASELINE, LIKENESS
 from sparring.evaluation.measures import MEASURES
 from sparring.evaluation.measuring import Measure
+from sparring.evaluation.similarity import BASELINE, SIMILARITY
 
 GROUPS = ("usual", "all")
 
@@ -41,7 +41,7 @@ class Options:
 
 def measures_of(scores: Sequence[str]) -> Mapping[str, Measure[Any]]:
     """The metrics of a task by its own scores (`Task.scores`); those of generated samples for a task without."""
-    return LIKENESS if scores else MEASURES
+    return SIMILARITY if scores else MEASURES
 
 
 def names_in(text: str) -> list[str]:
@@ -49,7 +49,7 @@ def names_in(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError("no metric is named; write such as --metrics frechet,precision_recall, or leave it out")
-    known = [*{**MEASURES, **LIKENESS}, *GROUPS]
+    known = [*{**MEASURES, **SIMILARITY}, *GROUPS]
     for name in names:
         if name not in known:
             raise UserError(f"unknown metric {name!r}: {did_you_mean(name, known)}")
@@ -66,7 +66,7 @@ def metric_names(text: str, scores: Sequence[str] = ()) -> list[str]:
     for name in names_in(text):
         if name not in measures and name not in GROUPS:
             raise UserError(
-                f"{name} is not for runs that turn images into others; these have: {', '.join(LIKENESS)}"
+                f"{name} is not for runs that turn images into others; these have: {', '.join(SIMILARITY)}"
                 if scores
                 else f"{name} is for runs that turn images into others, not for generated samples"
             )
@@ -83,5 +83,5 @@ def deciding_value(text: str, scores: Sequence[str] = ()) -> str:
 def better(value: str) -> int:
     """-1 if low values of that name are better, 1 if high ones are, 0 if it is reported only."""
     name = value.removesuffix(BASELINE)
-    known = [*(m.better for m in MEASURES.values()), *(m.better for m in LIKENESS.values())]
-    return next((ways[name] for ways in known if name in ways), 0)
+    known = [*(m.better for m in MEASURES.values()), *(m.better for m in SIMILARITY.values())]
+    return next((directions[name] for directions in known if name in directions), 0)

@@ -11,9 +11,9 @@ from sparring.base.errors import UserError
 METRICS_VERSION = 1  # raised whenever a metric's number changes for the same samples
 
 
-def _told(default: Any) -> Any:
+def _reported(default: Any) -> Any:
     """A field that is told but does not keep scores apart."""
-    return field(default=default, metadata={"told": True})
+    return field(default=default, metadata={"reported": True})
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Protocol:
     weights: str = "as sampled"  # by the generator's average where it has one; or "raw"
     degradation: str = ""  # what was done to images that a run restored, with the seed of what is random in it
     metrics: int = METRICS_VERSION
-    seed: int = _told(0)  # of the samples and the choice of the reference
-    ema: bool | None = _told(None)  # the weights are an average; None for images of unknown origin
-    version: str = _told("")  # of the program
+    seed: int = _reported(0)  # of the samples and the choice of the reference
+    ema: bool | None = _reported(None)  # the weights are an average; None for images of unknown origin
+    version: str = _reported("")  # of the program
 
     def describe(self) -> str:
         """The protocol in one line."""
@@ -46,12 +46,12 @@ class Protocol:
         )
 
 
-def differences(one: Protocol, other: Protocol, told: bool = False) -> list[str]:
+def differences(one: Protocol, other: Protocol, reported: bool = False) -> list[str]:
     """What keeps two scores apart, such as "count 10000 and 5000"; with `told`, what is merely worth telling."""
     found = []
     for f in fields(Protocol):
         a, b = getattr(one, f.name), getattr(other, f.name)
-        if a != b and bool(f.metadata.get("told")) == told:
+        if a != b and bool(f.metadata.get("reported")) == reported:
             found.append(f"{f.name.replace('_', ' ')} {a} and {b}")
     for name, proof in (("data", "data_digest"), ("extractor", "extractor_digest")):
         if getattr(one, proof) == getattr(other, proof):  # the same thing may be called by two names

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sparring.evaluation.likeness import BASELINE
 from sparring.evaluation.options import better
 from sparring.evaluation.protocol import Scores, differences
+from sparring.evaluation.similarity import BASELINE
 
 # values that only say how to read another one: name -> (the other one's name, how it is printed beside it)
 BESIDE = {
@@ -59,9 +59,10 @@ def lines(scores: Scores) -> list[str]:
         ]
         if name + BASELINE in scores.values:
             beside.append(f"the baseline: {number(scores.values[name + BASELINE])}")
-        told = ", ".join([*beside, *([ARROWS[better(name)]] if better(name) else [])])
+        reported = ", ".join([*beside, *([ARROWS[better(name)]] if better(name) else [])])
         found.append(
-            f"  {name:{width}}  {with_error(value, scores.errors.get(name)):>20}" + (f"   ({told})" if told else "")
+            f"  {name:{width}}  {with_error(value, scores.errors.get(name)):>20}"
+            + (f"   ({reported})" if reported else "")
         )
     careful = [f"  {note}" for note in scores.notes if note.startswith("CAREFUL")]
     found = [*careful, *found, *(f"  {note}" for note in scores.notes if not note.startswith("CAREFUL"))]

@@ -122,8 +122,8 @@ class Scoring(ABC):
     def _refuse(self, scored: Any, name: str) -> None:
         """Raise UserError if a metric that was named, not meant by `usual` or `all`, needs what is missing."""
         for each in [n for n in self.names if n in self.options.named]:
-            if lacking := measures_of(self.scores)[each].lacks(scored):
-                raise UserError(f"{each} cannot be computed of {name}: it needs {lacking}")
+            if missing := measures_of(self.scores)[each].lacks(scored):
+                raise UserError(f"{each} cannot be computed of {name}: it needs {missing}")
 
     def _compute(self, scored: Any, name: str, notes: list[str]) -> Mapping[str, Value]:
         return compute(measures_of(self.scores), name, scored, self.options.named, notes)

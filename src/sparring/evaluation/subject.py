@@ -95,8 +95,8 @@ def check_same_shape(made: Data, whole: Data) -> None:
         return
     ours, theirs = list(made.form.shape), list(whole.form.shape)
     images = len(ours) == len(theirs) == 3
-    mend = "add --size, which brings images to one size" if images else "compare like with like"
-    raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {mend}")
+    fix = "add --size, which brings images to one size" if images else "compare like with like"
+    raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {fix}")
 
 
 def prepare_extractor(text: str, data: Data, device: torch.device) -> Prepared:

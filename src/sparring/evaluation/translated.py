@@ -14,11 +14,11 @@ from sparring.base.device import prepared
 from sparring.base.errors import UserError
 from sparring.data.samples import Data, image_data
 from sparring.evaluation.examples import Examples, Outcome, make_examples, recoloured
-from sparring.evaluation.likeness import BASELINE, LIKENESS
 from sparring.evaluation.measuring import Value
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Protocol, differences
 from sparring.evaluation.scoring import FEW, NO_EXTRACTOR, Scoring
+from sparring.evaluation.similarity import BASELINE, SIMILARITY
 from sparring.evaluation.subject import prepare_extractor
 from sparring.game.game import Game
 from sparring.metrics.extractors import Prepared
@@ -92,11 +92,11 @@ class Translated(Scoring):
         return self.examples.outcome(generator)
 
     def _values(self, scored: Outcome, notes: list[str]) -> Mapping[str, Value]:
-        notes += [f"the baseline: {self.task.trivial}", *self._notes]
+        notes += [f"the baseline: {self.task.baseline_name}", *self._notes]
         found: dict[str, Value] = {}
         for name in self.names:
-            lacking = LIKENESS[name].lacks(scored) if name in self.scores else ""
-            notes += [f"{name} left out: it needs {lacking}"] if lacking else []
+            missing = SIMILARITY[name].lacks(scored) if name in self.scores else ""
+            notes += [f"{name} left out: it needs {missing}"] if missing else []
             values = self._compute(scored, name, notes)
             beside = self._beside(scored.examples, name, notes) if values else {}
             found |= {**values, **{key + BASELINE: value for key, value in beside.items()}}
@@ -114,10 +114,10 @@ class Translated(Scoring):
     def _beside(self, examples: Examples, name: str, notes: list[str]) -> Mapping[str, Value]:
         """The baseline's values of a metric, which are computed once."""
         if name not in examples.beside:
-            told: list[str] = []
-            examples.beside[name] = self._compute(examples.trivial, name, told), told
-        values, told = examples.beside[name]
-        notes += told
+            reported: list[str] = []
+            examples.beside[name] = self._compute(examples.baseline_name, name, reported), reported
+        values, reported = examples.beside[name]
+        notes += reported
         return values
 
     def _protocol(self, scored: Outcome, values: Collection[str]) -> Protocol:

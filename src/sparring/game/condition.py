@@ -13,7 +13,7 @@ KEYS = {"label": "label", "attributes": "attributes", "tokens": "tokens", "mask"
 
 
 @dataclass(frozen=True)
-class Given:
+class ConditionSpec:
     """A kind of condition that a task draws for its fakes, as real samples have it."""
 
     kind: str  # the field of `Condition` that holds it

@@ -82,7 +82,7 @@ class Game:
         parts: list[object] = [self.augment, *self.penalties, self.task.remembers]
         return {f"{i}-{type(part).__name__}": part for i, part in enumerate(parts) if isinstance(part, Remembers)}
 
-    def plays(self, moment: Moment) -> bool:
+    def adversarial_active(self, moment: Moment) -> bool:
         """Is there an adversarial term now?"""
         return self.weight(moment) > 0
 
@@ -95,7 +95,7 @@ class Game:
 
     def discriminator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
         """What the discriminator minimises on one batch; `made` reuses images that the generator made already."""
-        if not self.plays(moment):
+        if not self.adversarial_active(moment):
             return Outcome({}, {}, {})
         with self._precision(moment, "discriminator"):
             if made is None:
@@ -201,7 +201,7 @@ class Game:
             matches = self.matches(batch, made, moment, *SIDES)
             terms = self._generator_terms(batch, made, matches, moment)
             outcomes: dict[Side, Outcome] = {"generator": Outcome(terms, made, matches)}
-            terms = self._discriminator_terms(matches, moment) if self.plays(moment) else {}
+            terms = self._discriminator_terms(matches, moment) if self.adversarial_active(moment) else {}
             outcomes["discriminator"] = Outcome(terms, made, matches if terms else {})
         for side in SIDES:
             total = self._total(side, batch, outcomes[side], moment)
@@ -239,7 +239,7 @@ class Game:
             samples=sum(part.samples for part in parts),
             weight=self.weight(moment) if side == "generator" else 1.0,
         )
-        if side == "discriminator" and self.plays(moment):
+        if side == "discriminator" and self.adversarial_active(moment):
             for component in self.remembering.values():
                 component.observe(
                     logits=turn.logits, loss=self.loss, samples=turn.samples, made=[part.made for part in parts]
@@ -257,7 +257,7 @@ class Game:
         terms: Terms = {}
         for penalty in self._due(moment, side):
             weight = value_at(penalty.weight, moment.progress) * penalty.every
-            if not weight or (isinstance(penalty, Penalty) and penalty.judges and not self.plays(moment)):
+            if not weight or (isinstance(penalty, Penalty) and penalty.judges and not self.adversarial_active(moment)):
                 continue  # a critic that does not play learns nothing, and has nothing to say
             if isinstance(penalty, WeightPenalty):
                 values = {type(penalty).__name__: penalty(self.player(side).network)}

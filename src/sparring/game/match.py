@@ -15,13 +15,13 @@ from sparring.game.augment.base import Augment, SplitAugment
 from sparring.game.condition import NOTHING, Condition
 from sparring.game.inputs import Code
 from sparring.game.memory import Remembers
-from sparring.networks.critic import Judgement
+from sparring.networks.critic import CriticOutput
 from sparring.networks.patch import resized
 
 Batch = Mapping[str, Tensor]
 Images = Mapping[str, Tensor]
 Terms = dict[str, Tensor]
-Critic = Callable[..., "Tensor | Judgement"]
+Critic = Callable[..., "Tensor | CriticOutput"]
 Side = Literal["discriminator", "generator"]
 
 
@@ -35,9 +35,9 @@ class Moment:
 
 @dataclass
 class Match:
-    """Real against fake before one critic. Judgements are made on first use, so penalties reuse them."""
+    """Real against fake before one critic. CriticOutputs are made on first use, so penalties reuse them."""
 
-    critic: Critic  # (samples, *parts of the condition, or None) -> logits, or a Judgement where it says more
+    critic: Critic  # (samples, *parts of the condition, or None) -> logits, or a CriticOutput where it says more
     real: Tensor  # set against `fake`
     fake: Tensor
     real_condition: Condition = NOTHING  # what the critic is given beside them, such as a label or a source image
@@ -52,28 +52,28 @@ class Match:
     progress: float = 0.0  # the share of the run's budget that is spent, for what changes in its course
     name: str = ""  # what the game calls it, by which a penalty with a memory tells critics apart
 
-    def judge(self, samples: Tensor, condition: Condition) -> Judgement:
+    def judge(self, samples: Tensor, condition: Condition) -> CriticOutput:
         """What the critic says of samples, augmented; in fp32 (or better) whatever it computes in."""
         if self.augment is not None:
             samples, condition = augmented(self.augment, samples, condition, self.progress, self.pack)
         found = self.critic(samples, *(condition.arguments or (None,)))
-        return (found if isinstance(found, Judgement) else Judgement(found)).float()
+        return (found if isinstance(found, CriticOutput) else CriticOutput(found)).float()
 
     @cached_property
-    def real_judgement(self) -> Judgement:
+    def real_output(self) -> CriticOutput:
         return self.judge(self.real, self.real_condition)
 
     @cached_property
-    def fake_judgement(self) -> Judgement:
+    def fake_output(self) -> CriticOutput:
         return self.judge(self.fake, self.fake_condition)
 
     @property
     def real_logits(self) -> Tensor:
-        return self.real_judgement.logits
+        return self.real_output.logits
 
     @property
     def fake_logits(self) -> Tensor:
-        return self.fake_judgement.logits
+        return self.fake_output.logits
 
 
 def packed(samples: Tensor, pack: int) -> Tensor:
@@ -99,9 +99,9 @@ def augmented(
     if condition.image is None:
         return packed(augment(unpacked(images, pack), progress), pack), condition
     if not isinstance(augment, SplitAugment):
-        mend = "derive it from sparring.game.augment.SplitAugment, or set conditional=False in the task"
+        fix = "derive it from sparring.game.augment.SplitAugment, or set conditional=False in the task"
         said = f"{type(augment).__name__} does not say what of it is geometry, which a source image shares"
-        raise UserError(f"{said}; {mend}")
+        raise UserError(f"{said}; {fix}")
     images, moved = augment.together(images, resized(condition.image, images).to(images.dtype), progress)
     return images, replace(condition, image=moved)
 

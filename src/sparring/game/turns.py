@@ -38,7 +38,7 @@ class Alternating(Limited):
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
         turns: dict[Side, Turn] = {}
-        for _ in range(self.n_critic if game.plays(moment) else 0):
+        for _ in range(self.n_critic if game.adversarial_active(moment) else 0):
             turns["discriminator"] = game.take_turn("discriminator", next_batches(), moment)
         turns["generator"] = game.take_turn("generator", next_batches(), moment)
         return turns
@@ -86,7 +86,7 @@ class Unrolled(Limited):
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
         self.check(game)
-        if not game.plays(moment):
+        if not game.adversarial_active(moment):
             return Alternating()(game, next_batches, moment)  # there is nobody to look ahead to
         discriminator = game.take_turn("discriminator", next_batches(), moment)
         generator = game.take_turn("generator", next_batches(), moment, partial(self._outcome, game))

@@ -17,7 +17,7 @@ CONDITIONS = ("projection", "concatenation", "classifier")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CriticOutput:
     """What a critic says of n samples; all but the logits may be left out."""
 
     logits: Tensor  # real or not, before any sigmoid; [n], or [n, ...] of a patch critic
@@ -26,10 +26,10 @@ class Judgement:
     codes: Tensor | None = None  # parameters of the codes that the samples were made of [n, Q] (InfoGAN)
     layers: tuple[Tensor, ...] = ()  # hidden layers [n, ...], from the first to the last (feature matching)
 
-    def float(self) -> Judgement:
+    def float(self) -> CriticOutput:
         """The same in fp32, or in fp64 where it was."""
         features, classes, codes = (p if p is None else exact(p) for p in (self.features, self.classes, self.codes))
-        return Judgement(exact(self.logits), features, classes, codes, tuple(exact(p) for p in self.layers))
+        return CriticOutput(exact(self.logits), features, classes, codes, tuple(exact(p) for p in self.layers))
 
 
 def exact(values: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Critic(nn.Module, ABC):
     def features(self, samples: Tensor) -> Tensor:
         """Samples [n, *seen] -> [n, F]."""
 
-    def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
+    def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
         """Judge samples [n, *shape], with their labels [n] where the critic has classes."""
         if self.condition in ("projection", "concatenation") and condition is None:
             raise UserError(f"{type(self).__name__} has {self.class_count} classes: judge samples with their labels")
@@ -84,7 +84,7 @@ class Critic(nn.Module, ABC):
             if self.condition == "projection":
                 logits = logits + (self.embedding(condition) * features).sum(1)
             classes = self.classifier(features) if self.condition == "classifier" else None
-            return Judgement(logits, features, classes, self.recogniser(features) if self.code_count else None)
+            return CriticOutput(logits, features, classes, self.recogniser(features) if self.code_count else None)
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.judge(samples, condition).logits

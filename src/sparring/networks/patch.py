@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparring.base.compat import no_autocast
 from sparring.base.errors import UserError, check_choice
-from sparring.networks.critic import Judgement, exact
+from sparring.networks.critic import CriticOutput, exact
 from sparring.networks.layers import NORMS, Shape, check_counts, halvings, image_norm, maybe_spectral, start_normal
 
 SMALLEST = 8
@@ -59,11 +59,11 @@ class PatchDiscriminator(nn.Module):
         """The critic of each scale, the finest first; each takes images of full size."""
         return [critic for critic in self.scales if isinstance(critic, PatchCritic)]
 
-    def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
+    def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
         """Judge images [n, C, H, W], with their sources [n, source_channels, h, w] if it has some -> logits [n, P]."""
         found = [critic.judge(samples, condition) for critic in self.critics()]
-        layers = tuple(layer for judgement in found for layer in judgement.layers)
-        return Judgement(torch.cat([judgement.logits for judgement in found], 1), layers=layers)
+        layers = tuple(layer for output in found for layer in output.layers)
+        return CriticOutput(torch.cat([output.logits for output in found], 1), layers=layers)
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.judge(samples, condition).logits
@@ -103,7 +103,7 @@ class PatchCritic(nn.Module):
             for convolution in [m for m in self.modules() if isinstance(m, nn.Conv2d)]:
                 maybe_spectral(convolution, use=True)
 
-    def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
+    def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
         """As `PatchDiscriminator.judge`, of this scale alone; UserError where the source is missing or not known."""
         if (condition is None) == bool(self.source_channels):
             raise UserError(
@@ -122,7 +122,7 @@ class PatchCritic(nn.Module):
             layers.append(maps)
         maps = exact(maps)
         with no_autocast(maps.device):
-            return Judgement(self.logit(maps).flatten(1), layers=tuple(layers))
+            return CriticOutput(self.logit(maps).flatten(1), layers=tuple(layers))
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.judge(samples, condition).logits

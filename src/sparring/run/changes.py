@@ -23,10 +23,10 @@ def changes_since(version: str, recipe: str) -> list[str]:
     """
     made = _numbers(version)
     return [
-        told
+        reported
         for since, patterns in CHANGES.items()
         if made < _numbers(since)
-        for pattern, told in patterns.items()
+        for pattern, reported in patterns.items()
         if re.search(rf"\b{pattern}", recipe)
     ]
 

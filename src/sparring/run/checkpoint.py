@@ -51,12 +51,12 @@ def stem(step: int) -> str:
     return f"step-{step:09d}"
 
 
-def save(folder: Path, tensors: Mapping[str, Tensor], manifest: dict[str, Any], mend: str) -> Manifest:
+def save(folder: Path, tensors: Mapping[str, Tensor], manifest: dict[str, Any], fix: str) -> Manifest:
     """Write a checkpoint; return its manifest, with the checksum."""
     content = save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     full = Manifest(**manifest, sha256=hashlib.sha256(content).hexdigest())
-    write_atomically(folder / f"{stem(full.step)}.safetensors", content, mend)
-    write_atomically(folder / f"{stem(full.step)}.json", f"{json.dumps(asdict(full), indent=1)}\n".encode(), mend)
+    write_atomically(folder / f"{stem(full.step)}.safetensors", content, fix)
+    write_atomically(folder / f"{stem(full.step)}.json", f"{json.dumps(asdict(full), indent=1)}\n".encode(), fix)
     return full
 
 

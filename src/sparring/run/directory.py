@@ -38,11 +38,11 @@ class Run:
         self.path = path
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
-        self.log = Log(path / "log.jsonl", self.mend)
+        self.log = Log(path / "log.jsonl", self.fix)
         self.score_log = Log(path / "scores.jsonl", f"make room or set the rights of {path}")
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         """How to go on after a write failed."""
         return f"make room or set the rights, then: sparring resume {self.path}"
 
@@ -74,7 +74,7 @@ class Run:
         return cls(path)
 
     def write(self, name: str, text: str) -> None:
-        write_atomically(self.path / name, text.encode(), self.mend)
+        write_atomically(self.path / name, text.encode(), self.fix)
 
     def write_recipe(self, recipe: Recipe) -> None:
         self.write("recipe.toml", recipe.to_toml())
@@ -156,7 +156,7 @@ class Run:
     def locked(self) -> AbstractContextManager[None]:
         """Keep a second trainer away."""
         taken = f"{self.path} is being trained by another process; wait for it, or stop it"
-        return locked(self.path / "lock", taken, self.mend)
+        return locked(self.path / "lock", taken, self.fix)
 
 
 def _read_form(saved: Row) -> Form:

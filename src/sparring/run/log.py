@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 CHECKPOINT: Final = "checkpoint"  # a checkpoint was written: its quick scores by name
 EVALUATION: Final = "evaluated"  # an evaluation: its scores by name, and `cost`, the seconds that it took
-PROBE: Final = "look"  # what the doctor measured, by name; `progress`, the share of the budget spent; `cost`
+PROBE: Final = "probe"  # what the doctor measured, by name; `progress`, the share of the budget spent; `cost`
 LEAKED: Final = "leak"  # the doctor found a value that no training reaches: `what`
 TREATMENT: Final = "treated"  # the doctor changed the recipe: see `Treatment`
 STOP: Final = "stopped"  # it ended early for lack of progress: `what`
@@ -36,12 +36,12 @@ class Treatment(TypedDict):
     step: int
     seconds: float
     event: str
-    illness: str
+    failure: str
     about: str
     changes: dict[str, Any]  # fields of the recipe
     back_to: int | None  # the step whose healthy state it went back to
     restarted: list[str]  # the networks that begin anew
-    way_back: str  # the run directory that goes on untreated
+    untreated_run: str  # the run directory that goes on untreated
 
 
 def kind_of(row: Row) -> str:
@@ -130,6 +130,40 @@ class Log:
         return new
 
 
+# names in logs of development versions before 0.2.0 -> names of today
+_EVENTS = {"look": PROBE}
+_NAMES = {
+    "cells": "mode_coverage",
+    "rank": "effective_rank",
+    "move": "movement",
+    "fresh": "fresh_critic_auc",
+    "area/train": "auc/train",
+    "area/held_out": "auc/held_out",
+    "area/memory": "auc/memory",
+    "area/memory deviations": "auc/memory deviations",
+    "far/reals": "distance/reals",
+    "far/fakes": "distance/fakes",
+    "illness": "failure",
+    "way_back": "untreated_run",
+}
+
+
+def _in_names_of_today(row: Row) -> Row:
+    """A row of a PROBE or TREATMENT by an earlier version with the names of today; any other row unchanged."""
+    event = kind_of(row)
+    if event not in _EVENTS and not (event == TREATMENT and "illness" in row):
+        return row
+    found: Row = {}
+    for name, value in row.items():
+        direction, _, own = name.rpartition("/") if name not in _NAMES else ("", "", name)
+        if own not in _NAMES and "/" in direction:  # such as back/area/train
+            direction, _, rest = direction.partition("/")
+            own = f"{rest}/{own}"
+        renamed = _NAMES.get(own)
+        found[name if renamed is None else f"{direction}/{renamed}" if direction else renamed] = value
+    return {**found, "event": _EVENTS.get(event, event)}
+
+
 def _parsed(path: Path, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line)
@@ -137,7 +171,7 @@ def _parsed(path: Path, number: int, line: bytes) -> Row:
             raise ValueError("it is not a row with a step")
     except ValueError as error:  # what is not JSON or not text is one, too
         raise UserError(f"{path}, line {number} is damaged ({error}); remove the line") from error
-    return row
+    return _in_names_of_today(row)
 
 
 def _cut_torn_line(path: Path, file: BinaryIO) -> None:

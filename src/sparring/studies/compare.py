@@ -15,11 +15,11 @@ from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.evaluation.evaluator import Options, RunEvaluator
-from sparring.evaluation.likeness import BASELINE
 from sparring.evaluation.options import better, deciding_value
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
 from sparring.evaluation.scoring import Scoring
+from sparring.evaluation.similarity import BASELINE
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
 
@@ -74,7 +74,7 @@ class Comparison:
 
     tables: tuple[tuple[Group, ...], ...]  # groups that may stand side by side, one table for each protocol
     apart: tuple[str, ...]  # why there is more than one table
-    told: tuple[str, ...]  # differences of protocol that do not keep scores apart
+    reported: tuple[str, ...]  # differences of protocol that do not keep scores apart
     recipes: Mapping[str, Mapping[str, str]]  # fields in which the recipes differ -> each group's value, by its name
 
     @property
@@ -99,7 +99,7 @@ class Comparison:
         for table in self.tables:
             found += [*table_lines(table), f"protocol: {table[0].entries[0].scores.protocol.describe()}", ""]
         found += [f"NOT COMPARABLE: {text}" for text in self.apart]
-        found += [f"Note: {text}" for text in self.told]
+        found += [f"Note: {text}" for text in self.reported]
         found.append(ERROR)
         found += self.notes
         found += [f"{entry.name} ended in NaN; what is scored is from before" for entry in self.broken]
@@ -152,12 +152,12 @@ def arrange(entries: Sequence[Entry]) -> Comparison:
         for table in tables[1:]
     ]
     everyone = [group for table in tables for group in table]
-    told = [
+    reported = [
         f"{group.name} and {everyone[0].name}: {', '.join(found)}"
         for group in everyone[1:]
-        if (found := differences(group.entries[0].scores.protocol, first, told=True))
+        if (found := differences(group.entries[0].scores.protocol, first, reported=True))
     ]
-    return Comparison(tuple(tables), tuple(apart), tuple(told), recipe_differences(tables))
+    return Comparison(tuple(tables), tuple(apart), tuple(reported), recipe_differences(tables))
 
 
 def split_by_seed(entries: Sequence[Entry]) -> list[Group]:

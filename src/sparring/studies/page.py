@@ -58,7 +58,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     for note in comparison.notes:
         kind = ' class="warning"' if note.startswith("CAREFUL") else ""
         parts.append(f"<p{kind}>{escape(note)}</p>")
-    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.told]
+    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.reported]
     parts += [f'<p class="warning">{escape(entry.name)} ended in NaN</p>' for entry in comparison.broken]
     parts += recipes_html(comparison)
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")

@@ -14,7 +14,7 @@ from sparring.base.fields import Limited
 from sparring.data.form import Form
 from sparring.data.layout import Layout, Single
 from sparring.data.samples import Data
-from sparring.game.condition import Given
+from sparring.game.condition import ConditionSpec
 from sparring.game.game import Game
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers
@@ -24,7 +24,7 @@ Make: TypeAlias = "Callable[[tuple[object, ...], Mapping[str, object]], nn.Modul
 
 
 @dataclass(frozen=True)
-class Way:
+class Direction:
     """What the generator learns to make, and of what: one of a task's ways, for whoever looks at it (the doctor)."""
 
     name: str = ""  # "" of what the task is for; of another way what its numbers are told apart by
@@ -40,7 +40,7 @@ class Task(Limited, ABC):
 
     use: ClassVar[str] = "sparring sample {run} --count 64 --out more.png"  # the command that uses a run of it
     # what is learnt, the way that the task is for first; those after it, such as the way back, have a name
-    ways: ClassVar[tuple[Way, ...]] = (Way(),)
+    directions: ClassVar[tuple[Direction, ...]] = (Direction(),)
 
     @property
     def layout(self) -> Layout:
@@ -49,24 +49,24 @@ class Task(Limited, ABC):
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """The names of its usual scores in `sparring.evaluation.likeness.LIKENESS`, the one that decides first; none of
+        """The names of its usual scores in `sparring.evaluation.similarity.SIMILARITY`, the deciding one first; none of
         a task whose generator makes samples, which are scored by `sparring.evaluation.measures.MEASURES`."""
         return ()
 
     @property
-    def trivial(self) -> str:
+    def baseline_name(self) -> str:
         """The name of the trivial way that its results are compared with; "" without one."""
         return ""
 
     @property
-    def given(self) -> tuple[Given, ...]:
+    def conditioning(self) -> tuple[ConditionSpec, ...]:
         """The conditions that `draw` draws for the fakes, and that samples can be asked for."""
         return ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes that samples can be asked for."""
-        return next((given.names for given in self.given if given.kind == "label"), ())
+        return next((spec.names for spec in self.conditioning if spec.kind == "label"), ())
 
     @abstractmethod
     def for_data(self, form: Form) -> Task:
@@ -126,7 +126,7 @@ class Translating(Task):
     """A task whose generator turns one image into another."""
 
     use: ClassVar[str] = "sparring apply {run} --input IMAGE --out FOLDER"
-    ways: ClassVar[tuple[Way, ...]] = (Way(source="source", paired=True),)
+    directions: ClassVar[tuple[Direction, ...]] = (Direction(source="source", paired=True),)
 
     @abstractmethod
     def translator(self, network: nn.Module) -> Translator:
@@ -143,7 +143,7 @@ class Translating(Task):
 
     @property
     @abstractmethod
-    def trivial(self) -> str: ...
+    def baseline_name(self) -> str: ...
 
     def compared(self, images: Tensor) -> Tensor:
         """What PSNR and SSIM look at of images, uint8 [n, C, H, W]: levels from 0 to 255."""

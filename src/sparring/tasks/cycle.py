@@ -11,7 +11,7 @@ from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.game.match import Batch, Images, Match, Terms
 from sparring.game.memory import Remembers
-from sparring.tasks.base import Make, Translator, Way
+from sparring.tasks.base import Direction, Make, Translator
 from sparring.tasks.history import ImageHistory
 from sparring.tasks.pieces import fitted, image_of, matched, sight
 from sparring.tasks.sourced import Unpaired
@@ -37,9 +37,9 @@ class Cycle(Unpaired):
     history: int = number(50, low=0)  # generated images of either set that are kept to be shown again; 0: none
     past: ImageHistory | None = field(default=None, init=False, repr=False, compare=False)
     scores: ClassVar[tuple[str, ...]] = ("frechet", "kernel_distance", "taken_for_target", "edges", "cycle_l1")
-    ways: ClassVar[tuple[Way, ...]] = (
-        Way(source="source", match="there/"),
-        Way(name="back", made="back", real="source", source="real", match="back/"),
+    directions: ClassVar[tuple[Direction, ...]] = (
+        Direction(source="source", match="there/"),
+        Direction(name="back", made="back", real="source", source="real", match="back/"),
     )
 
     def for_data(self, form: Form) -> Cycle:
@@ -64,7 +64,7 @@ class Cycle(Unpaired):
         there, back = _both(network)
         found = {"there": matched(there, batch["real"], made["fake"])}
         found["back"] = matched(back, batch["source"], made["back"])
-        return {f"{way}/{name}": match for way, matches in found.items() for name, match in matches.items()}
+        return {f"{direction}/{name}": match for direction, matches in found.items() for name, match in matches.items()}
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         there, back = _both(network)

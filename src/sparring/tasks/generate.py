@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sparring.base.errors import UserError
 from sparring.base.fields import flag, number
 from sparring.data.form import Form
-from sparring.game.condition import FAKE, Condition, Given, in_rows
+from sparring.game.condition import FAKE, Condition, ConditionSpec, in_rows
 from sparring.game.inputs import Categorical, Code, Latent, Normal
 from sparring.game.match import Batch, Images, Match, packed
 from sparring.tasks.base import Make, Task
@@ -49,8 +49,8 @@ class Generate(Task):
             raise UserError("Generate: pack goes with neither classes nor codes: a pack has no class of its own")
 
     @property
-    def given(self) -> tuple[Given, ...]:
-        return (Given("label", self._form.classes),) if self.classes else ()
+    def conditioning(self) -> tuple[ConditionSpec, ...]:
+        return (ConditionSpec("label", self._form.classes),) if self.classes else ()
 
     def for_data(self, form: Form) -> Generate:
         if self.classes and len(form.classes) < 2:
@@ -100,7 +100,7 @@ class Generate(Task):
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         real, fake = packed(batch["real"], self.pack), packed(made["fake"], self.pack)
-        kinds = [given.kind for given in self.given]
+        kinds = [spec.kind for spec in self.conditioning]
         conditions = Condition.from_batch(batch, "", kinds), Condition.from_batch(batch, FAKE, kinds)
         code = batch["code"] if self.codes else None
         return matched(network, real, fake, *conditions, codes=self.codes, code=code, pack=self.pack)

@@ -117,7 +117,7 @@ class Restore(Translating):
         return self.chain.shape(shape)[0] < shape[0]
 
     @property
-    def trivial(self) -> str:
+    def baseline_name(self) -> str:
         if self.keeps:
             return "biharmonic inpainting"
         return "bicubic interpolation" if self.chain.scale > 1 else "the degraded image itself"

@@ -36,7 +36,7 @@ class Segment(Paired):
     balance: float = number(0.5, low=0, high=1)
     conditional: bool = True  # the discriminator sees the image
     scores: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy")
-    trivial: ClassVar[str] = "the most frequent class at each pixel"
+    baseline_name: ClassVar[str] = "the most frequent class at each pixel"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,8 +65,8 @@ class Segment(Paired):
         if not self.cross_entropy:
             return {}
         counted = batch["real"] * self.class_weights.to(batch["real"].device).view(1, -1, 1, 1)
-        told = -(made["scores"].log_softmax(1) * counted).sum()
-        return {"cross_entropy": self.cross_entropy * told / counted.sum().clamp(min=1e-6)}
+        reported = -(made["scores"].log_softmax(1) * counted).sum()
+        return {"cross_entropy": self.cross_entropy * reported / counted.sum().clamp(min=1e-6)}
 
     @cached_property
     def class_weights(self) -> Tensor:

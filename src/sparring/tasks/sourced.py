@@ -13,7 +13,7 @@ from sparring.data.layout import Layout, Pairs, Sets
 from sparring.data.samples import Data
 from sparring.game.condition import NOTHING, Condition
 from sparring.game.match import Batch, Images, Match
-from sparring.tasks.base import Make, Translating, Translator, Way
+from sparring.tasks.base import Direction, Make, Translating, Translator
 from sparring.tasks.degrade import Grey
 from sparring.tasks.pieces import fitted, image_shape, matched, sight
 
@@ -80,8 +80,8 @@ class Unpaired(Sourced):
 
     a: str
     b: str
-    ways: ClassVar[tuple[Way, ...]] = (Way(source="source"),)
-    trivial: ClassVar[str] = "no change"
+    directions: ClassVar[tuple[Direction, ...]] = (Direction(source="source"),)
+    baseline_name: ClassVar[str] = "no change"
 
     @property
     def layout(self) -> Layout:

@@ -31,7 +31,7 @@ class Translate(Paired):
     l1: float = number(100.0, low=0)  # weight of the mean absolute difference
     conditional: bool = True  # the discriminator sees the source
     scores: ClassVar[tuple[str, ...]] = ("l1", "frechet", "perceptual", "ssim")
-    trivial: ClassVar[str] = "the mean of the training images"
+    baseline_name: ClassVar[str] = "the mean of the training images"
 
     @property
     def layout(self) -> Layout:

@@ -33,14 +33,14 @@ class Gallery:
 
     def take(self, state: State) -> None:
         task, network, form = state.task, state.sampling_network, self.data.form
-        if task.ways[0].source:
+        if task.directions[0].source:
             image = turned(task, network, self.images)
         elif form.is_points:
             image = picture(form.to_stored(draw_samples(task, network, POINTS_SHOWN, seed=0)), form, self.data.samples)
         else:
             drawn, columns = draw_gallery(task, network, seed=0)
             image = picture(form.to_stored(drawn), form, self.data.samples, columns)
-        save_image(image, self.run.samples / f"step-{state.step:09d}.png", self.run.mend)
+        save_image(image, self.run.samples / f"step-{state.step:09d}.png", self.run.fix)
 
     @cached_property
     def images(self) -> Batch:

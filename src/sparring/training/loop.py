@@ -21,9 +21,9 @@ from sparring.run.directory import Run
 from sparring.run.log import CHECKPOINT, NOT_FINITE, STOP
 from sparring.training.gallery import Gallery
 from sparring.training.progress import Progress
-from sparring.training.readings import read_turns
 from sparring.training.scoring import Scorer, score_samples
 from sparring.training.step import Stepper
+from sparring.training.step_metrics import turn_metrics
 from sparring.training.summary import write_summary
 
 
@@ -67,12 +67,12 @@ class Session:
         treatment = autopilot.wanted(self.run, self.recipe, self.data.form, self.watch.history)
         if treatment is None:
             return
-        self.watch.history.append(autopilot.prescribe(treatment, self.run, self.recipe, self.state))
+        self.watch.history.append(autopilot.record_fix(treatment, self.run, self.recipe, self.state))
         self.recipe, self.state = autopilot.carry_out(treatment, self.run, self.recipe, self.data, self.state)
         self.run.write_recipe(self.recipe)
         self.watch.follow(self.recipe, self.state)
         progress.lines = equilibrium(self.state.game.loss)
-        progress.note(f"step {self.state.step:,} | doctor: treated {treatment.illness}: {treatment.told}")
+        progress.note(f"step {self.state.step:,} | doctor: treated {treatment.failure}: {treatment.reported}")
 
     def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
         """Log, probe, evaluate, save and picture what is due after a step; `stop` is set when the user asks to stop."""
@@ -82,7 +82,7 @@ class Session:
         if state.step % recipe.log_every == 0 or share >= 1:
             self.log_row(turns, progress)
             if self.watch is not None:
-                treating = self.watch.look(self.row, state)
+                treating = self.watch.probe(self.row, state)
                 progress.doctor = self.watch.says
         stopping = stop.is_set() or share >= self.until
         evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
@@ -100,7 +100,7 @@ class Session:
             self.begin(progress)
 
     def log_row(self, turns: dict[Side, Turn], progress: Progress) -> None:
-        self.row = self.state.row(progress=self.share, **read_turns(self.state.game, turns))
+        self.row = self.state.row(progress=self.share, **turn_metrics(self.state.game, turns))
         self.run.append(self.row)
         progress.show(self.row)
 

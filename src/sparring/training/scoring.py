@@ -114,9 +114,9 @@ def score_samples(state: State, data: Data, seed: int) -> dict[str, float]:
     its modes; of what becomes of some training images the mean absolute difference from what it should be, where that
     is known."""
     rng = torch.Generator().manual_seed(derive_seed(seed, "score data"))
-    order, (way, *_) = torch.randperm(len(data), generator=rng), state.task.ways
-    if way.source:
-        if not way.paired:
+    order, (direction, *_) = torch.randperm(len(data), generator=rng), state.task.directions
+    if direction.source:
+        if not direction.paired:
             return {}
         batch = state.game.task.prepare(data.batch(order[:SCORE_PAIRS]), rng)
         made = make_samples(state.task, state.sampling_network, batch)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from sparring.base.errors import writing
 from sparring.data.samples import Data
-from sparring.evaluation.likeness import BASELINE, LIKENESS
 from sparring.evaluation.options import better
 from sparring.evaluation.report import ARROWS
+from sparring.evaluation.similarity import BASELINE, SIMILARITY
 from sparring.game.losses import Loss, equilibrium
 from sparring.run.directory import Run
 from sparring.run.log import CHECKPOINT, EVALUATION, LEAKED, PROBE, RESUME, STOP, Row, kind_of, of_kind
@@ -73,22 +73,22 @@ def meaning(numbers: Mapping[str, float], task: Task) -> str:
         return found
     found += TERMS if any(name.startswith("term/") for name in numbers) else ""
     for name in numbers:
-        if name in LIKENESS:
-            found += f"- `{name}`: {LIKENESS[name].about}; {ARROWS[better(name)]}.\n"
+        if name in SIMILARITY:
+            found += f"- `{name}`: {SIMILARITY[name].about}; {ARROWS[better(name)]}.\n"
     if any(name.endswith(BASELINE) for name in numbers):
-        found += f"- `{BASELINE}`: the same of {task.trivial}; a run should be better.\n"
+        found += f"- `{BASELINE}`: the same of {task.baseline_name}; a run should be better.\n"
     return found
 
 
 def doctors_section(run: Run, history: Sequence[Row]) -> str:
     """What the doctor says of a run that it watched, with what helps; nothing of one that it did not."""
+    from sparring.doctor.diagnosis.findings import diagnose
     from sparring.doctor.diagnosis.report import lines
-    from sparring.doctor.diagnosis.verdicts import diagnose
 
     if not of_kind(history, PROBE, LEAKED):
         return ""
-    verdicts = diagnose(history)
-    return "\n## The doctor\n\n```\n" + "\n".join(lines(run, verdicts)) + "\n```\n"
+    findings = diagnose(history)
+    return "\n## The doctor\n\n```\n" + "\n".join(lines(run, findings)) + "\n```\n"
 
 
 def last_scores(history: Sequence[Row]) -> dict[str, float]:
@@ -119,5 +119,5 @@ def draw_curves(run: Run, rows: Sequence[Row], lines: tuple[float, float]) -> No
     gradients.set(ylabel="norm of the gradient", xlabel="step", yscale="log")
     losses.legend()
     gradients.legend()
-    with writing(run.path / "curves.png", run.mend):
+    with writing(run.path / "curves.png", run.fix):
         figure.savefig(run.path / "curves.png", dpi=100)

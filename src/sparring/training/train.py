@@ -14,7 +14,7 @@ from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.doctor import autopilot
-from sparring.doctor.autopilot import Prescription
+from sparring.doctor.autopilot import PlannedFix
 from sparring.doctor.watch import Watch, make_watch
 from sparring.recipe import DEFAULT, Recipe, load_recipe
 from sparring.run import checkpoint
@@ -72,7 +72,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
     run = Run.open(Path(path))
     with run.locked():
         manifest = find_checkpoint(run)
-        recipe, pending = standing(run, manifest.step)
+        recipe, pending = recipe_at(run, manifest.step)
         if steps or minutes:
             both = recipe.steps and recipe.minutes  # the budget that was not named stays, where there were two
             budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
@@ -114,9 +114,9 @@ def make_observers(recipe: Recipe, data: Data, state: State, held_out: HeldOut) 
     return scorer, make_watch(recipe, data, state, held_out)
 
 
-def standing(run: Run, step: int) -> tuple[Recipe, Prescription | None]:
+def recipe_at(run: Run, step: int) -> tuple[Recipe, PlannedFix | None]:
     """The recipe that a checkpoint was trained by, and what the doctor prescribed right there, if it did."""
-    return autopilot.standing(run, step) if (run.path / BEFORE).exists() else (run.read_recipe(), None)
+    return autopilot.recipe_at(run, step) if (run.path / BEFORE).exists() else (run.read_recipe(), None)
 
 
 def new_folder(name: str) -> Path:

@@ -14,7 +14,7 @@ from sparring.data.layout import Pairs, class_names
 from sparring.data.patches import read_patches
 from sparring.data.samples import Data, joined, map_data
 from sparring.data.sources.decode import Target
-from sparring.data.sources.reading import Side, Told, read_images
+from sparring.data.sources.reading import Reported, Side, read_images
 from sparring.data.sources.source import PairSource
 from sparring.data.store.mapped import map_file, mapped_folder, memory_bound, nameless_file
 from sparring.data.store.pixels import InFile, InMemory, TooLargeError
@@ -36,18 +36,18 @@ def load_pairs(found: PairSource, layout: Pairs, target: Target, like: Form | No
         Side("source", Target(), class_names(layout.source_classes), layout.ignore, a),
         Side("target", Target(), class_names(layout.target_classes), layout.ignore, b),
     ]
-    told, tensors, wholes = (read_patches if target.fit == "patch" else _read)(found, sides, target)
+    reported, tensors, wholes = (read_patches if target.fit == "patch" else _read)(found, sides, target)
     source, aim = (
         map_data(found.name, samples, side.classes, side.what, whole)
         if side.classes
         else Data(found.name, samples, Form(tuple(samples.shape[1:])), whole=whole)
         for side, samples, whole in zip_longest(sides, tensors, wholes)
     )
-    remarks = (*told.remarks, *source.remarks, *aim.remarks)
-    return replace(joined(found.name, source, aim, paired=True), notes=told.notes, remarks=remarks)
+    remarks = (*reported.remarks, *source.remarks, *aim.remarks)
+    return replace(joined(found.name, source, aim, paired=True), notes=reported.notes, remarks=remarks)
 
 
-def _read(found: PairSource, sides: Sequence[Side], target: Target) -> tuple[Told, list[Tensor], list[Whole]]:
+def _read(found: PairSource, sides: Sequence[Side], target: Target) -> tuple[Reported, list[Tensor], list[Whole]]:
     """Both sides in memory, or in files of the cache without a name; nothing is whole."""
     try:
         memory = [InMemory(found.count, memory_bound() // 2) for _ in sides]
@@ -56,7 +56,7 @@ def _read(found: PairSource, sides: Sequence[Side], target: Target) -> tuple[Tol
         del memory
     with ExitStack() as stack:
         files = [InFile(stack.enter_context(nameless_file()), mapped_folder()) for _ in sides]
-        told = read_images(found, sides, target, files)
+        reported = read_images(found, sides, target, files)
         for pixels in files:
             pixels.file.flush()
-        return told, [map_file(pixels.file, pixels.shape) for pixels in files], []
+        return reported, [map_file(pixels.file, pixels.shape) for pixels in files], []

@@ -44,15 +44,15 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
 
 def as_sets(name: str, a: Data, b: Data) -> Data:
     """The set that is made from the other, with what was told of both."""
-    told = [("A", remark) for remark in a.remarks] + [("B", remark) for remark in b.remarks]
-    remarks = tuple(remark.replace(": ", f": set {which}: ", 1) for which, remark in told)
+    reported = [("A", remark) for remark in a.remarks] + [("B", remark) for remark in b.remarks]
+    remarks = tuple(remark.replace(": ", f": set {which}: ", 1) for which, remark in reported)
     return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=remarks)
 
 
 def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[Source, Source] | None:
     for place in (folder, folder / "data"):
-        for way in places(split):
-            ended = (_ended(place / way.format(side)) for side in (layout.a, layout.b))
+        for direction in places(split):
+            ended = (_ended(place / direction.format(side)) for side in (layout.a, layout.b))
             a, b = (next((p for p in paths if p.exists()), None) for paths in ended)
             if a is not None and b is not None:
                 first, second = find(a), find(b)

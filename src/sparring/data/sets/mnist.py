@@ -96,5 +96,5 @@ def _mnist_file(name: str) -> Path:
 
 def download(urls: list[str], target: Path, md5: str) -> None:
     """Fetch a gzip file from the first address whose unpacked bytes are right; `target` appears only then."""
-    mend = "put the original files in $SPARRING_DATA/mnist, or use --data digits, which needs no download"
-    fetch(urls, target, unpacked_md5(md5), mend)
+    fix = "put the original files in $SPARRING_DATA/mnist, or use --data digits, which needs no download"
+    fetch(urls, target, unpacked_md5(md5), fix)

@@ -37,8 +37,8 @@ def hub_held_out_source(spec: str) -> Source | None:
     name, split = parse_hub(spec)
     if split:
         return None
-    told = _remembered(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
-    held = next((word for word in PARTS["test"] if word in told), "")
+    reported = _remembered(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
+    held = next((word for word in PARTS["test"] if word in reported), "")
     return _source(spec, name, held) if held else None
 
 
@@ -52,10 +52,10 @@ def parse_hub(spec: str) -> tuple[str, str]:
 
 
 def _source(spec: str, name: str, split: str) -> Source:
-    told = _remembered(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
-    saved: dict[str, Any] = told["columns"]
+    reported = _remembered(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
+    saved: dict[str, Any] = reported["columns"]
     columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
-    identity, place = f"{name} {split} {told['fingerprint']}", f"{PREFIX}{name}:{split}"
+    identity, place = f"{name} {split} {reported['fingerprint']}", f"{PREFIX}{name}:{split}"
     items = partial(_items, spec, name, split, columns)
     return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place)
 

@@ -64,8 +64,8 @@ def _alike(paths: Sequence[Path], found: Sequence[Any]) -> Any:
 
 def places(split: str) -> list[str]:
     """Where a side of a split may lie, each way for itself: train/A, trainA, A/train, and A alone for training."""
-    ways = [way for word in PARTS[split] for way in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
-    return [*ways, "{}"] if split == "train" else ways
+    directions = [direction for word in PARTS[split] for direction in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
+    return [*directions, "{}"] if split == "train" else directions
 
 
 def parquet_parts(folder: Path, split: str = "train") -> list[Path]:

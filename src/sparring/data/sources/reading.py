@@ -46,7 +46,7 @@ Record = tuple[str, Label, list[Image.Image], list[Size]]
 
 
 @dataclass
-class Told:
+class Reported:
     """What a pass found besides pixels; `sizes` and what is said of them are of each side."""
 
     name: str
@@ -83,11 +83,11 @@ class Told:
         """Raise UserError if there was nothing, too much was broken, or sizes do not fit together."""
         check_broken(self.name, self.broken, self.sizes[-1].total(), self.what)
         if self.unequal:
-            mend = "add --size 64 to bring both to one, or mend them"
+            fix = "add --size 64 to bring both to one, or mend them"
             if self.target.fit == "patch":
-                mend = "patches are cut from both: mend them, or choose --fit crop"
+                fix = "patches are cut from both: mend them, or choose --fit crop"
             pairs = f"{len(self.unequal)} pairs in {self.name}"
-            raise UserError(f"{pairs} have members of different sizes: {listed(self.unequal)}; {mend}")
+            raise UserError(f"{pairs} have members of different sizes: {listed(self.unequal)}; {fix}")
         for side, sizes in zip(self.sides, self.sizes):
             if self.target.size is None and len(sizes) > 1:
                 found = f"{len(sizes)} sizes: {usual_sizes(sizes)}"
@@ -130,38 +130,40 @@ def read_source(source: Source, target: Target, pixels: Pixels) -> Found:
     return read_images(source, [side], target, [pixels]).found(source)
 
 
-def read_images(source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Pixels]) -> Told:
+def read_images(
+    source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Pixels]
+) -> Reported:
     """Decode all images, or pairs, of a source into a sink for each side; raises UserError if there are none, too many
     broken ones, or different sizes and none wanted, TooLargeError if they do not fit into the sinks."""
-    told = Told(source.name, target, sides)
-    for name, label, images, sizes in decoded(source, told):
-        told.labels.append(label)
+    reported = Reported(source.name, target, sides)
+    for name, label, images, sizes in decoded(source, reported):
+        reported.labels.append(label)
         if len(sides) == 2 and target.size is not None:
             (wide, high), frame = sizes
-            told.bent += [_members(name, sizes)] if abs(wide * frame[1] / (high * frame[0]) - 1) > SHAPE else []
+            reported.bent += [_members(name, sizes)] if abs(wide * frame[1] / (high * frame[0]) - 1) > SHAPE else []
             images = [fit_alike(image, frame, target, bool(side.classes)) for side, image in zip(sides, images)]
-        if not told.refused:
+        if not reported.refused:
             for sink, side, image in zip(sinks, sides, images):
                 sink.add(channels_first(image, side.channels))
-    told.check()
-    return told
+    reported.check()
+    return reported
 
 
-def decoded(source: Source | PairSource, told: Told) -> Iterator[Record]:
+def decoded(source: Source | PairSource, reported: Reported) -> Iterator[Record]:
     """The images, or pairs, that can be read; their sizes, and what cannot be read, go into `told`."""
     for found in source.items():
         items = (found,) if isinstance(found, Item) else found
         name, label = items[-1].name, items[-1].label
         read = []
-        for side, item in zip(told.sides, items):
+        for side, item in zip(reported.sides, items):
             try:  # of images that will be refused nothing but the size is needed
-                read.append((None, look(item.encoded)[0]) if told.refused else side.read(item))
+                read.append((None, look(item.encoded)[0]) if reported.refused else side.read(item))
             except NotDecodedError as error:
-                told.broken.append(f"left out {item.name}: {error}")
+                reported.broken.append(f"left out {item.name}: {error}")
                 break
         else:
             sizes = [size for _, size in read]
-            told.note(name, sizes)
+            reported.note(name, sizes)
             images = [image for image, _ in read if image is not None]
             if images:
                 yield name, label, images, sizes

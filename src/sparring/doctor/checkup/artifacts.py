@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.store.mapped import release
-from sparring.doctor.checkup.jpeg import Finding, compression, enlargement
+from sparring.doctor.checkup.jpeg import Artifact, compression, enlargement
 
 MOST_IMAGES = 2000
 MOST_VALUES = 64_000_000  # one byte each
@@ -28,7 +28,7 @@ SAME = 3  # levels by which values may differ and still be one colour, or grey
 EDGE = 20  # levels from which on a picture is seen against its bar, in which JPEG leaves ripples of half of that
 
 
-def look_at(samples: Tensor) -> Tensor:
+def checked_images(samples: Tensor) -> Tensor:
     """At most 2,000 images and 64 MB of them, chosen at random but always the same: [N, C, H, W] -> [n, C, H, W]."""
     most = min(MOST_IMAGES, max(1, MOST_VALUES // samples[0].numel()))
     if len(samples) <= most:
@@ -38,7 +38,7 @@ def look_at(samples: Tensor) -> Tensor:
     return seen
 
 
-def silly_reasons(images: Tensor) -> list[Finding]:
+def dataset_artifacts(images: Tensor) -> list[Artifact]:
     """All findings on a look at the images, uint8 [n, C, H, W]: what needs care first."""
     found = [*_channels(images), *_values(images)]
     if len(images) >= FEWEST:
@@ -47,7 +47,7 @@ def silly_reasons(images: Tensor) -> list[Finding]:
         barred = _barred(bars) if bars and not frame else torch.zeros(len(images), dtype=torch.bool)
         within = _cut(images, frame)[~barred]  # an edge of a bar would pass for a grid, a bar for a background
         found += [*_padding(frame, barred), *_backgrounds(within), *compression(within), *enlargement(within)]
-    return sorted(found, key=lambda finding: finding.kind)
+    return sorted(found, key=lambda artifact: artifact.kind)
 
 
 def grey_share(images: Tensor) -> float:
@@ -57,22 +57,22 @@ def grey_share(images: Tensor) -> float:
     return (spread.flatten(1).amax(1) <= SAME).double().mean().item()
 
 
-def _channels(images: Tensor) -> Iterator[Finding]:
+def _channels(images: Tensor) -> Iterator[Artifact]:
     count = images.shape[1]
     for c in range(count):
         if images[:, c].min() == images[:, c].max():
             alpha = " (alpha: remove it)" if count in (2, 4) and c == count - 1 else ""
-            yield Finding("careful", f"channel {c} is the same everywhere: nothing to learn{alpha}")
+            yield Artifact("careful", f"channel {c} is the same everywhere: nothing to learn{alpha}")
     narrow = int(images.max()) - int(images.min()) < NARROW  # then a few levels are no small difference
     if count >= 3 and not narrow and grey_share(images) > ALL_GREY:
         text = (
             "the channels are all alike, grey stored as RGB: a generator's never are. Store one channel: "
             'Image.open(path).convert("L").save(path) with Pillow'
         )
-        yield Finding("careful", text)
+        yield Artifact("careful", text)
 
 
-def _values(images: Tensor) -> Iterator[Finding]:
+def _values(images: Tensor) -> Iterator[Artifact]:
     counts = torch.zeros(256, dtype=torch.int64)
     for part in images.split(64):  # bincount widens to 8 bytes a value
         counts += part.flatten().long().bincount(minlength=256)
@@ -80,7 +80,7 @@ def _values(images: Tensor) -> Iterator[Finding]:
     used = counts.nonzero().flatten()
     low, high = int(used[0]), int(used[-1])
     if low < high < low + NARROW:
-        yield Finding("careful", _narrow(low, high, len(used)))
+        yield Artifact("careful", _narrow(low, high, len(used)))
     if high - low < NARROW or len(images) < FEWEST:
         return  # of one value alone the channels' check has said it
     levels = int((share > 1e-5).sum())
@@ -90,15 +90,15 @@ def _values(images: Tensor) -> Iterator[Finding]:
             f"{levels} levels only, two of them in {two:.1%} of the values: a generator makes what lies between, and "
             "is told by it. Keep the grey levels, shrink with smoothing (--size), or add --augment 'InstanceNoise()'"
         )
-        yield Finding("careful", text)
+        yield Artifact("careful", text)
         return
     if levels <= FEW_LEVELS:
         text = f"only {levels} of 256 levels are used (posterised, or a map of classes): did no harm where it was tried"
-        yield Finding("harmless", text)
+        yield Artifact("harmless", text)
     for level in (0, 255):
         if share[level] > 0.3:
             text = f"{share[level]:.0%} of the values are exactly {level}: a flat background, or exposure cut off"
-            yield Finding("harmless", text)
+            yield Artifact("harmless", text)
 
 
 def _narrow(low: int, high: int, levels: int) -> str:
@@ -159,7 +159,7 @@ def _barred(bars: list[_Bars]) -> Tensor:
     return barred if barred.sum() >= 3 and barred.double().mean() >= 0.02 else torch.zeros_like(barred)
 
 
-def _padding(frame: dict[str, int], barred: Tensor) -> Iterator[Finding]:
+def _padding(frame: dict[str, int], barred: Tensor) -> Iterator[Artifact]:
     """Bars of one colour beside a picture that begins abruptly. A background that the picture fades into is none."""
     if frame:
         where = ", ".join(f"{count} at the {side}" for side, count in frame.items())
@@ -167,13 +167,13 @@ def _padding(frame: dict[str, int], barred: Tensor) -> Iterator[Finding]:
             f"the images have a frame of constant rows or columns ({where}): a generator's never is exactly constant. "
             "Cut it off: image.crop((left, top, right, bottom)) with Pillow"
         )
-        yield Finding("careful", text)
+        yield Artifact("careful", text)
     elif barred.any():
         text = (
             f"{barred.double().mean():.0%} of the images have bars of one colour at two opposite sides, the others "
             "have none: the generator will learn the bars. Crop to the picture instead of padding it"
         )
-        yield Finding("careful", text)
+        yield Artifact("careful", text)
 
 
 def _letterboxed(one: _Bars, other: _Bars) -> Tensor:
@@ -188,7 +188,7 @@ def _letterboxed(one: _Bars, other: _Bars) -> Tensor:
     return bars if bars.sum() > 0.7 * same_colour.sum() else torch.zeros_like(bars)
 
 
-def _backgrounds(images: Tensor) -> Iterator[Finding]:
+def _backgrounds(images: Tensor) -> Iterator[Artifact]:
     """Some on white and some on black: transparency that was filled in two ways."""
     corners = images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].flatten(1)
     white = (corners >= 255 - SAME).all(1).double().mean().item()
@@ -198,4 +198,4 @@ def _backgrounds(images: Tensor) -> Iterator[Finding]:
             f"{white:.0%} of the images stand on white and {black:.0%} on black, as if transparency had been filled in "
             "two ways: fill it with one colour, or the generator learns both"
         )
-        yield Finding("careful", text)
+        yield Artifact("careful", text)

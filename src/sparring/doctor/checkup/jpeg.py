@@ -19,14 +19,14 @@ COMPRESSED = 0.25  # share of an image's high frequencies that vanish on the gri
 VISIBLE = 1.03  # steps across the grid, over those beside it; quality 90 stays below, most of 75 lies above
 
 
-class Finding(NamedTuple):
+class Artifact(NamedTuple):
     """What a check saw. `careful`: mend it before training; `harmless`: odd, but no cause for a change."""
 
     kind: Literal["careful", "harmless"]
     text: str
 
 
-def compression(images: Tensor) -> list[Finding]:
+def compression(images: Tensor) -> list[Artifact]:
     """The grid that JPEG left in images, uint8 [n, C, H, W], and whether it is in some of them only."""
     if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
@@ -45,19 +45,19 @@ def compression(images: Tensor) -> list[Finding]:
         if share < 0.85:
             return []
         text = "the images were stored as JPEG, so gently that its grid of 8x8 hardly shows in the steps between pixels"
-        return [Finding("harmless", text)]
+        return [Artifact("harmless", text)]
     height, width = images.shape[2:]
     size = f"{width // 2}x{height // 2}"
     half = f"; at half the size (--size {size}) it is all but gone" if min(height, width) >= 64 else ""
     excess = across.mean() / beside.mean() - 1
     seen = f"JPEG's grid of 8x8 shows (steps across it are {excess:.0%} larger than beside it)"
-    mend = f"Take originals of a higher quality{half}"
+    fix = f"Take originals of a higher quality{half}"
     if share > 0.85:
-        return [Finding("careful", f"{seen}: the generator must copy it, the discriminator looks for it. {mend}")]
-    return [Finding("careful", f"{seen} in {share:.0%} of the images, the others hardly any: two sources? {mend}")]
+        return [Artifact("careful", f"{seen}: the generator must copy it, the discriminator looks for it. {fix}")]
+    return [Artifact("careful", f"{seen} in {share:.0%} of the images, the others hardly any: two sources? {fix}")]
 
 
-def enlargement(images: Tensor) -> list[Finding]:
+def enlargement(images: Tensor) -> list[Artifact]:
     """Some images without any fine detail among others that have it: they were enlarged from a smaller size."""
     if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
@@ -74,7 +74,7 @@ def enlargement(images: Tensor) -> list[Finding]:
         f"{blurred:.0%} of the images hold no detail finer than two pixels, the others do: enlarged from a smaller "
         "size? Leave those out, or shrink all of them (--size)"
     )
-    return [Finding("careful", text)]
+    return [Artifact("careful", text)]
 
 
 def grid_traces(grey: Tensor, phase: tuple[int, int]) -> Tensor:

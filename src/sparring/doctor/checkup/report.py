@@ -14,7 +14,7 @@ from sparring.data.labels import count_classes
 from sparring.data.pictures import picture
 from sparring.data.samples import Data
 from sparring.data.store.mapped import chunks
-from sparring.doctor.checkup.artifacts import ALL_GREY, grey_share, look_at, silly_reasons
+from sparring.doctor.checkup.artifacts import ALL_GREY, checked_images, dataset_artifacts, grey_share
 from sparring.doctor.checkup.proposal import Change, Proposal, propose
 
 
@@ -38,7 +38,7 @@ def describe_data(data: Data, given: Mapping[str, Change] | None = None) -> Data
     lines += [("left out", note.removeprefix("left out ")) for note in data.notes]
     lines += [(name, text) for name, _, text in (remark.partition(": ") for remark in data.remarks)]
     if not data.form.is_points:
-        lines += [(finding.kind, finding.text) for finding in silly_reasons(look_at(data.samples))]
+        lines += [(artifact.kind, artifact.text) for artifact in dataset_artifacts(checked_images(data.samples))]
     if any(name == "careful" for name, _ in lines):
         lines.append(("first", "mend what is marked careful, then train"))
     lines.append(("proposal", proposal.command))
@@ -56,7 +56,7 @@ def _points(data: Data) -> list[tuple[str, str]]:
 
 def _images(data: Data) -> list[tuple[str, str]]:
     channels, height, width = data.form.shape
-    images = look_at(data.samples)
+    images = checked_images(data.samples)
     colours = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}.get(channels, "unknown")
     grey = grey_share(images) if channels >= 3 else 0.0
     mean = sum(part.float().sum().item() for part in images.split(64)) / images.numel()

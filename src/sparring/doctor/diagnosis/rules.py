@@ -69,7 +69,7 @@ class Rule:
         causes: illnesses that follow from this one.
     """
 
-    illness: str
+    failure: str
     why: str
     all_of: tuple[Limit, ...] = ()
     any_of: tuple[Limit, ...] = ()
@@ -95,7 +95,7 @@ class Rule:
             return True
         if self.late and (signs.improving or signs.share < LATE):
             return False
-        if self.waits and signs.improving and (signs.share < LATE or not self.holds(signs.looks[-1], young)):
+        if self.waits and signs.improving and (signs.share < LATE or not self.holds(signs.probes[-1], young)):
             return False
         return self.holds(signs.numbers, young)
 
@@ -125,8 +125,8 @@ def _read() -> tuple[dict[str, Limit], tuple[Rule, ...]]:
 
 
 LIMITS, RULES = _read()
-ILLNESSES = tuple(dict.fromkeys(rule.illness for rule in RULES))
-LACKING = tuple(LIMITS[name] for name in ("cells", "spread", "rank"))
+FAILURES = tuple(dict.fromkeys(rule.failure for rule in RULES))
+COVERAGE = tuple(LIMITS[name] for name in ("mode_coverage", "spread", "effective_rank"))
 LEAK = "data-leak"
 SURE = LIMITS["perfect"].high  # chance that D rates a real sample above a generated one; beyond, it may go by a leak
 TOO_LARGE = RULES[0].why.partition(".")[0] + "."  # why players diverge

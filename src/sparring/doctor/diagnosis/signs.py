@@ -32,13 +32,13 @@ class Signs:
     share: float
     numbers: Numbers  # medians over the last fifth of the budget; `growth/...` is beside the first look
     recent: Numbers  # the same of the last three looks
-    looks: Sequence[Numbers]  # of that stretch, each with the same `growth/...`
+    probes: Sequence[Numbers]  # of that stretch, each with the same `growth/...`
     improving: Sequence[str]  # the numbers of coverage that became better over the last half of the run
     early: bool  # too few looks, or too little of the budget, to say anything
     unpaired: bool  # it is of a direction that turns images into others without pairs
 
 
-def looks_of(history: Sequence[Row]) -> list[Row]:
+def probes_of(history: Sequence[Row]) -> list[Row]:
     """The looks in a log, one a step, in order, each with the gradients' norms of the row before it. Numbers that are
     not finite are left out: `finite` tells of them."""
     found: dict[int, Row] = {}
@@ -52,24 +52,24 @@ def looks_of(history: Sequence[Row]) -> list[Row]:
     return [found[step] for step in sorted(found)]
 
 
-def ways_of(looks: Sequence[Row]) -> list[str]:
+def directions_of(probes: Sequence[Row]) -> list[str]:
     """The names of the ways that looks tell of beside the first one, whose numbers have no name before them."""
-    return [name.removesuffix(OWN) for name in (looks[-1] if looks else {}) if name.endswith(OWN)]
+    return [name.removesuffix(OWN) for name in (probes[-1] if probes else {}) if name.endswith(OWN)]
 
 
-def of_way(look: Row, way: str) -> Row:
+def in_direction(probe: Row, direction: str) -> Row:
     """The numbers of one of these ways as if it were the first, with those that are of the players as a whole."""
-    shared = {n: v for n, v in look.items() if n in WHOLE or n.startswith(("weights/", "gradient/"))}
-    return shared | {n.removeprefix(f"{way}/"): v for n, v in look.items() if n.startswith(f"{way}/")}
+    shared = {n: v for n, v in probe.items() if n in WHOLE or n.startswith(("weights/", "gradient/"))}
+    return shared | {n.removeprefix(f"{direction}/"): v for n, v in probe.items() if n.startswith(f"{direction}/")}
 
 
-def stands_at(history: Sequence[Row]) -> tuple[int, float]:
+def last_position(history: Sequence[Row]) -> tuple[int, float]:
     """The last step of a log that tells how much of the budget is spent, and that share; (1, 0) where none does."""
     rows = [row for row in history if isinstance(row.get("progress"), (int, float))]
     return max(((row["step"], row["progress"]) for row in rows), default=(1, 0.0))
 
 
-def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) -> Signs | None:
+def signs_at(probes: Sequence[Row], index: int, step_now: int, share_now: float) -> Signs | None:
     """The signs at the look with an index, or None where there are too few looks for a median.
 
     Shares of looks follow from where the run stands at its end (`step_now`, `share_now`), since a run that was extended
@@ -78,34 +78,34 @@ def signs_at(looks: Sequence[Row], index: int, step_now: int, share_now: float) 
     if index + 1 < FEWEST:
         return None
     per_step = share_now / max(1, step_now)
-    step = looks[index]["step"]
+    step = probes[index]["step"]
     share = step * per_step
-    seen = looks[: index + 1]
+    seen = probes[: index + 1]
     recent = sum(row["step"] * per_step > share - STRETCH for row in seen)
     stretch = seen[-max(recent, FEWEST) :]  # where looks are far apart, a few count whenever they were
     past = [row for row in seen if row["step"] * per_step >= share / 2]
     shared = _growth(seen)
     each = [{**numbers_of(row), **shared} for row in stretch]
     early = len(seen) < LEAST_LOOKS or share < EARLIEST
-    unpaired = is_unpaired(looks[index])
+    unpaired = is_unpaired(probes[index])
     return Signs(step, share, _medians(each), _medians(each[-FEWEST:]), each, _improving(past), early, unpaired)
 
 
-def is_unpaired(look: Row) -> bool:
+def is_unpaired(probe: Row) -> bool:
     """Is it of a way that turns images into others without pairs?"""
-    return "effect/source" in look and "effect/truth" not in look
+    return "effect/source" in probe and "effect/truth" not in probe
 
 
 def numbers_of(row: Row) -> dict[str, float]:
     """The numbers of a look, with those that are made of two others."""
     found = {n: float(v) for n, v in row.items() if n not in WHOLE and isinstance(v, (int, float))}
-    area = found.get("area/held_out", found.get("area/train"))
-    if "area/train" in found:  # a look without them had nothing to repair: D was not sure of unseen samples
-        found |= {f"leak/{name}": found["area/train"] for name in LEAKS if f"leak/{name}" not in found}
-    if area is not None and "fresh" in found:
-        found["fresh lead"] = found["fresh"] - area
-    if is_unpaired(row) and "far/reals" in found:  # there it stands for the cells, which are not looked at
-        found["far/targets"] = found["far/reals"]
+    area = found.get("auc/held_out", found.get("auc/train"))
+    if "auc/train" in found:  # a look without them had nothing to repair: D was not sure of unseen samples
+        found |= {f"leak/{name}": found["auc/train"] for name in LEAKS if f"leak/{name}" not in found}
+    if area is not None and "fresh_critic_auc" in found:
+        found["fresh_critic_lead"] = found["fresh_critic_auc"] - area
+    if is_unpaired(row) and "distance/reals" in found:  # there it stands for the cells, which are not looked at
+        found["distance/targets"] = found["distance/reals"]
     if "effect/class" in found and "effect/latent" in found:
         found["effect/class share"] = found["effect/class"] / max(found["effect/latent"], TINY)
     if "gradient/generator" in found and "gradient/discriminator" in found:
@@ -114,15 +114,15 @@ def numbers_of(row: Row) -> dict[str, float]:
     return found
 
 
-def _growth(looks: Sequence[Row]) -> dict[str, float]:
+def _growth(probes: Sequence[Row]) -> dict[str, float]:
     """Weights' norms beside those of the first look."""
-    names = [name for name in looks[0] if name.startswith("weights/") and name in looks[-1]]
-    return {name.replace("weights", "growth"): looks[-1][name] / max(looks[0][name], TINY) for name in names}
+    names = [name for name in probes[0] if name.startswith("weights/") and name in probes[-1]]
+    return {name.replace("weights", "growth"): probes[-1][name] / max(probes[0][name], TINY) for name in names}
 
 
 def _improving(past: Sequence[Row]) -> list[str]:
     found = []
-    for name, direction in {"far/reals": -1, "cells": 1, "rank": 1}.items():
+    for name, direction in {"distance/reals": -1, "mode_coverage": 1, "effective_rank": 1}.items():
         values = [row[name] for row in past if name in row]
         if len(values) < FEWEST:
             continue
@@ -143,6 +143,6 @@ def rank_correlation(values: Sequence[float]) -> float:
     return float(stats.spearmanr(range(len(values)), values).statistic)
 
 
-def _medians(looks: Sequence[Numbers]) -> Numbers:
-    names = dict.fromkeys(name for look in looks for name in look)
-    return {name: statistics.median(look[name] for look in looks if name in look) for name in names}
+def _medians(probes: Sequence[Numbers]) -> Numbers:
+    names = dict.fromkeys(name for probe in probes for name in probe)
+    return {name: statistics.median(probe[name] for probe in probes if name in probe) for name in names}

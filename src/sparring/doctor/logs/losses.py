@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sparring.doctor.diagnosis.findings import Finding, Timeline
 from sparring.doctor.diagnosis.report import plain, words
-from sparring.doctor.diagnosis.rules import ILLNESSES, TOO_LARGE, Evidence, Limit, Rule
+from sparring.doctor.diagnosis.rules import FAILURES, TOO_LARGE, Evidence, Limit, Rule
 from sparring.doctor.diagnosis.signs import Signs
-from sparring.doctor.diagnosis.verdicts import Timeline, Verdict
 from sparring.doctor.logs.tables import Table, read_table
 
 BINS = 100  # pieces that a log is looked at in, each by its medians
@@ -88,7 +88,7 @@ class Log:
         return [value for value in self.table.columns.get(name, ()) if value is not None and math.isfinite(value)]
 
     @cached_property
-    def plays(self) -> bool:
+    def adversarial_active(self) -> bool:
         """Is D's loss one that is 0 where it has won, and did it stand above that once? A critic's loss is not."""
         values = self.finite("d_loss")
         return bool(values) and min(values) >= -1e-6 and max(values) >= PLAYED
@@ -107,7 +107,7 @@ class Log:
             return ""
         if all(0 <= value <= 1 for value in (*real, *fake)):
             return "probabilities"
-        return "logits" if self.plays else ""
+        return "logits" if self.adversarial_active else ""
 
     def signs(self, index: int) -> Signs | None:
         """The signs at a piece, or None where there is no whole stretch before it."""
@@ -145,15 +145,15 @@ def read_log(path: Path) -> Log:
     return Log(read_table(path))
 
 
-def diagnose_log(log: Log) -> list[Verdict]:
+def diagnose_log(log: Log) -> list[Finding]:
     """What a log of losses says: `divergence`, `vanishing-gradient`, `too-early`, or `no-sign` where it shows none."""
     if (broken := _not_finite(log)) is not None:
         return [broken]
     if len(log.table.steps) < LEAST_ROWS:
-        return [Verdict("too-early", why=f"There are {len(log.table.steps)} rows; {LEAST_ROWS} are needed.")]
+        return [Finding("too-early", why=f"There are {len(log.table.steps)} rows; {LEAST_ROWS} are needed.")]
     steps = [int(log.table.steps[end - 1]) for _, end in log.ends]
     found = Timeline(steps, log.signs).found(rules_of(log))[:1]  # a game that diverges is not asked who wins
-    return found or [Verdict("no-sign", steps[-1], why="No sign of illness in what this log can show.")]
+    return found or [Finding("no-sign", steps[-1], why="No sign of illness in what this log can show.")]
 
 
 def can_show(log: Log) -> list[str]:
@@ -165,22 +165,22 @@ def cannot_show(log: Log) -> dict[str, str]:
     """The other illnesses, each with what it takes to see it."""
     known = can_show(log)
     reasons = {**CANNOT, "vanishing-gradient": _unclear(log)}
-    return {name: reasons.get(name, "it takes samples and data") for name in ILLNESSES if name not in known}
+    return {name: reasons.get(name, "it takes samples and data") for name in FAILURES if name not in known}
 
 
-def as_json(log: Log, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def as_json(log: Log, findings: Sequence[Finding]) -> dict[str, Any]:
     """As `report.as_json`, with `can_show` and `cannot_show`. There is no recipe, so remedies have no command; and such
     a log does not show health, so `healthy` is false always."""
     shown = {"can_show": can_show(log), "cannot_show": list(cannot_show(log))}
-    return {"healthy": False, "verdicts": plain(verdicts), **shown}
+    return {"healthy": False, "findings": plain(findings), **shown}
 
 
-def lines(name: str, log: Log, verdicts: Sequence[Verdict]) -> list[str]:
+def lines(name: str, log: Log, findings: Sequence[Finding]) -> list[str]:
     """The verdicts in words, and what such a log can and cannot show."""
     read = ", ".join(log.table.names.values())
-    found = [*words(name, verdicts), f"read: {len(log.table.steps):,} rows of {read}"]
+    found = [*words(name, findings), f"read: {len(log.table.steps):,} rows of {read}"]
     found += [f"this log can show: {', '.join(can_show(log))}", "it cannot show:"]
-    found += [f"  {illness}: {why}" for illness, why in cannot_show(log).items()]
+    found += [f"  {failure}: {why}" for failure, why in cannot_show(log).items()]
     return [*found, f"to see them: {MONITOR}"]
 
 
@@ -188,7 +188,7 @@ def _unclear(log: Log) -> str:
     """Why it cannot be told whether D has won and G's gradient vanishes; "" where it can."""
     if not log.finite("g_loss") and not log.finite("g_gradient"):
         return "there is nothing of G: neither its loss nor its gradient's norm"
-    if log.plays or log.says == "probabilities":
+    if log.adversarial_active or log.says == "probabilities":
         return ""
     if not log.finite("d_loss"):
         return "there is neither D's loss nor its mean probability for real and generated samples (d_real, d_fake)"
@@ -222,7 +222,7 @@ def _vanishing(log: Log) -> list[Rule]:
 def _winning(log: Log, limits: Won) -> tuple[Limit, ...]:
     """The numbers that say that D has won, of those that there are."""
     own, found, (loss, real, fake) = log.table.names, [], limits
-    if log.plays:
+    if log.adversarial_active:
         found += [Limit(own["d_loss"], "1.4 or 0.7, in an even game", "0: D has won", low=loss)]
     if log.says and log.recent("d_real") is not None and log.recent("d_fake") is not None:
         kind = "" if log.says == "probabilities" else ", from its mean logit"
@@ -240,7 +240,7 @@ STEEP = (
 )
 
 
-def _not_finite(log: Log) -> Verdict | None:
+def _not_finite(log: Log) -> Finding | None:
     """A log that ends in NaN or infinity: longer than ever before, since some programs write NaN for no value."""
     for name in [name for name in ("d_loss", "g_loss") if name in log.table.columns]:
         values = log.table.columns[name]  # not of gradients: a loss scaler skips such steps
@@ -249,8 +249,10 @@ def _not_finite(log: Log) -> Verdict | None:
         last, before = (gaps[-1], max(gaps[:-1], default=0)) if gaps else (0, 0)
         if last > before and last < len(known):
             steps = [step for step, value in zip(log.table.steps, values) if value is not None]
-            told = Evidence(log.table.names[name], float("nan"), "finite numbers", "NaN or infinity to the log's end")
-            return Verdict("divergence", int(steps[-last]), 1.0, (told,), TOO_LARGE)
+            reported = Evidence(
+                log.table.names[name], float("nan"), "finite numbers", "NaN or infinity to the log's end"
+            )
+            return Finding("divergence", int(steps[-last]), 1.0, (reported,), TOO_LARGE)
     return None
 
 

@@ -74,9 +74,9 @@ def read_table(path: Path) -> Table:
     names = _recognised(found)
     lost = any(wanted <= set(names) for wanted in ({"d_loss"}, {"g_loss"}, set(PARTS)))
     if "step" not in names or not lost:
-        lacking = "step" if "step" not in names else "loss"
-        told = shortened(", ".join(found)) or "none"
-        raise UserError(f"{path} has no column of the {lacking}: it has {told}; wanted are {WANTED}")
+        missing = "step" if "step" not in names else "loss"
+        reported = shortened(", ".join(found)) or "none"
+        raise UserError(f"{path} has no column of the {missing}: it has {reported}; wanted are {WANTED}")
     losses = [own for name, own in names.items() if "loss" in name]
     return _table(path, names, [(n, row) for n, row in records if any(row.get(own) is not None for own in losses)])
 
@@ -178,5 +178,5 @@ def _number(path: Path, line: int, name: str, cell: object) -> float | None:
             raise ValueError(cell)
         return float(cell)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
-        told = shortened(repr(cell), 60)
-        raise UserError(f"{path}, line {line}: {name} is {told}; it must be a number, or empty") from None
+        reported = shortened(repr(cell), 60)
+        raise UserError(f"{path}, line {line}: {name} is {reported}; it must be a number, or empty") from None

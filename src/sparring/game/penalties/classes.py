@@ -13,7 +13,7 @@ from sparring.base.errors import UserError
 from sparring.game.match import Match, Side
 from sparring.game.penalties.base import Penalty
 from sparring.game.schedules import Scheduled
-from sparring.networks.critic import Judgement
+from sparring.networks.critic import CriticOutput
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class AuxiliaryClassifier(Penalty):
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
-        value = _surprise(match.fake_judgement, match.fake_condition.label)
+        value = _surprise(match.fake_output, match.fake_condition.label)
         if side == "discriminator":
-            value = value + _surprise(match.real_judgement, match.real_condition.label)
+            value = value + _surprise(match.real_output, match.real_condition.label)
         return value
 
 
-def _surprise(judgement: Judgement, label: Tensor | None) -> Tensor:
-    if judgement.classes is None or label is None:
+def _surprise(output: CriticOutput, label: Tensor | None) -> Tensor:
+    if output.classes is None or label is None:
         raise UserError(
             "AuxiliaryClassifier needs Generate(classes=True) and a discriminator with condition='classifier'"
         )
-    return F.cross_entropy(judgement.classes, label, reduction="none")
+    return F.cross_entropy(output.classes, label, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class MutualInformation(Penalty):
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
-        said = match.fake_judgement.codes
+        said = match.fake_output.codes
         if said is None or match.code is None:
             raise UserError("MutualInformation needs codes: task = Generate(codes=(Categorical(10), Continuous(2)))")
         parameters = said.split([code.parameters for code in match.codes], dim=1)

@@ -95,7 +95,7 @@ class FeatureMatching(Penalty):
     sides: ClassVar[tuple[Side, ...]] = ("generator",)
 
     def __call__(self, match: Match, side: Side = "generator") -> Tensor:
-        real, fake = match.real_judgement.features, match.fake_judgement.features
+        real, fake = match.real_output.features, match.fake_output.features
         if real is None or fake is None:
             raise UserError("FeatureMatching needs a discriminator that shows its features, such as DCGANDiscriminator")
         return (real.detach().mean(0) - fake.mean(0)).square().sum().reshape(1)

@@ -38,7 +38,7 @@ class PairedFeatureMatching(Penalty):
 
     def __call__(self, match: Match, side: Side = "generator") -> Tensor:
         check_paired("PairedFeatureMatching", match)
-        real, fake = match.real_judgement.layers, match.fake_judgement.layers
+        real, fake = match.real_output.layers, match.fake_output.layers
         if not real:
             raise UserError("PairedFeatureMatching needs a critic that shows its layers: PatchDiscriminator()")
         distances = torch.stack([(x - y.detach()).abs().flatten(1).mean(1) for x, y in zip(fake, real)])

@@ -47,8 +47,8 @@ class Classifier(Extractor):
 
     def __repr__(self) -> str:
         """What is not as usual: scores by `Classifier()` stay comparable with those of before there were options."""
-        told = [f"{name}={value!r}" for name in ("trained_on", "seed") if (value := getattr(self, name))]
-        return f"Classifier({', '.join(told)})"
+        reported = [f"{name}={value!r}" for name in ("trained_on", "seed") if (value := getattr(self, name))]
+        return f"Classifier({', '.join(reported)})"
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         refuse_points("Classifier", data)

@@ -41,10 +41,10 @@ class Inception(Pretrained):
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         check_images("Inception", data)
-        mend = "remove it and write Inception(download=True), to fetch it anew"
+        fix = "remove it and write Inception(download=True), to fetch it anew"
         if self.weights:
-            mend = f"take the file of {URL}, or write Inception(download=True)"
-        network = load_network(self._file(), mend)
+            fix = f"take the file of {URL}, or write Inception(download=True)"
+        network = load_network(self._file(), fix)
         used = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(UNUSED)}
         return Prepared(
             name=repr(self),
@@ -61,23 +61,23 @@ class Inception(Pretrained):
             path = existing_path(self.weights)
             if path is None or not path.is_file():
                 name = shortened(repr(self.weights))
-                mend = f'write Inception(weights="...") with the file of {URL}, or Inception(download=True)'
-                raise UserError(f"Inception: there is no file {name}; {mend}")
+                fix = f'write Inception(weights="...") with the file of {URL}, or Inception(download=True)'
+                raise UserError(f"Inception: there is no file {name}; {fix}")
             return path
         path = cache_folder() / "weights" / FILE
         if not path.is_file():
             if not self.download:
-                mend = f'fetch 96 MB, or Inception(weights="...") with the file of {URL}'
+                fix = f'fetch 96 MB, or Inception(weights="...") with the file of {URL}'
                 raise UserError(
-                    f"Inception() has no weights in the cache ({path}); write Inception(download=True) to {mend}"
+                    f"Inception() has no weights in the cache ({path}); write Inception(download=True) to {fix}"
                 )
             fetch([URL], path, sha256(SHA256), 'get it by hand and write Inception(weights="...") with its path')
         return path
 
 
-def load_network(path: Path, mend: str) -> InceptionNetwork:
+def load_network(path: Path, fix: str) -> InceptionNetwork:
     """The network with a file's weights, on the CPU, frozen, in evaluation mode; `mend` ends the messages of errors."""
-    tensors = {name: t.float() for name, t in _read(path, mend).items() if not name.endswith(UNUSED)}
+    tensors = {name: t.float() for name, t in _read(path, fix).items() if not name.endswith(UNUSED)}
     with torch.device("meta"):  # there, initial weights cost no time, no memory and no random numbers
         network = InceptionNetwork()
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -86,22 +86,22 @@ def load_network(path: Path, mend: str) -> InceptionNetwork:
         found = str(list(tensors[name].shape)) if name in tensors else "missing"
         wanted = str(list(shapes[name])) if name in shapes else "absent"
         if found != wanted:
-            raise UserError(f"{path} is not the Inception of FID: {name} is {found}, it must be {wanted}; {mend}")
+            raise UserError(f"{path} is not the Inception of FID: {name} is {found}, it must be {wanted}; {fix}")
     network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()
 
 
-def _read(path: Path, mend: str) -> dict[str, Tensor]:
+def _read(path: Path, fix: str) -> dict[str, Tensor]:
     if path.suffix not in (".pth", ".safetensors"):
-        raise UserError(f"{path} has the ending {path.suffix!r}, allowed are .pth and .safetensors; {mend}")
+        raise UserError(f"{path} has the ending {path.suffix!r}, allowed are .pth and .safetensors; {fix}")
     try:
         pickled = path.suffix == ".pth"
         found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
     except Exception as error:  # a damaged file can fail in any way; torch's own advice to trust the file is not ours
         reason = "no permission" if isinstance(error, PermissionError) else "damaged, or more than weights"
-        raise UserError(f"{path} cannot be read as weights ({reason}); {mend}") from error
+        raise UserError(f"{path} cannot be read as weights ({reason}); {fix}") from error
     if not isinstance(found, Mapping) or not all(isinstance(t, Tensor) for t in found.values()):
-        raise UserError(f"{path} holds something else than named tensors; {mend}")
+        raise UserError(f"{path} holds something else than named tensors; {fix}")
     return {str(name): tensor for name, tensor in found.items()}
 
 
@@ -150,8 +150,8 @@ class InceptionNetwork(nn.Module):
         """Of four layers (64, 192, 288, 768 channels); images are neither rounded nor resized, at least 43x43."""
         height, width = images.shape[2:]
         if min(height, width) < SMALLEST:
-            mend = f"each side must have at least {SMALLEST} pixels; take Random()"
-            raise UserError(f"Inception() shows no maps of images of {width}x{height}, {mend}")
+            fix = f"each side must have at least {SMALLEST} pixels; take Random()"
+            raise UserError(f"Inception() shows no maps of images of {width}x{height}, {fix}")
         levels = images.float().add(1).mul(127.5)
         return self._layers((levels.expand(-1, 3, -1, -1) - 128) / 128)
 

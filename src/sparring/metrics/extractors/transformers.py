@@ -126,32 +126,37 @@ def _load(component: Pretrained, architecture: str, data: Data) -> Any:
 
         model_type = getattr(transformers, architecture)
     except (ImportError, AttributeError) as error:
-        mend = f'({shortened(str(error))}); write: pip install "sparring[features]"'
-        raise UserError(f"{owner}() needs the package transformers {mend}") from error
-    name, way = shortened(repr(weights)), f'{owner}(weights="...") with a folder of config.json and model.safetensors'
+        fix = f'({shortened(str(error))}); write: pip install "sparring[features]"'
+        raise UserError(f"{owner}() needs the package transformers {fix}") from error
+    name, direction = (
+        shortened(repr(weights)),
+        f'{owner}(weights="...") with a folder of config.json and model.safetensors',
+    )
     folder = existing_path(weights) if weights else None
     if folder is not None:
-        problem, mend = "is not such a model", f"write {way}"
+        problem, fix = "is not such a model", f"write {direction}"
     elif download:
-        problem, mend = "cannot be fetched", f"check the name and the network, or write {way}"
+        problem, fix = "cannot be fetched", f"check the name and the network, or write {direction}"
     else:
         problem = "is no folder, and Hugging Face's cache has no such model"
-        mend = f"write {owner}(weights={name}, download=True) to fetch it, or {way}"
+        fix = f"write {owner}(weights={name}, download=True) to fetch it, or {direction}"
     try:
         source = weights if folder is None and download else folder or _cached(weights)
         with _quiet(), torch.random.fork_rng(devices=[]):  # older versions draw weights before they read them
-            model, told = model_type.from_pretrained(str(source), output_loading_info=True)
+            model, reported = model_type.from_pretrained(str(source), output_loading_info=True)
     except ImportError as error:  # transformers asks for a newer torch than Sparring does
         found = f"torch {torch.__version__} ({shortened(str(error))})"
-        mend = "install the version of torch that it requires, or write: pip install 'transformers<5'"
-        raise UserError(f"{owner}: transformers cannot load it with {found}; {mend}") from error
+        fix = "install the version of torch that it requires, or write: pip install 'transformers<5'"
+        raise UserError(f"{owner}: transformers cannot load it with {found}; {fix}") from error
     except Exception as error:  # a damaged folder, or the network, can fail in any way in the libraries below
         reason = shortened(str(error) or type(error).__name__)
-        raise UserError(f"{owner}: {name} {problem} ({reason}); {mend}") from error
-    missing = sorted(name for name in told["missing_keys"] if not name.endswith("mask_token"))  # only training masks
+        raise UserError(f"{owner}: {name} {problem} ({reason}); {fix}") from error
+    missing = sorted(
+        name for name in reported["missing_keys"] if not name.endswith("mask_token")
+    )  # only training masks
     if missing:
         reason = f"it lacks {len(missing)} of its tensors, such as {missing[0]}"
-        raise UserError(f"{owner}: {name} is not such a model ({reason}); write {way}")
+        raise UserError(f"{owner}: {name} is not such a model ({reason}); write {direction}")
     return model.float()
 
 

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from sparring.base.errors import check_choice
-from sparring.doctor.diagnosis.rules import ILLNESSES
+from sparring.doctor.diagnosis.rules import FAILURES
 from sparring.recipe import Recipe, field_names
 
 if sys.version_info >= (3, 11):
@@ -36,7 +36,7 @@ class Case:
     """
 
     name: str
-    illness: str
+    failure: str
     about: str
     recipe: Mapping[str, Any] = field(repr=False, hash=False)
     control: str = ""
@@ -45,14 +45,14 @@ class Case:
     quick: bool = False
 
     @property
-    def curable(self) -> bool:
+    def treatable(self) -> bool:
         """Is the fault in the recipe, so that a change of it can help? A planted network stays what it is."""
-        return self.illness != HEALTHY and f"{PACKAGE}.plants." not in f"{self.recipe}"
+        return self.failure != HEALTHY and f"{PACKAGE}.faults." not in f"{self.recipe}"
 
     @property
     def accepted(self) -> set[str]:
         """The names that are right."""
-        return {self.illness, *self.also}
+        return {self.failure, *self.also}
 
     def make_recipe(self, seed: int) -> Recipe:
         """The recipe to train; it is watched, and examined at twenty moments."""
@@ -71,12 +71,12 @@ def read_tables(name: str) -> dict[str, dict[str, Any]]:
 
 
 def _in_full(value: Any) -> Any:
-    return f"{PACKAGE}.{value}" if isinstance(value, str) and value.startswith("plants.") else value
+    return f"{PACKAGE}.{value}" if isinstance(value, str) and value.startswith("faults.") else value
 
 
 BASES = read_tables("bases")  # healthy settings
 COMMON = BASES.pop("common")
-OWN = ("about", "illness", "base", "control", "also", "begins", "quick")  # of a case; all else is of its recipe
+OWN = ("about", "failure", "base", "control", "also", "begins", "quick")  # of a case; all else is of its recipe
 
 
 def make_case(name: str, table: Mapping[str, Any]) -> Case:
@@ -86,12 +86,12 @@ def make_case(name: str, table: Mapping[str, Any]) -> Case:
     changes = {key: value for key, value in table.items() if key not in OWN}
     for key in changes:
         check_choice(owner, "field", key, (*OWN, *field_names()))
-    base, illness, also = table.get("base", ""), table.get("illness", HEALTHY), tuple(table.get("also", ()))
+    base, failure, also = table.get("base", ""), table.get("failure", HEALTHY), tuple(table.get("also", ()))
     check_choice(owner, "base", base, BASES)
-    for each in (illness, *also):
-        check_choice(owner, "illness", each, (HEALTHY, *ILLNESSES))
-    control = table.get("control", name if illness == HEALTHY else f"{base}-plain")
-    steady = {} if illness == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
+    for each in (failure, *also):
+        check_choice(owner, "failure", each, (HEALTHY, *FAILURES))
+    control = table.get("control", name if failure == HEALTHY else f"{base}-plain")
+    steady = {} if failure == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
     recipe = {**BASES[base], **steady, **changes}
     begins, quick = table.get("begins", 0.0), table.get("quick", False)
-    return Case(name, illness, table.get("about", ""), recipe, control, also, begins, quick)
+    return Case(name, failure, table.get("about", ""), recipe, control, also, begins, quick)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sparring.studies.clinic.case import Case, make_case, read_tables
 
-FILES = ("healthy", "sick", "translating")
+FILES = ("healthy", "failing", "translating")
 CASES = tuple(make_case(name, table) for file in FILES for name, table in read_tables(file).items())
 
 
@@ -21,7 +21,7 @@ def _matched() -> dict[str, Case]:
         control = by_name[case.control]
         same = {name: case.recipe.get(name, 0.0) for name in ("data", "held_out", "steps")}
         other = [f"{value}" for name, value in same.items() if control.recipe.get(name, 0.0) != value]
-        if case.curable and other:
+        if case.treatable and other:
             name = "-".join([control.name, *other])
             control = replace(control, name=name, recipe={**control.recipe, **same})
         found[case.name] = control

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparring.doctor.diagnosis.rules import ILLNESSES
+from sparring.doctor.diagnosis.rules import FAILURES
 from sparring.studies.clinic.case import HEALTHY, Case
 
 IN_TIME = 0.25  # of the run after the onset, within which an illness must have been named
@@ -38,7 +38,7 @@ class Judged:
 
     case: Case
     seed: int
-    told: tuple[str, ...]
+    reported: tuple[str, ...]
     alarms: tuple[str, ...]
     named_at: float | None
     onset: float | None
@@ -49,12 +49,12 @@ class Judged:
     @property
     def right(self) -> bool:
         """Was the plant (or what it is known to bring about) named at the end? Of a healthy run: was nothing?"""
-        return not self.told if self.case.illness == HEALTHY else bool(self.case.accepted & set(self.told))
+        return not self.reported if self.case.failure == HEALTHY else bool(self.case.accepted & set(self.reported))
 
     @property
     def strictly(self) -> bool:
         """The same by the name of the plant alone."""
-        return not self.told if self.case.illness == HEALTHY else self.case.illness in self.told
+        return not self.reported if self.case.failure == HEALTHY else self.case.failure in self.reported
 
     @property
     def in_time(self) -> bool:
@@ -65,34 +65,34 @@ class Judged:
 def judge(case: Case, result: Result, control: Result | None) -> Judged:
     """Set what was told in a run (the result of `attend`) against what was planted in it; `control` is the result of
     the control with the same seed, if there is one."""
-    told = [(t["share"], [n for n in t["names"] if n in ILLNESSES]) for t in result["told"]]
-    named_at = next((share for share, names in told if case.accepted & set(names)), None)
-    exams = result["exams"]
-    compared = exams if control is None else control["exams"]
-    last = exams[-1] if exams else {}
+    reported = [(t["share"], [n for n in t["names"] if n in FAILURES]) for t in result["reported"]]
+    named_at = next((share for share, names in reported if case.accepted & set(names)), None)
+    outside_scores = result["outside_scores"]
+    compared = outside_scores if control is None else control["outside_scores"]
+    last = outside_scores[-1] if outside_scores else {}
     return Judged(
         case,
         result["seed"],
-        tuple(told[-1][1]) if told else (),
-        tuple(dict.fromkeys(name for _, names in told for name in names)),
+        tuple(reported[-1][1]) if reported else (),
+        tuple(dict.fromkeys(name for _, names in reported for name in names)),
         named_at,
-        _onset(exams, compared),
+        _onset(outside_scores, compared),
         _score(last),
         _score(_beside(last, compared)),
         (int(last.get("modes", 0)), int(last.get("modes_there", 0))),
     )
 
 
-def _onset(exams: Sequence[Result], compared: Sequence[Result]) -> float | None:
+def _onset(outside_scores: Sequence[Result], compared: Sequence[Result]) -> float | None:
     """The share of the run from which on all exams are bad: worse than the control's of the same step or than the run
     itself was before, or few modes."""
     first = None
-    for index, exam in reversed(list(enumerate(exams))):
+    for index, exam in reversed(list(enumerate(outside_scores))):
         few = exam.get("modes", 1) < FEW_MODES * exam.get("modes_there", 1) <= _beside(exam, compared).get("modes", 0)
-        best = min(_score(each) for each in exams[: index + 1])
+        best = min(_score(each) for each in outside_scores[: index + 1])
         if not few and _score(exam) <= min(WORSE * _score(_beside(exam, compared)), WORSENED * best):
             break
-        first = exam["step"] / exams[-1]["step"]
+        first = exam["step"] / outside_scores[-1]["step"]
     return first
 
 
@@ -107,13 +107,13 @@ def _score(exam: Result) -> float:
 
 def summary(judged: Sequence[Judged]) -> dict[str, tuple[int, int]]:
     """Counts (of how many): named right, strictly, in time, false alarms at the end and at any time."""
-    sick = [each for each in judged if each.case.illness != HEALTHY]
-    well = [each for each in judged if each.case.illness == HEALTHY]
+    failing = [each for each in judged if each.case.failure != HEALTHY]
+    well = [each for each in judged if each.case.failure == HEALTHY]
     return {
-        "named right": (sum(each.right for each in sick), len(sick)),
-        "by the plant's own name": (sum(each.strictly for each in sick), len(sick)),
-        "in time": (sum(each.in_time for each in sick), len(sick)),
-        "healthy runs accused at the end": (sum(bool(each.told) for each in well), len(well)),
+        "named right": (sum(each.right for each in failing), len(failing)),
+        "by the plant's own name": (sum(each.strictly for each in failing), len(failing)),
+        "in time": (sum(each.in_time for each in failing), len(failing)),
+        "healthy runs accused at the end": (sum(bool(each.reported) for each in well), len(well)),
         "healthy runs accused at any time": (sum(bool(each.alarms) for each in well), len(well)),
     }
 
@@ -123,12 +123,12 @@ def table(judged: Sequence[Judged]) -> list[str]:
     rows = []
     for each in judged:
         mark = "" if each.right else " **wrong**"
-        late = "" if each.case.illness == HEALTHY or each.in_time or each.named_at is None else " late"
+        late = "" if each.case.failure == HEALTHY or each.in_time or each.named_at is None else " late"
         at = "-" if each.named_at is None else f"{each.named_at:.0%}{late}"
-        told = ", ".join(each.told) or "nothing"
-        along = ", ".join(name for name in each.alarms if name not in each.told)
+        reported = ", ".join(each.reported) or "nothing"
+        along = ", ".join(name for name in each.alarms if name not in each.reported)
         score = f"{each.score:.3g} ({each.control:.3g})"
         modes = f"{each.modes[0]}/{each.modes[1]}" if each.modes[1] else "-"
-        named = f"{told}{mark}{f' (on the way: {along})' if along else ''}"
-        rows.append((each.case.illness, f"{each.case.name} {each.seed}", named, at, score, modes))
-    return markdown(("planted", "run", "told at the end", "first at", "score (control)", "modes"), rows)
+        named = f"{reported}{mark}{f' (on the way: {along})' if along else ''}"
+        rows.append((each.case.failure, f"{each.case.name} {each.seed}", named, at, score, modes))
+    return markdown(("injected", "run", "told at the end", "first at", "score (control)", "modes"), rows)

@@ -16,11 +16,11 @@ from sparring.base.components import trusted
 from sparring.base.errors import UserError, check_number, writing
 from sparring.base.files import write_atomically
 from sparring.base.process import locked
-from sparring.doctor.diagnosis.candidates import illnesses
-from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.doctor.diagnosis.candidates import failures
+from sparring.doctor.diagnosis.findings import diagnose
 from sparring.run.directory import Run
-from sparring.studies.treat.course import Course, ended, make_plan, read_json, shown, where, write_json
-from sparring.studies.treat.trials import Bench, Judge, Trial, check_watched
+from sparring.studies.treat.halving import SuccessiveHalving, ended, make_plan, read_json, shown, where, write_json
+from sparring.studies.treat.trials import Trial, TrialScorer, TrialSetup, check_watched
 from sparring.training.summary import write_summary
 
 TRIALS, SHARE, SEED = 6, 0.25, 1
@@ -44,7 +44,7 @@ class Treatment:
     """
 
     run: str
-    ailed: tuple[str, ...]
+    diagnosed: tuple[str, ...]
     healthy: int = 0
     measured: str = ""
     untreated: float | None = None
@@ -53,16 +53,16 @@ class Treatment:
     why: str = ""
     path: str | None = None
     score: float | None = None
-    ill: tuple[str, ...] = ()
+    remaining: tuple[str, ...] = ()
 
     @property
-    def cured(self) -> bool:
+    def fixed(self) -> bool:
         """Is the run that it ended with free of illness?"""
-        return not self.ailed or (self.score is not None and not self.ill)
+        return not self.diagnosed or (self.score is not None and not self.remaining)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return {**vars(self), "cured": self.cured, "trials": [trial.to_json() for trial in self.trials]}
+        return {**vars(self), "cured": self.fixed, "trials": [trial.to_json() for trial in self.trials]}
 
 
 def treat(
@@ -100,40 +100,40 @@ def treat(
     check_number("treat", "share", share, low=0, open_low=True, high=1)
     check_number("treat", "seed", seed, low=0, whole=True)
     check_number("treat", "jobs", jobs, low=1, whole=True)
-    sick = Run.open(Path(run))
-    folder = Path(out) if out else sick.path.with_name(f"{sick.path.name}-treated")
-    with sick.locked() if os.access(sick.path, os.W_OK) else nullcontext():  # nobody trains it on meanwhile
-        verdicts = diagnose(sick.history())
-        check_watched(sick.path, [verdict.illness for verdict in verdicts])
-        found = illnesses(verdicts)
+    failing = Run.open(Path(run))
+    folder = Path(out) if out else failing.path.with_name(f"{failing.path.name}-treated")
+    with failing.locked() if os.access(failing.path, os.W_OK) else nullcontext():  # nobody trains it on meanwhile
+        findings = diagnose(failing.history())
+        check_watched(failing.path, [finding.failure for finding in findings])
+        found = failures(findings)
         if not found:
-            return Treatment(str(sick.path), (), why=", ".join(verdict.illness for verdict in verdicts))
-        check_free(folder, sick.path)
-        plan = make_plan(sick, found, trials, share, seed)
+            return Treatment(str(failing.path), (), why=", ".join(finding.failure for finding in findings))
+        check_free(folder, failing.path)
+        plan = make_plan(failing, found, trials, share, seed)
         with writing(folder, "choose another --out"):
             folder.mkdir(parents=True, exist_ok=True)
         taken = f"{folder} is being worked at by another process; wait for it"
         with trusted(trust), locked(folder / "lock", taken, "choose another --out"):
             check_same(folder / "plan.json", plan.to_json())
-            bench = Bench(sick.path, plan.recipe, folder / "trials", trust)
-            course = Course(plan, folder / "trials.json", bench, Judge(plan.recipe, seed), jobs)
-            course.carry_out(say)
-            done = _concluded(course, folder / "run")
+            setup = TrialSetup(failing.path, plan.recipe, folder / "trials", trust)
+            halving = SuccessiveHalving(plan, folder / "trials.json", setup, TrialScorer(plan.recipe, seed), jobs)
+            halving.carry_out(say)
+            done = _concluded(halving, folder / "run")
             write(folder, done)
     return done
 
 
-def _concluded(course: Course, path: Path) -> Treatment:
+def _concluded(halving: SuccessiveHalving, path: Path) -> Treatment:
     """What came of it, with the best trial in the place of the treated run, if it was trained to the end."""
-    plan, judge, best = course.plan, course.judge, course.found[0]
-    told = (str(plan.run.path), plan.ailed, plan.healthy, judge.about, judge.of_others(plan.run.path))
+    plan, judge, best = halving.plan, halving.judge, halving.found[0]
+    reported = (str(plan.run.path), plan.diagnosed, plan.healthy, judge.about, judge.of_others(plan.run.path))
     if best.score is None or best.share < 1:
         why = "what was tried ended in NaN or infinity, or could not be trained"
-        return Treatment(*told, tuple(course.found), why=why)
+        return Treatment(*reported, tuple(halving.found), why=why)
     if not path.exists():
-        (course.bench.folder / best.name).rename(path)
+        (halving.setup.folder / best.name).rename(path)
     _summarize(Run.open(path))
-    return Treatment(*told, tuple(course.found), best.name, course.why(), str(path), best.score, best.ill)
+    return Treatment(*reported, tuple(halving.found), best.name, halving.why(), str(path), best.score, best.remaining)
 
 
 def _summarize(run: Run) -> None:
@@ -144,14 +144,14 @@ def _summarize(run: Run) -> None:
     write_summary(run, data, build_loss(recipe), task, manifest.step, manifest.seconds)
 
 
-def check_free(folder: Path, sick: Path) -> None:
+def check_free(folder: Path, failing: Path) -> None:
     """Raise UserError unless the folder is for a treatment: a new one, an empty one, or one that holds one already."""
     own = {folder.resolve(), (folder / "run").resolve()}
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     begun = "plan.json" in names or not {name for name in names if not name.startswith(("lock", "plan.json"))}
     foreign = folder.exists() and not (folder.is_dir() and begun)
-    if foreign or sick.resolve() in own:
-        raise UserError(f"{folder} holds something else than a treatment of {sick}; choose another --out")
+    if foreign or failing.resolve() in own:
+        raise UserError(f"{folder} holds something else than a treatment of {failing}; choose another --out")
 
 
 def check_same(path: Path, plan: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ def write(folder: Path, done: Treatment) -> None:
 def report(done: Treatment) -> list[str]:
     """What was tried and what came of it, as Markdown."""
     lines = [
-        f"# {done.run}: {', '.join(done.ailed)}",
+        f"# {done.run}: {', '.join(done.diagnosed)}",
         "",
         f"Each trial was the beginning of a whole run, from {where(done.healthy)} where it could be; the better half "
         f"was trained on. Score: {done.measured}. The sick run: {shown(done.untreated)}.",
@@ -184,22 +184,22 @@ def report(done: Treatment) -> list[str]:
     ]
     for trial in done.trials:
         changes = ", ".join(f"`{name} = {value!r}`" for name, value in trial.changes.items()) or "none"
-        told = f"{', '.join(trial.ill) or 'not ill'}{ended(trial)}".replace("|", "\\|")
+        reported = f"{', '.join(trial.remaining) or 'not remaining'}{ended(trial)}".replace("|", "\\|")
         steps = f"{trial.step:,} | {trial.start:,}"
-        lines.append(f"| {trial.share:.1%} | {shown(trial.score)} | {told} | {steps} | {trial.about} | {changes} |")
+        lines.append(f"| {trial.share:.1%} | {shown(trial.score)} | {reported} | {steps} | {trial.about} | {changes} |")
     return [*lines, "", *conclusion(done)]
 
 
 def conclusion(done: Treatment) -> list[str]:
     """What came of it, in words."""
-    if not done.ailed:
+    if not done.diagnosed:
         return [f"{done.run} is not ill ({done.why}); nothing was done."]
     if done.path is None:
         return [f"Not cured: {done.why}."]
     about = next(trial.about for trial in done.trials if trial.name == done.chosen)
     before = "ended in NaN or infinity" if done.untreated is None else f"has {done.untreated:.4g}"
-    verdict = f"STILL ILL: {', '.join(done.ill)}" if done.ill else "not ill"
-    treated = f"The treated run is {done.path}; trained to the end of the budget, it is {verdict}"
+    finding = f"STILL ILL: {', '.join(done.remaining)}" if done.remaining else "not ill"
+    treated = f"The treated run is {done.path}; trained to the end of the budget, it is {finding}"
     return [
         f"Chosen: {about}; {done.why}.",
         f"{treated}; its score is {shown(done.score)}, the sick run {before}.",

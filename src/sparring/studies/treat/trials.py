@@ -21,8 +21,8 @@ from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.base.process import Interrupted
 from sparring.doctor.diagnosis.candidates import Candidate
-from sparring.doctor.diagnosis.report import is_illness
-from sparring.doctor.diagnosis.verdicts import diagnose
+from sparring.doctor.diagnosis.findings import diagnose
+from sparring.doctor.diagnosis.report import is_failure
 from sparring.evaluation.evaluator import RunEvaluator, scoring_of
 from sparring.evaluation.options import Options, better
 from sparring.recipe import Recipe
@@ -42,23 +42,23 @@ class Trial(Candidate):
     share: float  # of the budget, for which it was trained: the better half is trained on, the best to the end
     step: int  # the last one that is trained
     score: float | None
-    ill: tuple[str, ...]  # the illnesses that the doctor names at its end
+    remaining: tuple[str, ...]  # the illnesses that the doctor names at its end
     ended: str = ""  # why it ended before the trial did
 
-    def rank(self, illnesses: Sequence[str]) -> tuple[bool, float, bool, float]:
+    def rank(self, failures: Sequence[str]) -> tuple[bool, float, bool, float]:
         """For sorting, best first: those without a score last; those that were trained for longer before others; then
         those with none of these illnesses any more, which counts for trials alone, or that copy: scores praise them;
         then by the score."""
         score = math.inf if self.score is None else self.score
-        counted = {*illnesses, *PRAISED} if self.share < 1 else PRAISED
-        return self.score is None, -self.share, bool(set(self.ill) & set(counted)), score
+        counted = {*failures, *PRAISED} if self.share < 1 else PRAISED
+        return self.score is None, -self.share, bool(set(self.remaining) & set(counted)), score
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ill": list(self.ill)}
+        return {**asdict(self), "remaining": list(self.remaining)}
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialSetup:
     """What all trials of one treatment share."""
 
     run: Path  # the sick run's folder
@@ -69,7 +69,7 @@ class Bench:
     def begin(self, candidate: Candidate) -> str:
         """Make its run directory where it goes on from a checkpoint; one that was stopped before it was whole is made
         anew. Returns why these networks or data do not allow what it changes, or ""."""
-        path, sick = self.path(candidate), Run.open(self.run)
+        path, failing = self.path(candidate), Run.open(self.run)
         clear_unsaved(path)
         if path.exists():
             return ""
@@ -82,10 +82,10 @@ class Bench:
         except UserError as error:
             return str(error)
         if candidate.start:
-            manifest = find_checkpoint(sick, str(candidate.start))
-            state.take_over(checkpoint.load(sick.checkpoints, manifest))
+            manifest = find_checkpoint(failing, str(candidate.start))
+            state.take_over(checkpoint.load(failing.checkpoints, manifest))
             state.step, state.position, state.seconds = manifest.step, manifest.position, manifest.seconds
-            branch(sick, path, recipe, state)
+            branch(failing, path, recipe, state)
         return ""
 
     def path(self, candidate: Candidate) -> Path:
@@ -125,7 +125,7 @@ class Bench:
                 raise
 
 
-class Judge:
+class TrialScorer:
     """Scores runs by samples that the doctor never sees, against held-out samples where there are any: points by the
     exact Wasserstein distance, images by the Frechet distance of the extractor that suits the data; runs that turn
     images into others by their task's own deciding score, so that lower is better (one that is to be high is negated).
@@ -167,11 +167,13 @@ class Judge:
     def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
         """How a candidate did that was trained for a share of the budget; `impossible` tells why it could not be."""
         if impossible:
-            return Trial(**vars(candidate), share=share, step=candidate.start, score=None, ill=(), ended=impossible)
-        ill, ended = outcome(path)
+            return Trial(
+                **vars(candidate), share=share, step=candidate.start, score=None, remaining=(), ended=impossible
+            )
+        remaining, ended = outcome(path)
         score = None if ended.startswith(NAN) else self(path)
         step = find_checkpoint(Run.open(path)).step
-        return Trial(**vars(candidate), share=share, step=step, score=score, ill=ill, ended=ended)
+        return Trial(**vars(candidate), share=share, step=step, score=score, remaining=remaining, ended=ended)
 
 
 NAN = "NaN or infinity"
@@ -180,10 +182,10 @@ NAN = "NaN or infinity"
 def outcome(path: Path) -> tuple[tuple[str, ...], str]:
     """What ails a run at its end, and why it ended early, if it did."""
     history = Run.open(path).history()
-    ill = tuple(dict.fromkeys(verdict.illness for verdict in diagnose(history) if is_illness(verdict)))
+    remaining = tuple(dict.fromkeys(finding.failure for finding in diagnose(history) if is_failure(finding)))
     ends = [row for row in history if row.get("event") in ("not finite", "stopped", "resumed")][-1:]
-    told = {"not finite": f"{NAN}: ", "stopped": ""}
-    return ill, next((f"{told[row['event']]}{row['what']}" for row in ends if row["event"] in told), "")
+    reported = {"not finite": f"{NAN}: ", "stopped": ""}
+    return remaining, next((f"{reported[row['event']]}{row['what']}" for row in ends if row["event"] in reported), "")
 
 
 def check_watched(path: Path, names: Sequence[str]) -> None:

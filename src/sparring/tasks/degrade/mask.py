@@ -43,8 +43,8 @@ class Mask(Limited):
         most = shorter // 2 if self.kind == "free-form" else shorter - (height == width)  # something stays known
         if self._side(height, width) > most:
             what = f"a {'brush' if self.kind == 'free-form' else 'hole'} of {self._side(height, width)} pixels"
-            mend = f"write Mask(kind={self.kind!r}, size={most}) or less"
-            raise UserError(f"{self}: {what} is too large for images of {width}x{height}; {mend}")
+            fix = f"write Mask(kind={self.kind!r}, size={most}) or less"
+            raise UserError(f"{self}: {what} is too large for images of {width}x{height}; {fix}")
         return channels, height, width
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:

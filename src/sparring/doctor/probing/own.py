@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import UserError
-from sparring.doctor.looks import numbers
-from sparring.doctor.looks.looks import COUNT, FEWEST, KNOWN
-from sparring.doctor.looks.probes import Looker, Players, View
-from sparring.doctor.looks.yardstick import Yardstick
+from sparring.doctor.probing import statistics
+from sparring.doctor.probing.prober import Players, ProbeSet, View
+from sparring.doctor.probing.probing import COUNT, FEWEST, KNOWN
+from sparring.doctor.probing.reference import RealReference
 from sparring.game.condition import FAKE, Condition
 from sparring.game.match import Batch, Images, Match
-from sparring.tasks.base import Way
+from sparring.tasks.base import Direction
 
 Samples = Tensor | tuple[Tensor, Tensor]
 Parts = tuple[Tensor, ...]  # samples or latents, perhaps with their labels
 SURE = 1e-12  # how near to 0 and 1 a probability is believed
 
 
-def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int) -> Looker:
+def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int) -> ProbeSet:
     """Choose samples for the looks, equally many of each kind, and what they are compared with; all as in `Monitor`.
 
     Raises:
@@ -35,24 +35,24 @@ def chosen(real: Samples, held_out: Samples | None, latents: Samples, batch: int
     if held is not None:
         _enough("held_out", held, FEWEST, "more of them, or leave held_out away")
         if held[0].shape[1:] != reals[0].shape[1:]:
-            told = f"held_out holds {_shape(held[0])}, real {_shape(reals[0])}"
-            raise UserError(f"Monitor: {told}; give both as D sees them")
+            reported = f"held_out holds {_shape(held[0])}, real {_shape(reals[0])}"
+            raise UserError(f"Monitor: {reported}; give both as D sees them")
     if len({len(parts) for parts in (reals, fed, held or reals)}) > 1:
         wanted = "all of latents, real and held_out, or with none: real=(x, labels)"
         raise UserError(f"Monitor: labels must go with {wanted}")
     count = min(COUNT, len(fed[0]), len(reals[0]) // 2, COUNT if held is None else len(held[0]))
     order = torch.randperm(len(reals[0]), generator=torch.Generator().manual_seed(0))
     train, other = _at(reals, order[:count]), _at(reals, order[count : 2 * count])
-    known = numbers.seen(_at(reals, order[: max(KNOWN, 2 * count)])[0])
+    known = statistics.seen(_at(reals, order[: max(KNOWN, 2 * count)])[0])
     if held is not None:
         mixed = torch.randperm(len(held[0]), generator=torch.Generator().manual_seed(0))
         other = held = _at(held, mixed[:count])
-    yardstick = Yardstick(numbers.seen(train[0]), known, numbers.seen(other[0]), unseen=held is not None)
+    reference = RealReference(statistics.seen(train[0]), known, statistics.seen(other[0]), unseen=held is not None)
     inputs = tuple(part[:count].clone() for part in fed)
     classes = 1 + max((int(parts[1].max()) for parts in (inputs, train) if len(parts) > 1), default=0)
     pieces = torch.arange(count).tensor_split(-(-count // batch))  # of about one size: statistics need some
-    return Looker(
-        [View(Way(), yardstick, {})],
+    return ProbeSet(
+        [View(Direction(), reference, {})],
         {"latent": inputs[0], **Condition(*inputs[1:]).to_batch(FAKE)},
         {"real": train[0], **Condition(*train[1:]).to_batch()},
         None if held is None else {"real": held[0], **Condition(*held[1:]).to_batch()},
@@ -131,9 +131,9 @@ class OwnPlayers:
 def _check_tensor(found: object, count: int, player: str, given: str, wanted: str) -> None:
     """Raise UserError unless a player gives one tensor with a row for each sample."""
     if not isinstance(found, Tensor) or found.shape[:1] != (count,):
-        told = _shape(found) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        reported = _shape(found) if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise UserError(
-            f"Monitor: the {player} {told} of {count} {given}; wrap it in a function that gives one tensor {wanted}"
+            f"Monitor: the {player} {reported} of {count} {given}; wrap it in a function that gives one tensor {wanted}"
         )
 
 
@@ -141,8 +141,8 @@ def _parts(name: str, given: object) -> Parts:
     """A tensor, or a tensor with its labels, as a tuple."""
     parts = tuple(given) if isinstance(given, (tuple, list)) else (given,)
     if len(parts) not in (1, 2) or not all(isinstance(part, Tensor) for part in parts):
-        told = ", ".join(type(part).__name__ for part in parts[:3])
-        raise UserError(f"Monitor: {name} must be a tensor [n, ...], or a pair (tensor, labels); it is {told}")
+        reported = ", ".join(type(part).__name__ for part in parts[:3])
+        raise UserError(f"Monitor: {name} must be a tensor [n, ...], or a pair (tensor, labels); it is {reported}")
     if not parts[0].is_floating_point():
         raise UserError(
             f"Monitor: {name} holds {parts[0].dtype}; give floats as the networks see them: {name}=images / 127.5 - 1"
@@ -157,10 +157,10 @@ def _parts(name: str, given: object) -> Parts:
     return parts
 
 
-def _enough(name: str, parts: Parts, fewest: int, mend: str) -> None:
+def _enough(name: str, parts: Parts, fewest: int, fix: str) -> None:
     count = len(parts[0]) if parts[0].dim() else 0
     if parts[0].dim() < 2 or count < fewest:
-        raise UserError(f"Monitor: {name} is {list(parts[0].shape)}; a look needs {fewest} or more rows: {mend}")
+        raise UserError(f"Monitor: {name} is {list(parts[0].shape)}; a look needs {fewest} or more rows: {fix}")
 
 
 def _at(parts: Parts, indices: Tensor) -> Parts:

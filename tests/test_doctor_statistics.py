@@ -16,9 +16,9 @@ import sparring
 from sparring.assemble.start import start_state
 from sparring.data.load import load_data
 from sparring.doctor.diagnosis.signs import rank_correlation
-from sparring.doctor.looks import numbers
-from sparring.doctor.looks.probes import FEWEST, Prober, fits
-from sparring.doctor.looks.yardstick import Yardstick, judged
+from sparring.doctor.probing import statistics
+from sparring.doctor.probing.prober import FEWEST, Prober, fits
+from sparring.doctor.probing.reference import RealReference, judged
 from sparring.game.losses import Hinge, LeastSquares, Loss, Minimax, NonSaturating, RelativisticPairing, Wasserstein
 from sparring.game.match import Moment
 from sparring.metrics.neighbours import nearest, usual_distances
@@ -48,16 +48,16 @@ def test_the_error_of_the_area_is_what_equal_distributions_show() -> None:
 
 def test_effective_rank() -> None:
     axes = torch.cat([torch.eye(5), -torch.eye(5)])
-    assert numbers.effective_rank(axes) == pytest.approx(5)
-    assert numbers.effective_rank(torch.arange(6.0)[:, None] * torch.ones(1, 9)) == pytest.approx(1)
-    assert numbers.effective_rank(torch.ones(6, 9)) == 1  # all alike
+    assert statistics.effective_rank(axes) == pytest.approx(5)
+    assert statistics.effective_rank(torch.arange(6.0)[:, None] * torch.ones(1, 9)) == pytest.approx(1)
+    assert statistics.effective_rank(torch.ones(6, 9)) == 1  # all alike
     wide = torch.cat([torch.eye(3, 40), -torch.eye(3, 40)])
-    assert numbers.effective_rank(wide) == pytest.approx(3)
+    assert statistics.effective_rank(wide) == pytest.approx(3)
 
 
 def test_spread_and_neighbours() -> None:
     points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
-    assert numbers.spread(points) == pytest.approx((5 + 1 + math.sqrt(18)) / 3)
+    assert statistics.spread(points) == pytest.approx((5 + 1 + math.sqrt(18)) / 3)
     assert nearest(points, torch.tensor([[0.0, 0.0]]))[0].tolist() == pytest.approx([0, 5, 1])
     assert sorted(usual_distances(points).tolist()) == pytest.approx([1, 1, math.sqrt(18)])
 
@@ -75,71 +75,71 @@ def test_spread_and_neighbours() -> None:
 )
 def test_the_signal_is_the_slope_of_the_generators_loss(loss: Loss, expected: tuple[float, float]) -> None:
     undecided, lost = torch.zeros(4), torch.full((4,), 9.0)
-    assert numbers.signal(loss, undecided, undecided) == pytest.approx(expected[0])
-    assert numbers.signal(loss, lost, -lost) == pytest.approx(expected[1], rel=1e-6)
+    assert statistics.signal(loss, undecided, undecided) == pytest.approx(expected[0])
+    assert statistics.signal(loss, lost, -lost) == pytest.approx(expected[1], rel=1e-6)
 
 
 def test_a_fresh_critic_tells_what_can_be_told() -> None:
     generator = torch.Generator().manual_seed(0)
     real, same = torch.randn(2, 256, 6, generator=generator)
-    critic = numbers.FreshCritic(real)
+    critic = statistics.FreshCritic(real)
     assert critic.area(real, same) == pytest.approx(0.5, abs=4 * ranking_error(128, 128))
     assert critic.area(real, same + 3) > 0.99
     angle = torch.rand(256, generator=generator) * 2 * math.pi  # a ring about the reals, with their mean
     around = 6 * torch.stack([angle.cos(), angle.sin()], 1)
-    assert numbers.FreshCritic(real[:, :2]).area(real[:, :2], around) > 0.99
+    assert statistics.FreshCritic(real[:, :2]).area(real[:, :2], around) > 0.99
 
 
 @pytest.fixture(scope="module")
-def ring() -> tuple[Yardstick, torch.Tensor]:
+def ring() -> tuple[RealReference, torch.Tensor]:
     data = load_data("ring")
     points = data.form.to_input(data.samples)[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))]
-    return Yardstick(points[:256], points[:2048], points[2048:2304], unseen=True), points[2304:2560]
+    return RealReference(points[:256], points[:2048], points[2048:2304], unseen=True), points[2304:2560]
 
 
-def test_real_samples_measure_as_themselves(ring: tuple[Yardstick, torch.Tensor]) -> None:
-    yardstick, fresh = ring
-    found = yardstick.measure(fresh)
-    for name in ("spread", "rank", "cells", "far/reals", "far/fakes", "copies"):
+def test_real_samples_measure_as_themselves(ring: tuple[RealReference, torch.Tensor]) -> None:
+    reference, fresh = ring
+    found = reference.measure(fresh)
+    for name in ("spread", "effective_rank", "mode_coverage", "distance/reals", "distance/fakes", "copies"):
         assert found[name] == pytest.approx(1, abs=0.2), name
-    assert found["fresh"] == pytest.approx(0.5, abs=4 * ranking_error(128, 128))
+    assert found["fresh_critic_auc"] == pytest.approx(0.5, abs=4 * ranking_error(128, 128))
 
 
-def test_a_collapse_shows(ring: tuple[Yardstick, torch.Tensor]) -> None:
-    yardstick, fresh = ring
+def test_a_collapse_shows(ring: tuple[RealReference, torch.Tensor]) -> None:
+    reference, fresh = ring
     one = fresh[:1] + 0.01 * fresh
-    found = yardstick.measure(one)
+    found = reference.measure(one)
     assert found["spread"] < 0.02
-    assert found["cells"] < 0.15
-    assert found["far/reals"] > 10
-    centres = yardstick.known[(yardstick.known[:, 0] > 0)]  # half of the modes
-    assert yardstick.measure(centres[:256])["cells"] < 0.7
+    assert found["mode_coverage"] < 0.15
+    assert found["distance/reals"] > 10
+    centres = reference.known[(reference.known[:, 0] > 0)]  # half of the modes
+    assert reference.measure(centres[:256])["mode_coverage"] < 0.7
 
 
-def test_copies_and_motion_show(ring: tuple[Yardstick, torch.Tensor]) -> None:
-    yardstick, fresh = ring
-    assert yardstick.measure(yardstick.known[300:556])["copies"] == 0
-    yardstick.measure(fresh)
-    assert yardstick.measure(fresh)["move"] == 0
-    moved = yardstick.measure(fresh + torch.tensor([3.0, 4.0]))["move"]
-    assert moved == pytest.approx(5 / numbers.spread(fresh), rel=1e-5)
+def test_copies_and_motion_show(ring: tuple[RealReference, torch.Tensor]) -> None:
+    reference, fresh = ring
+    assert reference.measure(reference.known[300:556])["copies"] == 0
+    reference.measure(fresh)
+    assert reference.measure(fresh)["movement"] == 0
+    moved = reference.measure(fresh + torch.tensor([3.0, 4.0]))["movement"]
+    assert moved == pytest.approx(5 / statistics.spread(fresh), rel=1e-5)
 
 
 def test_what_d_remembers_shows() -> None:
     real, fake = torch.linspace(1, 2, 100), torch.linspace(-2, -1, 100)
     fair = judged(NonSaturating(), real, fake, real.flip(0))
-    assert (fair["area/train"], fair["area/held_out"], fair["area/memory"]) == (1, 1, 0.5)
+    assert (fair["auc/train"], fair["auc/held_out"], fair["auc/memory"]) == (1, 1, 0.5)
     assert fair["overfitting"] == pytest.approx(0, abs=1e-6)
     by_heart = judged(NonSaturating(), real, fake, fake)  # unseen reals pass for fakes
-    assert (by_heart["area/held_out"], by_heart["area/memory"]) == (0.5, 1)
+    assert (by_heart["auc/held_out"], by_heart["auc/memory"]) == (0.5, 1)
     assert by_heart["overfitting"] == pytest.approx(1)
-    assert by_heart["area/memory deviations"] > 10
+    assert by_heart["auc/memory deviations"] > 10
 
 
 def test_images_are_seen_small() -> None:
-    assert numbers.seen(torch.zeros(3, 1, 8, 8)).shape == (3, 64)
-    assert numbers.seen(torch.zeros(3, 3, 20, 40)).shape == (3, 3 * 16 * 16)
-    assert numbers.seen(torch.zeros(3, 2)).shape == (3, 2)
+    assert statistics.seen(torch.zeros(3, 1, 8, 8)).shape == (3, 64)
+    assert statistics.seen(torch.zeros(3, 3, 20, 40)).shape == (3, 3 * 16 * 16)
+    assert statistics.seen(torch.zeros(3, 2)).shape == (3, 2)
 
 
 def test_rank_correlation_is_spearmans() -> None:
@@ -164,9 +164,9 @@ def test_looking_changes_no_bit(tmp_path: Path) -> None:
     for doctor in ("watch", "off"):
         run = Run.open(sparring.train("digits", out=tmp_path / doctor, doctor=doctor, **OPTIONS))
         hashes.append(manifests(run.checkpoints)[-1].sha256)
-        looks = [row for row in run.entries() if row.get("event") == "look"]
-        assert bool(looks) == (doctor == "watch")
-        for row in looks:
+        probes = [row for row in run.entries() if row.get("event") == "probe"]
+        assert bool(probes) == (doctor == "watch")
+        for row in probes:
             assert all(math.isfinite(v) for v in row.values() if isinstance(v, float)), row
             json.dumps(row)
     assert hashes[0] == hashes[1]
@@ -185,7 +185,7 @@ def test_looking_changes_no_bit(tmp_path: Path) -> None:
 )
 def test_looks_go_with_all_kinds_of_games(changes: dict[str, object], tmp_path: Path) -> None:
     run = Run.open(sparring.train("digits", out=tmp_path / "run", **{**OPTIONS, "doctor": "watch", **changes}))
-    last = [row for row in run.entries() if row.get("event") == "look"][-1]
+    last = [row for row in run.entries() if row.get("event") == "probe"][-1]
     assert last["finite"] == 1
     assert all(math.isfinite(v) for v in last.values() if isinstance(v, float)), last
 
@@ -195,7 +195,7 @@ def test_a_look_at_nan_says_so() -> None:
     state = start_state(load_recipe("digits").replace(augment=""), data, torch.device("cpu"))
     for parameter in state.game.generator.network.parameters():
         parameter.fill_(math.nan)
-    found = Prober(state.game, data, None, 0, 64).look(Moment())
+    found = Prober(state.game, data, None, 0, 64).probe(Moment())
     assert set(found) == {"finite", "cost"}
     assert found["finite"] == 0
 
@@ -212,7 +212,7 @@ def test_few_samples_are_not_watched(tmp_path: Path, capfd: pytest.CaptureFixtur
     np.save(tmp_path / "few.npy", np.zeros((20, 8, 8), np.uint8))
     options = {**OPTIONS, "data": str(tmp_path / "few.npy"), "doctor": "watch", "batch_size": 8}
     run = Run.open(sparring.train("digits", out=tmp_path / "run", **options))
-    assert not [row for row in run.entries() if row.get("event") == "look"]
+    assert not [row for row in run.entries() if row.get("event") == "probe"]
     assert "the doctor does not watch" in capfd.readouterr().err
 
 
@@ -220,7 +220,7 @@ def test_few_samples_are_not_watched(tmp_path: Path, capfd: pytest.CaptureFixtur
 def test_a_run_by_class_is_asked_for_the_effect_of_classes(tmp_path: Path) -> None:
     options = {**OPTIONS, "doctor": "watch", "task": "Generate(latent=Normal(8), classes=True)"}
     run = Run.open(sparring.train("digits", out=tmp_path / "run", **options))
-    last = [row for row in run.entries() if row.get("event") == "look"][-1]
+    last = [row for row in run.entries() if row.get("event") == "probe"][-1]
     assert last["effect/latent"] > 0
     assert last["effect/class"] > 0
     assert "effect/critic" in last

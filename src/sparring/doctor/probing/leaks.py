@@ -64,7 +64,7 @@ class OutOfReach(NamedTuple):
         """Of a row of the log; what is infinite is left out."""
         return {f"leak/{name}": value for name, value in self._asdict().items() if math.isfinite(value)}
 
-    def told(self, points: bool) -> str:
+    def reported(self, points: bool) -> str:
         """The leak in words, with what mends it."""
         emits = f"{self.low:.3g} to {self.high:.3g}" if self.low < self.high else f"{self.low:.3g}, whatever it learns"
         where = f"coordinate {self.channel}" if points else f"channel {self.channel}"

@@ -13,12 +13,12 @@ from sparring.assemble.start import share_spent
 from sparring.base.errors import UserError
 from sparring.base.files import write_atomically
 from sparring.doctor.diagnosis.candidates import Candidate, candidates, first_named, last_healthy
+from sparring.doctor.diagnosis.findings import Finding
 from sparring.doctor.diagnosis.signs import EARLIEST
-from sparring.doctor.diagnosis.verdicts import Verdict
 from sparring.recipe import Recipe
 from sparring.run.checkpoint import manifests
 from sparring.run.directory import Run
-from sparring.studies.treat.trials import Bench, Judge, Trial
+from sparring.studies.treat.trials import Trial, TrialScorer, TrialSetup
 
 MARGIN = 0.05  # of the budget, by which trials that begin anew go beyond the moment at which an illness was named
 STAGES = 3  # of trials, each twice as long as the one before, and with fewer remedies; two are left in the last one
@@ -38,7 +38,7 @@ class Plan:
     """
 
     run: Run
-    ailed: tuple[str, ...]
+    diagnosed: tuple[str, ...]
     healthy: int
     since: float
     candidates: tuple[Candidate, ...]
@@ -62,44 +62,51 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """As plain values, so that the same command is known to be the same."""
         found = [vars(candidate) for candidate in self.candidates]
-        told = {"run": str(self.run.path.resolve()), "ailed": list(self.ailed), "healthy": self.healthy}
-        return {**told, "share": self.share, "seed": self.seed, "recipe": self.recipe.to_toml(), "candidates": found}
+        reported = {"run": str(self.run.path.resolve()), "diagnosed": list(self.diagnosed), "healthy": self.healthy}
+        return {
+            **reported,
+            "share": self.share,
+            "seed": self.seed,
+            "recipe": self.recipe.to_toml(),
+            "candidates": found,
+        }
 
 
-def make_plan(sick: Run, found: Sequence[Verdict], trials: int, share: float, seed: int) -> Plan:
+def make_plan(failing: Run, found: Sequence[Finding], trials: int, share: float, seed: int) -> Plan:
     """What to try on a run with these illnesses. Only a checkpoint that leaves room for a trial is gone back to, and
     only one of which it could be said that it is healthy: to begin anew costs little more then."""
-    recipe = sick.read_recipe()
-    saved = [m for m in manifests(sick.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
-    history, ailed = sick.history(), tuple(dict.fromkeys(verdict.illness for verdict in found))
-    healthy = last_healthy(history, saved, min(verdict.since_step for verdict in found), EARLIEST)
+    recipe = failing.read_recipe()
+    saved = [m for m in manifests(failing.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
+    history, diagnosed = failing.history(), tuple(dict.fromkeys(finding.failure for finding in found))
+    healthy = last_healthy(history, saved, min(finding.since_step for finding in found), EARLIEST)
     start = 0 if healthy is None else healthy.step
-    chosen = candidates(found, recipe, sick.read_data()[1], start, trials)
-    return Plan(sick, ailed, start, first_named(history, ailed), tuple(chosen), share, seed)
+    chosen = candidates(found, recipe, failing.read_data()[1], start, trials)
+    return Plan(failing, diagnosed, start, first_named(history, diagnosed), tuple(chosen), share, seed)
 
 
-class Course:
+class SuccessiveHalving:
     """A treatment under way. What is known after each stage is written to the file `told`, for later stages replace its
     scores; `found` is how the candidates did so far, best first."""
 
-    def __init__(self, plan: Plan, told: Path, bench: Bench, judge: Judge, jobs: int) -> None:
-        self.plan, self.told, self.bench, self.judge, self.jobs = plan, told, bench, judge, jobs
-        self.found = _read_trials(told) if told.exists() else []
+    def __init__(self, plan: Plan, reported: Path, setup: TrialSetup, judge: TrialScorer, jobs: int) -> None:
+        self.plan, self.reported, self.setup, self.judge, self.jobs = plan, reported, setup, judge, jobs
+        self.found = _read_trials(reported) if reported.exists() else []
 
     def carry_out(self, say: Callable[[str], None]) -> None:
         """Try in stages, then train the best to the end; if it is ill then, the next one, too."""
-        say(f"{self.plan.run.path}: {', '.join(self.plan.ailed)}; remedies are tried from {where(self.plan.healthy)}")
+        say(f"{self.plan.run.path}: {', '.join(self.plan.diagnosed)}; fixes are tried from {where(self.plan.healthy)}")
         for count, share in self.plan.stages:
             if not any(trial.share >= share for trial in self.found):
                 names = self.best(count)
                 say(f"{len(names)} trials, each for {share:.1%} of the budget")
                 self.go_on(names, share)
         for trial in self.found:
-            say(f"  {shown(trial.score):>9}  {', '.join(trial.ill) or 'not ill':20}  {trial.about}{ended(trial)}")
+            remaining = ", ".join(trial.remaining) or "no failure"
+            say(f"  {shown(trial.score):>9}  {remaining:20}  {trial.about}{ended(trial)}")
         while True:
             whole = [trial for trial in self.found if trial.share >= 1]
             left = [trial for trial in self.found if trial.share < 1 and trial.score is not None]
-            if not left or len(whole) >= WHOLE or any(t.score is not None and not t.ill for t in whole):
+            if not left or len(whole) >= WHOLE or any(t.score is not None and not t.remaining for t in whole):
                 return
             say(f"Going on with: {left[0].about}")
             self.go_on([left[0].name], 1.0)
@@ -115,11 +122,11 @@ class Course:
         left = [candidate for candidate in self.plan.candidates if candidate.name in names]
         if not left:
             return
-        why_not = self.bench.carry_out_all(left, share, self.jobs if len(left) > 1 else 1)
-        judged = [self.judge.trial(c, self.bench.folder / c.name, share, why) for c, why in zip(left, why_not)]
+        why_not = self.setup.carry_out_all(left, share, self.jobs if len(left) > 1 else 1)
+        judged = [self.judge.trial(c, self.setup.folder / c.name, share, why) for c, why in zip(left, why_not)]
         others = [trial for trial in self.found if trial.name not in {new.name for new in judged}]
-        self.found = sorted([*judged, *others], key=lambda trial: trial.rank(self.plan.ailed))
-        write_json(self.told, [trial.to_json() for trial in self.found])
+        self.found = sorted([*judged, *others], key=lambda trial: trial.rank(self.plan.diagnosed))
+        write_json(self.reported, [trial.to_json() for trial in self.found])
 
     def why(self) -> str:
         """Why the first of the trials is the best, in words."""
@@ -157,7 +164,7 @@ def read_json(path: Path, kind: type[Plain]) -> Plain:
 
 def _read_trials(path: Path) -> list[Trial]:
     try:
-        return [Trial(**{**row, "ill": tuple(row["ill"])}) for row in read_json(path, list)]
+        return [Trial(**{**row, "remaining": tuple(row["remaining"])}) for row in read_json(path, list)]
     except (TypeError, KeyError) as error:
         raise _damaged(path, error) from error
 

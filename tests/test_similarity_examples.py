@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from likeness import (
+from PIL import Image
+from similarity import (
     SIZES,
     Brightness,
     Half,
     as_input,
     examples,
-    lacking,
     levels,
+    missing,
     noise,
     prepare_random,
     restore,
@@ -25,7 +26,6 @@ from likeness import (
     trained,
     wider,
 )
-from PIL import Image
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor, nn
 
@@ -34,8 +34,8 @@ from sparring.data.form import Form
 from sparring.data.samples import Data, image_data, joined
 from sparring.data.store.whole import Whole
 from sparring.evaluation.examples import Outcome, make_examples, whole
-from sparring.evaluation.likeness import LIKENESS
 from sparring.evaluation.options import Options, better, deciding_value, metric_names
+from sparring.evaluation.similarity import SIMILARITY
 from sparring.evaluation.translated import Translated
 from sparring.metrics.extractors import Prepared
 from sparring.tasks import Contrast, Cycle, Restore, Segment, Translate
@@ -214,9 +214,9 @@ def kinds() -> dict[str, tuple[Outcome, set[str]]]:
 @pytest.mark.parametrize("kind", kinds())
 def test_what_is_lacking(kind: str) -> None:
     found, there = kinds()[kind]
-    assert {name for name in LIKENESS if not lacking(found, name)} == there
+    assert {name for name in SIMILARITY if not missing(found, name)} == there
     for name in there:
-        assert LIKENESS[name].compute(found), name
+        assert SIMILARITY[name].compute(found), name
 
 
 def test_what_is_lacking_is_said() -> None:
@@ -240,14 +240,14 @@ def test_what_is_lacking_is_said() -> None:
         ("colours", "cycle"): "pairs",
     }
     for (name, kind), text in lacks.items():
-        assert text in lacking(found[kind], name), (name, kind)
+        assert text in missing(found[kind], name), (name, kind)
 
 
 def test_names_of_scores() -> None:
     own = Segment().scores
     assert metric_names("usual", own) == ["mean_iou", "pixel_accuracy"]
     assert metric_names("pixel_accuracy,usual", own) == ["pixel_accuracy", "mean_iou"]
-    assert sorted(metric_names("all", own)) == sorted(LIKENESS)
+    assert sorted(metric_names("all", own)) == sorted(SIMILARITY)
     with pytest.raises(UserError, match="memorising is not for runs that turn images into others"):
         metric_names("memorising", own)
 
@@ -255,9 +255,9 @@ def test_names_of_scores() -> None:
 @pytest.mark.parametrize("task", [Translate(), Cycle(), Contrast(), Segment(), restore(Noise()), restore(Grey())])
 def test_each_usual_score_has_a_direction(task: Translating) -> None:
     for name in task.scores:
-        assert name in LIKENESS
-        for value, way in LIKENESS[name].better.items():
-            assert better(value) == better(f"{value}_baseline") == way != 0
+        assert name in SIMILARITY
+        for value, direction in SIMILARITY[name].better.items():
+            assert better(value) == better(f"{value}_baseline") == direction != 0
 
 
 # ------------------------------------------------------------------------------------------------------------- options

@@ -20,7 +20,7 @@ from sparring.studies.clinic.score import markdown
 
 if TYPE_CHECKING:
     from sparring.studies.treat.treat import Treatment
-    from sparring.studies.treat.trials import Judge
+    from sparring.studies.treat.trials import TrialScorer
 
 RESULT = "cured.json"
 GAP = 16  # pixels between the pictures of before and after
@@ -28,7 +28,7 @@ NEAR = 1.5  # times the healthy control's score, up to which a treated run is we
 
 
 @dataclass(frozen=True)
-class Cure:
+class TreatedCase:
     """What treating a run of a case with a seed gave.
 
     Attributes:
@@ -42,14 +42,14 @@ class Cure:
 
     case: Case
     seed: int
-    ailed: tuple[str, ...]
-    remedy: str
+    diagnosed: tuple[str, ...]
+    fix: str
     first: str
-    sick: float | None
+    failing: float | None
     treated: float | None
     alone: float | None
     control: float | None
-    ill: tuple[str, ...]
+    remaining: tuple[str, ...]
     tried: tuple[tuple[str, float], ...] = ()
 
     def near(self, score: float | None) -> bool:
@@ -62,15 +62,15 @@ class Cure:
         return self.near(self.treated)
 
 
-def cure(case: Case, seed: int, path: Path, control: Path) -> None:
+def treat_case(case: Case, seed: int, path: Path, control: Path) -> None:
     """Treat a run that `attend` left, and write `cured.json` into it. All scores are of the treatment's own judge, that
     of the control, a healthy run of the same data, seed and number of steps, too."""
     from sparring.studies.treat.treat import Treatment, treat
-    from sparring.studies.treat.trials import Judge
+    from sparring.studies.treat.trials import TrialScorer
 
     if (path / RESULT).exists():
         return
-    judge = Judge(Run.open(path).read_recipe(), 1)
+    judge = TrialScorer(Run.open(path).read_recipe(), 1)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         try:
             done = treat(path, trust=True, say=lambda line: None)
@@ -80,21 +80,21 @@ def cure(case: Case, seed: int, path: Path, control: Path) -> None:
         alone = None if first is None else _alone(done, first.name, path, judge)
     names = {trial.name: trial.about for trial in done.trials}
     found: dict[str, Any] = {
-        "ailed": done.ailed,
-        "remedy": names.get(done.chosen, ""),
+        "diagnosed": done.diagnosed,
+        "fix": names.get(done.chosen, ""),
         "first": "" if first is None else first.about,
-        "sick": judge.of_others(path),
+        "failing": judge.of_others(path),
         "treated": done.score,
         "alone": alone,
         "control": judge.of_others(control),
-        "ill": done.ill,
+        "remaining": done.remaining,
         "trials": [trial.to_json() for trial in done.trials],
         "why": done.why,
     }
     Run.open(path).write(RESULT, json.dumps(found, indent=1))
 
 
-def _alone(done: Treatment, name: str, path: Path, judge: Judge) -> float | None:
+def _alone(done: Treatment, name: str, path: Path, judge: TrialScorer) -> float | None:
     """The score of a remedy's trial once it is trained to the end of the budget."""
     from sparring.training.completion import finish
 
@@ -107,32 +107,34 @@ def _alone(done: Treatment, name: str, path: Path, judge: Judge) -> float | None
     return judge.of_others(trial)
 
 
-def read_cure(case: Case, seed: int, path: Path) -> Cure | None:
+def read_treated(case: Case, seed: int, path: Path) -> TreatedCase | None:
     """What `cure` left, or None."""
     if not (path / RESULT).exists():
         return None
     found: dict[str, Any] = json.loads((path / RESULT).read_text(encoding="utf-8"))
-    kept = {name: found[name] for name in ("remedy", "first", "sick", "treated", "alone", "control")}
+    kept = {name: found[name] for name in ("fix", "first", "failing", "treated", "alone", "control")}
     tried = tuple((trial["about"], trial["share"]) for trial in found["trials"])
-    return Cure(case, seed, tuple(found["ailed"]), **kept, ill=tuple(found["ill"]), tried=tried)
+    return TreatedCase(case, seed, tuple(found["diagnosed"]), **kept, remaining=tuple(found["remaining"]), tried=tried)
 
 
 Pair = tuple[str, Path, Path]  # an illness, and two runs
 
 
-def pairs(cures: Sequence[Cure], run_of: Callable[[Cure], Path]) -> list[Pair]:
+def pairs(treated_cases: Sequence[TreatedCase], run_of: Callable[[TreatedCase], Path]) -> list[Pair]:
     """For each illness the sick and the treated run of its first cure that worked, else of its first one."""
     found: dict[str, Pair] = {}
-    for each in sorted((cure for cure in cures if cure.remedy), key=lambda cure: not cure.well):
-        run, illness = run_of(each), each.case.illness
-        found.setdefault(illness, (illness, run, run.with_name(f"{run.name}-treated") / "run"))
+    for each in sorted(
+        (treat_case for treat_case in treated_cases if treat_case.fix), key=lambda treat_case: not treat_case.well
+    ):
+        run, failure = run_of(each), each.case.failure
+        found.setdefault(failure, (failure, run, run.with_name(f"{run.name}-treated") / "run"))
     return list(found.values())
 
 
 def save_pictures(shown: Sequence[Pair], folder: Path) -> list[Path]:
     """The last samples of each pair of runs side by side, as `ILLNESS.png` in the folder."""
     found = []
-    for illness, *runs in shown:
+    for failure, *runs in shown:
         pictures = [max((run / "samples").glob("step-*.png"), default=None) for run in runs]
         pair = [Image.open(path).convert("RGB") for path in pictures if path is not None]
         if len(pair) < 2:
@@ -140,40 +142,42 @@ def save_pictures(shown: Sequence[Pair], folder: Path) -> list[Path]:
         sheet = Image.new("RGB", (sum(p.width for p in pair) + GAP, max(p.height for p in pair)), "white")
         sheet.paste(pair[0], (0, 0))
         sheet.paste(pair[1], (pair[0].width + GAP, 0))
-        found.append(folder / f"{illness}.png")
+        found.append(folder / f"{failure}.png")
         save_image(sheet, found[-1])
     return found
 
 
-def table(cures: Sequence[Cure]) -> list[str]:
+def table(treated_cases: Sequence[TreatedCase]) -> list[str]:
     """How many are well, run by run, and which remedy worked for what, in Markdown."""
-    count = max(1, len(cures))
-    well, alone = sum(each.well for each in cures), sum(each.near(each.alone) for each in cures)
-    told = (
-        f"Of {len(cures)} sick runs {well} ({well / count:.0%}) came to within {NEAR:g} times the healthy control's "
+    count = max(1, len(treated_cases))
+    well, alone = sum(each.well for each in treated_cases), sum(each.near(each.alone) for each in treated_cases)
+    reported = (
+        f"{well} of {len(treated_cases)} failing runs ({well / count:.0%}) came to {NEAR:g} times the control's "
         f"held-out score; with the doctor's first remedy and no trials {alone} ({alone / count:.0%}) would have."
     )
     rows = []
-    for each in cures:
-        mark = ("well" if each.well else "**not well**") + (f", still {', '.join(each.ill)}" if each.ill else "")
-        values = (each.sick, each.treated, each.alone, each.control)
+    for each in treated_cases:
+        mark = ("well" if each.well else "**not well**") + (
+            f", still {', '.join(each.remaining)}" if each.remaining else ""
+        )
+        values = (each.failing, each.treated, each.alone, each.control)
         scores = ["-" if value is None else f"{value:.3g}" for value in values]
-        run, chosen = f"{each.case.name} {each.seed}", each.remedy or "nothing was done"
-        rows.append((each.case.illness, run, chosen, *scores, mark))
-    names = ("planted", "run", "chosen", "sick", "treated", "first remedy alone", "control", "")
-    return [told, "", *markdown(names, rows), "", *remedies_table(cures)]
+        run, chosen = f"{each.case.name} {each.seed}", each.fix or "nothing was done"
+        rows.append((each.case.failure, run, chosen, *scores, mark))
+    names = ("injected", "run", "chosen", "failing", "treated", "first remedy alone", "control", "")
+    return [reported, "", *markdown(names, rows), "", *fixes_table(treated_cases)]
 
 
-def remedies_table(cures: Sequence[Cure]) -> list[str]:
+def fixes_table(treated_cases: Sequence[TreatedCase]) -> list[str]:
     """Which remedy worked for what: by planted illness, how often it was tried, came to the last stage, was chosen, and
     was well then."""
     counts: dict[tuple[str, str], list[int]] = {}
-    for each in cures:
+    for each in treated_cases:
         longest = max((share for _, share in each.tried if share < 1), default=1)
         for about, share in each.tried:
-            told = (1, share >= longest, about == each.remedy, about == each.remedy and each.well)
-            before = counts.get((each.case.illness, about), [0] * len(told))
-            counts[each.case.illness, about] = [count + new for count, new in zip(before, told)]
+            reported = (1, share >= longest, about == each.fix, about == each.fix and each.well)
+            before = counts.get((each.case.failure, about), [0] * len(reported))
+            counts[each.case.failure, about] = [count + new for count, new in zip(before, reported)]
     ranked = sorted(counts.items(), key=lambda item: (item[0][0], -item[1][3], -item[1][1], item[0][1]))
-    names = ("planted", "remedy", "tried", "in the last stage", "chosen", "well")
+    names = ("injected", "fix", "tried", "in the last stage", "chosen", "well")
     return markdown(names, [(*key, *found) for key, found in ranked])

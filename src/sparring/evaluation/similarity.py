@@ -140,4 +140,4 @@ _MEASURES: tuple[Measure[Outcome], ...] = (
         BACK,
     ),
 )
-LIKENESS = {measure.name: measure for measure in _MEASURES}
+SIMILARITY = {measure.name: measure for measure in _MEASURES}

@@ -39,7 +39,7 @@ Changes = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Fix:
     """What it does, in a few words, and the fields of the recipe that it changes, with their new values."""
 
     about: str
@@ -50,16 +50,16 @@ class Remedy:
         return train_command(str(run / "recipe.toml"), self.changes)
 
 
-def remedies_for(illness: str, recipe: Recipe, form: Form) -> list[Remedy]:
+def fixes_for(failure: str, recipe: Recipe, form: Form) -> list[Fix]:
     """The remedies for an illness that change anything in this recipe, best first."""
     found = []
-    for about, change in REMEDIES.get(illness, ()):
+    for about, change in FIXES.get(failure, ()):
         try:
             changes = change(recipe, form)
         except UserError:  # it changes what the user's own code would have to be run for, to be known
             continue
         if changes and any(getattr(recipe, name) != value for name, value in changes.items()):
-            found.append(Remedy(about, changes))
+            found.append(Fix(about, changes))
     return found
 
 
@@ -265,7 +265,7 @@ ADAPTIVE = ("adaptive augmentation", _adaptive)
 AUGMENTED = ("DiffAugment: D sees shifted images, and larger ones with holes and other colours", _augmented)
 SMOOTHED = ("LeCam's regularisation, for little data", _smoothed)
 
-REMEDIES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] = {
+FIXES: dict[str, tuple[tuple[str, Callable[[Recipe, Form], Changes]], ...]] = {
     "data-leak": (
         ("noise on D's inputs, which hides some of it, where neither data nor generator can be mended", _noise),
     ),

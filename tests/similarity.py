@@ -13,7 +13,7 @@ from sparring.apply.generator import TrainedGenerator
 from sparring.data.form import Form
 from sparring.data.samples import Data, image_data, joined
 from sparring.evaluation.examples import Examples, Outcome
-from sparring.evaluation.likeness import LIKENESS
+from sparring.evaluation.similarity import SIMILARITY
 from sparring.metrics.extractors import Prepared, Random
 from sparring.recipe import Recipe
 from sparring.tasks import Restore
@@ -74,13 +74,13 @@ def rows(found: Outcome) -> list[Any]:
 
 def score(found: Outcome, name: str, which: str = "made") -> Any:
     """The only value of a score, with its error where there is one."""
-    (value,) = LIKENESS[name].compute(found if which == "made" else found.examples.trivial).values()
+    (value,) = SIMILARITY[name].compute(found if which == "made" else found.examples.baseline_name).values()
     return value
 
 
-def lacking(found: Outcome, name: str) -> str:
+def missing(found: Outcome, name: str) -> str:
     """What is lacking for a score of the run."""
-    return LIKENESS[name].lacks(found)
+    return SIMILARITY[name].lacks(found)
 
 
 def wider(image: Tensor) -> Any:

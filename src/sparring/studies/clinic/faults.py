@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparring.data.load import load_data
 from sparring.game.match import Batch, Images
 from sparring.networks import DCGANGenerator, MLPDiscriminator, MLPGenerator, ResNetTranslator, UNetGenerator
-from sparring.networks.critic import Judgement
+from sparring.networks.critic import CriticOutput
 from sparring.tasks import Cycle
 
 
@@ -55,7 +55,7 @@ class ClassBlindGenerator(MLPGenerator):
 class ClassBlindDiscriminator(MLPDiscriminator):
     """It is given the class, and takes the first one for it, so nothing tells the generator of classes."""
 
-    def judge(self, samples: Tensor, condition: Tensor | None = None) -> Judgement:
+    def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
         return super().judge(samples, None if condition is None else torch.zeros_like(condition))
 
 

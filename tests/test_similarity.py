@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from likeness import CLOSE, SIZES, Brightness, examples, near, noise, prepare_random, restore, score, squares, wider
 from PIL import Image
 from scipy import linalg, ndimage, stats
+from similarity import CLOSE, SIZES, Brightness, examples, near, noise, prepare_random, restore, score, squares, wider
 from skimage.color import rgb2lab, rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score, jaccard_score
@@ -69,9 +69,9 @@ def test_l1_by_hand() -> None:
 
 def test_the_baseline_is_scored_as_the_run_is() -> None:
     truth = noise(3, 3, 24, 24)
-    made, trivial = near(truth, 1), near(truth, 2, by=60)
-    found = examples(restore(Noise()), list(made), list(truth), baseline=list(trivial))
-    swapped = examples(restore(Noise()), list(trivial), list(truth))
+    made, baseline_name = near(truth, 1), near(truth, 2, by=60)
+    found = examples(restore(Noise()), list(made), list(truth), baseline=list(baseline_name))
+    swapped = examples(restore(Noise()), list(baseline_name), list(truth))
     for name in ("psnr", "ssim", "l1", "perceptual", "frechet", "kernel_distance", "colours"):
         assert score(found, name, "baseline") == score(swapped, name), name
         assert score(found, name) != score(swapped, name), name

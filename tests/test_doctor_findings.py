@@ -17,9 +17,9 @@ from sparring.base.components import make
 from sparring.cli import main
 from sparring.data.form import Form
 from sparring.data.load import load_data
-from sparring.doctor.diagnosis.remedies import REMEDIES, remedies_for, scaled_rate, slope_penalty
-from sparring.doctor.diagnosis.rules import ILLNESSES, RULES
-from sparring.doctor.diagnosis.verdicts import Verdict, diagnose
+from sparring.doctor.diagnosis.findings import Finding, diagnose
+from sparring.doctor.diagnosis.fixes import FIXES, fixes_for, scaled_rate, slope_penalty
+from sparring.doctor.diagnosis.rules import FAILURES, RULES
 from sparring.game import optimizers
 from sparring.recipe import load_recipe
 from sparring.run.directory import Run
@@ -28,21 +28,21 @@ from sparring.training.step import Stepper
 
 HEALTHY: dict[str, float] = {
     "signal": 0.5,
-    "area/train": 0.7,
-    "area/held_out": 0.7,
-    "area/memory": 0.5,
-    "area/memory deviations": 0.0,
+    "auc/train": 0.7,
+    "auc/held_out": 0.7,
+    "auc/memory": 0.5,
+    "auc/memory deviations": 0.0,
     "overfitting": 0.0,
     "logit/scale": 1.0,
     "logit/gap": 0.5,
     "spread": 1.0,
-    "rank": 0.9,
-    "cells": 1.0,
-    "far/reals": 1.2,
-    "far/fakes": 1.2,
+    "effective_rank": 0.9,
+    "mode_coverage": 1.0,
+    "distance/reals": 1.2,
+    "distance/fakes": 1.2,
     "copies": 1.2,
-    "fresh": 0.7,
-    "move": 0.3,
+    "fresh_critic_auc": 0.7,
+    "movement": 0.3,
     "weights/generator": 10.0,
     "weights/discriminator": 10.0,
     "effect/class": 0.8,
@@ -51,95 +51,101 @@ HEALTHY: dict[str, float] = {
 }
 SICK: dict[str, dict[str, float]] = {
     "divergence": {"logit/scale": 1e4},
-    "data-leak": {"area/train": 0.99, "area/held_out": 0.99, "fresh": 0.99, "leak/border": 0.5, "leak/range": 0.99},
-    "vanishing-gradient": {"signal": 0.01, "area/train": 0.99, "area/held_out": 0.99, "fresh": 0.99},
-    "discriminator-overfit": {"area/memory": 0.9, "area/memory deviations": 15.0, "overfitting": 0.9},
+    "data-leak": {
+        "auc/train": 0.99,
+        "auc/held_out": 0.99,
+        "fresh_critic_auc": 0.99,
+        "leak/border": 0.5,
+        "leak/range": 0.99,
+    },
+    "vanishing-gradient": {"signal": 0.01, "auc/train": 0.99, "auc/held_out": 0.99, "fresh_critic_auc": 0.99},
+    "discriminator-overfit": {"auc/memory": 0.9, "auc/memory deviations": 15.0, "overfitting": 0.9},
     "memorising": {"copies": 0.1},
-    "discriminator-too-weak": {"fresh": 1.0, "area/train": 0.5, "area/held_out": 0.5, "cells": 0.3},
-    "mode-collapse": {"cells": 0.2, "spread": 0.3},
-    "non-convergence": {"move": 3.0},
+    "discriminator-too-weak": {"fresh_critic_auc": 1.0, "auc/train": 0.5, "auc/held_out": 0.5, "mode_coverage": 0.3},
+    "mode-collapse": {"mode_coverage": 0.2, "spread": 0.3},
+    "non-convergence": {"movement": 3.0},
     "ignored-condition": {"effect/class": 0.02},
 }
 
 
-def log(count: int = 20, onset: int | None = None, **sick: float) -> list[Row]:
+def log(count: int = 20, onset: int | None = None, **failing: float) -> list[Row]:
     """A run of `count` looks, healthy up to look `onset` (from the start if None, where numbers are given)."""
     rows: list[Row] = []
     for i in range(1, count + 1):
         at = {"step": 100 * i, "seconds": float(i), "progress": i / count}
         rows.append({**at, "gradient/generator": 1.0, "gradient/discriminator": 1.0})
-        changed = sick if onset is None or i >= onset else {}
-        rows.append({**at, "event": "look", "cost": 0.01, **HEALTHY, **changed})
+        changed = failing if onset is None or i >= onset else {}
+        rows.append({**at, "event": "probe", "cost": 0.01, **HEALTHY, **changed})
     return rows
 
 
-def names(verdicts: list[Verdict]) -> list[str]:
-    return [verdict.illness for verdict in verdicts]
+def names(findings: list[Finding]) -> list[str]:
+    return [finding.failure for finding in findings]
 
 
 def test_a_healthy_run_is_called_healthy() -> None:
     assert names(diagnose(log())) == ["healthy"]
 
 
-@pytest.mark.parametrize("illness", SICK)
-def test_each_illness_is_named_with_its_onset(illness: str) -> None:
-    (first, *_) = diagnose(log(onset=9, **SICK[illness]))
-    assert first.illness == illness
+@pytest.mark.parametrize("failure", SICK)
+def test_each_illness_is_named_with_its_onset(failure: str) -> None:
+    (first, *_) = diagnose(log(onset=9, **SICK[failure]))
+    assert first.failure == failure
     assert 900 <= first.since_step <= 1300  # a median over 4 looks needs 3 of them; and it has to hold twice
-    assert first.sure == 1
+    assert first.confidence == 1
     assert first.evidence
     assert first.why
-    assert illness in ILLNESSES
+    assert failure in FAILURES
 
 
-@pytest.mark.parametrize("illness", SICK)
-def test_one_bad_look_is_no_illness(illness: str) -> None:
+@pytest.mark.parametrize("failure", SICK)
+def test_one_bad_look_is_no_illness(failure: str) -> None:
     rows = log()
-    looks = [row for row in rows if row.get("event") == "look"]
-    looks[-1].update(SICK[illness])
+    probes = [row for row in rows if row.get("event") == "probe"]
+    probes[-1].update(SICK[failure])
     assert names(diagnose(rows)) == ["healthy"]
 
 
-@pytest.mark.parametrize("illness", SICK)
-def test_what_is_over_is_not_told(illness: str) -> None:
+@pytest.mark.parametrize("failure", SICK)
+def test_what_is_over_is_not_told(failure: str) -> None:
     rows = log()
-    for row in [row for row in rows if row.get("event") == "look"][3:9]:
-        row.update(SICK[illness])
+    for row in [row for row in rows if row.get("event") == "probe"][3:9]:
+        row.update(SICK[failure])
     assert "healthy" in names(diagnose(rows))
 
 
 def test_a_consequence_is_told_from_its_cause() -> None:
-    found = diagnose(log(**SICK["vanishing-gradient"], cells=0.1))
+    found = diagnose(log(**SICK["vanishing-gradient"], mode_coverage=0.1))
     assert names(found) == ["vanishing-gradient", "mode-collapse"]
-    assert found[1].follows == "vanishing-gradient"
-    assert found[0].follows == ""
+    assert found[1].caused_by == "vanishing-gradient"
+    assert found[0].caused_by == ""
 
 
 def test_nothing_is_said_too_early() -> None:
-    sick = log(onset=1, **SICK["mode-collapse"])
+    failing = log(onset=1, **SICK["mode-collapse"])
     assert names(diagnose([])) == ["not-watched"]
-    assert names(diagnose(sick[:4])) == ["too-early"]
-    few = [{**row, "progress": row["progress"] / 20} for row in sick]  # many looks in little of the budget
+    assert names(diagnose(failing[:4])) == ["too-early"]
+    few = [{**row, "progress": row["progress"] / 20} for row in failing]  # many looks in little of the budget
     assert names(diagnose(few)) == ["too-early"]
 
 
 def test_what_still_improves_is_not_called_ill_before_the_end() -> None:
     rows = log()
-    for i, row in enumerate(row for row in rows if row.get("event") == "look"):
-        row.update({"cells": 0.05 + 0.03 * i, "far/reals": 30 - i, "rank": 0.3 + 0.01 * i})
+    for i, row in enumerate(row for row in rows if row.get("event") == "probe"):
+        row.update({"mode_coverage": 0.05 + 0.03 * i, "distance/reals": 30 - i, "effective_rank": 0.3 + 0.01 * i})
     half = [row for row in rows if row["progress"] <= 0.5]
     assert names(diagnose(half)) == ["too-early"]
     assert "mode-collapse" in names(diagnose(rows))  # 60 % of the cells at the end of the budget
 
 
 def test_a_run_that_is_not_finished_is_slow() -> None:
-    assert names(diagnose(log(cells=0.8))) == ["slow"]
+    assert names(diagnose(log(mode_coverage=0.8))) == ["slow"]
 
 
 def test_nan_is_divergence_unless_the_run_went_on() -> None:
     rows = [*log(10), {"step": 1001, "seconds": 11.0, "event": "not finite", "what": "the loss"}]
     (found,) = diagnose(rows)
-    assert (found.illness, found.since_step) == ("divergence", 1001)
+    assert (found.failure, found.since_step) == ("divergence", 1001)
     assert found.evidence[0].means == "the loss"
     went_on = [*log(10), {**rows[-1]}, {"step": 1000, "seconds": 10.0, "event": "resumed"}]
     assert names(diagnose(went_on)) == ["healthy"]
@@ -149,11 +155,11 @@ def test_a_run_that_was_extended_keeps_its_past() -> None:
     rows = log(10)
     for i in range(11, 31):  # the budget is three times as long from here on
         at = {"step": 100 * i, "seconds": float(i), "progress": i / 30}
-        sick = SICK["mode-collapse"] if i >= 15 else {}
+        failing = SICK["mode-collapse"] if i >= 15 else {}
         rows.append({**at, "gradient/generator": 1.0, "gradient/discriminator": 1.0})
-        rows.append({**at, "event": "look", "cost": 0.01, **HEALTHY, **sick})
+        rows.append({**at, "event": "probe", "cost": 0.01, **HEALTHY, **failing})
     (found, *_) = diagnose(rows)
-    assert found.illness == "mode-collapse"
+    assert found.failure == "mode-collapse"
     assert 1500 <= found.since_step <= 2000
 
 
@@ -169,7 +175,7 @@ def test_gaps_and_missing_numbers_are_no_illness() -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_number_that_could_not_be_measured_is_no_illness(name: str, value: float) -> None:
     rows = log()
-    for row in [row for row in rows if row.get("event") == "look"][10:]:
+    for row in [row for row in rows if row.get("event") == "probe"][10:]:
         row[name] = value
     assert names(diagnose(rows)) == ["healthy"]
 
@@ -179,9 +185,9 @@ def test_samples_that_are_not_finite_are_divergence() -> None:
 
 
 def test_verdicts_can_be_written_as_json() -> None:
-    for illness, numbers in SICK.items():
-        told = [verdict.to_json() for verdict in diagnose(log(**numbers))]
-        assert json.loads(json.dumps(told, allow_nan=False))[0]["illness"] == illness
+    for failure, numbers in SICK.items():
+        reported = [finding.to_json() for finding in diagnose(log(**numbers))]
+        assert json.loads(json.dumps(reported, allow_nan=False))[0]["failure"] == failure
 
 
 def test_the_command(
@@ -197,16 +203,16 @@ def test_the_command(
     assert "healthy" in capfd.readouterr().out
     write(log(onset=9, **SICK["mode-collapse"]))
     assert main(["doctor", str(path)]) == 1
-    told = capfd.readouterr().out
-    assert "mode-collapse since step" in told
-    assert "sparring train" in told
-    assert f"sparring treat {path}" in told
+    reported = capfd.readouterr().out
+    assert "mode-collapse since step" in reported
+    assert "sparring train" in reported
+    assert f"sparring treat {path}" in reported
     assert (path / "doctor.png").exists()
     assert main(["doctor", str(path), "--json"]) == 1
     found = json.loads(capfd.readouterr().out)
     assert found["healthy"] is False
-    assert set(found["verdicts"][0]) == {"illness", "since_step", "sure", "evidence", "why", "remedies"}
-    assert found["verdicts"][0]["remedies"][0]["command"].startswith("sparring train")
+    assert set(found["findings"][0]) == {"failure", "since_step", "confidence", "evidence", "why", "fixes"}
+    assert found["findings"][0]["fixes"][0]["command"].startswith("sparring train")
     write([])
     assert main(["doctor", str(path)]) == 0
     assert "not-watched" in capfd.readouterr().out
@@ -216,7 +222,7 @@ def test_the_command(
 
 
 def test_each_illness_has_a_rule_and_remedies() -> None:
-    assert {rule.illness for rule in RULES} == set(REMEDIES)
+    assert {rule.failure for rule in RULES} == set(FIXES)
 
 
 @pytest.mark.parametrize("text", ["Adam(lr=1e-3, betas=(0.0, 0.99))", "Adam(1e-3)", "Adam()", "SGD", "RMSprop()"])
@@ -227,7 +233,7 @@ def test_rates_are_scaled_in_the_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("illness", "changes"),
+    ("failure", "changes"),
     [
         ("discriminator-too-weak", {"turns": "Alternating(n_critic=5)"}),  # three would be fewer
         ("discriminator-overfit", {"augment": "ADA(images=100000)"}),  # the default is slower
@@ -235,18 +241,18 @@ def test_rates_are_scaled_in_the_text(text: str) -> None:
         ("mode-collapse", {"task": "Generate(Normal(8), pack=3)"}),
     ],
 )
-def test_what_a_recipe_has_already_is_not_offered_weaker(illness: str, changes: dict[str, object]) -> None:
+def test_what_a_recipe_has_already_is_not_offered_weaker(failure: str, changes: dict[str, object]) -> None:
     recipe = load_recipe("mnist").replace(**changes)
     (field,) = changes
-    for remedy in remedies_for(illness, recipe, Form((1, 28, 28))):
-        if not remedy.about.startswith("settled training"):  # which says what it sets
-            assert remedy.changes.get(field, changes[field]) == changes[field], remedy
+    for fix in fixes_for(failure, recipe, Form((1, 28, 28))):
+        if not fix.about.startswith("settled training"):  # which says what it sets
+            assert fix.changes.get(field, changes[field]) == changes[field], fix
 
 
 def test_an_unroll_is_not_offered_to_one_that_is_deeper() -> None:
     recipe = load_recipe("mnist").replace(turns="Unrolled(depth=10)")
-    for remedy in remedies_for("mode-collapse", recipe, Form((1, 28, 28))):
-        assert "Unrolled" not in str(remedy.changes.get("turns", ""))
+    for fix in fixes_for("mode-collapse", recipe, Form((1, 28, 28))):
+        assert "Unrolled" not in str(fix.changes.get("turns", ""))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +268,7 @@ def test_settled_training_takes_a_usual_rate(rates: tuple[float, float], wanted:
         generator_optimizer=texts[0],
         discriminator_optimizer=texts[1],
     )
-    (settled_training, *_) = remedies_for("non-convergence", recipe, Form((1, 28, 28)))
+    (settled_training, *_) = fixes_for("non-convergence", recipe, Form((1, 28, 28)))
     assert settled_training.changes == {
         "loss": "NonSaturating()",
         "penalties": "LeCam(), R1(weight=Linear(1, 0.05), every=8)",
@@ -285,8 +291,8 @@ def test_settled_training_takes_a_usual_rate(rates: tuple[float, float], wanted:
 )
 def test_a_small_discriminator_is_made_as_large(generator: str, discriminator: str, wanted: str | None) -> None:
     recipe = load_recipe("mnist").replace(generator=generator, discriminator=discriminator)
-    remedies = remedies_for("mode-collapse", recipe, Form((1, 28, 28)))
-    assert [r.changes["discriminator"] for r in remedies if "discriminator" in r.changes] == [wanted] * bool(wanted)
+    fixes = fixes_for("mode-collapse", recipe, Form((1, 28, 28)))
+    assert [r.changes["discriminator"] for r in fixes if "discriminator" in r.changes] == [wanted] * bool(wanted)
 
 
 @pytest.mark.parametrize(
@@ -305,22 +311,22 @@ def test_the_penalty_suits_the_data(shape: tuple[int, ...], batch: int, wanted: 
     assert slope_penalty("R1", patches, Form((3, 256, 256), 0.0, 1.0)) == "R1(weight=1, every=4)"
 
 
-@pytest.mark.parametrize("illness", REMEDIES)
-def test_remedies_do_not_run_the_users_own_code(illness: str) -> None:
+@pytest.mark.parametrize("failure", FIXES)
+def test_remedies_do_not_run_the_users_own_code(failure: str) -> None:
     own = {
         name: f"mine.Thing({name}=1)" for name in ("generator_optimizer", "discriminator_optimizer", "turns", "task")
     }
     recipe = load_recipe("mnist").replace(**own, generator="mine.G(hidden=8)", discriminator="mine.D(hidden=(4,))")
-    for remedy in remedies_for(illness, recipe, Form((1, 28, 28))):
-        assert "mine" not in str({**remedy.changes, "discriminator": ""})
-    if illness not in ("memorising", "data-leak", "discriminator-overfit", "ignored-condition"):
-        assert any("settled" in remedy.about for remedy in remedies_for(illness, recipe, Form((1, 28, 28))))
+    for fix in fixes_for(failure, recipe, Form((1, 28, 28))):
+        assert "mine" not in str({**fix.changes, "discriminator": ""})
+    if failure not in ("memorising", "data-leak", "discriminator-overfit", "ignored-condition"):
+        assert any("settled" in fix.about for fix in fixes_for(failure, recipe, Form((1, 28, 28))))
 
 
 def test_relativistic_pairing_keeps_the_recipes_own_weight() -> None:
     recipe = load_recipe("mnist")  # R1(weight=Linear(1, 0.05), every=8)
-    remedies = remedies_for("ignored-condition", recipe, Form((1, 28, 28)))
-    (paired,) = [remedy for remedy in remedies if remedy.changes.get("loss") == "RelativisticPairing()"]
+    fixes = fixes_for("ignored-condition", recipe, Form((1, 28, 28)))
+    (paired,) = [fix for fix in fixes if fix.changes.get("loss") == "RelativisticPairing()"]
     assert paired.changes["penalties"] == "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
 
 
@@ -330,16 +336,16 @@ def test_remedies_build_and_change_something(recipe_name: str) -> None:
     cpu = torch.device("cpu")
     data = load_data("ring" if "ring" in recipe_name else "digits")
     recipe = resolve_auto(load_recipe(recipe_name).replace(data=data.name), data, cpu)
-    for illness in REMEDIES:
-        for remedy in remedies_for(illness, recipe, data.form):
-            changed = recipe.replace(**remedy.changes)
+    for failure in FIXES:
+        for fix in fixes_for(failure, recipe, data.form):
+            changed = recipe.replace(**fix.changes)
             assert changed != recipe
             Stepper(changed, data, start_state(changed, data, cpu))(0.0)  # it takes a step
-            assert remedy.command(Path("run")).startswith("sparring train run/recipe.toml --")
+            assert fix.command(Path("run")).startswith("sparring train run/recipe.toml --")
 
 
 def test_a_log_without_looks_is_no_illness(tiny_run: Path) -> None:
-    rows = [row for row in Run.open(tiny_run).history() if row.get("event") != "look"]
+    rows = [row for row in Run.open(tiny_run).history() if row.get("event") != "probe"]
     assert names(diagnose(rows)) == ["not-watched"]
 
 
@@ -348,39 +354,39 @@ def test_a_lack_that_the_last_looks_have_made_good_is_none() -> None:
     rows = log(count=20)
     for row in rows:
         row["progress"] *= 0.65
-    looks = [row for row in rows if row.get("event") == "look"]
-    for number, row in enumerate(looks):
-        row["rank"] = 0.02 * (number + 1)
-    assert looks[-1]["rank"] > 0.35 > looks[-4]["rank"]
+    probes = [row for row in rows if row.get("event") == "probe"]
+    for number, row in enumerate(probes):
+        row["effective_rank"] = 0.02 * (number + 1)
+    assert probes[-1]["effective_rank"] > 0.35 > probes[-4]["effective_rank"]
     assert names(diagnose(rows)) == ["too-early"]
-    for row in looks:
-        row["rank"] = min(row["rank"], 0.3)
+    for row in probes:
+        row["effective_rank"] = min(row["effective_rank"], 0.3)
     assert names(diagnose(rows)) == ["mode-collapse"]
 
 
 def test_a_few_lost_modes_are_told_late_and_where_nothing_improves() -> None:
-    lost = log(cells=0.75)
+    lost = log(mode_coverage=0.75)
     assert names(diagnose(lost)) == ["mode-collapse"]
-    (verdict,) = diagnose(lost)
-    assert verdict.since_step == 300  # it was so at the third look, and is told from 60 % of the budget on
-    assert "are not reached" in verdict.why
+    (finding,) = diagnose(lost)
+    assert finding.since_step == 300  # it was so at the third look, and is told from 60 % of the budget on
+    assert "are not reached" in finding.why
     early = [{**row, "progress": row["progress"] * 0.55} for row in lost]
     assert names(diagnose(early)) == ["slow"]
-    for number, row in enumerate(row for row in lost if row.get("event") == "look"):
-        row["cells"] = 0.75 * (number + 1) / 20
+    for number, row in enumerate(row for row in lost if row.get("event") == "probe"):
+        row["mode_coverage"] = 0.75 * (number + 1) / 20
     assert names(diagnose(lost[len(lost) // 2 :])) == ["too-early"]  # it improves
-    assert names(diagnose(log(cells=0.82))) == ["slow"]
+    assert names(diagnose(log(mode_coverage=0.82))) == ["slow"]
 
 
 def test_a_sudden_collapse_is_told_before_the_medians_show_it() -> None:
-    rows = log(count=100, onset=60, cells=0.05, spread=0.02, rank=0.1)
+    rows = log(count=100, onset=60, mode_coverage=0.05, spread=0.02, effective_rank=0.1)
     onset = 6000  # the looks of the last fifth of the budget are 20; half of them take until step 7,000
     for end in range(len(rows) + 1):
         if "mode-collapse" in names(diagnose([*rows[:end], {"step": 10_000, "progress": 1.0}])):
             break
     assert onset < rows[end - 1]["step"] <= onset + 400
-    (verdict,) = diagnose([*rows[:end], {"step": 10_000, "progress": 1.0}])
-    assert {each.name for each in verdict.evidence} == {"cells", "spread", "rank"}
+    (finding,) = diagnose([*rows[:end], {"step": 10_000, "progress": 1.0}])
+    assert {each.name for each in finding.evidence} == {"mode_coverage", "spread", "effective_rank"}
 
 
 def test_what_has_no_gross_bound_is_not_told_of_three_looks() -> None:
@@ -390,40 +396,40 @@ def test_what_has_no_gross_bound_is_not_told_of_three_looks() -> None:
 
 def test_few_looks_are_excused_while_they_improve() -> None:
     rows = log(count=4, **SICK["mode-collapse"])
-    looks = [row for row in rows if row.get("event") == "look"]
-    for row, share, cells in zip(looks, (0.005, 0.11, 0.15, 0.2), (0.1, 0.1, 0.15, 0.3)):
-        row.update(progress=share, step=int(1000 * share), cells=cells)
-    assert names(diagnose([*looks, {"step": 200, "progress": 0.2}])) == ["too-early"]
-    for row in looks:
-        row["cells"] = 0.1
-    assert names(diagnose([*rows, {**looks[-1], "step": 210, "progress": 0.21}])) == ["mode-collapse"]
+    probes = [row for row in rows if row.get("event") == "probe"]
+    for row, share, cells in zip(probes, (0.005, 0.11, 0.15, 0.2), (0.1, 0.1, 0.15, 0.3)):
+        row.update(progress=share, step=int(1000 * share), mode_coverage=cells)
+    assert names(diagnose([*probes, {"step": 200, "progress": 0.2}])) == ["too-early"]
+    for row in probes:
+        row["mode_coverage"] = 0.1
+    assert names(diagnose([*rows, {**probes[-1], "step": 210, "progress": 0.21}])) == ["mode-collapse"]
 
 
 def test_what_does_not_wait_is_told_at_the_first_look_that_may_tell() -> None:
     """The look before may be earlier than 17 % of the budget."""
     rows = log(count=5, **SICK["memorising"])
-    looks = [row for row in rows if row.get("event") == "look"]
-    for row, share in zip(looks, (0.01, 0.05, 0.1, 0.16, 0.18)):
+    probes = [row for row in rows if row.get("event") == "probe"]
+    for row, share in zip(probes, (0.01, 0.05, 0.1, 0.16, 0.18)):
         row.update(progress=share, step=int(1000 * share))
-    assert names(diagnose(looks)) == ["memorising"]
-    assert names(diagnose(looks[:-1])) == ["too-early"]
+    assert names(diagnose(probes)) == ["memorising"]
+    assert names(diagnose(probes[:-1])) == ["too-early"]
 
 
 def test_a_leak_that_one_look_shows_is_none() -> None:
-    rows = log(count=20, **{"area/train": 0.87, "area/held_out": 0.87})
-    looks = [row for row in rows if row.get("event") == "look"]
-    looks[-8]["leak/rounding"] = 0.6
-    assert "data-leak" not in [v.illness for v in diagnose(rows)]
-    for look in looks[5:]:
-        look["leak/rounding"] = 0.6
-    assert "data-leak" in [v.illness for v in diagnose(rows)]
+    rows = log(count=20, **{"auc/train": 0.87, "auc/held_out": 0.87})
+    probes = [row for row in rows if row.get("event") == "probe"]
+    probes[-8]["leak/rounding"] = 0.6
+    assert "data-leak" not in [v.failure for v in diagnose(rows)]
+    for probe in probes[5:]:
+        probe["leak/rounding"] = 0.6
+    assert "data-leak" in [v.failure for v in diagnose(rows)]
 
 
 def test_a_look_without_its_place_in_the_run_is_left_out() -> None:
     rows = [{k: v for k, v in row.items() if k != "progress"} for row in log()]
-    assert [v.illness for v in diagnose(rows)] == ["not-watched"]
+    assert [v.failure for v in diagnose(rows)] == ["not-watched"]
 
 
 def test_a_discriminator_that_knows_its_training_samples_by_heart_has_no_leak() -> None:
-    rows = log(count=20, **{"area/train": 0.99, "area/held_out": 0.55, **SICK["discriminator-overfit"]})
-    assert [v.illness for v in diagnose(rows)] == ["discriminator-overfit"]
+    rows = log(count=20, **{"auc/train": 0.99, "auc/held_out": 0.55, **SICK["discriminator-overfit"]})
+    assert [v.failure for v in diagnose(rows)] == ["discriminator-overfit"]

@@ -14,7 +14,7 @@ from sparring.game.losses import Loss
 from sparring.game.outcome import Turn
 
 
-def read_turns(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
+def turn_metrics(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
     """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy. `loss/...` is the
     adversarial term alone, before its weight, which has a line of equilibrium; `term/...` lists the other terms. Where
     there is no adversary now, what is about it is left out."""

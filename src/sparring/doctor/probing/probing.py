@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.compat import total_norm
-from sparring.doctor.looks.yardstick import Numbers, Yardstick, judged
+from sparring.doctor.probing.reference import Numbers, RealReference, judged
 from sparring.game.game import kept_buffers
 from sparring.game.losses import Loss
 from sparring.run.log import PROBE, Row, of_kind
@@ -22,34 +22,34 @@ MOST = 100  # looks over a whole run
 ROUNDING = 1e-9  # of shares: a look that is due at a step is not put off to the next
 
 
-class Pace:
+class ProbeSchedule:
     """When the next look is due: not too soon after the last one, and not before there is time for it. Counts seconds
     (`spent` by all looks, and by the `last` one), and keeps the place in the run of the last look; -1 before the first.
     """
 
     def __init__(self) -> None:
         self.spent = self.last = 0.0
-        self.looked_at = -1.0
+        self.probed_at = -1.0
 
     def due(self, seconds: float, place: float) -> bool:
         """Is it time for a look, `seconds` after the training began, at this place in the run?"""
-        apart = not self.looked_at <= place < self.looked_at + 1 / MOST - ROUNDING
+        apart = not self.probed_at <= place < self.probed_at + 1 / MOST - ROUNDING
         return apart and self.spent + self.last <= SHARE * seconds
 
     def took(self, seconds: float, place: float) -> None:
         """Take note of a look."""
-        self.looked_at, self.last = place, seconds
+        self.probed_at, self.last = place, seconds
         self.spent += seconds
 
     def go_on(self, history: Sequence[Row], place: Callable[[Row], float]) -> None:
         """Take note of the looks in a log; `place` tells where in the run each was."""
-        looks = of_kind(history, PROBE)
-        self.spent = sum(row["cost"] for row in looks)
-        self.looked_at = place(looks[-1]) if looks else -1.0
+        probes = of_kind(history, PROBE)
+        self.spent = sum(row["cost"] for row in probes)
+        self.probed_at = place(probes[-1]) if probes else -1.0
 
 
 @contextmanager
-def untouched(generator: nn.Module, discriminator: nn.Module) -> Iterator[None]:
+def without_side_effects(generator: nn.Module, discriminator: nn.Module) -> Iterator[None]:
     """Forward passes that leave no trace: no gradients, and buffers and random numbers as before.
 
     The random numbers within, of augmentations and dropout, are the same each time.
@@ -66,7 +66,7 @@ def untouched(generator: nn.Module, discriminator: nn.Module) -> Iterator[None]:
 
 
 def measured(
-    yardstick: Yardstick,
+    reference: RealReference,
     loss: Loss | None,
     tensors: Mapping[str, Tensor],
     generator: nn.Module,
@@ -84,11 +84,13 @@ def measured(
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         return {"finite": 0.0}
     found = {"finite": 1.0} | judged(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
-    found |= effects(tensors, yardstick.usual["spread"]) | yardstick.measure(tensors["made"])
+    found |= effects(tensors, reference.usual["spread"]) | reference.measure(tensors["made"])
     if "truth" in tensors or "source" in tensors:
         del found["copies"]  # what is made of a source is to be like its target, which may be a training image
     if "source" in tensors:
-        del found["cells"]  # whose images lie elsewhere than the targets until the style is learnt, however varied
+        del found[
+            "mode_coverage"
+        ]  # whose images lie elsewhere than the targets until the style is learnt, however varied
     for side, network in (("generator", generator), ("discriminator", discriminator)):
         found[f"weights/{side}"] = float(total_norm([weight.detach() for weight in network.parameters()]))
     return found

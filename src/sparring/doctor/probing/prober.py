@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from sparring.base.seeds import derive_seed
 from sparring.data.samples import Data
 from sparring.doctor.diagnosis.rules import SURE
-from sparring.doctor.looks import leaks, numbers
-from sparring.doctor.looks.looks import COUNT, FEWEST, KNOWN, Pace, measured, untouched
-from sparring.doctor.looks.yardstick import Numbers, Yardstick
+from sparring.doctor.probing import leaks, statistics
+from sparring.doctor.probing.probing import COUNT, FEWEST, KNOWN, ProbeSchedule, measured, without_side_effects
+from sparring.doctor.probing.reference import Numbers, RealReference
 from sparring.game.condition import FAKE, Condition
 from sparring.game.game import Game
 from sparring.game.losses import Loss
@@ -28,7 +28,7 @@ from sparring.game.penalties.base import by_sample
 from sparring.game.schedules import at
 from sparring.metrics.ranking import ranking
 from sparring.run.log import Row
-from sparring.tasks.base import Translating, Way, task_of
+from sparring.tasks.base import Direction, Translating, task_of
 
 IMAGES = 64  # in a look at a task that turns images into others, whose networks are slow
 
@@ -43,20 +43,20 @@ class View:
         repairs: of silly differences between these and what is made.
     """
 
-    way: Way
-    yardstick: Yardstick
+    direction: Direction
+    reference: RealReference
     repairs: Mapping[str, leaks.Repair]
 
     def match(self, matches: Mapping[str, Match]) -> Match:
         """The match that it looks at: of several, such as those of several scales, the first."""
-        return next(match for name, match in matches.items() if name.startswith(self.way.match))
+        return next(match for name, match in matches.items() if name.startswith(self.direction.match))
 
     def named(self, found: Numbers) -> Numbers:
         """Its numbers as they stand in the log: those of a way with a name begin with that."""
-        if not self.way.name:
+        if not self.direction.name:
             return found
         own = {name: value for name, value in found.items() if not name.startswith("weights/")}
-        return {f"{self.way.name}/{name}": value for name, value in own.items()}
+        return {f"{self.direction.name}/{name}": value for name, value in own.items()}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Players:
 
 
 @dataclass(frozen=True)
-class Looker:
+class ProbeSet:
     """What is the same in all looks at a training, and how a look is taken."""
 
     views: Sequence[View]  # one at least
@@ -87,14 +87,14 @@ class Looker:
     pieces: Sequence[slice]  # parts of these that the networks see at once
     classes: int  # how many there are, where inputs hold labels
 
-    def look(self, players: Players, loss: Loss | None) -> Numbers:
+    def probe(self, players: Players, loss: Loss | None) -> Numbers:
         """The numbers of now, by name; what cannot be shown is left out. `loss` is as it stands now.
 
         `finite` is 1, or 0 where samples or logits hold NaN or infinity: then there are no other numbers.
         """
         found: Numbers = {}
         for view, tensors in zip(self.views, self._gathered(players, self._part)):
-            own = measured(view.yardstick, loss, tensors, *players.networks)
+            own = measured(view.reference, loss, tensors, *players.networks)
             if not own["finite"]:
                 return own
             found |= view.named(own | self._leaks(players, view, tensors))
@@ -106,7 +106,7 @@ class Looker:
         """What is answered of all pieces of the inputs, training and held-out samples, on the CPU."""
         device = next(players.networks[0].parameters(), torch.empty(0)).device
         parts = []
-        with untouched(*players.networks):
+        with without_side_effects(*players.networks):
             for piece in self.pieces:
                 kinds = (self.inputs, self.train, self.held_out or {})
                 cut = [{name: tensor[piece].to(device) for name, tensor in batch.items()} for batch in kinds]
@@ -122,7 +122,7 @@ class Looker:
         batch = {**reals, **inputs}
         made = players.generate(batch)
         matches = players.matches(batch, made)
-        found = [_seen(view.way, view.match(matches), batch, made) for view in self.views]
+        found = [_seen(view.direction, view.match(matches), batch, made) for view in self.views]
         if held_out:
             unseen = {**held_out, **inputs}
             judged = players.matches(unseen, made if inputs else players.generate(unseen))  # sources are others, too
@@ -138,8 +138,8 @@ class Looker:
         others = {**inputs, **condition.another(self.classes).to_batch(FAKE)}
         turned = {name: tensor.roll(1, 0) for name, tensor in inputs.items()} | condition.to_batch(FAKE)
         return {
-            "other class": numbers.seen(players.generate(others)["fake"]),
-            "other latent": numbers.seen(players.generate(turned)["fake"]),
+            "other class": statistics.seen(players.generate(others)["fake"]),
+            "other latent": statistics.seen(players.generate(turned)["fake"]),
             "wrong": match.judge(match.real, match.real_condition.another(self.classes)).logits,
         }
 
@@ -152,19 +152,22 @@ class Looker:
         def repaired(players: Players, inputs: Batch, reals: Batch, held_out: Batch) -> list[dict[str, Tensor]]:
             batch = {**reals, **inputs}
             made = players.generate(batch)
-            mended = {n: {**made, view.way.made: repair(made[view.way.made])} for n, repair in view.repairs.items()}
+            mended = {
+                n: {**made, view.direction.made: repair(made[view.direction.made])}
+                for n, repair in view.repairs.items()
+            }
             return [{n: view.match(players.matches(batch, each)).fake_logits for n, each in mended.items()}]
 
         (judged,) = self._gathered(players, repaired)
         return {f"leak/{name}": ranking(real, by_sample(logits)) for name, logits in judged.items()}
 
 
-def _seen(way: Way, match: Match, batch: Batch, made: Images) -> dict[str, Tensor]:
-    found = {"made": numbers.seen(made[way.made]), "real": match.real_logits, "fake": match.fake_logits}
-    if way.paired:
-        found["truth"] = numbers.seen(batch[way.real])
-    elif way.source:
-        found["source"] = numbers.seen(batch[way.source])
+def _seen(direction: Direction, match: Match, batch: Batch, made: Images) -> dict[str, Tensor]:
+    found = {"made": statistics.seen(made[direction.made]), "real": match.real_logits, "fake": match.fake_logits}
+    if direction.paired:
+        found["truth"] = statistics.seen(batch[direction.real])
+    elif direction.source:
+        found["source"] = statistics.seen(batch[direction.source])
     return found
 
 
@@ -175,7 +178,7 @@ class Prober:
     """
 
     def __init__(self, game: Game, data: Data, held_out: Data | None, seed: int, part: int) -> None:
-        self.game, self.pace = game, Pace()
+        self.game, self.schedule = game, ProbeSchedule()
         held_out = None if held_out is None or not fits(held_out, data) else held_out
         most = IMAGES if isinstance(game.task, Translating) else COUNT
         count = min(most, variety(data) // 2, COUNT if held_out is None else variety(held_out))
@@ -184,45 +187,47 @@ class Prober:
         train = game.task.prepare(_batch(data, order[:count], seed), rng)
         unseen = None if held_out is None else game.task.prepare(_chosen(held_out, data, count, seed), rng)
         other = _batch(data, order[count : 2 * count], seed) if unseen is None else unseen
-        ways = task_of(game).ways
-        known: dict[str, list[Tensor]] = {way.real: [] for way in ways}
+        directions = task_of(game).directions
+        known: dict[str, list[Tensor]] = {direction.real: [] for direction in directions}
         for chosen in order[: max(KNOWN, 2 * count)].split(64):
             batch = _batch(data, chosen, seed)
             for name, parts in known.items():
-                parts.append(numbers.seen(batch[name]))
+                parts.append(statistics.seen(batch[name]))
         views = []
-        for way in ways:
-            real, map_of_classes = train[way.real], data.form.map and way.real == "real"
-            compared = numbers.seen(other[way.real])
-            yardstick = Yardstick(numbers.seen(real), torch.cat(known[way.real]), compared, unseen is not None)
-            views.append(View(way, yardstick, {} if map_of_classes else leaks.repairs(real)))  # why: see `leaks`
+        for direction in directions:
+            real, map_of_classes = train[direction.real], data.form.map and direction.real == "real"
+            compared = statistics.seen(other[direction.real])
+            reference = RealReference(
+                statistics.seen(real), torch.cat(known[direction.real]), compared, unseen is not None
+            )
+            views.append(View(direction, reference, {} if map_of_classes else leaks.repairs(real)))  # why: see `leaks`
         inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
         pieces = [slice(start, start + part) for start in range(0, len(train["real"]), part)]
-        self.looker = Looker(views, inputs, train, unseen, pieces, len(task_of(game).class_names))
+        self.probe_set = ProbeSet(views, inputs, train, unseen, pieces, len(task_of(game).class_names))
 
     @property
     def before(self) -> Tensor | None:
         """What the last look saw, of all ways side by side [n, d]; None before the first."""
-        seen = [view.yardstick.before for view in self.looker.views]
+        seen = [view.reference.before for view in self.probe_set.views]
         return torch.cat([each for each in seen if each is not None], 1) if None not in seen else None
 
     @before.setter
     def before(self, seen: Tensor | None) -> None:
-        widths = [view.yardstick.train.shape[1] for view in self.looker.views]
+        widths = [view.reference.train.shape[1] for view in self.probe_set.views]
         fits = seen is not None and seen.shape[1] == sum(widths)  # an older run kept what it saw of one way alone
         parts = seen.split(widths, 1) if seen is not None and fits else [None] * len(widths)
-        for view, part in zip(self.looker.views, parts):
-            view.yardstick.before = part
+        for view, part in zip(self.probe_set.views, parts):
+            view.reference.before = part
 
     def begin(self, history: Sequence[Row]) -> None:
         """Go on with the looks that a run's log holds."""
-        self.pace.go_on(history, lambda row: float(row["progress"]))
+        self.schedule.go_on(history, lambda row: float(row["progress"]))
 
     def due(self, seconds: float, progress: float) -> bool:
         """Is it time for another look, and is there time? The last moment of a run always has one."""
-        return progress >= 1 or self.pace.due(seconds, progress)
+        return progress >= 1 or self.schedule.due(seconds, progress)
 
-    def look(self, moment: Moment) -> Numbers:
+    def probe(self, moment: Moment) -> Numbers:
         """The numbers of now, as `Looker.look` gives them, with their cost in seconds."""
         start = time.perf_counter()
         game, network = self.game, self.game.generator.network
@@ -232,9 +237,9 @@ class Prober:
             lambda batch, made: game.matches(batch, made, moment),
             game.autocast,
         )
-        found = self.looker.look(players, at(game.loss, moment.progress))
+        found = self.probe_set.probe(players, at(game.loss, moment.progress))
         took = time.perf_counter() - start
-        self.pace.took(took, moment.progress)
+        self.schedule.took(took, moment.progress)
         return {**found, "cost": round(took, 4)}
 
 
