@@ -200,9 +200,7 @@ def test_distances_of_holes() -> None:
 
 def test_holes_of_several_sizes_are_brought_to_the_shortest_side() -> None:
     truth = torch.arange(24, dtype=torch.uint8).expand(2, 3, 24, 24).contiguous()
-    truth[1, :, 3:15, 10:13] = torch.tensor(
-        [0, 216, 0], dtype=torch.uint8
-    )  # one of three merged columns
+    truth[1, :, 3:15, 10:13] = torch.tensor([0, 216, 0], dtype=torch.uint8)  # one of three merged columns
     masks = squares((2, 4, 6, 6), (3, 4, 12, 18))
     masks[0][0, 3, 5] = False  # a hole is replaced by its bounding box
     found = examples(restore(Mask("random")), list(truth), list(truth), masks=masks)

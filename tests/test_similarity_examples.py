@@ -248,9 +248,7 @@ def test_names_of_scores() -> None:
     assert metric_names("usual", own) == ["mean_iou", "pixel_accuracy"]
     assert metric_names("pixel_accuracy,usual", own) == ["pixel_accuracy", "mean_iou"]
     assert sorted(metric_names("all", own)) == sorted(SIMILARITY)
-    with pytest.raises(
-        UserError, match="memorising is a metric of generated samples; image-to-image runs have: psnr"
-    ):
+    with pytest.raises(UserError, match="memorising is a metric of generated samples; image-to-image runs have: psnr"):
         metric_names("memorising", own)
 
 

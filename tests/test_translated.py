@@ -61,9 +61,7 @@ def test_scores_of_run_and_baseline_with_their_protocol() -> None:
     assert scores.protocol.extractor == "Random(seed=0)"
     assert scores.notes[0] == "baseline: bicubic interpolation"
     assert any(note.startswith("CAREFUL: scored on training images") for note in scores.notes)
-    assert any(
-        note.startswith("CAREFUL: 3 images or patches are too few for a stable") for note in scores.notes
-    )
+    assert any(note.startswith("CAREFUL: 3 images or patches are too few for a stable") for note in scores.notes)
     plain, _ = scored(restore(Downscale(4)), images, metrics="psnr")
     assert plain.protocol.extractor == "none", "no metric uses features"
 
@@ -198,9 +196,7 @@ def test_sources_are_converted_to_the_runs_channels() -> None:
     assert found.form == colours.form
     assert torch.equal(found.samples, maps.samples)
     assert torch.equal(found.source.samples[:, 2], noise(3, 1, 12, 12)[:, 0])
-    with pytest.raises(
-        UserError, match=r"odd has samples of shape \[2, 12, 12\], x \[3, 12, 12\]; give grey or RGB"
-    ):
+    with pytest.raises(UserError, match=r"odd has samples of shape \[2, 12, 12\], x \[3, 12, 12\]; give grey or RGB"):
         recoloured(image_data("odd", noise(3, 2, 12, 12)), image_data("x", noise(3, 3, 12, 12)))
 
 
