@@ -138,7 +138,7 @@ def test_features_do_not_depend_on_the_chunk(
 def test_what_does_not_fit_is_refused(digits: Data, classifier: Prepared, tmp_path: Path) -> None:
     ring = load_data("ring")
     for extractor in (Classifier(), Random()):
-        with pytest.raises(UserError, match="points, take Pixels"):
+        with pytest.raises(UserError, match="points; take Pixels"):
             extractor.prepare(ring, CPU)
     with pytest.raises(UserError, match=r"needs labels.*take Random\(\)"):
         Classifier().prepare(replace(digits, labels=None), CPU)

@@ -79,9 +79,9 @@ def left_out(name: str, task: Restore, images: Tensor, reason: str, extractor: s
 
 
 def test_a_score_that_does_not_fit_the_images_is_left_out() -> None:
-    left_out("ssim", restore(Downscale(4)), noise(3, 3, 16, 16), "8x8 are smaller than the window")
+    left_out("ssim", restore(Downscale(4)), noise(3, 3, 16, 16), "8x8 are smaller than SSIM's window")
     left_out("frechet", restore(Noise()), noise(1, 3, 48, 48), "1 samples are too few")
-    left_out("perceptual", restore(Noise()), noise(3, 3, 48, 48), "shows no maps", extractor="Pixels(most=4)")
+    left_out("perceptual", restore(Noise()), noise(3, 3, 48, 48), "no feature maps", extractor="Pixels(most=4)")
     with pytest.raises(UserError, match="colours cannot be computed for a run: it needs images in colour"):
         scored(restore(Noise(), shape=(1, 48, 48)), noise(3, 1, 48, 48), metrics="colours")
     with pytest.raises(UserError, match=r"a run cannot be scored: baseline: bicubic.*ssim left out"):

@@ -80,16 +80,18 @@ def evaluate_images(
         UserError: samples or reference cannot be read, or have different shapes.
     """
     chosen = Options(**options)
-    whole = load_data(against, size, fit=fit)
-    made = load_data(str(path), size, fit=fit)
-    check_same_shape(made, whole)
-    if len(made) < 2:
-        raise UserError(f"{made.name} holds 1 sample; give at least 2, better thousands")
-    made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
-    held_out = load_held_out(against, size, fit=fit, train=whole)
+    reference = load_data(against, size, fit=fit)
+    samples = load_data(str(path), size, fit=fit)
+    check_same_shape(samples, reference)
+    if len(samples) < 2:
+        raise UserError(f"{samples.name} holds 1 sample; give at least 2 (thousands for stable scores)")
+    samples = shuffled(samples, chosen.count, derive_seed(chosen.seed, "made"))
+    held_out = load_held_out(against, size, fit=fit, train=reference)
     with trusted(trust):
-        scoring = Generated(whole, replace(chosen, count=len(made)), held_out)
-        subject = Subject(scoring.reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
+        scoring = Generated(reference, replace(chosen, count=len(samples)), held_out)
+        subject = Subject(
+            scoring.reference, samples.samples, labels=matched_labels(samples, reference), seed=chosen.seed
+        )
         with prepared(scoring.device):
             scores = scoring.measure(subject, str(path))
             if picture is not None:
@@ -97,11 +99,11 @@ def evaluate_images(
     return scores
 
 
-def matched_labels(made: Data, whole: Data) -> Tensor | None:
-    """Map the labels of `made` to class indices of `whole` by name; None if a name is unknown."""
-    if made.labels is None or not set(made.form.classes) <= set(whole.form.classes):
+def matched_labels(samples: Data, reference: Data) -> Tensor | None:
+    """Map the labels of `samples` to class indices of `reference` by name; None if a name is unknown."""
+    if samples.labels is None or not set(samples.form.classes) <= set(reference.form.classes):
         return None
-    return torch.tensor([whole.form.classes.index(name) for name in made.form.classes])[made.labels]
+    return torch.tensor([reference.form.classes.index(name) for name in samples.form.classes])[samples.labels]
 
 
 def scoring_of(

@@ -108,14 +108,14 @@ class Subject:
         return self.generator is not None and "latent" in self.generator.task.draw(1)
 
 
-def check_same_shape(made: Data, whole: Data) -> None:
+def check_same_shape(samples: Data, reference: Data) -> None:
     """Raise UserError unless both hold samples of the same shape."""
-    if made.form.shape == whole.form.shape:
+    if samples.form.shape == reference.form.shape:
         return
-    ours, theirs = list(made.form.shape), list(whole.form.shape)
+    ours, theirs = list(samples.form.shape), list(reference.form.shape)
     images = len(ours) == len(theirs) == 3
     fix = "add --size to resize both" if images else "give samples of one shape"
-    raise UserError(f"{made.name} has samples of shape {ours}, {whole.name} of shape {theirs}; {fix}")
+    raise UserError(f"{samples.name} has samples of shape {ours}, {reference.name} of shape {theirs}; {fix}")
 
 
 def prepare_extractor(text: str, data: Data, device: torch.device) -> Prepared:

@@ -14,11 +14,17 @@ from sparring.metrics.distribution import check_features
 
 @dataclass(frozen=True)
 class ModeCount:
-    """Mode coverage of samples of a mixture of Gaussians."""
+    """Mode coverage of samples of a mixture of Gaussians.
 
-    covered: int  # modes with enough samples; higher is better
-    total: int  # modes of the mixture
-    high_quality: float  # share of samples close to a centre, in [0, 1]
+    Attributes:
+        covered: modes with enough samples; higher is better.
+        total: modes of the mixture.
+        high_quality: share of samples close to a centre, in [0, 1].
+    """
+
+    covered: int
+    total: int
+    high_quality: float
 
 
 def count_modes(samples: Tensor, centres: Tensor, deviation: float, within: float = 3.0) -> ModeCount:
@@ -44,12 +50,19 @@ def count_modes(samples: Tensor, centres: Tensor, deviation: float, within: floa
 
 @dataclass(frozen=True)
 class ClassModes:
-    """Coverage of classes, and the divergence of the class shares from the data's."""
+    """Coverage of classes, and the divergence of the class shares from the data's.
 
-    covered: int  # classes with at least one sample
-    total: int  # classes in the data
-    divergence: float  # KL(samples || data) of the class shares, in nats
-    floor: float  # expected divergence of samples of the data's distribution: (total - 1) / (2 n) for n >> total
+    Attributes:
+        covered: classes with at least one sample.
+        total: classes in the data.
+        divergence: KL(samples || data) of the class shares, in nats.
+        floor: expected divergence of samples of the data's distribution: (total - 1) / (2 n) for n >> total.
+    """
+
+    covered: int
+    total: int
+    divergence: float
+    floor: float
 
 
 def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
@@ -75,12 +88,19 @@ def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
 
 @dataclass(frozen=True)
 class Bins:
-    """Bins of the feature space whose shares of real and generated samples differ (NDB)."""
+    """Bins of the feature space whose shares of real and generated samples differ (NDB).
 
-    different: float  # share of bins that differ significantly (NDB / K), in [0, 1]; lower is better
-    expected: float  # the same for samples of the data's distribution: the level of the test
-    divergence: float  # Jensen-Shannon divergence of the bins' shares, in nats
-    total: int  # number of bins
+    Attributes:
+        different: share of bins that differ significantly (NDB / K), in [0, 1]; lower is better.
+        expected: the same for samples of the data's distribution: the level of the test.
+        divergence: Jensen-Shannon divergence of the bins' shares, in nats.
+        total: number of bins.
+    """
+
+    different: float
+    expected: float
+    divergence: float
+    total: int
 
 
 def different_bins(real: ArrayLike, fake: ArrayLike, bins: int = 100, level: float = 0.05) -> Bins:

@@ -136,14 +136,23 @@ def usual_distances(train: ArrayLike, held_out: ArrayLike | None = None) -> Tens
 
 @dataclass(frozen=True)
 class Memorising:
-    """Share of generated samples that copy training samples."""
+    """Share of generated samples that copy training samples.
 
-    share: float  # share of samples below the threshold distance, in [0, 1]; lower is better
-    expected: float  # mean share for new samples of the data's distribution
-    p_value: float  # of the hypothesis that generated samples are no closer to the training set than held-out samples
-    distance: Tensor  # distance of each sample to its nearest training sample [n]
-    index: Tensor  # index of that training sample [n]
-    threshold: float  # distance up to which a sample counts as a copy
+    Attributes:
+        share: share of samples below the threshold distance, in [0, 1]; lower is better.
+        expected: mean share for new samples of the data's distribution.
+        p_value: p-value of the hypothesis that generated samples are no closer to the training set than held-out ones.
+        distance: distance of each sample to its nearest training sample [n].
+        index: index of that training sample [n].
+        threshold: distance up to which a sample counts as a copy.
+    """
+
+    share: float
+    expected: float
+    p_value: float
+    distance: Tensor
+    index: Tensor
+    threshold: float
 
 
 def memorising(fake: ArrayLike, train: ArrayLike, usual: Tensor, level: float = 0.01) -> Memorising:
@@ -170,12 +179,19 @@ def memorising(fake: ArrayLike, train: ArrayLike, usual: Tensor, level: float = 
 
 @dataclass(frozen=True)
 class Support:
-    """Estimated number of distinct samples that a generator can output (its support)."""
+    """Estimated number of distinct samples that a generator can output (its support).
 
-    size: float  # the estimate; only a lower bound unless `found`. Higher is better
-    found: bool  # there are significantly more near-duplicates than among as many real samples
-    duplicates: int  # generated pairs at most as far apart as the `expected`-th closest real pair
-    expected: int  # number of such pairs among real samples
+    Attributes:
+        size: the estimate; only a lower bound unless `found`. Higher is better.
+        found: there are significantly more near-duplicates than among as many real samples.
+        duplicates: generated pairs at most as far apart as the `expected`-th closest real pair.
+        expected: number of such pairs among real samples.
+    """
+
+    size: float
+    found: bool
+    duplicates: int
+    expected: int
 
 
 def birthday(fake: ArrayLike, real: ArrayLike, expected: int = 10) -> Support:

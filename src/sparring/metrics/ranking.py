@@ -9,11 +9,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CriticGap:
-    """Gap between a critic's logits of training images and of held-out images."""
+    """Gap between a critic's logits of training images and of held-out images.
 
-    overfitting: float  # (mean train - mean held-out) / (mean train - mean fake) logit; 0: none, 1: memorised
-    ranking: float  # probability that a training image's logit exceeds a held-out image's; 0.5: no difference
-    error: float  # standard error of `ranking`
+    Attributes:
+        overfitting: (mean train - mean held-out) / (mean train - mean fake) logit; 0: none, 1: memorised.
+        ranking: probability that a training image's logit exceeds a held-out image's; 0.5: no difference.
+        error: standard error of `ranking`.
+    """
+
+    overfitting: float
+    ranking: float
+    error: float
 
 
 def critic_gap(train: Tensor, held_out: Tensor, fake: Tensor) -> CriticGap:
