@@ -1,5 +1,5 @@
-"""Measurements. Each module runs by itself: python -m benchmarks.speed, .quality, .startup."""
+"""Benchmarks. Each module is a command: python -m benchmarks.results, .scoring, .speed, .startup, .statistics."""
 
 import os
 
-DATA = os.environ.setdefault("SPARRING_DATA", "../shared/data")  # as results name it; where real sets are found
+DATA = os.environ.setdefault("SPARRING_DATA", "../shared/data")  # folder of the real datasets, as the results name it

@@ -1,4 +1,4 @@
-"""The part of the published comparison that is about turning images into others: runs beside their baselines."""
+"""The image-to-image part of the published comparison: runs and their trivial baselines."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ SEGMENT = {"data": f"{DATA}/camvid", "task": f"Segment(classes={CAMVID}, ignore=
 
 @dataclass(frozen=True)
 class ImageContest:
-    """Runs of one task, scored on test images beside the trivial baseline.
+    """Image-to-image runs of one task, scored on test images and compared with the trivial baseline.
 
     Attributes:
-        title, about: of the section.
-        recipes: what the run is called -> the recipe's name and the fields that are changed.
-        tests: what the test images are called -> a parquet file and the set in it, or ("", "") for the run's own.
-        metrics, extractor: as for `sparring evaluate`.
-        count: at most so many test images.
+        title: heading of the section.
+        about: first lines of the section.
+        recipes: run name -> recipe name and changed fields.
+        tests: name of the test images -> a parquet file and the set in it, or ("", "") for the run's own.
+        metrics: as for `sparring evaluate`.
+        extractor: as for `sparring evaluate`.
+        count: largest number of test images.
         quick: changes that make all runs short, to try the command.
     """
 
@@ -48,10 +50,10 @@ class ImageContest:
 IMAGE_CONTESTS = {
     "super-resolution": ImageContest(
         "Super-resolution, four times",
-        "Trained on 200 photos of BSDS500. `sr-pixel` has the pixel term alone; `sr-gan` goes on from it for 8 minutes "
-        "with a perceptual and a relativistic adversarial term. PSNR and SSIM are of the luminance, 4 pixels of the "
-        "border cut; the perceptual distance is that of a classifier of CIFAR-10, trained with another seed than the "
-        "one that the perceptual term looks through.",
+        "Trained on 200 photos of BSDS500. `sr-pixel` has only the pixel term. `sr-gan` is fine-tuned from it for 8 "
+        "minutes with a perceptual and a relativistic adversarial term. PSNR and SSIM are of the luminance, with 4 "
+        "pixels of the border cut. The perceptual distance uses a classifier of CIFAR-10; the perceptual term uses "
+        "one trained with another seed.",
         {
             "sr-pixel": (
                 "super-resolution",
@@ -80,12 +82,13 @@ IMAGE_CONTESTS = {
     ),
     "inpainting": ImageContest(
         "Inpainting, 24x24 in the middle of faces",
-        "Faces of 64x64; `psnr hole` is of the pixels that were missing, the Frechet distance of the holes alone.",
+        "Faces of 64x64. `psnr hole` is the PSNR of the missing pixels; the Frechet distance compares the holes alone.",
         {"inpaint": ("inpaint", {**FACES, "task": "Restore(degrade=Mask('centre', size=24))", "minutes": 15.0})},
     ),
     "colourising": ImageContest(
         "Colourising faces",
-        "Faces of 64x64 from their luminance; `colours` is the distance of the histograms of a* and b* (CIELAB).",
+        "Faces of 64x64, coloured from their luminance. `colours` is the distance of the distributions of a* and b* "
+        "(CIELAB).",
         {
             "colour": (
                 "restore",
@@ -105,8 +108,8 @@ IMAGE_CONTESTS = {
     ),
     "edges": ImageContest(
         "From edges to shoes and handbags",
-        "128x128, 2,000 pairs, 3,000 steps of 4 (6 epochs, 8 to 13 minutes on one core). `edges-l1` is the same "
-        "network with the L1 term alone.",
+        "128x128, 2,000 pairs, 3,000 steps with batches of 4 (6 epochs, 8 to 13 minutes on one core). `edges-l1` is "
+        "the same network with the L1 term alone.",
         {
             "edges-gan": ("pix2pix", EDGES),
             "edges-l1": ("pix2pix", {**EDGES, "adversarial": "0"}),
@@ -114,26 +117,26 @@ IMAGE_CONTESTS = {
     ),
     "unpaired": ImageContest(
         "Photographed faces to drawn ones, without pairs",
-        "64x64, 736 and 762 images, 4,000 steps of 4 (22 epochs, about 14 minutes on one core). `taken for target` is "
-        "the share that a classifier of both training sets takes for drawn; `edges` is the correlation of edges with "
-        "the source's.",
+        "64x64, 736 and 762 images, 4,000 steps with batches of 4 (22 epochs, about 14 minutes on one core). `taken "
+        "for target` is the share of outputs that a classifier of both training sets assigns to the drawn set. "
+        "`edges` is the correlation of the edges of output and source.",
         {"cycle": ("cyclegan", {**DRAWN, "steps": 4000, "minutes": 0.0})},
     ),
 }
 
 
 def section(contest: ImageContest, runs: list[Path], folder: Path, setting: str) -> str:
-    """A contest's part of the document; pictures stay beside the runs, for the images are not ours to publish."""
+    """The section of a contest. It has no pictures, because the images may not be published."""
     parts = [f"## {contest.title}\n", f"{contest.about} {setting}\n"]
     for name, (file, which) in contest.tests.items():
         on = "" if not file else str(extracted(Path(file), which, folder / "tests" / name))
         scores = [scored(run, on, contest) for run in runs]
-        parts += [*([f"On {name}:\n"] if on else []), *table(scores), "", reported(scores[0], name), ""]
+        parts += [*([f"On {name}:\n"] if on else []), *table(scores), "", remarks(scores[0]), ""]
     return "\n".join(parts)
 
 
 def scored(run: Path, on: str, contest: ImageContest) -> Scores:
-    """One run on one set of test images."""
+    """Score one run on one set of test images."""
     options = Options(contest.metrics, contest.extractor, contest.count)
     evaluator = RunEvaluator(run, options, on=on)
     return evaluator(find_checkpoint(evaluator.run, "last"))
@@ -149,26 +152,26 @@ def table(scores: list[Scores]) -> list[str]:
         rows.append(f"| {Path(each.subject).name} | {number(each.step or 0)} | {' | '.join(values)} |")
     first = scores[0].values
     values = [number(first[n + BASELINE]) if n + BASELINE in first else "-" for n in names]
-    return [*rows, f"| {scores[0].notes[0].removeprefix('the baseline: ')} | - | {' | '.join(values)} |"]
+    return [*rows, f"| {scores[0].notes[0].removeprefix('baseline: ')} | - | {' | '.join(values)} |"]
 
 
-def reported(scores: Scores, name: str) -> str:
-    """The notes and the protocol."""
+def remarks(scores: Scores) -> str:
+    """The notes and the protocol, as one line."""
     return " ".join([*(f"{note}." for note in scores.notes[1:]), f"Protocol: {scores.protocol.describe()}."])
 
 
 def extracted(file: Path, which: str, folder: Path) -> Path:
-    """A folder with the images of a parquet file whose column `set` says `which`; all of them where that is empty.
+    """Write the images of a parquet file whose column `set` is `which` (empty: all) to a folder.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no such images.
     """
     from pyarrow import parquet
 
     sets = parquet.read_table(file, columns=["set"]).column(0).to_pylist()
     chosen = [item for item, one in zip(parquet_source([file], str(file)).items(), sets) if which in ("", one)]
     if not chosen:
-        raise UserError(f"{file} holds no images of {which}")
+        raise UserError(f"{file} has no images of the set {which!r}; choose from {', '.join(sorted(set(sets)))}")
     folder.mkdir(parents=True, exist_ok=True)
     for i, item in enumerate(chosen):
         assert isinstance(item.content, bytes)

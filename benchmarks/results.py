@@ -1,9 +1,9 @@
-"""The published comparison: trains named recipes with several seeds, scores them alike, writes docs/results.md.
+"""Train the recipes of the published comparison with several seeds, score them and write docs/results.md.
 
 python -m benchmarks.results [GROUP ...] [--seeds 3] [--at-once 1] [--quick]
 
-What was trained already is kept, so it can be stopped and started again. To add a recipe, name it in its group below.
-With --at-once 2, two runs train side by side, each with half of the threads.
+Finished runs are kept, so the command can be stopped and started again. To add a recipe, add it to its group below.
+With --at-once 2, two runs train in parallel, each with half of the threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sparring.data.samples import Data
 from sparring.evaluation.generated import Generated
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Scores, differences
-from sparring.evaluation.report import BESIDE, number
+from sparring.evaluation.report import number
 from sparring.evaluation.subject import Reference, Subject
 from sparring.recipe import load_recipe
 from sparring.run.directory import Run
@@ -57,35 +57,43 @@ BOTH = "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)
 
 HEADING = """# Results
 
-Written by `make results` (`RESULTS=quick make results` tries it in a few minutes); each run is what `sparring train`
-gives, the scores are those of `sparring compare`: means over seeds, ± standard error over seeds, of the last
+`make results` writes this page; `RESULTS=quick make results` tries it in a few minutes. Each run is trained by
+`sparring train` and scored by `sparring compare`. Scores are means over seeds ± standard error over seeds, of the last
 checkpoint.
 
-A time is of the training alone, on the machine that the section names; on another one the same minutes give other
-scores. Runs that make samples of noise were trained before the doctor watched by default, which takes up to 5 % of the
-time (`--doctor off`).
-
-The figures are of version 0.1.0; a section's protocol names the version that measured it. Since then, 0.2.0 changes
-what these runs give by: discriminators' heads in fp32 (all runs in bf16), zeros around the maps in R3GAN's resampling
-(`r3gan-*`), the weights of `cut`, and statistics of batch normalisation that belong to the averaged weights (all
-generators with batch normalisation; [measured](losses.md#statistics-of-the-average)).
+- **Features.** `frechet` is the Frechet distance of the features that a section's protocol names: classifier features
+  (`Classifier()`) or those of a random network (`Random()`). It is not FID, which needs Inception features. Compare it
+  only within a section.
+- **Time.** Minutes are of the training alone, on the processor that the section names. On another machine the same
+  minutes give other scores.
+- **Doctor.** The runs that generate from latents were trained before the doctor ran by default, which takes up to 5 %
+  of the time (`--doctor off` turns it off).
+- **Versions.** The figures are of version 0.1.0; a section's protocol names the version that measured it. Version 0.2.0
+  changes the results of these runs:
+    - all runs in bf16: the discriminator's head in fp32;
+    - `r3gan-*`: zeros around the feature maps in the resampling;
+    - `cut`: its weights;
+    - all generators with batch normalisation: statistics of the EMA weights
+      ([measured](losses.md#statistics-of-the-average)).
 """
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Recipes that are compared.
+    """A group of recipes that are compared.
 
     Attributes:
-        title, about: of the section.
-        data: the reference.
-        recipes: what the run is called -> the recipe's name and the fields that are changed.
-        quick: changes that make all of them short, to try the command.
+        title: heading of the section.
+        about: first lines of the section.
+        data: training data and reference.
+        recipes: run name -> recipe name and changed fields.
+        quick: changes that make all runs short, to try the command.
         metrics: the columns.
-        count: samples.
-        extractor: what looks at the samples.
-        split: the samples that are compared with: those trained on, or those held out.
-        size, held_out: fields of the recipes that decide what is trained on.
+        count: number of samples.
+        extractor: extractor of the features.
+        split: reference samples: "train" or "test".
+        size: the recipes' field `size`.
+        held_out: the recipes' field `held_out`.
     """
 
     title: str
@@ -101,7 +109,7 @@ class Contest:
     held_out: float = 0.0
 
     def load(self) -> tuple[Data, Data | None]:
-        """What is trained on, and what is held out."""
+        """The training data and the held-out data."""
         where = (self.data, self.size, self.held_out)
         train = load_data(*where)
         return train, load_held_out(*where, train=train)
@@ -110,8 +118,8 @@ class Contest:
 CONTESTS: dict[str, Contest | ImageContest] = {
     "mnist": Contest(
         "MNIST, two minutes",
-        "The lecture's recipe, the two Wasserstein recipes (with their MLPs), the convolutional default, and the same "
-        "with relativistic pairing, R1 and R2. All have two minutes of training.",
+        "The recipe `lecture`, two Wasserstein recipes with MLPs, the convolutional default `mnist`, and `mnist` with "
+        "relativistic pairing, R1 and R2. Each run has two minutes of training.",
         "mnist",
         {
             "lecture": ("lecture", {"minutes": 2.0}),
@@ -125,8 +133,8 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "ring": Contest(
         "Eight points on a ring",
-        "`ring-plain` has the same networks and steps without the loss and penalties that make `ring` work; "
-        "`unrolled-ring` has the non-saturating loss without penalties, and unrolls D.",
+        "`ring-plain` has the networks and steps of `ring`, but the non-saturating loss and no penalties, EMA or "
+        "learning rate schedule. `unrolled-ring` has the non-saturating loss without penalties, and unrolls D.",
         "ring",
         {"ring": ("ring", {}), "ring-plain": ("ring", PLAIN), "unrolled-ring": ("unrolled-ring", {})},
         {"steps": 300},
@@ -134,7 +142,8 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "grid": Contest(
         "Twenty-five points on a grid",
-        "`grid-plain` has the same networks and steps without the loss and penalties that make `grid` work.",
+        "`grid-plain` has the networks and steps of `grid`, but the non-saturating loss and no penalties, EMA or "
+        "learning rate schedule.",
         "grid",
         {"grid": ("grid", {}), "grid-plain": ("grid", PLAIN)},
         {"steps": 300},
@@ -142,10 +151,10 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "stacked": Contest(
         "StackedMNIST, 1,000 modes, four minutes",
-        "Three random digits in red, green and blue. The networks are the same; `stacked-plain` has the non-saturating "
-        "loss and no penalty, `stacked-unrolled` unrolls D by five steps besides, `stacked` (the recipe "
-        "`stacked-mnist`) has relativistic pairing with R1 and R2. All have four minutes, far less than in the "
-        "literature.",
+        "Three random digits in the red, green and blue channels. All recipes have the same networks. `stacked-plain` "
+        "has the non-saturating loss without penalties; `stacked-unrolled` also unrolls D by five steps; `stacked` "
+        "(the recipe `stacked-mnist`) has relativistic pairing with R1 and R2. Each run has four minutes, far less "
+        "than in the literature.",
         "stacked-mnist",
         {
             "stacked-plain": ("stacked-mnist", {**STACKED_PLAIN, "minutes": 4.0}),
@@ -158,7 +167,7 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "packing": Contest(
         "StackedMNIST with packing, four minutes",
-        "The plain networks of the section above, with a D that sees two images at once and nothing else against "
+        "`stacked-plain` of the section above with packing: D sees two images at once. Nothing else counters mode "
         "collapse.",
         "stacked-mnist",
         {"stacked-packed": ("stacked-mnist", {**STACKED_PLAIN, **PACKED, "minutes": 4.0})},
@@ -168,7 +177,7 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "stacked-long": Contest(
         "StackedMNIST, 1,000 modes, twenty minutes",
-        "Plain, packed and relativistic networks as above, with twenty minutes.",
+        "The plain, packed and relativistic recipes of the sections above, with twenty minutes.",
         "stacked-mnist",
         {
             "stacked-plain-20": ("stacked-mnist", STACKED_PLAIN),
@@ -181,8 +190,8 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "classes": Contest(
         "MNIST by class, three minutes",
-        "Every sample is asked for as one of the ten digits; `agreement` is the share that an independent classifier "
-        "takes for the digit that was asked for.",
+        "Each sample is generated for one of the ten digits. `agreement` is the share of samples that an independent "
+        "classifier assigns to the requested digit.",
         "mnist",
         {"mnist-conditional": ("mnist-conditional", {})},
         {"minutes": 0.1},
@@ -190,10 +199,10 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "small": Contest(
         "500 faces of anime characters, ten minutes",
-        "500 images of 32x32, with adaptive augmentation (the recipe `small-data`) and without. Scores are against the "
-        "5,741 images that no training saw. `overfitting` is how far D's logits of training images lie above those of "
-        "held-out ones, as a share of their distance from those of samples: 0 is none, 1 is that D knows its training "
-        "images and takes new ones for fakes.",
+        "500 images of 32x32, with adaptive augmentation (the recipe `small-data`) and without. Scores are against "
+        "5,741 held-out images. `overfitting` is the gap between D's mean logits of training and held-out images, "
+        "divided by the gap between training images and samples: 0 is none; at 1, D has memorised its training images "
+        "and rates held-out images like fakes.",
         f"{DATA}/anime_faces",
         {
             "small-data": ("small-data", ANIME),
@@ -209,8 +218,8 @@ CONTESTS: dict[str, Contest | ImageContest] = {
     ),
     "cifar10": Contest(
         "CIFAR-10, twenty minutes",
-        "The published recipes, scaled to two cores, against a DCGAN as published (width 64, non-saturating loss, "
-        "Adam with learning rate 2e-4 and beta 0.5, no penalty, no average; D without batch normalisation).",
+        "The published recipes, scaled down to two cores, and a DCGAN as published (width 64, non-saturating loss, "
+        "Adam with learning rate 2e-4 and beta 0.5, no penalties, no EMA; D without batch normalisation).",
         "cifar10",
         {
             "dcgan-cifar10": ("lecture", DCGAN),
@@ -225,16 +234,20 @@ CONTESTS: dict[str, Contest | ImageContest] = {
 
 
 def main() -> None:
-    """Train what is missing, score everything, write the document."""
+    """Train missing runs, score all and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("contest", nargs="*", metavar="GROUP", help=f"of {', '.join(CONTESTS)}; default: all")
+    parser.add_argument(
+        "contest", nargs="*", metavar="GROUP", help=f"groups to run: {', '.join(CONTESTS)}; default: all"
+    )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--at-once", type=int, default=1, help="runs side by side, with an equal share of the threads")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="number of parallel runs, which share the threads equally"
+    )
     parser.add_argument("--quick", action="store_true", default=os.environ.get("RESULTS") == "quick")
     chosen = parser.parse_args()
     names = chosen.contest or list(CONTESTS)
     if not set(names) <= set(CONTESTS):
-        parser.error(f"there is: {', '.join(CONTESTS)}")
+        parser.error(f"unknown group; choose from {', '.join(CONTESTS)}")
     folder = RUNS / ("results-quick" if chosen.quick else "results")
     seeds = 1 if chosen.quick else chosen.seeds
     runs = {name: train_all(CONTESTS[name], folder, seeds, chosen.quick, chosen.at_once) for name in names}
@@ -248,14 +261,14 @@ def main() -> None:
 
 
 def part(name: str, contest: Contest | ImageContest, runs: list[Path], folder: Path, docs: Path) -> str:
-    """A contest's part of the document."""
+    """The section of a contest."""
     if isinstance(contest, ImageContest):
         return images.section(contest, runs, folder, setting(runs))
     return section(name, contest, runs, folder, docs)
 
 
 def sections_of(document: Path) -> dict[str, str]:
-    """The parts of the document that was written before, by their titles; others' figures stay."""
+    """The sections of the existing page by title, which keeps the figures of other groups."""
     if not document.exists():
         return {}
     parts = document.read_text(encoding="utf-8").split("\n## ")[1:]
@@ -263,8 +276,10 @@ def sections_of(document: Path) -> dict[str, str]:
 
 
 def train_all(contest: Contest | ImageContest, folder: Path, seeds: int, quick: bool, at_once: int) -> list[Path]:
-    """Train each recipe with each seed, as a user would; `at_once` of them side by side. A field `start` names another
-    recipe of the contest, further up: such a run begins with that one's weights, of the same seed."""
+    """Train each recipe with each seed by `sparring train`, `at_once` of them in parallel.
+
+    A field `start` names an earlier recipe of the contest: the run is fine-tuned from its weights of the same seed.
+    """
     shorter = contest.quick if quick else {}
     threads = max(1, torch.get_num_threads() // at_once)
     work: dict[Path, Future[Path]] = {}
@@ -281,7 +296,7 @@ def train_all(contest: Contest | ImageContest, folder: Path, seeds: int, quick: 
 
 
 def train(recipe: str, options: dict[str, object], path: Path, threads: int, first: Future[Path] | None = None) -> Path:
-    """Train a run, or what is missing of it, after another one."""
+    """Train or resume a run, after the run `first`."""
     if first is not None:
         first.result()
     check_same_recipe(path, load_recipe(recipe).replace(**options))
@@ -295,25 +310,25 @@ def train(recipe: str, options: dict[str, object], path: Path, threads: int, fir
     command = [sys.executable, "-m", "sparring", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     status = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment).returncode
-    if status and not finished(path):  # a run that ends in NaN is a result, too
+    if status and not finished(path):  # a run that ends in NaN is also a result
         raise SystemExit(status)
     return path
 
 
 def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: Path) -> str:
-    """A contest's part of the document, with pictures."""
-    scoring = {
+    """The section of a contest of generated samples, with pictures."""
+    chosen = {
         "metrics": contest.metrics,
         "count": contest.count,
         "extractor": contest.extractor,
         "split": contest.split,
     }
-    options = Options(**scoring)  # type: ignore[arg-type]
+    options = Options(**chosen)  # type: ignore[arg-type]
     trained, held_out = contest.load()
-    judge = Generated(trained, options, held_out)
-    reference = judge.reference
-    known = {Run.open(run).read_data()[0]: judge for run in runs}
-    comparison = compare(runs, checkpoint="last", known=known, **scoring)
+    scoring = Generated(trained, options, held_out)
+    reference = scoring.reference
+    known = {Run.open(run).read_data()[0]: scoring for run in runs}
+    comparison = compare(runs, checkpoint="last", known=known, **chosen)
     assert len(comparison.tables) == 1, comparison.apart
     write_page(comparison, folder / f"{name}.html")
     save_image(curves_image(comparison.groups), docs / "pictures" / f"results-{name}.png")
@@ -322,11 +337,11 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
         save_image(samples_of(first.run.path, reference), docs / "pictures" / f"results-{first.name}.png")
     assert held_out is not None
     unseen = contest.split == "train"
-    other, what = (held_out, "real samples that no training saw") if unseen else (trained, "the training images")
+    other, what = (held_out, "held-out real samples") if unseen else (trained, "the training images")
     real = None
-    if len(other) >= contest.count:  # fewer would be another protocol
-        judge.options = real_options(contest)
-        real = judge.measure(Subject(reference, other.samples[: contest.count], other.labels), what)
+    if len(other) >= contest.count:  # fewer samples would change the protocol
+        scoring.options = real_options(contest)
+        real = scoring.measure(Subject(reference, other.samples[: contest.count], other.labels), what)
         apart = differences(real.protocol, comparison.groups[0].entries[0].scores.protocol)
         assert not apart, apart
     pictures = [
@@ -352,20 +367,20 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
 
 
 def setting(runs: list[Path]) -> str:
-    """Where the runs were trained, in a sentence."""
+    """The processor and threads of the runs, in a sentence."""
     threads = sorted({json.loads((run / "environment.json").read_text(encoding="utf-8"))["threads"] for run in runs})
     words = "one thread" if threads == [1] else f"{' or '.join(map(str, threads))} threads"
     return f"Trained with {describe_machine(words)}"
 
 
 def real_options(contest: Contest) -> Options:
-    """How real samples are scored: by those of the contest's metrics that need no generator."""
+    """Options for real samples: the contest's metrics that need no generator."""
     names = [n for n in contest.metrics.split(",") if n not in ("critic_gap",)]
     return Options(",".join(names), contest.extractor, contest.count, contest.split)
 
 
 def samples_of(run: Path, reference: Reference) -> Image.Image:
-    """64 images of a run's last checkpoint, or 2,000 points over the data's."""
+    """64 images of a run's last checkpoint, or 2,000 points plotted over those of the data."""
     generator = load(run)
     if generator.form.is_points:
         return scatter(generator.sample_stored(2000), generator.form, reference.data.samples[:2000], side=400)
@@ -373,7 +388,7 @@ def samples_of(run: Path, reference: Reference) -> Image.Image:
 
 
 def table(comparison: Comparison, real: Scores | None) -> list[str]:
-    """A row for each recipe, and one for real samples, where there are enough."""
+    """A row for each recipe, and one for real samples, if there are enough."""
     (groups,) = comparison.tables
     names = value_names(groups)
     rows = [
@@ -388,9 +403,10 @@ def table(comparison: Comparison, real: Scores | None) -> list[str]:
         return rows
     found = [number(real.values[n]) if n in real.values else "-" for n in names]
     rows.append(f"| {real.subject} | - | {' | '.join(found)} |")
-    beside = {n: v for n, v in real.values.items() if n in BESIDE and n in ("kl_floor", "modes_there")}
-    if beside:
-        rows += ["", ", ".join(f"{n.replace('_', ' ')}: {number(v)}" for n, v in beside.items()) + "."]
+    labels = {"modes_there": "Modes of the data", "kl_floor": "KL expected of the true distribution"}
+    remarks = [f"{label}: {number(real.values[n])}." for n, label in labels.items() if n in real.values]
+    if remarks:
+        rows += ["", " ".join(remarks)]
     return rows
 
 

@@ -1,10 +1,9 @@
-"""How long does it take, and how much memory, to score 10,000 MNIST samples with all distribution metrics?
+"""Time and memory of scoring 10,000 MNIST samples with all distribution metrics.
 
 python -m benchmarks.scoring [--repeats 3]
 
-The samples are 10,000 test images, so that no run is needed, and their scores are the best that a generator could have.
-Each repeat is a process of its own, with the data to be loaded and all features to be computed; the classifier is
-trained once, before.
+The samples are the 10,000 test images, so no run is needed. Each repeat is a separate process, which loads the data and
+computes all features. The classifier is trained once, before the first repeat.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ METRICS = "usual"
 
 
 def main() -> None:
-    """Repeat and print medians."""
+    """Run the repeats and print the median time and the largest memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
@@ -43,11 +42,11 @@ def main() -> None:
             found.append(json.loads(text.splitlines()[-1]))
     print(json.dumps(found[-1]["values"], indent=1))
     seconds = statistics.median(f["seconds"] for f in found)
-    print(f"all of it: {seconds:.1f} s (median of {len(found)}), {max(f['gigabytes'] for f in found):.2f} GB at most")
+    print(f"total: {seconds:.1f} s (median of {len(found)}), {max(f['gigabytes'] for f in found):.2f} GB at most")
 
 
 def prepare(path: Path) -> None:
-    """Write the samples, and train the classifier if it is not there."""
+    """Write the samples, and train the classifier if it is not in the cache."""
     import torch
 
     from sparring.data.load import load_data, load_held_out
@@ -60,7 +59,7 @@ def prepare(path: Path) -> None:
 
 
 def score(path: Path) -> None:
-    """Score the samples as `sparring evaluate --images` does, and print what it took."""
+    """Score the samples as `sparring evaluate --images` does, and print time and memory."""
     start = time.perf_counter()
     from sparring.evaluation import evaluate_images
 

@@ -1,4 +1,4 @@
-"""Where figures were measured."""
+"""Description of the machine that figures are measured on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sparring.base.compat import bf16_units
 
 
 def describe_machine(threads: str = "") -> str:
-    """How many threads (this process's, unless told in words) and what the processor can, in a sentence."""
+    """Describe threads, processor and torch in a sentence; `threads` defaults to those of this process."""
     names = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16"}
     processor = " and ".join(names[unit] for unit in bf16_units()) or torch.backends.cpu.get_cpu_capability()
     threads = threads or f"{torch.get_num_threads()} threads"

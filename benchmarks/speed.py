@@ -1,7 +1,8 @@
-"""Images per second of the lecture's networks and loss: the notebook's plain loop, ours in fp32, ours in bf16.
+"""Images per second with the lecture's networks and loss: its notebook's loop, Sparring in fp32 and in bf16.
 
-All three do the same mathematics (generator's step first, the discriminator on the same images, Adam 2e-4 with betas
-0.5 and 0.999, batch 128). They take turns in short blocks, so that a noisy machine hits all alike; the medians count.
+All three compute the same: the generator's step, then the discriminator's on the same images, with Adam (learning rate
+2e-4, betas 0.5 and 0.999) and batches of 128. They alternate in short blocks, so that noise affects all alike. The
+medians are reported.
 
     python -m benchmarks.speed [--blocks 9] [--steps 40]
 """
@@ -30,7 +31,7 @@ BATCH = 128
 
 
 class PlainDataset(Dataset[Tensor]):
-    """MNIST the way notebooks read it: a PIL image and a chain of transforms for each sample."""
+    """MNIST as notebooks load it: a PIL image and a chain of transforms for each sample."""
 
     def __init__(self, data: Data) -> None:
         self.images = data.samples[:, 0].numpy()
@@ -45,16 +46,16 @@ class PlainDataset(Dataset[Tensor]):
 
 
 def notebook_loop(data: Data) -> Callable[[], None]:
-    """One step of the notebook at a call."""
+    """Build a function that takes one training step of the notebook."""
     widths = [100, 256, 512, 1024, 784]
     hidden: list[nn.Module] = []
     for before, after in zip(widths[:-2], widths[1:-1]):
         hidden += [nn.Linear(before, after), nn.ReLU()]
     generator = nn.Sequential(*hidden, nn.Linear(1024, 784), nn.Tanh())
-    judge: list[nn.Module] = []
+    layers: list[nn.Module] = []
     for before, after in zip([784, 1024, 512], [1024, 512, 256]):
-        judge += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
-    discriminator = nn.Sequential(*judge, nn.Linear(256, 1), nn.Sigmoid())
+        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+    discriminator = nn.Sequential(*layers, nn.Linear(256, 1), nn.Sigmoid())
     of_generator = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     of_discriminator = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     loss = nn.BCELoss()
@@ -63,10 +64,10 @@ def notebook_loop(data: Data) -> Callable[[], None]:
         while True:
             yield from DataLoader(PlainDataset(data), BATCH, shuffle=True, drop_last=True)
 
-    endless = iter(batches())  # type: ignore[call-overload]
+    stream = iter(batches())  # type: ignore[call-overload]
 
     def step() -> None:
-        real = next(endless).view(BATCH, -1)
+        real = next(stream).view(BATCH, -1)
         valid, fake = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
         of_generator.zero_grad()
         made = generator(torch.randn(BATCH, 100))
@@ -80,7 +81,7 @@ def notebook_loop(data: Data) -> Callable[[], None]:
 
 
 def our_loop(data: Data, precision: str) -> Callable[[], None]:
-    """One step of the recipe `lecture` at a call."""
+    """Build a function that takes one training step of the recipe `lecture`."""
     recipe = load_recipe("lecture").replace(precision=precision, device="cpu")
     stepper = Stepper(recipe, data, start_state(recipe, data, torch.device("cpu")))
     return lambda: (stepper(0.0), None)[1]
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     chosen = parser.parse_args()
     data = load_data("mnist")
-    plain = notebook_loop(data)  # before `prepare`, but flushing denormals holds for the whole process
+    plain = notebook_loop(data)  # built before `prepare`, whose flushing of denormals still affects it
     prepare(torch.device("cpu"))
     loops = {
         "notebook, fp32": plain,

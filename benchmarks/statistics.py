@@ -1,4 +1,4 @@
-"""What recomputed statistics of batch normalisation change: one average of a generator, scored with others, too.
+"""Effect of recomputed batch normalisation statistics: one EMA generator, scored with old and new statistics.
 
 python -m benchmarks.statistics [RECIPE:STEPS ...] [--seeds 2] [--count 10000]
 """
@@ -22,7 +22,7 @@ RUNS = Path("benchmarks/runs/statistics")
 
 
 def raw_statistics(average: nn.Module, tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """The average with the running statistics of the last weights, as version 0.1 saved it."""
+    """The EMA generator with the running statistics of the raw weights, as version 0.1 saved it."""
     found = copy.deepcopy(average)
     last = under("generator", tensors)
     for name, buffer in found.named_buffers():

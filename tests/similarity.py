@@ -1,4 +1,4 @@
-"""Images at random, and examples of what became of them, for tests of scores of runs that turn images into others."""
+"""Random images and outcomes for tests of the scores of image-to-image runs."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def examples(
     tests: Data | None = None,
     prepare: Callable[[Data], Prepared] = prepare_random,
 ) -> Outcome:
-    """What was made, of examples that are given; what is not given is what was made."""
+    """An outcome of given outputs; sources and baseline default to the outputs."""
     tests = image_data("tests", torch.stack([made[0]])) if tests is None else tests
     sources, baseline = made if sources is None else sources, made if baseline is None else baseline
     return Outcome(Examples(task, tests, sources, truth, baseline, masks, prepare), made, returned)
 
 
 def rows(found: Outcome) -> list[Any]:
-    """One object an example, with what belongs to it; None what there is not."""
+    """One object per example with all its images; None for missing ones."""
     given = found.examples
     columns = {
         "source": given.sources,
@@ -74,13 +74,13 @@ def rows(found: Outcome) -> list[Any]:
 
 def score(found: Outcome, name: str, which: str = "made") -> Any:
     """The only value of a score, with its error where there is one."""
-    (value,) = SIMILARITY[name].compute(found if which == "made" else found.examples.baseline_name).values()
+    (value,) = SIMILARITY[name].compute(found if which == "made" else found.examples.baseline_outcome).values()
     return value
 
 
 def missing(found: Outcome, name: str) -> str:
-    """What is lacking for a score of the run."""
-    return SIMILARITY[name].lacks(found)
+    """The unmet requirement of a score, in words."""
+    return SIMILARITY[name].missing(found)
 
 
 def wider(image: Tensor) -> Any:
@@ -103,7 +103,7 @@ def squares(*places: tuple[int, int, int, int], size: tuple[int, int] = (24, 24)
 
 
 class Brightness(nn.Module):
-    """Logits that take bright images for the target."""
+    """A classifier that assigns bright images to the target set."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         bright = images.flatten(1).mean(1, keepdim=True)
@@ -115,7 +115,7 @@ def sets(a: Tensor, b: Tensor) -> Data:
 
 
 class Half(nn.Module):
-    """Half of what it is given, in as many channels as are wanted; times `scale` a side."""
+    """A network that halves its input, with `channels` channels and `scale` times the size."""
 
     def __init__(self, channels: int, scale: int = 1, factor: float = 0.5) -> None:
         super().__init__()

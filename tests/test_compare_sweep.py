@@ -331,7 +331,7 @@ def test_a_sweep_of_runs_that_turn_images_into_others(tmp_path: Path) -> None:
 
 def test_what_cannot_be_scored_of_images_is_told_before_a_sweep(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny_images("segment", steps=2).to_toml())
-    with pytest.raises(sparring.UserError, match="psnr cannot be computed of .*: it needs images"):
+    with pytest.raises(sparring.UserError, match="psnr cannot be computed for .*: it needs images"):
         sweep(str(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", metrics="psnr")
     (tmp_path / "photos.toml").write_text(tiny_images("restore", steps=2).to_toml())
     tasks = {"task": ["Restore(degrade=Noise(25))", "Restore(degrade=Grey())"]}

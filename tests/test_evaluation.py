@@ -1,4 +1,4 @@
-"""Scores of runs and of anybody's images, their protocol, and what they may be compared with."""
+"""Scores of runs and of images from any source, their protocol and comparability."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_perfect_sampler_scores_like_the_data(tmp_path: Path) -> None:
     assert worse.values["recall"] < 0.3
 
 
-def test_copies_of_training_images_are_named(tmp_path: Path) -> None:
+def test_copies_of_training_images_are_found(tmp_path: Path) -> None:
     digits = load_data("digits", held_out=0.3)
     np.savez(tmp_path / "data.npz", images=digits.samples[:, 0].numpy())
     np.save(tmp_path / "copies.npy", digits.samples[:500, 0].numpy())
@@ -89,7 +89,7 @@ def test_copies_of_training_images_are_named(tmp_path: Path) -> None:
     assert picture.stat().st_size > 1000
 
 
-def test_samples_made_for_classes_are_scored_by_class(tmp_path: Path) -> None:
+def test_samples_generated_for_classes_are_scored_by_class(tmp_path: Path) -> None:
     digits = load_data("digits")
     assert digits.labels is not None
     images, labels = digits.samples[:, 0].numpy(), digits.labels.numpy().astype(str)
@@ -103,9 +103,11 @@ def test_samples_made_for_classes_are_scored_by_class(tmp_path: Path) -> None:
     assert sum(name.startswith("class_frechet/") for name in right) == 10
 
 
-def test_few_samples_are_told_loudly_with_the_kernel_distance_beside(run_copy: Path) -> None:
+def test_few_samples_give_a_warning_and_the_kernel_distance(run_copy: Path) -> None:
     scores = sparring.evaluate(run_copy, metrics="frechet", **FAST)
-    assert scores.notes[0].startswith("CAREFUL: 300 samples are too few for a Frechet distance of 64 features")
+    assert scores.notes[0].startswith(
+        "CAREFUL: 300 samples are too few for a stable Frechet distance of 64 features (at least 320)"
+    )
     assert list(scores.values) == ["frechet", "kernel_distance"]
     enough = sparring.evaluate(run_copy, metrics="frechet", extractor="Pixels(most=4)", count=300)
     assert not any("CAREFUL" in note for note in enough.notes)
@@ -122,7 +124,7 @@ def test_the_same_scores_again_and_others_for_another_seed(run_copy: Path) -> No
     assert (one.protocol.ema, raw.protocol.ema) == (True, False)
 
 
-def test_scores_are_kept_and_found_again(run_copy: Path) -> None:
+def test_scores_are_saved_and_reused(run_copy: Path) -> None:
     evaluator = RunEvaluator(run_copy, Options(metrics="frechet", extractor="Pixels()", count=300))
     manifest = find_checkpoint(evaluator.run)
     assert evaluator.known(manifest) is None
@@ -130,7 +132,7 @@ def test_scores_are_kept_and_found_again(run_copy: Path) -> None:
     assert evaluator.known(manifest) == scores
     assert len(Run.open(run_copy).scores()) == 1
     text = (run_copy / "scores.jsonl").read_text()
-    (run_copy / "scores.jsonl").write_text(text.replace(manifest.sha256, "0" * 64))  # of other weights at that step
+    (run_copy / "scores.jsonl").write_text(text.replace(manifest.sha256, "0" * 64))  # other weights at that step
     assert evaluator.known(manifest) is None
     (run_copy / "scores.jsonl").write_text(text)
     for other in ({"count": 200}, {"extractor": "Random()"}, {"seed": 3}, {"raw": True}, {"metrics": "mmd"}):
@@ -138,7 +140,7 @@ def test_scores_are_kept_and_found_again(run_copy: Path) -> None:
         assert RunEvaluator(run_copy, options).known(manifest) is None, other
 
 
-def test_what_keeps_scores_apart_is_named() -> None:
+def test_differences_that_keep_scores_apart_are_named() -> None:
     assert differences(PROTOCOL, PROTOCOL) == []
     assert differences(PROTOCOL, replace(PROTOCOL, count=500)) == ["count 1000 and 500"]
     assert differences(PROTOCOL, replace(PROTOCOL, seed=1, version="9", ema=True)) == []
@@ -213,7 +215,7 @@ def test_the_order_of_images_does_not_matter(tmp_path: Path) -> None:
     np.save(tmp_path / "sorted.npy", digits.samples[digits.labels.argsort()][:, 0].numpy())
     options = {"metrics": "precision_recall", "extractor": "Pixels()", "count": 300}
     scores = sparring.evaluate_images(tmp_path / "sorted.npy", against="digits", **options)
-    assert scores.values["recall"] > 0.8  # the first 300 images would be zeros and ones
+    assert scores.values["recall"] > 0.8  # the first 300 images of the sorted set are zeros and ones
 
 
 def test_usual_metrics_leave_out_what_few_images_do_not_allow(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_usual_metrics_leave_out_what_few_images_do_not_allow(tmp_path: Path) ->
     assert any(note.startswith("different_bins left out: 30 samples are too few") for note in scores.notes)
 
 
-def test_a_run_that_cannot_be_written_is_scored(
+def test_a_read_only_run_is_scored(
     run_copy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(self: Run, scores: object) -> None:
@@ -232,10 +234,10 @@ def test_a_run_that_cannot_be_written_is_scored(
 
     monkeypatch.setattr(Run, "append_scores", refuse)
     assert "frechet" in sparring.evaluate(run_copy, metrics="frechet", **FAST).values
-    assert "the scores are not kept: the disk is full" in capfd.readouterr().err
+    assert "the scores are not saved: the disk is full" in capfd.readouterr().err
 
 
-def test_torn_scores_are_mended(run_copy: Path) -> None:
+def test_an_incomplete_line_of_scores_is_repaired(run_copy: Path) -> None:
     sparring.evaluate(run_copy, metrics="frechet", **FAST)
     with (run_copy / "scores.jsonl").open("a") as file:
         file.write('{"step": 20, "val')
@@ -248,7 +250,7 @@ def test_the_command_prints_scores_with_their_protocol(run_copy: Path, capsys: p
     assert main(["evaluate", str(run_copy), *options]) == 0
     text = capsys.readouterr().out
     assert "step 20" in text
-    assert "protocol: 200 samples (as sampled, from the average, seed 0) against 200 of digits/train" in text
+    assert "protocol: 200 samples (as sampled, EMA weights, seed 0) against 200 of digits/train" in text
     assert main(["evaluate", str(run_copy), "--checkpoint", "all", "--json", *options]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [f["step"] for f in found] == [0, 20]
@@ -320,7 +322,7 @@ def test_metrics_are_found_without_being_named() -> None:
         sparring.load("run", checkpoint_name="best")
 
 
-def test_images_are_scored_by_an_extractor_of_the_users_own_where_it_is_trusted(tmp_path: Path) -> None:
+def test_a_user_defined_extractor_needs_trust(tmp_path: Path) -> None:
     np.savez(tmp_path / "made.npz", images=load_data("digits").samples[:20].movedim(1, -1).numpy())
     own = {"against": "digits", "metrics": "sliced_wasserstein", "extractor": "sparring.extractors.Pixels()"}
     with pytest.raises(UserError, match="would run code"):
@@ -328,7 +330,7 @@ def test_images_are_scored_by_an_extractor_of_the_users_own_where_it_is_trusted(
     assert sparring.evaluate_images(tmp_path / "made.npz", trust=True, **own).values
 
 
-def test_what_pieces_of_images_are_seen_with_does_not_depend_on_what_was_asked_before(tmp_path: Path) -> None:
+def test_the_extractor_of_pieces_does_not_depend_on_earlier_calls(tmp_path: Path) -> None:
     changes = {"data": "digits", "size": "8", "steps": 2, "held_out": 0.1, "doctor": "off", "device": "cpu"}
     run = sparring.train(tiny_images("restore").replace(**changes, evaluate_every=0), out=tmp_path / "run")
     options = {"metrics": "frechet", "count": 50}

@@ -1,4 +1,4 @@
-"""Extractors with published weights, tested without them: shapes, resizers, files, downloads, and small stand-ins."""
+"""Extractors with published weights, tested without them: shapes, resizers, files, downloads and small models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from sparring.data.samples import Data, image_data, point_data
 from sparring.metrics.extractors import inception
 from sparring.metrics.extractors.inception import FILE, SHA256, Inception, InceptionNetwork
 from sparring.metrics.extractors.pretrained import resize_bicubic, resize_tensorflow, to_levels
-from sparring.metrics.extractors.transformers import CLIP, DINOv2, Looking
+from sparring.metrics.extractors.transformers import CLIP, DINOv2, TransformerFeatures
 
 CPU = torch.device("cpu")
 GREY = image_data("grey", torch.arange(3 * 12 * 9).mul(37).remainder(256).byte().view(3, 1, 12, 9))
@@ -56,7 +56,7 @@ def network() -> InceptionNetwork:
 
 @pytest.fixture(scope="module")
 def weights(network: InceptionNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its weights in a file such as the one that is published."""
+    """Its weights in a file of the published form."""
     path = tmp_path_factory.mktemp("weights") / FILE
     torch.save(network.state_dict(), path)
     return path
@@ -64,14 +64,14 @@ def weights(network: InceptionNetwork, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the weights would be in an empty cache."""
+    """Path of the weights in an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "sparring" / "weights" / FILE
 
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What anything tried to connect to; all of it is refused."""
+    """Refuse all connections and record the attempts."""
     tried: list[Any] = []
 
     def refuse(*arguments: object, **_: object) -> None:
@@ -170,8 +170,8 @@ def test_preparing_inception_draws_no_random_numbers(weights: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def _seen_by(layer: nn.Module, run: Callable[[], object]) -> Tensor:
-    """What a layer is given while something runs."""
+def _input_of(layer: nn.Module, run: Callable[[], object]) -> Tensor:
+    """The input of a layer during a call."""
     given: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].clone()))
     with torch.no_grad():
@@ -183,7 +183,7 @@ def _seen_by(layer: nn.Module, run: Callable[[], object]) -> Tensor:
 def test_inception_scales_levels_as_the_original(network: InceptionNetwork) -> None:
     levels = torch.tensor([0, 1, 128, 255]) / 127.5 - 1
     images = levels.view(4, 1, 1, 1).expand(4, 1, 5, 7)
-    first = _seen_by(network.Conv2d_1a_3x3, lambda: network(images))
+    first = _input_of(network.Conv2d_1a_3x3, lambda: network(images))
     assert first.shape == (4, 3, 299, 299)
     for image, expected in zip(first, (-1, -127 / 128, 0, 127 / 128)):
         assert torch.equal(image, torch.full_like(image, expected))
@@ -196,15 +196,15 @@ def test_inception_means_leave_the_padding_out(network: InceptionNetwork) -> Non
         (network.Mixed_7b, 1280, 8),
     ):
         x = torch.randn(1, channels, size, size)
-        pooled = _seen_by(block.branch_pool, partial(block, x))
+        pooled = _input_of(block.branch_pool, partial(block, x))
         torch.testing.assert_close(pooled[..., 0, 0], x[..., :2, :2].mean((2, 3)))
         torch.testing.assert_close(pooled[..., 3, 0], x[..., 2:5, :2].mean((2, 3)))
         torch.testing.assert_close(pooled[..., 3, 4], x[..., 2:5, 3:6].mean((2, 3)))
 
 
-def test_inceptions_last_block_pools_the_largest(network: InceptionNetwork) -> None:
+def test_inceptions_last_block_uses_maximum_pooling(network: InceptionNetwork) -> None:
     x = -torch.rand(1, 2048, 8, 8)
-    pooled = _seen_by(network.Mixed_7c.branch_pool, lambda: network.Mixed_7c(x))
+    pooled = _input_of(network.Mixed_7c.branch_pool, lambda: network.Mixed_7c(x))
     assert torch.equal(pooled[..., 0, 0], x[..., :2, :2].amax((2, 3)))
     assert torch.equal(pooled[..., 3, 4], x[..., 2:5, 3:6].amax((2, 3)))
 
@@ -348,7 +348,7 @@ def test_weights_of_another_network(
 @pytest.mark.parametrize("content", [torch.zeros(3), {"fc.bias": 3}, [torch.zeros(3)]])
 def test_a_file_of_something_else(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="a.pth holds something else than named tensors"):
+    with pytest.raises(UserError, match="a.pth does not hold named tensors"):
         Inception(weights=str(tmp_path / "a.pth")).prepare(GREY, CPU)
 
 
@@ -360,11 +360,11 @@ def test_a_file_with_another_ending(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/no/such/file.pth", ".", "x" * 5000])
 def test_no_such_weights(path: str) -> None:
-    with pytest.raises(UserError, match=r'there is no file .*Inception\(weights="..."\).*Inception\(download=True\)'):
+    with pytest.raises(UserError, match=r'no file .*Inception\(weights="..."\).*Inception\(download=True\)'):
         Inception(weights=path).prepare(GREY, CPU)
 
 
-def test_weights_are_not_fetched_unasked(cache: Path, connections: list[Any]) -> None:
+def test_weights_are_not_fetched_without_download(cache: Path, connections: list[Any]) -> None:
     with pytest.raises(UserError, match=r'write Inception\(download=True\).*Inception\(weights="..."\).*https://'):
         Inception().prepare(GREY, CPU)
     assert not connections
@@ -382,8 +382,10 @@ def test_fields_of_another_type(extractor: type, fields: dict[str, Any]) -> None
     ("data", "fix"),
     [(point_data("ring", torch.randn(5, 2)), r"Pixels\(\)"), (image_data("a", torch.zeros(2, 4, 8, 8)), r"Random\(\)")],
 )
-def test_data_without_grey_or_rgb_images(extractor: Inception | DINOv2 | CLIP, data: Data, fix: str) -> None:
-    with pytest.raises(UserError, match=rf"{type(extractor).__name__}\(\) looks at images.*take {fix}"):
+def test_data_other_than_grey_or_rgb_images_are_refused(
+    extractor: Inception | DINOv2 | CLIP, data: Data, fix: str
+) -> None:
+    with pytest.raises(UserError, match=rf"{type(extractor).__name__}\(\) needs images.*take {fix}"):
         extractor.prepare(data, CPU)
 
 
@@ -398,7 +400,7 @@ def serve() -> Iterator[Callable[[Callable[..., BaseHTTPRequestHandler]], str]]:
 
 
 @pytest.mark.slow
-def test_weights_are_fetched_when_asked(
+def test_weights_are_fetched_with_download(
     weights: Path, cache: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inception, "URL", f"{serve(partial(Quiet, directory=str(weights.parent)))}/{FILE}")
@@ -409,7 +411,7 @@ def test_weights_are_fetched_when_asked(
     monkeypatch.setattr(inception, "URL", "http://127.0.0.1:9/nobody-listens")
     for again in (Inception(), Inception(download=True)):
         prepared = again.prepare(GREY, CPU)
-        assert (prepared.name, prepared.digest) == (fetched.name, fetched.digest), "from the cache"
+        assert (prepared.name, prepared.digest) == (fetched.name, fetched.digest), "loaded from the cache"
 
 
 def test_other_bytes_than_published_are_not_kept(
@@ -437,7 +439,7 @@ def test_a_damaged_file_in_the_cache(cache: Path) -> None:
         Inception().prepare(GREY, CPU)
 
 
-def test_a_download_that_breaks_off_is_told_and_not_kept(tmp_path: Path, serve: Callable[..., str]) -> None:
+def test_a_download_that_breaks_off_is_reported_and_not_kept(tmp_path: Path, serve: Callable[..., str]) -> None:
     address = serve(Breaks)
     with pytest.raises(UserError, match=f"cannot fetch a.pth .{address}: it broke off after 1000 of 1000000 bytes.; x"):
         fetch([address], tmp_path / "a.pth", sha256("0"), "x")
@@ -543,7 +545,7 @@ def test_cmmd_is_measured_of_clips_embeddings_and_of_no_others(clip: Path, dino:
     scores = sparring.evaluate_images(tmp_path / "made.npy", extractor=repr(CLIP(weights=str(clip))), **options)
     assert scores.values["cmmd"] > 0
     for other in (repr(DINOv2(weights=str(dino))), "Random()"):
-        with pytest.raises(UserError, match=r"cmmd cannot be computed of .*embeddings of length 1: --extractor CLIP"):
+        with pytest.raises(UserError, match=r"cmmd cannot be computed for .*embeddings of length 1: --extractor CLIP"):
             sparring.evaluate_images(tmp_path / "made.npy", extractor=other, **options)
 
 
@@ -557,7 +559,7 @@ def test_transformers_see_resized_grey_images(
     prepared = extractor(weights=str(folder)).prepare(GREY, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert capfd.readouterr() == ("", ""), "no bars"
-    assert isinstance(prepared.network, Looking)
+    assert isinstance(prepared.network, TransformerFeatures)
     inputs = prepared.network.inputs(GREY.form.to_input(GREY.samples))
     assert inputs.shape == (3, 3, prepared.network.size, prepared.network.size)
     features = prepared(GREY.samples).features
@@ -567,13 +569,13 @@ def test_transformers_see_resized_grey_images(
     assert extractor(weights=str(folder)).prepare(GREY, CPU).digest == prepared.digest
 
 
-def test_nothing_is_said_of_clips_unused_half(clip: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_clips_unused_text_model_is_not_reported(clip: Path, caplog: pytest.LogCaptureFixture) -> None:
     logger, settings = logging.getLogger("transformers"), transformers.logging
     logger.addHandler(caplog.handler)
     settings.enable_progress_bar()
     try:
         transformers.CLIPVisionModelWithProjection.from_pretrained(clip)
-        assert "text_model" in caplog.text, "it is what would be said"
+        assert "text_model" in caplog.text, "transformers reports it by default"
         caplog.clear()
         before = settings.get_verbosity()
         CLIP(weights=str(clip)).prepare(GREY, CPU)
@@ -601,13 +603,13 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("extractor", [DINOv2(), CLIP(), CLIP(weights="nobody/nothing"), DINOv2(weights="not a name!")])
-def test_models_are_not_fetched_unasked(
+def test_models_are_not_fetched_without_download(
     extractor: DINOv2 | CLIP, hub_cache: Path, connections: list[Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     name, weights = type(extractor).__name__, extractor.weights
     with pytest.raises(
         UserError,
-        match=rf"'{weights}' is no folder, and Hugging Face's cache has no such.*{name}\(weights='{weights}', "
+        match=rf"'{weights}' is no folder, and not in Hugging Face's cache.*{name}\(weights='{weights}', "
         rf'download=True\) to fetch it, or {name}\(weights="..."\) with a folder',
     ) as e:
         extractor.prepare(GREY, CPU)
@@ -630,7 +632,7 @@ def test_a_model_in_the_hubs_cache(dino: Path, hub_cache: Path, connections: lis
     assert not connections
 
 
-def test_models_are_fetched_when_asked(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_fetched_with_download(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def from_pretrained(name: str, **_: object) -> None:

@@ -1,4 +1,4 @@
-"""Extractors: what they see, that it is the same each time, and what they refuse. The game's own metrics, too."""
+"""Extractors: their features, reproducibility and refusals. The duality gap, too."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_random_is_the_same_network_each_time(digits: Data) -> None:
     assert one.digest == other.digest != Random(seed=1).prepare(digits, CPU).digest
     assert torch.equal(one(digits.samples[:9]).features, other(digits.samples[:9]).features)
     assert one(digits.samples[:9]).features.shape == (9, 128)
-    assert one(digits.samples[:300]).features.std(0).min() > 0  # each of them tells images apart
+    assert one(digits.samples[:300]).features.std(0).min() > 0  # every feature varies between images
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 20, 33), (4, 100, 50)])
@@ -70,7 +70,7 @@ def test_random_takes_images_of_any_shape(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_the_classifier_knows_its_data_and_is_cached(
+def test_the_classifier_is_accurate_and_cached(
     digits: Data, classifier: Prepared, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert digits.labels is not None
@@ -78,7 +78,7 @@ def test_the_classifier_knows_its_data_and_is_cached(
     assert seen.features.shape == (1797, 128)
     assert seen.logits is not None
     assert metrics.agreement(seen.logits, digits.labels) > 0.97
-    assert float(classifier.about.split()[1].rstrip("%")) > 95  # of images that it has not seen
+    assert float(classifier.about.split()[1].rstrip("%")) > 95  # on held-out images
     capfd.readouterr()
     assert Classifier().prepare(digits, CPU).digest == classifier.digest
     assert "Training" not in capfd.readouterr().err
@@ -117,11 +117,11 @@ def test_perceptual_distance(digits: Data, classifier: Prepared) -> None:
         metrics.perceptual(images, digits.samples[chosen].float() / 127.5 - 1, classifier) for chosen in (same, other)
     )
     assert near.shape == (200,)
-    assert near.median() < 0.3 * far.median()  # a digit is like its own kind
+    assert near.median() < 0.3 * far.median()
     assert 0 < far.max() <= 4
 
 
-def test_images_as_bytes_and_as_floats_look_alike(digits: Data, classifier: Prepared) -> None:
+def test_uint8_and_float_images_have_the_same_features(digits: Data, classifier: Prepared) -> None:
     chosen = digits.samples[:40]
     floats = chosen.float() / 127.5 - 1
     torch.testing.assert_close(classifier(floats).features, classifier(chosen).features)
@@ -138,14 +138,14 @@ def test_features_do_not_depend_on_the_chunk(
 def test_what_does_not_fit_is_refused(digits: Data, classifier: Prepared, tmp_path: Path) -> None:
     ring = load_data("ring")
     for extractor in (Classifier(), Random()):
-        with pytest.raises(UserError, match="points, take Pixels"):
+        with pytest.raises(UserError, match="points; take Pixels"):
             extractor.prepare(ring, CPU)
     with pytest.raises(UserError, match=r"needs labels.*take Random\(\)"):
         Classifier().prepare(replace(digits, labels=None), CPU)
-    with pytest.raises(UserError, match="there is no file"):
+    with pytest.raises(UserError, match="no file 'nowhere'"):
         Classifier(weights="nowhere").prepare(digits, CPU)
     (tmp_path / "bad.safetensors").write_bytes(b"no")
-    with pytest.raises(UserError, match="is not a classifier of this program"):
+    with pytest.raises(UserError, match="is not a classifier of Sparring"):
         Classifier(weights=str(tmp_path / "bad.safetensors")).prepare(digits, CPU)
     broken = Prepared("Broken()", _Broken(), "x")
     with pytest.raises(UserError, match=r"2 of 5 samples \(the first is number 1\) have NaN or infinite features"):
@@ -173,7 +173,7 @@ def test_auto_goes_by_the_data(data: str, kind: type | None, digits: Data, class
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # it trains the classifier of all of MNIST
-def test_stacked_mnist_has_1000_modes_that_the_classifier_sees(real_set: Callable[[str], Path]) -> None:
+def test_the_classifier_finds_the_1000_modes_of_stacked_mnist(real_set: Callable[[str], Path]) -> None:
     real_set("mnist")
     data, held_out = load_data("stacked-mnist"), load_held_out("stacked-mnist")
     assert held_out is not None
@@ -187,7 +187,7 @@ def test_stacked_mnist_has_1000_modes_that_the_classifier_sees(real_set: Callabl
     assert metrics.agreement(seen.logits, data.labels[:3000]) > 0.95  # three digits at about 99 % each
     missing = data.samples[data.labels >= 500][:3000]  # half of the modes are left out
     found = metrics.class_modes(extractor(missing).logits.argmax(1), torch.full((1000,), 1e-3))  # type: ignore[union-attr]
-    assert 450 <= found.covered <= 520  # 500, but for digits that are mistaken and modes that 3,000 samples miss
+    assert 450 <= found.covered <= 520  # 500, up to misclassified digits and modes that 3,000 samples miss
     assert found.divergence == pytest.approx(math.log(2) + 499 / 6000, abs=0.05)
 
 
@@ -224,19 +224,19 @@ def test_the_duality_gap_is_zero_at_the_equilibrium_and_large_far_from_it() -> N
     assert at["game_value"] == pytest.approx(-2 * math.log(2))
     assert at["game_value_worst_g"] == pytest.approx(
         -2 * math.log(2)
-    )  # a critic that says 0 everywhere gives G nothing to gain
+    )  # a critic that outputs 0 everywhere leaves G nothing to gain
     assert 0 <= at["duality_gap"] < 0.01
     far = duality_gap(_game(6.0), _batch, judged, steps=60)
-    assert far["duality_gap"] > 1.2  # the best D knows nearly all: V comes close to 0 from -1.386
+    assert far["duality_gap"] > 1.2  # the best D separates nearly all samples: V rises from -1.386 to nearly 0
 
 
 def test_the_generators_best_response_counts_too() -> None:
     game = _game(3.0)
-    for step in range(150):  # D learns where the fakes are
+    for step in range(150):  # D learns to detect the fakes
         game.take_turn("discriminator", [_batch(200)], Moment(step))
     judged = [_batch() for _ in range(4)]
     found = duality_gap(game, lambda: _batch(200), judged, steps=150)
-    assert found["game_value_worst_g"] < found["game_value"] - 0.3  # a copy of G walks to where D takes it for real
+    assert found["game_value_worst_g"] < found["game_value"] - 0.3  # a copy of G moves to where D outputs "real"
 
 
 def test_the_duality_gap_leaves_the_game_as_it_was() -> None:

@@ -59,7 +59,7 @@ def test_precision_and_recall_know_their_sides() -> None:
 def test_precision_and_recall_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = torch.randn(100, 3), torch.randn(90, 3) * 1.2
     whole = precision_recall(real, fake)
-    monkeypatch.setattr("sparring.metrics.distribution.MOST_PAIRS", 700)
+    monkeypatch.setattr("sparring.metrics.distribution.MAX_PAIRS", 700)
     assert precision_recall(real, fake) == whole
 
 

@@ -28,7 +28,7 @@ def two_sets(n: int = 400, m: int = 300, d: int = 12) -> tuple[torch.Tensor, tor
 
 
 class Flat(torch.nn.Module):
-    """torchmetrics takes any network of images; this one hands features through."""
+    """torchmetrics takes any network of images; this one returns the features unchanged."""
 
     num_features = 12
 
@@ -113,7 +113,7 @@ def test_nearest_agrees_with_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(ours[0].numpy(), distance[:, 0], rtol=REL)
     np.testing.assert_array_equal(ours[1].numpy(), index[:, 0])
     distance, index = NearestNeighbors(n_neighbors=2).fit(x.numpy()).kneighbors(x.numpy())
-    monkeypatch.setattr("sparring.metrics.distribution.MOST_PAIRS", 64 * len(x))
+    monkeypatch.setattr("sparring.metrics.distribution.MAX_PAIRS", 64 * len(x))
     ours = metrics.nearest(x, x, without=torch.arange(len(x)))
     np.testing.assert_allclose(ours[0].numpy(), distance[:, 1], rtol=REL)
     np.testing.assert_array_equal(ours[1].numpy(), index[:, 1])
@@ -126,9 +126,12 @@ def test_wasserstein_agrees_with_pot_and_with_sorting() -> None:
     assert metrics.wasserstein(x, y) == pytest.approx(np.sqrt(ot.emd2(*weights, cost)), rel=1e-9)
     same = metrics.wasserstein(x[:90], y)
     assert same == pytest.approx(np.sqrt(ot.emd2(weights[1], weights[1], cost[:90].copy())), rel=1e-9)
-    with pytest.raises(UserError, match="wasserstein of 101 and 90 samples takes too long; take 90 of either"):
+    with pytest.raises(UserError, match="wasserstein of 101 and 90 samples takes too long; take 90 of each"):
         metrics.wasserstein(x[:101], y)
-    line_x, line_y = torch.randn(100, 1), torch.randn(100, 1) + 1  # on a line, the sorted samples belong together
+    line_x, line_y = (
+        torch.randn(100, 1),
+        torch.randn(100, 1) + 1,
+    )  # on a line, the optimal transport pairs sorted samples
     sorted_cost = (line_x.sort(0).values - line_y.sort(0).values).square().mean().sqrt().item()
     assert metrics.wasserstein(line_x, line_y) == pytest.approx(sorted_cost, rel=REL)
 
@@ -139,7 +142,7 @@ def test_paired_metrics_agree_with_torchmetrics() -> None:
     y = (x + 0.2 * torch.randn(x.shape, generator=rng)).clamp(-1, 1)
     theirs = peak_signal_noise_ratio(x, y, data_range=2.0, reduction="none", dim=(1, 2, 3))
     torch.testing.assert_close(metrics.psnr(x, y), theirs, rtol=REL, atol=0)
-    # it pads by reflection; what lies 5 pixels within knows nothing of the padding, and is what Wang et al. average
+    # it pads by reflection; at least 5 pixels inside, the padding has no effect; Wang et al. average these positions
     _, full = structural_similarity_index_measure(x.double(), y.double(), data_range=2.0, return_full_image=True)
     theirs = full[..., 5:-5, 5:-5].mean((1, 2, 3))
     torch.testing.assert_close(metrics.ssim(x, y), theirs.float(), rtol=REL, atol=0)

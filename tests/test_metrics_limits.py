@@ -68,7 +68,7 @@ def test_frechet_from_means_alone() -> None:
     assert same == pytest.approx(14.991064, rel=1e-4)
 
 
-def test_frechet_infinity_takes_the_bias_of_few_fakes_away() -> None:
+def test_frechet_infinity_removes_the_bias_of_few_generated_samples() -> None:
     real = normal(50_000, 16)
     found = [metrics.frechet_infinity(real, normal(2000, 16, seed=s)) for s in range(1, 9)]
     plain = [metrics.frechet(real, normal(2000, 16, seed=s)) for s in range(1, 9)]
@@ -78,7 +78,7 @@ def test_frechet_infinity_takes_the_bias_of_few_fakes_away() -> None:
     assert abs(np.mean(found)) < 0.005 + 3 * error
 
 
-def test_kernel_distance_is_unbiased_and_its_error_honest() -> None:
+def test_kernel_distance_is_unbiased_and_its_error_calibrated() -> None:
     found = [metrics.kernel_distance(normal(60, seed=2 * s), normal(300, seed=2 * s + 1)) for s in range(200)]
     values = np.array([f.value for f in found])
     assert abs(values.mean()) < 3 * values.std(ddof=1) / len(values) ** 0.5
@@ -101,7 +101,7 @@ def test_cmmd_at_closed_forms() -> None:
     a, b = torch.eye(3)[:1], torch.eye(3)[1:2]  # of length 1, at a right angle: |a - b|^2 = 2
     assert metrics.cmmd(a.repeat(5, 1), b.repeat(7, 1)) == pytest.approx(2000 * (1 - math.exp(-2 / 200)))
     assert metrics.cmmd(torch.cat([a, b]), torch.cat([b, a])) == pytest.approx(0, abs=1e-9)
-    # a and -a against twice a: a sample's pair with itself counts, and half of the pairs are |2 a|^2 = 4 apart
+    # a and -a against twice a: a sample's pair with itself counts; half of the pairs are |2 a|^2 = 4 apart
     apart = math.exp(-4 / 200)
     wanted = 1000 * ((1 + apart) / 2 + 1 - 2 * (1 + apart) / 2)
     assert metrics.cmmd(torch.cat([a, -a]), a.repeat(2, 1)) == pytest.approx(wanted)
@@ -116,7 +116,7 @@ def test_cmmd_at_closed_forms() -> None:
 def test_kernel_metrics_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = normal(100), normal(70, seed=1)
     whole, clip = metrics.kernel_distance(x, y), metrics.cmmd(x, y)
-    monkeypatch.setattr("sparring.metrics.distribution.MOST_PAIRS", 700)
+    monkeypatch.setattr("sparring.metrics.distribution.MAX_PAIRS", 700)
     assert metrics.kernel_distance(x, y).value == pytest.approx(whole.value, rel=1e-9)
     assert metrics.kernel_distance(x, y).error == pytest.approx(whole.error, rel=1e-9)
     assert metrics.cmmd(x, y) == pytest.approx(clip, rel=1e-9)
@@ -125,7 +125,9 @@ def test_kernel_metrics_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPat
 def test_inception_score_known_value_and_limits() -> None:
     logits = torch.tensor([[1.0, 2.0] * 500 + [4.0], [4.0, 5.0] * 500 + [6.0]])
     assert metrics.inception_score(logits).value == pytest.approx(1.0008087798617324, rel=1e-6)
-    sure = 100 * torch.eye(10).repeat(20, 1)  # each class for sure and equally often: as many as there are classes
+    sure = 100 * torch.eye(10).repeat(
+        20, 1
+    )  # each class with certainty and equally often: the score is the number of classes
     assert metrics.inception_score(sure).value == pytest.approx(10)
     assert metrics.inception_score(torch.zeros(50, 10)).value == pytest.approx(1)
     logits = normal(90, 5) * 3
@@ -177,7 +179,7 @@ def test_modes_of_classes_that_are_not_equally_common() -> None:
     assert math.isfinite(metrics.class_modes(torch.tensor([2, 2]), shares).divergence)
 
 
-def test_different_bins_know_chance_from_a_missing_mode() -> None:
+def test_different_bins_separate_chance_from_a_missing_mode() -> None:
     centres = 10 * normal(20, seed=3)
     labels = torch.arange(4000) % 20
     real = centres[labels] + normal(4000)
@@ -206,30 +208,30 @@ def test_the_birthday_estimate_finds_the_size_of_a_support(size: int) -> None:
     assert fresh.size > 100_000
 
 
-def test_memorised_samples_are_caught_and_fresh_ones_are_not() -> None:
+def test_memorised_samples_are_found_and_new_ones_are_not() -> None:
     train, held_out, fresh = normal(3000, 6), normal(2000, 6, seed=1), normal(2000, 6, seed=2)
     copies = train[:1000] + 0.01 * normal(1000, 6, seed=3)
     usual = metrics.usual_distances(train, held_out)
-    caught = metrics.memorising(copies, train, usual)
-    assert caught.share == 1  # all copies
-    assert caught.p_value < 1e-10
-    assert (caught.index == torch.arange(1000)).all()
-    let_go = metrics.memorising(fresh, train, usual)
-    assert let_go.expected == pytest.approx(0.01, abs=0.001)
-    assert let_go.share == pytest.approx(0.01, abs=0.01)  # 3 standard errors of two quantiles of 2,000 each
-    assert let_go.p_value > 0.01
+    copied = metrics.memorising(copies, train, usual)
+    assert copied.share == 1  # all copies
+    assert copied.p_value < 1e-10
+    assert (copied.index == torch.arange(1000)).all()
+    unsuspicious = metrics.memorising(fresh, train, usual)
+    assert unsuspicious.expected == pytest.approx(0.01, abs=0.001)
+    assert unsuspicious.share == pytest.approx(0.01, abs=0.01)  # 3 standard errors of two quantiles of 2,000 each
+    assert unsuspicious.p_value > 0.01
     half = metrics.memorising(torch.cat([copies, fresh[:1000]]), train, usual)
     assert half.share == pytest.approx(0.505, abs=0.01)
 
 
-def test_without_held_out_samples_the_training_set_itself_tells_what_is_usual() -> None:
+def test_without_held_out_samples_the_training_set_gives_the_reference_distances() -> None:
     train, fresh = normal(3000, 6), normal(2000, 6, seed=2)
     usual = metrics.usual_distances(train)
     assert metrics.memorising(fresh, train, usual).share == pytest.approx(0.01, abs=0.01)
     assert metrics.memorising(train[:500], train, usual).share == 1
 
 
-def test_the_expected_share_is_true_for_few_held_out_samples() -> None:
+def test_the_expected_share_is_right_for_few_held_out_samples() -> None:
     # over many draws of 20 held-out and 200 fresh samples; the standard error of the mean is about 0.004
     shares, expected = [], 0.0
     for seed in range(100):
@@ -242,7 +244,7 @@ def test_the_expected_share_is_true_for_few_held_out_samples() -> None:
 
 
 @pytest.mark.slow
-def test_copies_are_caught_where_points_lie_in_tight_heaps() -> None:
+def test_copies_are_found_in_tight_clusters() -> None:
     from sparring.data.load import load_data, load_held_out
 
     ring, held_out = load_data("ring"), load_held_out("ring")
@@ -262,7 +264,7 @@ def test_class_frechet_and_agreement() -> None:
     assert metrics.agreement(torch.eye(3)[labels], (labels + 1) % 3) == 0
 
 
-def test_critic_gap_from_none_to_all() -> None:
+def test_critic_gap_from_no_overfitting_to_full_memorisation() -> None:
     train, fake = normal(4000, 1, shift=2.0), normal(4000, 1, seed=1, shift=-2.0)
     none = metrics.critic_gap(train, normal(4000, 1, seed=2, shift=2.0), fake)
     assert none.overfitting == pytest.approx(0, abs=0.02)
@@ -311,15 +313,18 @@ MISTAKES = {
     "one sample": (lambda: metrics.frechet(normal(1), normal(50)), "1 samples are too few"),
     "fewer than k": (lambda: metrics.precision_recall(normal(3), normal(3), k=3), "too few for k=3"),
     "other dimensions": (lambda: metrics.frechet(normal(50, 3), normal(50, 4)), "3 and of 4 dimensions"),
-    "no features": (lambda: metrics.frechet(torch.zeros(5), torch.zeros(5)), "must be"),
+    "no features": (lambda: metrics.frechet(torch.zeros(5), torch.zeros(5)), r"shape \[5\]; give"),
     "other shapes": (lambda: metrics.psnr(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 9)), "pair by pair"),
-    "unknown class": (lambda: metrics.mean_iou(torch.tensor([4]), torch.tensor([0]), classes=3), "4 to 4, of 3"),
-    "small for SSIM": (lambda: metrics.ssim(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)), "window of SSIM"),
+    "unknown class": (lambda: metrics.mean_iou(torch.tensor([4]), torch.tensor([0]), classes=3), "4 to 4; give 0 to 2"),
+    "small for SSIM": (
+        lambda: metrics.ssim(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)),
+        "smaller than SSIM's window",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_bad_input_is_told(name: str) -> None:
+def test_bad_input_is_refused(name: str) -> None:
     work, message = MISTAKES[name]
     with pytest.raises(UserError, match=message):
         work()

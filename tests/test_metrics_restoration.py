@@ -1,4 +1,4 @@
-"""How restorations are measured: hand-computed values, scikit-image, scikit-learn, Pillow, and published numbers."""
+"""Metrics of restorations against hand-computed values, scikit-image, scikit-learn, Pillow and published scores."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_bicubic_on_set5_is_as_published(scale: int, real_set: Callable[[str], P
 def test_confusion_by_hand() -> None:
     wanted = torch.tensor([[0, 0, 1, 1, 1, 3, 200]])
     found = torch.tensor([[0, 1, 1, 1, 0, 2, 2]])
-    pairs = metrics.confusion(found, wanted, classes=3)  # 3 and 200 are of no class
+    pairs = metrics.confusion(found, wanted, classes=3)  # 3 and 200 are unlabelled
     assert pairs.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
     assert metrics.class_iou(pairs)[:2].tolist() == pytest.approx([1 / 3, 1 / 2])
     assert metrics.class_iou(pairs)[2].isnan()
@@ -169,7 +169,7 @@ def test_confusion_agrees_with_scikit_learn_and_adds_up() -> None:
     assert metrics.pixel_accuracy(found[0], wanted[0]) == pytest.approx(1 - noise[0].float().mean().item())
 
 
-def test_an_image_of_no_class_adds_nothing() -> None:
+def test_an_unlabelled_image_adds_nothing() -> None:
     nothing = metrics.confusion(torch.zeros(1, 4, 4).byte(), torch.full((1, 4, 4), 255, dtype=torch.uint8), classes=3)
     assert torch.equal(nothing, torch.zeros(3, 3, dtype=torch.int64))
 
@@ -198,14 +198,14 @@ def test_colour_distance_by_hand() -> None:
     assert greys < 0.02  # lightness does not count; the standard's matrix leaves greys at about 0.01
 
 
-def test_colour_distance_knows_no_places_and_no_order() -> None:
+def test_colour_distance_ignores_position_and_order() -> None:
     x, y = pair()
     shuffled = x.flatten(2)[:, :, torch.randperm(30 * 26, generator=seeded(2))].view_as(x)
     assert metrics.colour_distance(x, shuffled) == 0
     assert metrics.colour_distance(x, x.flip(0)) == 0
     assert metrics.colour_distance(x, y) == pytest.approx(metrics.colour_distance(y, x), rel=1e-9)
     assert metrics.colour_distance(as_input(x), as_input(y)) == pytest.approx(metrics.colour_distance(x, y), rel=CLOSE)
-    beyond = 1.5 * as_input(x)  # as a network without tanh may make it
+    beyond = 1.5 * as_input(x)  # as a network without tanh may output
     assert metrics.colour_distance(beyond, beyond.clamp(-1, 1)) == 0
     grey = x[:, :1]
     assert metrics.colour_distance(grey, grey.expand(-1, 3, -1, -1)) == 0
@@ -239,7 +239,7 @@ def random_extractor(*shape: int) -> Prepared:
 
 
 def networks() -> dict[str, Prepared]:
-    """All that show maps; weights of the last two are random."""
+    """All extractors with feature maps; the last two with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         classifier = ClassifierNetwork(3, Shrink((3, 64, 64), 32), 5).requires_grad_(False).eval()
@@ -249,12 +249,12 @@ def networks() -> dict[str, Prepared]:
 
 
 @pytest.mark.parametrize(("name", "layers"), [("Random()", 4), ("Classifier()", 4), ("Inception()", 4)])
-def test_extractors_show_maps_of_the_images_own_size(name: str, layers: int) -> None:
+def test_feature_maps_have_the_size_of_the_image(name: str, layers: int) -> None:
     extractor = networks()[name]
     x, y = (as_input(images) for images in pair(height=120, width=80))
     sizes = [tuple(layer.shape[2:]) for layer in extractor.maps(x)]
     assert len(sizes) == layers
-    assert sizes[0] in ((60, 40), (120, 80), (57, 37))  # by the first stride and padding; nothing shrinks images before
+    assert sizes[0] in ((60, 40), (120, 80), (57, 37))  # by the first stride and padding; images are not shrunk before
     assert sizes == sorted(sizes, reverse=True)
     assert name == "Random()" or all(layer.min() == 0 for layer in extractor.maps(x)), "after the rectifiers"
     distance = metrics.perceptual_maps(x, y, extractor)
@@ -267,10 +267,10 @@ def test_extractors_show_maps_of_the_images_own_size(name: str, layers: int) -> 
     metrics.perceptual_maps(x, y, extractor).sum().backward()  # type: ignore[no-untyped-call]
     assert y.grad is not None
     assert y.grad.isfinite().all()
-    assert y.grad.abs().sum(1).flatten(1).gt(0).float().mean() > 0.9, "nearly each pixel counts"
+    assert y.grad.abs().sum(1).flatten(1).gt(0).float().mean() > 0.9, "nearly every pixel has a gradient"
 
 
-def test_features_still_are_those_of_shrunk_images() -> None:
+def test_features_are_those_of_shrunk_images() -> None:
     x = as_input(pair(height=128, width=96)[0])
     small = F.interpolate(x, (64, 48), mode="bilinear", antialias=True)
     extractor = random_extractor(3, 128, 96)
@@ -278,7 +278,7 @@ def test_features_still_are_those_of_shrunk_images() -> None:
     assert [tuple(layer.shape[2:]) for layer in extractor.maps(x)] == [(64, 48), (32, 24), (16, 12), (8, 6)]
 
 
-def test_the_gradient_leads_to_the_wanted_image() -> None:
+def test_the_gradient_leads_to_the_target() -> None:
     extractor = random_extractor(3, 32, 32)
     wanted, made = (as_input(images) for images in pair(height=32, width=32))
     made = made.clone().requires_grad_()
@@ -294,13 +294,15 @@ def test_the_gradient_leads_to_the_wanted_image() -> None:
 def test_inceptions_maps_are_those_of_its_features(monkeypatch: pytest.MonkeyPatch) -> None:
     network = networks()["Inception()"].network
     assert isinstance(network, InceptionNetwork)
-    x = as_input(torch.randint(0, 256, (1, 3, 299, 299), generator=seeded(0)))  # nothing to resize or round
+    x = as_input(torch.randint(0, 256, (1, 3, 299, 299), generator=seeded(0)))  # needs no resizing or rounding
     last = network.maps(x)[-1]
     seen = network.Mixed_7c(network.Mixed_7b(network.Mixed_7a(last))).mean((2, 3))
     torch.testing.assert_close(seen, network(x)[0], rtol=1e-5, atol=1e-6)
     assert [layer.shape[1] for layer in network.maps(x[:, :1, :43, :50])] == [64, 192, 288, 768]
     monkeypatch.setattr(network, "_layers", lambda images: [images])
-    torch.testing.assert_close(network.maps(x)[0], (to_levels(x) - 128) / 128)  # what an untrained one hardly notices
+    torch.testing.assert_close(
+        network.maps(x)[0], (to_levels(x) - 128) / 128
+    )  # an untrained network hardly shows a difference
 
 
 # baselines
@@ -361,11 +363,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "negative border": (lambda: metrics.ssim(*pair(), border=-1), "border=-1 must be"),
     "too small within the border": (lambda: metrics.ssim(*pair(), border=9), "images of 12x8 are smaller"),
-    "no images": (lambda: metrics.colour_distance([], [flat(1, 2, 3)]), "no images"),
+    "no images": (lambda: metrics.colour_distance([], [flat(1, 2, 3)]), "a set of images is empty"),
     "colours of two channels": (lambda: metrics.colour_distance([torch.zeros(2, 4, 4)], []), "neither RGB nor grey"),
-    "found no class": (lambda: metrics.confusion(torch.tensor([3]), torch.tensor([0]), 3), "3 to 3, of 3"),
-    "wanted below": (lambda: metrics.confusion(torch.tensor([0]), torch.tensor([-1]), 3), "-1 to -1, of 3"),
-    "wanted beyond": (lambda: metrics.mean_iou(torch.tensor([0]), torch.tensor([7]), 3), "7 to 7, of 3"),
+    "found no class": (lambda: metrics.confusion(torch.tensor([3]), torch.tensor([0]), 3), "3 to 3; give 0 to 2"),
+    "wanted below": (lambda: metrics.confusion(torch.tensor([0]), torch.tensor([-1]), 3), "-1 to -1; give 0 to 2"),
+    "wanted beyond": (lambda: metrics.mean_iou(torch.tensor([0]), torch.tensor([7]), 3), "7 to 7; give 0 to 2"),
     "other shapes": (lambda: metrics.confusion(torch.zeros(2), torch.zeros(3), 3), r"\[2\] and \[3\] cannot"),
     "other shapes of mean_iou": (
         lambda: metrics.mean_iou(torch.zeros(2), torch.zeros(3), 3),
@@ -389,7 +391,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
             torch.zeros(1, 3, 8, 8),
             Pixels().prepare(image_data("any", torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), CPU),
         ),
-        r"Pixels\(most=32\) shows no maps; take Random\(\) or Inception\(\)",
+        r"Pixels\(most=32\) has no feature maps; take Random\(\) or Inception\(\)",
     ),
     "small for Inception": (
         lambda: networks()["Inception()"].maps(torch.zeros(1, 3, 42, 60)),
@@ -401,7 +403,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_bad_input_is_told(name: str) -> None:
+def test_bad_input_is_refused(name: str) -> None:
     work, message = MISTAKES[name]
     with pytest.raises(UserError, match=message):
         work()

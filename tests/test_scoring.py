@@ -1,4 +1,4 @@
-"""Evaluations while a run trains: the best checkpoint, patience, the budget, and a training that takes no notice."""
+"""Evaluations during training: the best checkpoint, patience, the budget, and no effect on the training."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_evaluations_are_logged_and_decide_the_best_checkpoint(
     assert find_checkpoint(run, "best").score == best["frechet"]
     assert [scores["step"] for scores in run.scores()] == [5, 10, 15, 20]
     assert "scoring took" in capfd.readouterr().err
-    # the same numbers as evaluate gives
+    # the same values as `evaluate` computes
     options = {"metrics": "frechet", "extractor": "Pixels(most=4)", "count": 200}
     again = sparring.evaluate(run.path, checkpoint="10", **options)
     assert again.values["frechet"] == pytest.approx(rows[1]["frechet"], rel=1e-6)
@@ -66,8 +66,8 @@ def test_high_values_can_be_the_better_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_takes_no_notice_of_evaluations(tmp_path: Path) -> None:
-    # a generator with batch statistics would notice a change of mode, too
+def test_evaluations_do_not_change_the_training(tmp_path: Path) -> None:
+    # batch statistics would also reveal a change of the mode
     changes = {"held_out": 0.2, "generator": "DCGANGenerator(width=4)"}
     metrics = "usual,duality_gap,critic_gap,path_length"
     plain = sparring.train("digits", out=tmp_path / "plain", **{**TINY, **changes})
@@ -76,7 +76,7 @@ def test_training_takes_no_notice_of_evaluations(tmp_path: Path) -> None:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> None:
-    """Let evaluations give the values of a function of the step."""
+    """Replace the values of evaluations by a function of the step."""
     real = Scoring.measure
 
     def measure(self: Scoring, subject: Any, name: str) -> Scores:
@@ -85,7 +85,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> 
     monkeypatch.setattr(Scoring, "measure", measure)
 
 
-def test_patience_stops_with_a_reason_and_resume_goes_on(
+def test_patience_stops_with_a_reason_and_resume_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     scripted(monkeypatch, lambda step: abs(step - 10) + 1.0)
@@ -96,11 +96,11 @@ def test_patience_stops_with_a_reason_and_resume_goes_on(
     assert f"Stopped at step 20: {reason}" in capfd.readouterr().err
     assert "It stopped early" in (run.path / "summary.md").read_text()
     assert find_checkpoint(run, "best").step == 10
-    sparring.resume(run.path)  # who resumes wants to see more: patience begins anew
+    sparring.resume(run.path)  # resuming starts the patience from zero
     assert run.entries()[-1]["step"] == 30
 
 
-def test_an_interrupted_run_keeps_counting(
+def test_patience_counts_across_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: Callable[..., Any]
 ) -> None:
     scripted(monkeypatch, lambda step: abs(step - 10) + 1.0)
@@ -110,7 +110,7 @@ def test_an_interrupted_run_keeps_counting(
     assert [row["step"] for row in Run.open(tmp_path / "run").evaluations()] == [5, 10, 15, 20]
 
 
-def test_evaluations_keep_to_their_share_of_the_time() -> None:
+def test_evaluations_respect_their_share_of_the_time() -> None:
     history = [{"step": 5, "frechet": 2.0, "cost": 3.0}]
     recipe = SimpleNamespace(evaluate_every=5, evaluate_budget=0.1, patience=0)
     scorer = Scorer.__new__(Scorer)
@@ -127,7 +127,7 @@ def test_evaluations_keep_to_their_share_of_the_time() -> None:
     assert scorer.skipped == 1
     assert "1 evaluations left out" in scorer.report(SimpleNamespace(step=10, seconds=61.0))  # type: ignore[arg-type]
     scorer.history = []
-    assert due(5, 0.1)  # what it costs is not known before the first
+    assert due(5, 0.1)  # the cost is unknown before the first evaluation
 
 
 def test_held_out_samples_are_not_trained_on(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_patience_that_ends_with_the_budget_is_no_early_stop(tmp_path: Path, mon
     assert not any(row.get("event") == "stopped" for row in Run.open(run).entries())
 
 
-def test_a_metric_that_fails_in_mid_training_loses_no_checkpoint(
+def test_a_metric_that_fails_during_training_loses_no_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(step: int) -> float:
@@ -177,7 +177,7 @@ def test_a_metric_that_fails_in_mid_training_loses_no_checkpoint(
     assert not finished(tmp_path / "run")
 
 
-def test_a_killed_and_resumed_run_with_evaluations_has_the_bits_of_a_plain_one(
+def test_a_killed_and_resumed_run_with_evaluations_equals_a_plain_one(
     tmp_path: Path, killed_at: Callable[..., Any]
 ) -> None:
     plain = sparring.train("digits", out=tmp_path / "plain", **TINY)
@@ -212,7 +212,7 @@ def trained_on_images(name: str, out: Path, **changes: Any) -> Run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "value", "direction"), [("segment", "mean_iou", 1), ("pix2pix", "l1", -1)])
-def test_the_tasks_own_first_score_decides(name: str, value: str, direction: int, tmp_path: Path) -> None:
+def test_the_first_score_of_the_task_decides(name: str, value: str, direction: int, tmp_path: Path) -> None:
     run = trained_on_images(name, tmp_path / "run")
     assert run.read_recipe().metrics == "usual"
     rows = run.evaluations()
@@ -227,7 +227,7 @@ def test_the_tasks_own_first_score_decides(name: str, value: str, direction: int
     assert again.values[value] == pytest.approx(best[value], rel=1e-5)
 
 
-def test_the_frechet_distance_decides_of_samples(tiny_run: Path) -> None:
+def test_the_frechet_distance_decides_for_generated_samples(tiny_run: Path) -> None:
     assert Run.open(tiny_run).read_recipe().metrics == "frechet"
 
 
@@ -237,12 +237,12 @@ def test_another_score_of_images_may_decide(tmp_path: Path) -> None:
     assert {"pixel_accuracy", "mean_iou"} < set(run.evaluations()[0])
 
 
-def test_what_cannot_be_scored_of_images_is_told_before_there_is_a_run(tmp_path: Path) -> None:
+def test_impossible_metrics_are_refused_before_the_run_starts(tmp_path: Path) -> None:
     for name, metrics, text in (
-        ("pix2pix", "mean_iou", "mean_iou cannot be computed of this run: it needs maps of classes"),
-        ("segment", "frechet", "frechet cannot be computed of this run: it needs images"),
+        ("pix2pix", "mean_iou", "mean_iou cannot be computed for this run: it needs label maps"),
+        ("segment", "frechet", "frechet cannot be computed for this run: it needs images"),
         ("segment", "recall", "unknown metric 'recall'"),
-        ("restore", "memorising", "memorising is not for runs that turn images into others"),
+        ("restore", "memorising", "memorising is a metric of generated samples"),
     ):
         with pytest.raises(UserError, match=text):
             trained_on_images(name, tmp_path / "run", metrics=metrics)
@@ -250,14 +250,14 @@ def test_what_cannot_be_scored_of_images_is_told_before_there_is_a_run(tmp_path:
 
 
 @pytest.mark.slow
-def test_evaluations_of_images_change_nothing_of_the_training(tmp_path: Path) -> None:
+def test_evaluations_of_images_do_not_change_the_training(tmp_path: Path) -> None:
     scored = trained_on_images("pix2pix", tmp_path / "scored", metrics="l1")
     plain = trained_on_images("pix2pix", tmp_path / "plain", evaluate_every=0)
     assert tensors(scored.path)[6] == tensors(plain.path)[6]
 
 
 @pytest.mark.slow
-def test_a_summary_tells_what_was_measured(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_summary_explains_its_metrics(tiny_run: Path, tmp_path: Path) -> None:
     text = (tiny_run / "summary.md").read_text()
     assert "The sliced Wasserstein distance compares samples" in text
     assert "Accuracy near 100 %" in text
@@ -292,16 +292,16 @@ def test_held_out_images_are_loaded_once_for_scores_and_pictures(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pix2pix", "restore"])
-def test_what_is_real_is_looked_at_once_as_a_run_trains(
+def test_real_features_are_computed_once_per_training(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[int] = []
+    extracted: list[int] = []
     baselines: list[int] = []
-    look, make = Prepared.__call__, examples.make_examples
+    extract, make = Prepared.__call__, examples.make_examples
 
     def counted(self: Prepared, samples: Any) -> Any:
-        looks.append(len(samples))
-        return look(self, samples)
+        extracted.append(len(samples))
+        return extract(self, samples)
 
     def counted_examples(task: Any, tests: Any, train: Any, count: int, *others: Any) -> Any:
         baselines.append(count)
@@ -311,7 +311,7 @@ def test_what_is_real_is_looked_at_once_as_a_run_trains(
     monkeypatch.setattr("sparring.evaluation.translated.make_examples", counted_examples)
     run = trained_on_images(name, tmp_path / "run", metrics="frechet", doctor="off", penalties="")
     assert len(run.evaluations()) == 3
-    assert len(looks) == 3 + 2, "what was made each time, the real images and the baseline once"
-    assert baselines == [1, 40], "one image to see what can be scored, then all"
+    assert len(extracted) == 3 + 2, "the outputs three times, the real images and the baseline once"
+    assert baselines == [1, 40], "one image to check the metrics, then all"
     values = {row["frechet_baseline"] for row in run.evaluations()}
     assert len(values) == 1

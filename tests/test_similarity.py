@@ -1,4 +1,4 @@
-"""Scores of what turns images into others: each against a closed form, scikit-image or sums written out here."""
+"""Scores of translated or restored images, each against a closed form, scikit-image or sums written out here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def similarity(x: Any, y: Any, **options: Any) -> float:
     return float(found)
 
 
-def test_super_resolution_is_scored_on_the_luminance_within_the_border() -> None:
+def test_super_resolution_is_scored_on_luminance_without_the_border() -> None:
     truth = [noise(1, 3, *size)[0] for size in SIZES]
     made = [near(image, i) for i, image in enumerate(truth)]
     found = examples(restore(Downscale(4)), made, truth)
@@ -69,9 +69,9 @@ def test_l1_by_hand() -> None:
 
 def test_the_baseline_is_scored_as_the_run_is() -> None:
     truth = noise(3, 3, 24, 24)
-    made, baseline_name = near(truth, 1), near(truth, 2, by=60)
-    found = examples(restore(Noise()), list(made), list(truth), baseline=list(baseline_name))
-    swapped = examples(restore(Noise()), list(baseline_name), list(truth))
+    made, baseline = near(truth, 1), near(truth, 2, by=60)
+    found = examples(restore(Noise()), list(made), list(truth), baseline=list(baseline))
+    swapped = examples(restore(Noise()), list(baseline), list(truth))
     for name in ("psnr", "ssim", "l1", "perceptual", "frechet", "kernel_distance", "colours"):
         assert score(found, name, "baseline") == score(swapped, name), name
         assert score(found, name) != score(swapped, name), name
@@ -80,14 +80,14 @@ def test_the_baseline_is_scored_as_the_run_is() -> None:
 def test_psnr_of_holes_by_hand() -> None:
     truth = torch.full((2, 3, 24, 24), 100, dtype=torch.uint8)
     masks = squares((4, 6, 8, 8), (0, 0, 3, 5))
-    made = [truth[0] + 150, truth[1] + 150]  # beyond the hole, that does not count
+    made = [truth[0] + 150, truth[1] + 150]  # does not count outside the hole
     made[0][:, masks[0][0]] = 110
     made[1][:, masks[1][0]] = 75
     found = examples(restore(Mask("centre", size=8)), made, list(truth), masks=masks)
     check_mean(score(found, "psnr_hole"), [20 * np.log10(255 / 10), 20 * np.log10(255 / 25)])
 
 
-def test_what_a_run_makes_exactly_counts_as_much_as_psnr_can() -> None:
+def test_an_output_equal_to_its_target_counts_as_100_db() -> None:
     truth = [noise(1, 3, 16, 16)[0], noise(1, 3, 16, 16, seed=1)[0]]
     other = near(truth[1], 1)
     found = examples(restore(Noise(25)), [truth[0], other], truth, baseline=[near(image, 2) for image in truth])
@@ -139,18 +139,18 @@ def test_cycle_l1_by_hand() -> None:
 
 
 def features(pieces: Sequence[Any]) -> Any:
-    """Of `Random()`, of pieces [C, H, W] of one size, one by one."""
+    """Features by `Random()` of pieces [C, H, W] of one size, one by one."""
     extractor = prepare_random(image_data("any", torch.from_numpy(np.stack(pieces[:1]))))
     rows = [extractor(torch.from_numpy(np.ascontiguousarray(piece))[None]).features[0] for piece in pieces]
     return torch.stack(rows).double().numpy()
 
 
 def check_distances(found: Outcome, real: Sequence[Any], made: Sequence[Any]) -> None:
-    """Frechet and kernel distance as written out here, of pieces that are given."""
+    """Check Frechet and kernel distance of given pieces against sums written out here."""
     x, y = features(real), features(made)
     between = linalg.sqrtm((np.cov(x.T) @ np.cov(y.T)).astype(np.complex128)).real
     frechet = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T) + np.cov(y.T) - 2 * between)
-    assert score(found, "frechet") == pytest.approx(frechet, rel=2e-2)  # roots of what is singular lose digits
+    assert score(found, "frechet") == pytest.approx(frechet, rel=2e-2)  # square roots of singular matrices lose digits
     n, m, d = len(x), len(y), x.shape[1]
     xx, yy, xy = ((a @ b.T / d + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
     kernel = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1)) - 2 * xy.mean()
@@ -186,7 +186,7 @@ def test_patches_of_large_images_have_128_pixels_a_side() -> None:
     assert torch.equal(found.examples.real_pieces[1], images[0, :, :128, 128:256])
 
 
-def test_distances_of_what_was_missing() -> None:
+def test_distances_of_holes() -> None:
     truth, made = noise(10, 3, 24, 24), noise(10, 3, 24, 24, seed=1) // 2
     corners = [(i % 7, 2 * (i % 5)) for i in range(10)]
     masks = squares(*((top, left, 9, 9) for top, left in corners))
@@ -200,9 +200,9 @@ def test_distances_of_what_was_missing() -> None:
 
 def test_holes_of_several_sizes_are_brought_to_the_shortest_side() -> None:
     truth = torch.arange(24, dtype=torch.uint8).expand(2, 3, 24, 24).contiguous()
-    truth[1, :, 3:15, 10:13] = torch.tensor([0, 216, 0], dtype=torch.uint8)  # one of three columns that become one
+    truth[1, :, 3:15, 10:13] = torch.tensor([0, 216, 0], dtype=torch.uint8)  # one of three merged columns
     masks = squares((2, 4, 6, 6), (3, 4, 12, 18))
-    masks[0][0, 3, 5] = False  # a hole is framed
+    masks[0][0, 3, 5] = False  # a hole is replaced by its bounding box
     found = examples(restore(Mask("random")), list(truth), list(truth), masks=masks)
     assert [tuple(hole.shape) for hole in holes(masks, list(truth))] == [(3, 6, 6), (3, 12, 18)]
     pieces = found.examples.real_pieces
@@ -220,13 +220,13 @@ def test_two_sets_are_compared_whole() -> None:
     check_distances(found, b.numpy(), made.numpy())
 
 
-def test_patches_that_do_not_overlap() -> None:
+def test_patches_do_not_overlap() -> None:
     image = torch.arange(49, dtype=torch.uint8).view(1, 7, 7)
     cut = patches([image, image[:, :4]], 3)
     assert cut[:, 0, 0, 0].tolist() == [0, 3, 21, 24, 0, 3]
     assert cut[1, 0].tolist() == [[3, 4, 5], [10, 11, 12], [17, 18, 19]]
     assert torch.equal(patches([image, image], 7), torch.stack([image, image]))
-    with pytest.raises(UserError, match=r"no image is as large as what is compared, 8x8 \(the first has 7x7\)"):
+    with pytest.raises(UserError, match=r"no image is as large as a patch \(7x7 is the first\); give at least 8x8"):
         patches([image, image[:, :4]], 8)
 
 
@@ -238,10 +238,10 @@ def test_colours_are_those_of_all_pixels_together() -> None:
     assert found == pytest.approx(np.mean(wanted), rel=CLOSE)
 
 
-def test_taken_for_the_target_is_a_share() -> None:
+def test_taken_for_target_is_a_share() -> None:
     made = [torch.full((1, 8, 8), level, dtype=torch.uint8) for level in (3, 200, 130, 100, 255)]
-    judge = Prepared("brightness", Brightness(), "1", classes=2, labels=True)
-    found = examples(Contrast(), made, None, prepare=lambda data: judge)
+    classifier = Prepared("brightness", Brightness(), "1", classes=2, labels=True)
+    found = examples(Contrast(), made, None, prepare=lambda data: classifier)
     check_mean(score(found, "taken_for_target"), [0, 1, 1, 0, 1])
 
 

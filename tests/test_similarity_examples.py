@@ -1,4 +1,4 @@
-"""What is scored of runs that turn images into others: examples, trivial baselines, what is lacking, options."""
+"""Scoring of image-to-image runs: examples, trivial baselines, requirements of metrics, options."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def made_by(network: nn.Module, task: Any, data: Data, count: int = 99, seed: in
 
 
 def test_the_baseline_of_super_resolution_is_bicubic() -> None:
-    images = noise(2, 3, 34, 29)  # of which a multiple of 4 remains
+    images = noise(2, 3, 34, 29)  # cropped to multiples of 4
     for example, image in zip(made_of(restore(Downscale(4)), images), images):
         assert example.truth is not None
         assert torch.equal(example.truth, image[:, :32, :28])
@@ -78,10 +78,10 @@ def test_the_baseline_of_inpainting_is_biharmonic_and_known_pixels_stay() -> Non
         np.testing.assert_allclose(example.baseline.numpy(), wanted, atol=1)
         for made in (example.made, example.baseline):
             assert torch.equal(made[:, ~example.mask[0]], image[:, ~example.mask[0]])
-        assert set(example.made[:, example.mask[0]].flatten().tolist()) == {128}  # half of nothing
+        assert set(example.made[:, example.mask[0]].flatten().tolist()) == {128}  # the network halves a hole of zeros
 
 
-def test_the_baseline_of_colouring_is_grey() -> None:
+def test_the_baseline_of_colourising_is_grey() -> None:
     images = noise(2, 3, 24, 24)
     for example, image in zip(made_of(restore(Grey()), images), images):
         grey = np.array(Image.fromarray(wider(image)).convert("L"))
@@ -175,7 +175,7 @@ def test_images_are_taken_whole() -> None:
     assert set(whole(data, 1)) == {"real"}
 
 
-# ------------------------------------------------------------------------------------------------------ what is lacking
+# ------------------------------------------------------------------------------------------------------ requirements
 
 PAIRED = Form((3, 16, 16), source=Form((3, 16, 16)))
 ALWAYS = {"frechet", "kernel_distance", "edges"}
@@ -183,7 +183,7 @@ BY_PAIRS = {"psnr", "ssim", "l1", "perceptual", "colours"}
 
 
 def kinds() -> dict[str, tuple[Outcome, set[str]]]:
-    """Examples of each kind of task, and the scores that are possible there."""
+    """Outcomes of each kind of task, with the scores that are possible for them."""
     images = list(noise(3, 3, 16, 16))
     truth = [255 - image for image in images]
     maps = [image[:1] % 2 for image in images]
@@ -207,39 +207,39 @@ def kinds() -> dict[str, tuple[Outcome, set[str]]]:
             ALWAYS | {"taken_for_target", "cycle_l1"},
         ),
         "cut": (examples(cut, images, None, tests=two, prepare=lambda data: judge), ALWAYS | {"taken_for_target"}),
-        "an extractor that cannot tell": (examples(cut, images, None, tests=two), ALWAYS),
+        "an extractor without classes": (examples(cut, images, None, tests=two), ALWAYS),
     }
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_what_is_lacking(kind: str) -> None:
-    found, there = kinds()[kind]
-    assert {name for name in SIMILARITY if not missing(found, name)} == there
-    for name in there:
+def test_requirements_of_metrics(kind: str) -> None:
+    found, possible = kinds()[kind]
+    assert {name for name in SIMILARITY if not missing(found, name)} == possible
+    for name in possible:
         assert SIMILARITY[name].compute(found), name
 
 
-def test_what_is_lacking_is_said() -> None:
+def test_unmet_requirements_are_named() -> None:
     found = {kind: found for kind, (found, _) in kinds().items()}
     large, small = list(noise(2, 3, 32, 32)), list(noise(2, 3, 8, 8))
     grey = [image[:1] for image in large]
     found["grey"] = examples(restore(Noise(), shape=(1, 32, 32)), grey, grey)
     found["larger"] = examples(restore(Downscale(4)), large, large, sources=small)
-    lacks = {
+    unmet = {
         ("psnr", "cycle"): "pairs",
-        ("psnr", "segment"): "images, not maps of classes",
-        ("frechet", "segment"): "images, not maps of classes",
-        ("psnr_hole", "restore"): "a task with a mask",
-        ("mean_iou", "translate"): "maps of classes",
+        ("psnr", "segment"): "images, not label maps",
+        ("frechet", "segment"): "images, not label maps",
+        ("psnr_hole", "restore"): "a task with masks",
+        ("mean_iou", "translate"): "label maps",
         ("taken_for_target", "translate"): "two sets without pairs",
-        ("taken_for_target", "an extractor that cannot tell"): "leave --extractor out",
-        ("cycle_l1", "cut"): "a generator for the way back",
-        ("edges", "segment"): "images, not maps of classes",
-        ("edges", "larger"): "sources of the size of what is made",
+        ("taken_for_target", "an extractor without classes"): "leave --extractor out",
+        ("cycle_l1", "cut"): "a generator of the reverse direction",
+        ("edges", "segment"): "images, not label maps",
+        ("edges", "larger"): "outputs of the size of their sources",
         ("colours", "grey"): "images in colour",
         ("colours", "cycle"): "pairs",
     }
-    for (name, kind), text in lacks.items():
+    for (name, kind), text in unmet.items():
         assert text in missing(found[kind], name), (name, kind)
 
 
@@ -248,7 +248,7 @@ def test_names_of_scores() -> None:
     assert metric_names("usual", own) == ["mean_iou", "pixel_accuracy"]
     assert metric_names("pixel_accuracy,usual", own) == ["pixel_accuracy", "mean_iou"]
     assert sorted(metric_names("all", own)) == sorted(SIMILARITY)
-    with pytest.raises(UserError, match="memorising is not for runs that turn images into others"):
+    with pytest.raises(UserError, match="memorising is a metric of generated samples; image-to-image runs have: psnr"):
         metric_names("memorising", own)
 
 
@@ -277,7 +277,7 @@ def test_options() -> None:
             Options(**wrong)
 
 
-def test_the_test_images_are_those_that_are_wanted() -> None:
+def test_options_choose_the_test_images() -> None:
     task = restore(Noise())
     train, held_out = image_data("photos", noise(3, 3, 8, 8)), image_data("photos", noise(2, 3, 8, 8))
     assert Translated(task, train, Options(), held_out).tests is held_out

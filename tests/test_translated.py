@@ -1,4 +1,4 @@
-"""Runs that turn images into others, scored: what is left out, notes, protocols, test images of other channels."""
+"""Scores of image-to-image runs: metrics left out, notes, protocols, test images with other channels."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_scores_of_run_and_baseline_with_their_protocol() -> None:
     assert (scores.step, scores.protocol.count, scores.protocol.reference) == (3, 3, 3)
     assert scores.protocol.ema is True
     assert scores.protocol.extractor == "Random(seed=0)"
-    assert scores.notes[0] == "the baseline: bicubic interpolation"
-    assert any(note.startswith("CAREFUL: these are training images") for note in scores.notes)
-    assert any(note.startswith("CAREFUL: 3 images or patches are few for a Frechet") for note in scores.notes)
+    assert scores.notes[0] == "baseline: bicubic interpolation"
+    assert any(note.startswith("CAREFUL: scored on training images") for note in scores.notes)
+    assert any(note.startswith("CAREFUL: 3 images or patches are too few for a stable") for note in scores.notes)
     plain, _ = scored(restore(Downscale(4)), images, metrics="psnr")
-    assert plain.protocol.extractor == "none", "nothing looked at the images"
+    assert plain.protocol.extractor == "none", "no metric uses features"
 
 
 def left_out(name: str, task: Restore, images: Tensor, reason: str, extractor: str = "auto") -> None:
-    """A usual score that does not fit is left out with a note; named, it is a mistake."""
+    """A default metric that does not fit is left out with a note; a named one raises."""
     scores, _ = scored(task, images, extractor=extractor)
     assert name in scores.asked
     assert scores.values
@@ -79,12 +79,12 @@ def left_out(name: str, task: Restore, images: Tensor, reason: str, extractor: s
 
 
 def test_a_score_that_does_not_fit_the_images_is_left_out() -> None:
-    left_out("ssim", restore(Downscale(4)), noise(3, 3, 16, 16), "8x8 are smaller than the window")
+    left_out("ssim", restore(Downscale(4)), noise(3, 3, 16, 16), "8x8 are smaller than SSIM's window")
     left_out("frechet", restore(Noise()), noise(1, 3, 48, 48), "1 samples are too few")
-    left_out("perceptual", restore(Noise()), noise(3, 3, 48, 48), "shows no maps", extractor="Pixels(most=4)")
-    with pytest.raises(UserError, match="colours cannot be computed of a run: it needs images in colour"):
+    left_out("perceptual", restore(Noise()), noise(3, 3, 48, 48), "no feature maps", extractor="Pixels(most=4)")
+    with pytest.raises(UserError, match="colours cannot be computed for a run: it needs images in colour"):
         scored(restore(Noise(), shape=(1, 48, 48)), noise(3, 1, 48, 48), metrics="colours")
-    with pytest.raises(UserError, match=r"a run cannot be scored: the baseline: bicubic.*ssim left out"):
+    with pytest.raises(UserError, match=r"a run cannot be scored: baseline: bicubic.*ssim left out"):
         scored(restore(Downscale(4)), noise(1, 3, 8, 8), extractor="Pixels(most=4)")
 
 
@@ -108,22 +108,22 @@ def test_two_sets_of_different_shapes_are_scored_without_a_classifier() -> None:
     assert {"frechet", "kernel_distance", "edges", "cycle_l1"} <= set(scores.values)
     assert "taken_for_target left out: it needs two sets of images of one shape" in scores.notes
     assert "cycle_l1_baseline" not in scores.values
-    with pytest.raises(UserError, match="taken_for_target cannot be computed of a run: it needs two sets of images"):
+    with pytest.raises(UserError, match="taken_for_target cannot be computed for a run: it needs two sets of images"):
         translated_sets(noise(4, 1, 16, 16), noise(4, 3, 16, 16), metrics="taken_for_target")
 
 
-def test_images_of_several_sizes_are_judged_one_by_one() -> None:
-    judge = Prepared("brightness", Brightness(), "1", classes=2, labels=True)
+def test_images_of_several_sizes_are_classified_one_by_one() -> None:
+    classifier = Prepared("brightness", Brightness(), "1", classes=2, labels=True)
     made = [torch.full((1, *size), 250, dtype=torch.uint8) for size in SIZES]
-    assert score(examples(Contrast(), made, None, prepare=lambda data: judge), "taken_for_target").value == 1
+    assert score(examples(Contrast(), made, None, prepare=lambda data: classifier), "taken_for_target").value == 1
 
 
-def test_real_pieces_are_looked_at_once() -> None:
-    looks = []
+def test_features_of_real_pieces_are_computed_once() -> None:
+    inputs = []
 
     class Counted(Brightness):
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-            looks.append(images)
+            inputs.append(images)
             features, logits = super().forward(images)
             return torch.cat([features, images.flatten(1)[:, :3]], 1), logits
 
@@ -131,29 +131,29 @@ def test_real_pieces_are_looked_at_once() -> None:
     found = examples(
         restore(Noise()), list(images // 2), list(images), prepare=lambda data: Prepared("count", Counted(), "1")
     )
-    for outcome in (found, found.examples.baseline_name):
+    for outcome in (found, found.examples.baseline_outcome):
         for name in ("frechet", "kernel_distance"):
             SIMILARITY[name].compute(outcome)
-    assert len(looks) == 3
+    assert len(inputs) == 3
 
 
-def test_grey_photos_have_no_psnr_to_be_coloured_by() -> None:
+def test_grey_photos_are_left_out_of_the_psnr_of_colourising() -> None:
     images = noise(3, 3, 24, 24)
     images[1] = images[1, :1]
     scores, found = scored(restore(Grey()), images)
     decibels = [peak_signal_noise_ratio(wider(images[i]), wider(found.images[i]), data_range=255) for i in (0, 2)]
     assert scores.values["psnr"] == pytest.approx(np.mean(decibels), rel=1e-4)
     assert all(np.isfinite(value) for value in [*scores.values.values(), *scores.errors.values()])
-    assert any(note.startswith("psnr without 1 of 3 images") for note in scores.notes)
-    left_out("psnr", restore(Grey()), images[1:2].expand(3, -1, -1, -1).contiguous(), "so that it is infinite")
+    assert any(note.startswith("psnr leaves out 1 of 3 images") for note in scores.notes)
+    left_out("psnr", restore(Grey()), images[1:2].expand(3, -1, -1, -1).contiguous(), "so its PSNR is infinite")
 
 
-def test_grey_photos_have_no_psnr_of_holes_either() -> None:
-    flat = torch.full((2, 3, 24, 24), 128, dtype=torch.uint8)  # as holes are, and as half of nothing is
+def test_flat_images_are_left_out_of_the_psnr_of_holes() -> None:
+    flat = torch.full((2, 3, 24, 24), 128, dtype=torch.uint8)  # the value of a hole and of the network's output for it
     images = torch.cat([flat, noise(2, 3, 24, 24)])
     scores, _ = scored(restore(Mask("centre", size=9)), images, metrics="psnr_hole")
     assert all(np.isfinite(value) for value in scores.values.values())
-    assert any(note.startswith("psnr_hole without 2 of 4 images") for note in scores.notes)
+    assert any(note.startswith("psnr_hole leaves out 2 of 4 images") for note in scores.notes)
 
 
 def test_the_baseline_of_sets_of_different_channels() -> None:
@@ -170,7 +170,7 @@ def larger(samples: Tensor) -> Whole:
 
 
 @pytest.mark.parametrize("patches", [False, True])
-def test_test_images_are_given_in_the_runs_channels(patches: bool) -> None:
+def test_test_images_are_converted_to_the_runs_channels(patches: bool) -> None:
     grey, colours = image_data("grey", noise(3, 1, 12, 12)), image_data("colours", noise(3, 3, 12, 12))
     if patches:
         grey, colours = (replace(data, whole=larger(data.samples)) for data in (grey, colours))
@@ -187,7 +187,7 @@ def test_test_images_are_given_in_the_runs_channels(patches: bool) -> None:
     assert recoloured(grey, grey) is grey
 
 
-def test_sources_are_given_in_the_runs_channels() -> None:
+def test_sources_are_converted_to_the_runs_channels() -> None:
     maps = image_data("maps", noise(3, 1, 12, 12) % 2)
     maps = replace(maps, form=replace(maps.form, classes=("a", "b"), map=True))
     grey, colours = (joined("pairs", image_data("x", noise(3, n, 12, 12)), maps, paired=True) for n in (1, 3))
@@ -196,20 +196,20 @@ def test_sources_are_given_in_the_runs_channels() -> None:
     assert found.form == colours.form
     assert torch.equal(found.samples, maps.samples)
     assert torch.equal(found.source.samples[:, 2], noise(3, 1, 12, 12)[:, 0])
-    with pytest.raises(UserError, match=r"odd holds samples of shape \[2, 12, 12\], x of shape \[3, 12, 12\]"):
+    with pytest.raises(UserError, match=r"odd has samples of shape \[2, 12, 12\], x \[3, 12, 12\]; give grey or RGB"):
         recoloured(image_data("odd", noise(3, 2, 12, 12)), image_data("x", noise(3, 3, 12, 12)))
 
 
 def test_scores_of_other_degradations_are_kept_apart() -> None:
     images = noise(3, 3, 24, 24)
-    directions: list[tuple[Any, int]] = [
+    degradations: list[tuple[Any, int]] = [
         (Noise(25), 0),
         (Noise(25), 0),
         (Noise(50), 0),
         (Mask("random"), 0),
         (Mask("random"), 1),
     ]
-    found = [scored(restore(direction), images, metrics="l1", seed=seed)[0] for direction, seed in directions]
+    found = [scored(restore(each), images, metrics="l1", seed=seed)[0] for each, seed in degradations]
     assert [len(group) for group in kept_apart(found)] == [2, 1, 1, 1]
     assert differences(found[0].protocol, found[2].protocol) == [
         "degradation Noise(sigma=25), seed 0 and Noise(sigma=50), seed 0"

@@ -1,4 +1,4 @@
-"""Scores that can be trusted, and runs that can be compared."""
+"""Evaluation: metrics of runs and image sets, with the protocol that makes scores comparable."""
 
 from sparring.evaluation.evaluator import Options, evaluate, evaluate_images
 from sparring.evaluation.measures import MEASURES

@@ -1,4 +1,4 @@
-"""Score a run's checkpoints, or anybody's images."""
+"""Score a run's checkpoints, or images from any source."""
 
 from __future__ import annotations
 
@@ -37,11 +37,17 @@ from sparring.tasks.base import Task, Translating
 
 
 def evaluate(run: str | Path, *, checkpoint: str = "best", on: str = "", trust: bool = False, **options: Any) -> Scores:
-    """Score one checkpoint (best, last or a step) of a run; the scores are also added to the run's `scores.jsonl`.
+    """Score one checkpoint of a run, and append the scores to the run's `scores.jsonl`.
 
-    `on` names other test images than the run's own, as in `load_data`, for a run that turns images into others. With
-    `trust` component texts may import the user's own code. `options` are fields of `Options`, such as
-    `metrics="frechet,precision_recall"`. Raises UserError: no such run, checkpoint or metric, or data that are gone.
+    Args:
+        run: the run directory.
+        checkpoint: "best", "last" or a step.
+        on: other test images, as in `load_data`; only for image-to-image runs.
+        trust: let component texts import your own code.
+        options: fields of `Options`, such as `metrics="frechet,precision_recall"`.
+
+    Raises:
+        UserError: there is no such run, checkpoint or metric, or the run's data are missing.
     """
     with trusted(trust):
         evaluator = RunEvaluator(Path(run), Options(**options), on=on)
@@ -58,24 +64,34 @@ def evaluate_images(
     trust: bool = False,
     **options: Any,
 ) -> Scores:
-    """Score images (a folder, `.npz`, `.npy`) or points (`.csv`, too) that anyone's software made.
+    """Score generated images or points from any software against a reference.
 
-    `path`, `against` (the reference), `size` and `fit` are as in `load_data`; sub-folders, or labels, are the classes
-    that samples were made for. `picture` is where those closest to training samples are shown beside these, if
-    anywhere. `trust` and `options` are as in `evaluate`; all images are scored, unless there are more than `count`.
-    Raises UserError if images or reference cannot be read or do not fit together.
+    Args:
+        path: images (a folder, `.npz` or `.npy`) or points (also `.csv`), as in `load_data`. Sub-folders or labels are
+            the classes that the samples were generated for. At most `count` samples are scored.
+        against: the reference data, as in `load_data`.
+        size: size that images are resized to, as in `load_data`.
+        fit: how images fit that size, as in `load_data`.
+        picture: file for a picture of the samples closest to training samples, next to these; None for no picture.
+        trust: let component texts import your own code.
+        options: fields of `Options`.
+
+    Raises:
+        UserError: samples or reference cannot be read, or have different shapes.
     """
     chosen = Options(**options)
-    whole = load_data(against, size, fit=fit)
-    made = load_data(str(path), size, fit=fit)
-    check_same_shape(made, whole)
-    if len(made) < 2:
-        raise UserError(f"{made.name} holds 1 sample; scores are of many, the more the better")
-    made = shuffled(made, chosen.count, derive_seed(chosen.seed, "made"))
-    held_out = load_held_out(against, size, fit=fit, train=whole)
+    reference = load_data(against, size, fit=fit)
+    samples = load_data(str(path), size, fit=fit)
+    check_same_shape(samples, reference)
+    if len(samples) < 2:
+        raise UserError(f"{samples.name} holds 1 sample; give at least 2 (thousands for stable scores)")
+    samples = shuffled(samples, chosen.count, derive_seed(chosen.seed, "made"))
+    held_out = load_held_out(against, size, fit=fit, train=reference)
     with trusted(trust):
-        scoring = Generated(whole, replace(chosen, count=len(made)), held_out)
-        subject = Subject(scoring.reference, made.samples, labels=matched_labels(made, whole), seed=chosen.seed)
+        scoring = Generated(reference, replace(chosen, count=len(samples)), held_out)
+        subject = Subject(
+            scoring.reference, samples.samples, labels=matched_labels(samples, reference), seed=chosen.seed
+        )
         with prepared(scoring.device):
             scores = scoring.measure(subject, str(path))
             if picture is not None:
@@ -83,11 +99,11 @@ def evaluate_images(
     return scores
 
 
-def matched_labels(made: Data, whole: Data) -> Tensor | None:
-    """The labels of `made` as indices of the classes of `whole`, by the classes' names; None unless all are known."""
-    if made.labels is None or not set(made.form.classes) <= set(whole.form.classes):
+def matched_labels(samples: Data, reference: Data) -> Tensor | None:
+    """Map the labels of `samples` to class indices of `reference` by name; None if a name is unknown."""
+    if samples.labels is None or not set(samples.form.classes) <= set(reference.form.classes):
         return None
-    return torch.tensor([whole.form.classes.index(name) for name in made.form.classes])[made.labels]
+    return torch.tensor([reference.form.classes.index(name) for name in samples.form.classes])[samples.labels]
 
 
 def scoring_of(
@@ -99,11 +115,18 @@ def scoring_of(
     on: Data | None = None,
     like: Scoring | None = None,
 ) -> Scoring:
-    """How runs of a task that are trained on `train` are scored.
+    """Build the scoring of a task's runs.
 
-    No training saw `held_out`, samples of the same distribution. `on` are other test images, for runs that turn images
-    into others. What `like`, a scoring on the same data by the same options, knows of them is shared. Raises UserError
-    if the options do not fit the data, or an extractor cannot be had.
+    Args:
+        task: the task; image-to-image tasks have other metrics than generation.
+        train: the training data.
+        options: how to score.
+        held_out: samples of the same distribution that are not trained on.
+        on: other test images, for image-to-image runs.
+        like: a scoring with the same data and options, whose features are reused.
+
+    Raises:
+        UserError: the options do not fit the data, or the extractor is not available.
     """
     kind = Translated if isinstance(task, Translating) else Generated
     if isinstance(like, kind):
@@ -114,21 +137,29 @@ def scoring_of(
 
 
 class RunEvaluator:
-    """Scores checkpoints of one run; the reference is looked at once."""
+    """Scores checkpoints of one run; the reference's features are computed once."""
 
     def __init__(self, path: Path, options: Options, like: Scoring | None = None, on: str = "") -> None:
-        """Args: like: the scoring of another run on the same data, if it is at hand; on: other test images than the
-        run's own."""
+        """Open a run for scoring.
+
+        Args:
+            path: the run directory.
+            options: how to score.
+            like: scoring of another run on the same data, whose features are reused.
+            on: other test images, for image-to-image runs.
+
+        Raises:
+            UserError: there is no such run, or `on` is given for a run that generates from latents.
+        """
         self.run, self.options, self.like, self.on = Run.open(path), options, like, on
         self.recipe = self.run.read_recipe()
         self.task = build_task(self.recipe, self.run.read_data()[1])
         if on and not self.task.scores:
-            raise UserError(f"{path} makes samples from noise; --on is for runs that turn images into others")
+            raise UserError(f"{path} generates from latents, and --on is for image-to-image runs; leave --on out")
 
     @cached_property
     def scoring(self) -> Scoring:
-        """How its generators are scored; raises UserError if the data are gone, or a metric that was named cannot be
-        computed of the run."""
+        """The run's scoring; UserError: the data are missing, or a named metric cannot be computed for the run."""
         if self.like is not None and bool(self.like.scores) == bool(self.task.scores):
             scoring = self.like.for_task(self.task)
         else:
@@ -140,27 +171,33 @@ class RunEvaluator:
         return scoring
 
     def shared_score(self, manifest: Manifest, known: MutableMapping[str, Scoring]) -> Scores:
-        """Scores of a checkpoint, measured unless they were; runs on the same data share what is known of these, by
-        their hash."""
+        """Scores of a checkpoint: saved ones if they exist, else new ones.
+
+        Args:
+            manifest: the checkpoint.
+            known: scorings by the hash of their data, which runs on the same data share; extended by this run's.
+        """
         digest, _ = self.run.read_data()
         self.like = known.get(digest)
         known[digest] = self.scoring
         return self.known(manifest) or self(manifest)
 
     def _train(self) -> Data:
-        """What the run was trained on."""
+        """Load the training data, and check that they are unchanged."""
         recipe = self.recipe
         try:
             data = training_data(recipe)
         except UserError as error:
-            raise UserError(f"the data of {self.run.path} are needed to score it: {error}") from error
+            raise UserError(f"{self.run.path} cannot be scored without its data: {error}") from error
         if data.digest != self.run.read_data()[0]:
-            raise UserError(f"data {recipe.data!r} is not what {self.run.path} was trained on; put it back")
+            raise UserError(f"data {recipe.data!r} have changed since {self.run.path} was trained; restore them")
         return data
 
     def __call__(self, manifest: Manifest) -> Scores:
-        """Score a checkpoint, and keep the scores in the run, with the picture of near copies if these were looked for;
-        a run that cannot be written is still scored."""
+        """Score a checkpoint, and save the scores and the picture of near copies, if any, in the run.
+
+        If the run directory cannot be written, a note is printed and the scores are still returned.
+        """
         scores, scored = self._measure(manifest)
         try:
             self.run.append_scores(scores.to_json())
@@ -168,11 +205,11 @@ class RunEvaluator:
             if picture is not None:
                 save_image(picture, self.run.path / "nearest" / f"{stem(manifest.step)}.png", self.run.fix)
         except UserError as error:
-            print(f"Note: the scores are not kept: {error}", file=sys.stderr)
+            print(f"Note: the scores are not saved: {error}", file=sys.stderr)
         return scores
 
     def measure(self, manifest: Manifest) -> Scores:
-        """Score a checkpoint; nothing is written."""
+        """Score a checkpoint without writing to the run."""
         return self._measure(manifest)[0]
 
     def _measure(self, manifest: Manifest) -> tuple[Scores, Any]:
@@ -185,19 +222,19 @@ class RunEvaluator:
         return replace(scores, seconds=manifest.seconds, checkpoint=manifest.sha256), scored
 
     def _game(self, manifest: Manifest) -> Game:
-        """The players of a checkpoint."""
+        """Build the game (generator, discriminator, loss) of a checkpoint."""
         device = find_device(self.options.device)
         state = start_state(self.recipe, self.scoring.train, device)
         state.restore(manifest, load_tensors(self.run.checkpoints, manifest))
         return state.game
 
     def find(self, which: str) -> list[Manifest]:
-        """The checkpoints that are meant by best, last, all or a step."""
+        """The checkpoints named by "best", "last", "all" or a step."""
         last = find_checkpoint(self.run, "last" if which == "all" else which)
         return manifests(self.run.checkpoints) if which == "all" else [last]
 
     def known(self, manifest: Manifest) -> Scores | None:
-        """Scores of the checkpoint that were measured before with these options, or None."""
+        """Saved scores of the checkpoint with these options, or None."""
         for scores in reversed(read_scores(self.run)):
             same = scores.checkpoint == manifest.sha256 and scores.protocol.seed == self.options.seed
             if same and list(scores.asked) == self.scoring.names and self.scoring.same_protocol(scores.protocol):
@@ -206,5 +243,5 @@ class RunEvaluator:
 
 
 def read_scores(run: Run) -> list[Scores]:
-    """All scores that a run's `scores.jsonl` holds, in the order in which they were measured."""
+    """All scores in a run's `scores.jsonl`, oldest first."""
     return [Scores.from_json(plain, str(run.path / "scores.jsonl")) for plain in run.scores()]

@@ -1,4 +1,4 @@
-"""Test images, what they should become, what the trivial way makes of them, and what a run does."""
+"""Test images of image-to-image runs with their targets, their trivial baseline and a run's outputs."""
 
 from __future__ import annotations
 
@@ -19,60 +19,75 @@ from sparring.data.samples import Data, image_data
 from sparring.data.store.whole import Whole
 from sparring.evaluation.measuring import Value
 from sparring.game.match import Batch
-from sparring.metrics.extractors import Prepared, Seen
+from sparring.metrics.extractors import Features, Prepared
 from sparring.metrics.paired import psnr
 from sparring.tasks.base import Translating
 from sparring.tasks.degrade.images import LUMA
 
-LARGEST = 128  # pixels a side of what is looked at as one image
+LARGEST = 128  # pixels a side of a patch; larger images are cut into patches for features
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Test images and what belongs to them, the same for every run; what is computed of them is kept.
+    """Test images with targets and baseline, shared by all runs; features of them are computed once.
 
-    Images are as the data stores them: uint8 [C, H, W], or ids of classes [1, H, W], each of its own size.
+    Images are stored as in the data: uint8 [C, H, W], or class ids [1, H, W], each of its own size.
+
+    Attributes:
+        task: the image-to-image task.
+        tests: the data that the images come from.
+        sources: inputs of the generator.
+        truth: targets; None for tasks without pairs.
+        baselines: outputs of the trivial baseline.
+        masks: missing pixels, bool [1, H, W]; None for tasks without masks.
+        prepare: prepares the extractor for images [N, C, H, W].
+        seed: seed of random degradations.
+        baseline_scores: the baseline's values and notes by metric, filled on first use.
     """
 
-    task: Translating  # what turns them into others
-    tests: Data  # where they come from
-    sources: Sequence[Tensor]  # what is turned into something else
-    truth: Sequence[Tensor] | None  # what they should become, where that is known
-    baselines: Sequence[Tensor]  # what the trivial way makes of them
-    masks: Sequence[Tensor] | None  # where pixels are missing, bool [1, H, W], if the task has masks
-    prepare: Callable[[Data], Prepared]  # makes the extractor for images [N, C, H, W]
-    seed: int = 0  # of what is random in degrading them
-    # The baseline's scores by the metric's name, with notes on what was left out.
-    beside: dict[str, tuple[Mapping[str, Value], list[str]]] = field(default_factory=dict)
+    task: Translating
+    tests: Data
+    sources: Sequence[Tensor]
+    truth: Sequence[Tensor] | None
+    baselines: Sequence[Tensor]
+    masks: Sequence[Tensor] | None
+    prepare: Callable[[Data], Prepared]
+    seed: int = 0
+    baseline_scores: dict[str, tuple[Mapping[str, Value], list[str]]] = field(default_factory=dict)
 
     @cached_property
-    def baseline_name(self) -> Outcome:
-        """What the trivial way makes of them."""
+    def baseline_outcome(self) -> Outcome:
+        """The trivial baseline's outputs."""
         return Outcome(self, self.baselines)
 
-    def inexact(self, name: str) -> Tensor:
-        """Of which examples the trivial way's PSNR, by its name, is finite, so that there is something to do: bool [n].
-        These are the same ones for every run."""
-        return self.baseline_name.decibels[name].isfinite()
+    def finite_baseline(self, name: str) -> Tensor:
+        """Examples whose baseline has a finite PSNR, bool [n]: PSNR is averaged over them, the same for every run.
+
+        `name` is "psnr" or "psnr_hole".
+        """
+        return self.baseline_outcome.psnr_by_name[name].isfinite()
 
     @cached_property
     def extractor(self) -> Prepared:
-        """What looks at pieces of images."""
+        """The extractor for `pieces`."""
         return self.prepare(image_data(self.tests.name, self.real_pieces))
 
     @cached_property
     def real_pieces(self) -> Tensor:
-        """Pieces of what the images should become or, without pairs, of the set that they should be like."""
+        """`pieces` of the targets or, without pairs, of the target set."""
         return self.pieces(list(self.tests.samples) if self.truth is None else self.truth)
 
     @cached_property
-    def real(self) -> Seen:
-        """What the extractor sees in them."""
+    def real(self) -> Features:
+        """Features of `real_pieces`."""
         return self.extractor(self.real_pieces)
 
     def pieces(self, images: Sequence[Tensor]) -> Tensor:
-        """What the distances of distributions look at: images, patches of larger ones, or what was missing in them;
-        raises UserError if images are too small."""
+        """Cut images into the equally large pieces that feature distances compare, uint8 [n, C, H, W].
+
+        Pieces are whole images, patches of larger images or, for tasks with masks, the squares around the holes.
+        UserError: images are too small.
+        """
         if self.masks is None:
             return patches(images, min(LARGEST, *self.tests.form.shape[1:]))
         found = holes(self.masks, images)
@@ -80,44 +95,52 @@ class Examples:
         return torch.stack([_resized(image, side) for image in found])
 
     def outcome(self, generator: TrainedGenerator) -> Outcome:
-        """What a generator, in evaluation mode, makes of them, and the way back of that where there is one."""
+        """Run a generator, in evaluation mode, on all sources; also its reverse direction, if it has one."""
         task, network = self.task, generator.network
-        translator, back = task.translator(network), task.back(network)
+        translator, reverse = task.translator(network), task.back(network)
         device, images, returned = next(network.parameters()).device, [], []
         for index in places(self.tests, len(self.sources)):
             batch = prepared(task, self.tests, index, self.seed)
             mask = batch["mask"].to(device) if "mask" in batch else None
-            made = apply_tensor(translator, batch["source"].to(device), mask)
-            images.append(_stored(translator.target, made))
-            if back is not None:
-                returned.append(_stored(translator.source, apply_tensor(back, made)))
+            output = apply_tensor(translator, batch["source"].to(device), mask)
+            images.append(_stored(translator.target, output))
+            if reverse is not None:
+                returned.append(_stored(translator.source, apply_tensor(reverse, output)))
         return Outcome(self, images, returned or None)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the examples."""
+    """Outputs for the test images, of a run or of the baseline.
+
+    Attributes:
+        examples: the test images.
+        images: one output per example.
+        returned: each output translated back to the source's domain; None without a reverse direction.
+    """
 
     examples: Examples
-    images: Sequence[Tensor]  # what was made of them
-    returned: Sequence[Tensor] | None = None  # what the way back makes of that, if there is one
+    images: Sequence[Tensor]
+    returned: Sequence[Tensor] | None = None
 
     @property
     def truth(self) -> Sequence[Tensor]:
-        """What they should have become."""
+        """The targets."""
         assert self.examples.truth is not None
         return self.examples.truth
 
     @property
     def compared(self) -> list[tuple[Tensor, Tensor]]:
-        """Images [1, C, H, W] in levels 0 to 255 beside what they should be, as the field looks at them. (SSIM is about
-        levels: it would be another number for values in [-1, 1].)"""
-        look = self.examples.task.compared
-        return [(look(x[None]), look(y[None])) for x, y in zip(self.images, self.truth)]
+        """Pairs of output and target [1, C, H, W] in levels 0 to 255, in the form that the task's PSNR and SSIM use.
+
+        SSIM is not invariant to an offset: values in [-1, 1] would give another score.
+        """
+        form = self.examples.task.compared
+        return [(form(x[None]), form(y[None])) for x, y in zip(self.images, self.truth)]
 
     @cached_property
-    def decibels(self) -> Mapping[str, Tensor]:
-        """PSNR of each example, [n], by the name of the score: of all of it and, with masks, of what was missing."""
+    def psnr_by_name(self) -> Mapping[str, Tensor]:
+        """PSNR of each example [n]: "psnr" of the whole image and, with masks, "psnr_hole" of the missing pixels."""
         found = {"psnr": torch.cat([psnr(x, y, span=255) for x, y in self.compared])}
         if self.examples.masks is None:
             return found
@@ -129,46 +152,48 @@ class Outcome:
 
     @cached_property
     def pieces(self) -> Tensor:
-        """Pieces of them, as those of the real images."""
+        """`Examples.pieces` of the outputs."""
         return self.examples.pieces(self.images)
 
     @cached_property
-    def seen(self) -> Seen:
-        """What the extractor sees in its pieces."""
+    def fake(self) -> Features:
+        """Features of `pieces`."""
         return self.examples.extractor(self.pieces)
 
 
 def make_examples(
     task: Translating, tests: Data, train: Data, count: int, seed: int, prepare: Callable[[Data], Prepared]
 ) -> Examples:
-    """At most `count` test images (pairs, two sets, or those that the task degrades), spread over all of them, each
-    whole, whatever its size. The trivial way may look at `train`, what runs were trained on."""
+    """Prepare at most `count` test images, spread evenly over the data, each uncropped.
+
+    The data are pairs, two sets without pairs, or images that the task degrades. The baseline may use `train`.
+    """
     source, target = task.forms
-    known, baseline_name = tests.source is None or tests.paired, task.baseline(train)
+    known, baseline = tests.source is None or tests.paired, task.baseline(train)
     sources, truth, baselines, masks = [], [], [], []
     for index in places(tests, count):
         batch = prepared(task, tests, index, seed)
         sources.append(_stored(source, batch["source"]))
         truth += [_stored(target, batch["real"])] if known else []
-        baselines.append(_stored(target, baseline_name(batch)))
+        baselines.append(_stored(target, baseline(batch)))
         masks += [batch["mask"][0] > 0] if "mask" in batch else []
     return Examples(task, tests, sources, truth or None, baselines, masks or None, prepare, seed)
 
 
 def places(tests: Data, count: int) -> list[int]:
-    """The numbers of at most `count` test images, spread over all of them."""
+    """Indices of at most `count` test images, spread evenly over the data."""
     total = len(tests if tests.source is None else tests.source)
     count = min(count, total)
     return [index * total // count for index in range(count)]
 
 
 def prepared(task: Translating, tests: Data, index: int, seed: int) -> Batch:
-    """The batch of one test image; what is random in it depends on the seed and its number alone."""
+    """The batch of one test image; its randomness depends only on the seed and the index."""
     return task.prepare(whole(tests, index), torch.Generator().manual_seed(derive_seed(seed, "example", index)))
 
 
 def whole(data: Data, index: int) -> Batch:
-    """A batch of one uncut image: `source` and what belongs to it as `real`, or `real` alone."""
+    """A batch of one uncropped image: `real`, and `source` if the data have sources."""
     if data.source is None:
         return {"real": data.form.to_input(data.image(index)[None])}
     real = data.image(index if data.paired else index % len(data))
@@ -176,20 +201,22 @@ def whole(data: Data, index: int) -> Batch:
 
 
 def patches(images: Sequence[Tensor], side: int) -> Tensor:
-    """Square pieces [n, C, side, side] of images that do not overlap, row by row; images of that size or smaller in
-    both directions stay whole, if all are of one size. Raises UserError if no image is so large."""
+    """Cut images into square patches [n, C, side, side] without overlap, row by row.
+
+    Images of one size that are not larger than a patch stay whole. UserError: no image is as large as a patch.
+    """
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) == 1 and max(images[0].shape[1:]) <= side:
         return torch.stack(list(images))
     cut = [image.unfold(1, side, side).unfold(2, side, side) for image in images if min(image.shape[1:]) >= side]
     if not cut:
         height, width = images[0].shape[1:]
-        raise UserError(f"no image is as large as what is compared, {side}x{side} (the first has {width}x{height})")
+        raise UserError(f"no image is as large as a patch ({width}x{height} is the first); give at least {side}x{side}")
     return torch.cat([part.permute(1, 2, 0, 3, 4).flatten(0, 1) for part in cut])
 
 
 def holes(masks: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
-    """The part of each image that frames what was missing, in a square."""
+    """Crop each image to the bounding box of its missing pixels."""
     found = []
     for mask, image in zip(masks, images):
         rows, columns = (mask[0].any(axis).nonzero().flatten() for axis in (1, 0))
@@ -198,7 +225,7 @@ def holes(masks: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _resized(image: Tensor, side: int) -> Tensor:
-    """An image uint8 [C, H, W] as [C, side, side]."""
+    """Resize an image, uint8 [C, H, W], to [C, side, side]."""
     if tuple(image.shape[1:]) == (side, side):
         return image
     sized = F.interpolate(image[None].float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
@@ -206,14 +233,18 @@ def _resized(image: Tensor, side: int) -> Tensor:
 
 
 def _stored(form: Form, image: Tensor) -> Tensor:
-    """One image as networks see it -> as the data stores it."""
+    """Convert a network's image [1, C, H, W] to the form of the data [C, H, W]."""
     return form.to_stored(image.cpu())[0]
 
 
 def recoloured(data: Data, like: Data) -> Data:
-    """The same images, in as many channels as those of another set, sources as well: grey ones thrice, RGB ones as
-    their luminance, as in reading files (ITU-R BT.601). What has these channels stays as it is. Raises UserError if
-    they are points, or have other channels than grey and RGB."""
+    """Convert images, and their sources, to the number of channels of another dataset.
+
+    Grey is repeated to RGB; RGB becomes luminance, as in reading files (ITU-R BT.601).
+
+    Raises:
+        UserError: the samples are points, or have channels other than grey and RGB.
+    """
     source = data.source
     if source is not None and like.source is not None:
         source = recoloured(source, like.source)
@@ -223,7 +254,7 @@ def recoloured(data: Data, like: Data) -> Data:
             return data
     elif data.form.is_points or {channels, wanted} != {1, 3}:
         ours, theirs = list(data.form.shape), list(like.form.shape)
-        raise UserError(f"{data.name} holds samples of shape {ours}, {like.name} of shape {theirs}; give like images")
+        raise UserError(f"{data.name} has samples of shape {ours}, {like.name} {theirs}; give grey or RGB images")
     else:
         change = _to_rgb if wanted == 3 else _to_grey
         whole = None if data.whole is None else Whole(tuple(map(change, data.whole.images)), data.whole.unit)

@@ -1,4 +1,4 @@
-"""Scores of generated samples, of a run or of anybody's."""
+"""Scores of generated samples, of a run or from any other source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparring.data.samples import Data
 from sparring.evaluation.measuring import Value
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Protocol, Scores, differences
-from sparring.evaluation.scoring import FEW, Scoring
+from sparring.evaluation.scoring import MIN_PER_FEATURE, Scoring
 from sparring.evaluation.subject import Reference, Subject, check_same_shape, prepare_extractor, shuffled
 from sparring.game.game import Game
 from sparring.recipe import Recipe
@@ -27,7 +27,11 @@ COPIES_SHOWN = 24
 
 
 class Generated(Scoring):
-    """Scores samples of a generator against `reference`, real samples with their features."""
+    """Scores generated samples against `reference`, real samples with their features.
+
+    Raises:
+        UserError: no samples are held out but the options score against them, or the extractor is not available.
+    """
 
     def __init__(self, train: Data, options: Options, held_out: Data | None = None) -> None:
         super().__init__(train, options, held_out)
@@ -35,7 +39,7 @@ class Generated(Scoring):
             check_same_shape(held_out, train)
         if options.split == "test" and held_out is None:
             raise UserError(f"{train.name!r} has no held-out samples; take --split train, or train with --held-out 0.1")
-        with prepared(self.device):  # as in training, so that the same samples get the same scores
+        with prepared(self.device):  # as in training, so that equal samples get equal scores
             extractor = prepare_extractor(options.extractor, train, self.device)
         whole = train if held_out is None or options.split != "test" else held_out
         data = shuffled(whole, options.count, derive_seed(options.seed, "reference"))
@@ -48,7 +52,7 @@ class Generated(Scoring):
         generator = TrainedGenerator(nn.Identity(), task, recipe, self.train.form, 0)
         with prepared(self.device):
             labels = torch.zeros(0, dtype=torch.int64) if task.class_names else None
-            self._refuse(Subject(self.reference, self.train.samples[:0], labels, generator, _no_game), name)
+            self._check_named(Subject(self.reference, self.train.samples[:0], labels, generator, _no_game), name)
 
     def warm_up(self) -> None:
         self.reference.real  # noqa: B018
@@ -62,12 +66,12 @@ class Generated(Scoring):
         return f"({self.reference.extractor.name}) of {self._count:,} new samples to as many {against} samples"
 
     def picture(self, scored: Subject, scores: Scores) -> Image.Image | None:
-        """The nearest copies, if copies of images were looked for."""
-        looked_for = "memorised" in scores.values and not self.train.form.is_points
-        return self.copies(scored) if looked_for else None
+        """A picture of the nearest copies, if `memorising` was computed on images."""
+        measured = "memorised" in scores.values and not self.train.form.is_points
+        return self.copies(scored) if measured else None
 
     def copies(self, subject: Subject) -> Image.Image:
-        """The samples that lie closest to training samples, each left of its nearest one."""
+        """A picture of the samples closest to the training set, each to the left of its nearest training sample."""
         found = subject.copies
         closest = found.distance.argsort()[:COPIES_SHOWN]
         pairs = torch.stack([subject.samples[closest], self.train.take(found.index[closest])], 1)
@@ -77,19 +81,19 @@ class Generated(Scoring):
     def _count(self) -> int:
         return min(self.options.count, len(self.reference.data))
 
-    def _made(self, generator: TrainedGenerator, game: Callable[[], Game] | None) -> Subject:
+    def _generate(self, generator: TrainedGenerator, game: Callable[[], Game] | None) -> Subject:
         samples, labels = generator.sample_labelled(self._count, seed=self.options.seed)
         return Subject(self.reference, samples, labels, generator, game, self.options.seed)
 
     def _values(self, scored: Subject, notes: list[str]) -> Mapping[str, Value]:
         names, extractor = self.names, self.reference.extractor
         notes += small_sample_notes(scored, names)
-        beside = ["kernel_distance"] if notes and "kernel_distance" not in names else []
+        unbiased = ["kernel_distance"] if notes and "kernel_distance" not in names else []
         found: dict[str, Value] = {}
-        for name in [*names, *beside]:
+        for name in [*names, *unbiased]:
             found.update(self._compute(scored, name, notes))
         if self.held_out is None and {"memorised", "duality_gap"} & set(found):
-            notes.append("no samples are held out; training samples stand in for them in memorised and duality_gap")
+            notes.append("no samples are held out: memorised and duality_gap use training samples instead")
         notes += [f"{extractor.name}: {extractor.about}"] if extractor.about else []
         return found
 
@@ -103,20 +107,25 @@ class Generated(Scoring):
 
 
 def small_sample_notes(subject: Subject, names: Collection[str]) -> list[str]:
-    """A warning where a Frechet distance is mostly an effect of few samples."""
+    """Warnings for Frechet distances of too few samples."""
     dimension = subject.real.features.shape[1]
-    counts = {"a": min(len(subject.real), len(subject.fake))} if {"frechet", "frechet_infinity"} & set(names) else {}
-    labels, made_for = subject.reference.data.labels, subject.labels
-    if "class_frechet" in names and labels is not None and made_for is not None:
-        shared = set(labels.tolist()) & set(made_for.tolist())
-        counts["a class's"] = min((int((s == c).sum()) for c in shared for s in (labels, made_for)), default=0)
+    counts = (
+        {"a stable Frechet distance": min(len(subject.real), len(subject.fake))}
+        if {"frechet", "frechet_infinity"} & set(names)
+        else {}
+    )
+    labels, requested = subject.reference.data.labels, subject.labels
+    if "class_frechet" in names and labels is not None and requested is not None:
+        shared = set(labels.tolist()) & set(requested.tolist())
+        smallest = min((int((s == c).sum()) for c in shared for s in (labels, requested)), default=0)
+        counts["a stable Frechet distance per class"] = smallest
     return [
-        f"CAREFUL: {count:,} samples are too few for {what} Frechet distance of {dimension:,} features (at least "
-        f"{FEW * dimension:,}); it is too large by an unknown amount: go by kernel_distance, which is unbiased"
+        f"CAREFUL: {count:,} samples are too few for {what} of {dimension:,} features (at least "
+        f"{MIN_PER_FEATURE * dimension:,}): it is biased upwards; compare kernel_distance (KID), which is unbiased"
         for what, count in counts.items()
-        if count < FEW * dimension
+        if count < MIN_PER_FEATURE * dimension
     ]
 
 
 def _no_game() -> Game:
-    raise AssertionError("asked only whether there will be one")
+    raise AssertionError("a check needs no game")

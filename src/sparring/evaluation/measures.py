@@ -1,4 +1,4 @@
-"""The metrics of generated samples by name: what each one computes, what it needs, and which way is better."""
+"""The metrics of generated samples by name: what each computes, what it needs, and its better direction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.evaluation.measuring import Measure, Need, Value, single
 from sparring.evaluation.players import measure_critic_gap, measure_duality_gap, measure_path_length
 from sparring.evaluation.subject import Subject
 from sparring.metrics.distribution import (
-    MOST_TRANSPORTED,
+    MAX_TRANSPORTED,
     Estimate,
     agreement,
     class_frechet,
@@ -31,23 +31,23 @@ from sparring.metrics.neighbours import birthday, density_coverage, precision_re
 Measured = Callable[[Subject], Mapping[str, Value]]
 
 
-def _as_many(subject: Subject, most: int | None = None) -> tuple[Tensor, Tensor]:
-    """As many features of real samples as of the subject's, at most so many."""
+def _equal_counts(subject: Subject, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Features of equally many real and generated samples, at most `most` of each."""
     count = min(len(subject.real), len(subject.fake))
     return subject.real.features[:count][:most], subject.fake.features[:count][:most]
 
 
 def _wasserstein(subject: Subject) -> Value:
-    return wasserstein(*_as_many(subject, MOST_TRANSPORTED))
+    return wasserstein(*_equal_counts(subject, MAX_TRANSPORTED))
 
 
 def _of_features(metric: Callable[[Tensor, Tensor], Value]) -> Callable[[Subject], Value]:
-    """A metric of the features of real samples and of the subject's."""
+    """A metric of the features of real and generated samples."""
     return lambda subject: metric(subject.real.features, subject.fake.features)
 
 
 def _pair(about: str, metric: Callable[[Tensor, Tensor], tuple[float, float]], *values: str) -> Measure[Subject]:
-    """A metric of the features, called as its two values together, of which high ones are better."""
+    """A metric of features with two values, named after both; higher is better."""
 
     def compute(subject: Subject) -> Mapping[str, Value]:
         return dict(zip(values, metric(subject.real.features, subject.fake.features)))
@@ -56,7 +56,7 @@ def _pair(about: str, metric: Callable[[Tensor, Tensor], tuple[float, float]], *
 
 
 def _on_request(name: str, about: str, compute: Measured, better: str, *needs: Need[Subject]) -> Measure[Subject]:
-    """A metric that is computed only if it is named; low values of what it is chosen by are better."""
+    """A metric that is only computed when named; lower values of `better` are better."""
     return Measure(name, about, compute, {better: -1}, needs, usual=False)
 
 
@@ -96,13 +96,13 @@ def _memorising(subject: Subject) -> Mapping[str, Value]:
 
 
 def _class_frechet(subject: Subject) -> Mapping[str, Value]:
-    labels, made_for = subject.reference.data.labels, subject.labels
+    labels, requested = subject.reference.data.labels, subject.labels
     assert labels is not None
-    assert made_for is not None
-    found = class_frechet(subject.real.features, labels, subject.fake.features, made_for)
+    assert requested is not None
+    found = class_frechet(subject.real.features, labels, subject.fake.features, requested)
     names = subject.reference.train.form.classes
     if not found:
-        raise UserError("no class has two samples of either kind; raise --count")
+        raise UserError("no class has 2 real and 2 generated samples; raise --count")
     mean, each = sum(found.values()) / len(found), {f"class_frechet/{names[c]}": v for c, v in found.items()}
     return {"class_frechet": mean, "class_frechet_over": len(found), **each}
 
@@ -124,51 +124,70 @@ def _labelled(subject: Subject) -> bool:
 
 UNIT_LENGTH = Need[Subject](lambda s: s.reference.extractor.unit_length, "embeddings of length 1: --extractor CLIP()")
 LOGITS = Need[Subject](
-    lambda s: bool(s.reference.extractor.classes), "an extractor with logits, such as --extractor Classifier"
+    lambda s: bool(s.reference.extractor.classes), "an extractor with logits: --extractor Classifier"
 )
 MODES = Need[Subject](
     lambda s: s.reference.train.mixture is not None or s.reference.extractor.labels,
-    "data of known modes, or labelled data and --extractor Classifier",
+    "data with known modes, or labelled data and --extractor Classifier",
 )
-LABELS = Need[Subject](_labelled, "samples made for classes, and labelled data")
-CLASSIFIER = Need[Subject](lambda s: s.reference.extractor.labels, "--extractor Classifier")
+LABELS = Need[Subject](_labelled, "samples generated for classes, and labelled data")
+CLASSIFIER = Need[Subject](lambda s: s.reference.extractor.labels, "a classifier of the data: --extractor Classifier")
 POINTS = Need[Subject](_few_dimensions, "points of at most 8 dimensions")
 SMOOTH = Need[Subject](
     lambda s: not s.reference.extractor.rounds,
     "an extractor that does not round images to 256 levels, such as Classifier() or Random()",
 )
-GENERATOR = Need[Subject](lambda s: s.generator is not None, "a run, not images")
-LATENTS = Need[Subject](lambda s: s.draws_latents, "a generator of latents")
-GAME = Need[Subject](lambda s: s.game is not None, "a run, not images")
+GENERATOR = Need[Subject](lambda s: s.generator is not None, "a run instead of images")
+LATENTS = Need[Subject](lambda s: s.draws_latents, "a generator with latents")
+GAME = Need[Subject](lambda s: s.game is not None, "a run instead of images")
 HELD_OUT = Need[Subject](lambda s: s.reference.held_out is not None, "held-out samples: train with --held-out 0.1")
 
 _MEASURES: tuple[Measure[Subject], ...] = (
     single("frechet", "Frechet distance (FID with Inception features)", _of_features(frechet), -1),
-    single("frechet_infinity", "the same for endlessly many samples, extrapolated", _of_features(frechet_infinity), -1),
+    single(
+        "frechet_infinity",
+        "Frechet distance for infinitely many samples",
+        _of_features(frechet_infinity),
+        -1,
+    ),
     single("kernel_distance", "kernel distance (KID), unbiased", _of_features(kernel_distance), -1),
     single("mmd", "squared MMD under a Gaussian kernel, unbiased", _of_features(mmd), -1),
-    single("cmmd", "CMMD: squared MMD of CLIP's embeddings, times 1000", _of_features(cmmd), -1, UNIT_LENGTH),
+    single("cmmd", "CMMD: 1000 times the squared MMD of CLIP's embeddings", _of_features(cmmd), -1, UNIT_LENGTH),
     _pair("improved precision and recall", precision_recall, "precision", "recall"),
     _pair("density and coverage", density_coverage, "density", "coverage"),
-    single("sliced_wasserstein", "sliced Wasserstein distance", lambda s: sliced_wasserstein(*_as_many(s)), -1),
-    single("wasserstein", "exact Wasserstein distance of points", _wasserstein, -1, POINTS),
+    single("sliced_wasserstein", "sliced Wasserstein distance", lambda s: sliced_wasserstein(*_equal_counts(s)), -1),
+    single("wasserstein", "exact 2-Wasserstein distance of points", _wasserstein, -1, POINTS),
     single("inception_score", "inception score", _inception, 1, LOGITS),
     Measure(
-        "modes", "modes covered, high-quality share or KL", _modes, {"modes": 1, "high_quality": 1, "kl": -1}, (MODES,)
+        "modes",
+        "covered modes, high-quality share or KL",
+        _modes,
+        {"modes": 1, "high_quality": 1, "kl": -1},
+        (MODES,),
     ),
     Measure("different_bins", "statistically different bins (NDB / K)", _bins, {"different_bins": -1}),
-    Measure("birthday", "size of the support, from near-duplicates", _birthday, {"support": 1}),
-    Measure("memorising", "copies of training samples", _memorising, {"memorised": -1}),
-    Measure(
-        "class_frechet", "mean of the classes' Frechet distances", _class_frechet, {"class_frechet": -1}, (LABELS,)
+    Measure("birthday", "size of the support, estimated from near-duplicates", _birthday, {"support": 1}),
+    Measure("memorising", "share of samples that copy training samples", _memorising, {"memorised": -1}),
+    Measure("class_frechet", "mean Frechet distance within classes", _class_frechet, {"class_frechet": -1}, (LABELS,)),
+    single(
+        "agreement",
+        "share of samples of the requested class",
+        _agreement,
+        1,
+        LABELS,
+        CLASSIFIER,
     ),
-    single("agreement", "share of samples of the class they were made for", _agreement, 1, LABELS, CLASSIFIER),
     _on_request(
         "path_length", "perceptual path length", measure_path_length, "path_length", SMOOTH, GENERATOR, LATENTS
     ),
     _on_request(
-        "critic_gap", "D's gap between training and held-out samples", measure_critic_gap, "overfitting", GAME, HELD_OUT
+        "critic_gap",
+        "D's gap between training and held-out samples",
+        measure_critic_gap,
+        "overfitting",
+        GAME,
+        HELD_OUT,
     ),
-    _on_request("duality_gap", "what either player can still gain", measure_duality_gap, "duality_gap", GAME),
+    _on_request("duality_gap", "what G and D can still gain", measure_duality_gap, "duality_gap", GAME),
 )
 MEASURES = {measure.name: measure for measure in _MEASURES}

@@ -1,4 +1,4 @@
-"""What a score by name is, and how those that are asked for are computed."""
+"""Metrics by name: their definition, requirements and computation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ Scored = TypeVar("Scored")
 
 @dataclass(frozen=True)
 class Need(Generic[Scored]):
-    """What a metric needs of what is scored: a condition, and how it is named in messages."""
+    """A requirement of a metric.
+
+    Attributes:
+        met: the condition on what is scored.
+        text: completes "it needs ..." in messages.
+    """
 
     met: Callable[[Scored], bool]
     text: str
@@ -23,34 +28,45 @@ class Need(Generic[Scored]):
 
 @dataclass(frozen=True)
 class Measure(Generic[Scored]):
-    """A metric that can be asked for by name."""
+    """A metric that options can name.
+
+    Attributes:
+        name: the name for `--metrics`.
+        about: description in one line.
+        compute: returns values by name; checkpoints are chosen by the first.
+        better: direction of each value: -1 if lower is better, 1 if higher. Other values are only reported.
+        needs: requirements; the first that is not met is reported.
+        usual: part of the group `usual`.
+    """
 
     name: str
-    about: str  # one line
-    compute: Callable[[Scored], Mapping[str, Value]]  # values by name; the first is the one to choose checkpoints by
-    better: Mapping[str, int]  # which way each value is better: -1 low, 1 high; those left out are reported only
-    needs: Sequence[Need[Scored]] = ()  # the first that is not met is reported
-    usual: bool = True  # computed when no metrics are named
+    about: str
+    compute: Callable[[Scored], Mapping[str, Value]]
+    better: Mapping[str, int]
+    needs: Sequence[Need[Scored]] = ()
+    usual: bool = True
 
-    def lacks(self, scored: Scored) -> str:
-        """What is missing for it, in words; empty if nothing is."""
+    def missing(self, scored: Scored) -> str:
+        """The first requirement that is not met, in words; empty if all are."""
         return next((need.text for need in self.needs if not need.met(scored)), "")
 
 
 def single(
     name: str, about: str, value: Callable[[Scored], Value], better: int, *needs: Need[Scored], usual: bool = True
 ) -> Measure[Scored]:
-    """A metric of one value, which has the metric's name."""
+    """A metric with one value of the same name."""
     return Measure(name, about, lambda scored: {name: value(scored)}, {name: better}, needs, usual)
 
 
 def compute(
     measures: Mapping[str, Measure[Scored]], name: str, scored: Scored, named: Sequence[str], notes: list[str]
 ) -> Mapping[str, Value]:
-    """One metric's values; nothing if something is missing for it, or it does not fit, which is noted or, if it was
-    named, raised as UserError."""
+    """Compute one metric's values; none if a requirement is not met.
+
+    If the metric fails, a note is added. UserError: the failing metric is in `named`.
+    """
     try:
-        return {} if measures[name].lacks(scored) else measures[name].compute(scored)
+        return {} if measures[name].missing(scored) else measures[name].compute(scored)
     except UserError as error:
         if name in named:
             raise UserError(f"{name}: {error}") from error

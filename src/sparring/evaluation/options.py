@@ -1,4 +1,4 @@
-"""How to score: the options, and the metrics that can be asked for by name."""
+"""Scoring options, and the metrics that they can name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,29 @@ GROUPS = ("usual", "all")
 
 @dataclass(frozen=True)
 class Options:
-    """How to score. `split` is the reference: "train", "test", or "auto": train, and for runs that turn images into
-    others the test images, if there are such."""
+    """Scoring options.
 
-    metrics: str = "usual"  # names with commas; see `MEASURES` and `LIKENESS`
-    extractor: str = "auto"  # or a component's text
-    count: int = 10_000  # samples, and at most as many reference samples
+    Attributes:
+        metrics: names separated by commas, from `MEASURES` or, for image-to-image runs, `SIMILARITY`; "usual" or "all".
+        extractor: an extractor's text, such as "Inception()"; "auto" chooses by the data.
+        count: number of samples, and largest number of reference samples.
+        split: reference data: "train", "test" or "auto". "auto" is the training data; for image-to-image runs it is the
+            test images, if there are any.
+        seed: seed of the samples and of the choice of reference samples.
+        raw: score the generator's raw weights instead of their EMA.
+        device: as in `sparring.load`.
+
+    Raises:
+        UserError: a field has a value that is not allowed.
+    """
+
+    metrics: str = "usual"
+    extractor: str = "auto"
+    count: int = 10_000
     split: str = "auto"
-    seed: int = 0  # of samples and reference
-    raw: bool = False  # take the generator's own weights, not their average
-    device: str = "auto"  # as in `sparring.load`
+    seed: int = 0
+    raw: bool = False
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         names_in(self.metrics)
@@ -35,20 +48,20 @@ class Options:
 
     @property
     def named(self) -> list[str]:
-        """The metrics that were named one by one, so that they must be computed."""
+        """The names in `metrics`; a metric named here must be computable."""
         return names_in(self.metrics)
 
 
 def measures_of(scores: Sequence[str]) -> Mapping[str, Measure[Any]]:
-    """The metrics of a task by its own scores (`Task.scores`); those of generated samples for a task without."""
+    """The metrics of a task: `SIMILARITY` if it has its own scores (`Task.scores`), else `MEASURES`."""
     return SIMILARITY if scores else MEASURES
 
 
 def names_in(text: str) -> list[str]:
-    """The names in a list of metrics with commas; raises UserError if there are none, or one is unknown."""
+    """Split a list of metrics at commas; UserError: there is no name, or an unknown one."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UserError("no metric is named; write such as --metrics frechet,precision_recall, or leave it out")
+        raise UserError("no metric is named; write --metrics frechet,precision_recall, or leave --metrics out")
     known = [*{**MEASURES, **SIMILARITY}, *GROUPS]
     for name in names:
         if name not in known:
@@ -57,31 +70,40 @@ def names_in(text: str) -> list[str]:
 
 
 def metric_names(text: str, scores: Sequence[str] = ()) -> list[str]:
-    """The metrics to compute, of names with commas between them: `usual` means a task's own `scores`, or the usual ones
-    of generated samples, which have none; `all` means all that can be computed. Raises UserError if a name is unknown,
-    or not of such runs."""
+    """The metrics to compute, each once, in the order of their names.
+
+    Args:
+        text: names separated by commas. "usual" stands for the task's own scores or, for generated samples, the metrics
+            with `Measure.usual`; "all" for all metrics of such runs.
+        scores: the task's own scores; empty for generated samples.
+
+    Raises:
+        UserError: a name is unknown, or a metric of other runs.
+    """
     measures, found = measures_of(scores), list[str]()
     usual = list(scores) or [name for name, measure in MEASURES.items() if measure.usual]
     groups = {"usual": usual, "all": [*scores, *measures]}
     for name in names_in(text):
         if name not in measures and name not in GROUPS:
             raise UserError(
-                f"{name} is not for runs that turn images into others; these have: {', '.join(SIMILARITY)}"
+                f"{name} is a metric of generated samples; image-to-image runs have: {', '.join(SIMILARITY)}"
                 if scores
-                else f"{name} is for runs that turn images into others, not for generated samples"
+                else f"{name} is a metric of image-to-image runs; generated samples have: {', '.join(MEASURES)}"
             )
         found += [n for n in groups.get(name, [name]) if n not in found]
     return list(dict.fromkeys(found))
 
 
 def deciding_value(text: str, scores: Sequence[str] = ()) -> str:
-    """The value that decides what is best where these metrics are named: the first one of the first metric. Raises as
-    `metric_names`."""
+    """The value that decides which checkpoint is best: the first value of the first metric.
+
+    Args and errors are those of `metric_names`.
+    """
     return next(iter(measures_of(scores)[metric_names(text, scores)[0]].better))
 
 
 def better(value: str) -> int:
-    """-1 if low values of that name are better, 1 if high ones are, 0 if it is reported only."""
+    """Direction of a value: -1 if lower is better, 1 if higher is better, 0 if it is only reported."""
     name = value.removesuffix(BASELINE)
     known = [*(m.better for m in MEASURES.values()), *(m.better for m in SIMILARITY.values())]
     return next((directions[name] for directions in known if name in directions), 0)

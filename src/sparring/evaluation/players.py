@@ -1,4 +1,4 @@
-"""The game between a run's players: its duality gap and its value."""
+"""Metrics of a run's generator and discriminator: duality gap, critic gap and path length."""
 
 from __future__ import annotations
 
@@ -22,54 +22,61 @@ from sparring.metrics.distribution import Estimate
 from sparring.metrics.ranking import critic_gap
 from sparring.metrics.smoothness import path_length, slerp
 
-JUDGED, BATCH, PATHS = 2048, 256, 1000
+TEST_SAMPLES, BATCH, PATHS = 2048, 256, 1000
 
 Gap = Mapping[str, float]
 
 
-def duality_gap(game: Game, next_batch: Callable[[], Batch], judged: Sequence[Batch], steps: int = 200) -> Gap:
-    """Estimate the duality gap of a game, which stays as it is: `duality_gap`, at least 0, and 0 at the equilibrium;
-    `game_value`, the present value of the game, and its highest and lowest ones, of which the gap is the difference:
-    `game_value_best_d` with copies of D trained against G, `game_value_worst_g` with copies of G trained against D.
+def duality_gap(game: Game, next_batch: Callable[[], Batch], test: Sequence[Batch], steps: int = 200) -> Gap:
+    """Estimate the duality gap max over D' of V(G, D') - min over G' of V(G', D), with V minus D's adversarial loss.
 
-    max over D' of V(G, D') - min over G' of V(G', D), with V minus D's adversarial loss. Both are looked for from
-    copies of the present players, by `steps` turns of the recipe's own optimisers (at the learning rate that they began
-    with) against the other player standing still, with the game's penalties. V is measured about ten times on the way
-    on `judged`, and the best value counts; so it is a lower bound of the gap, but for the noise of `judged`. The game's
-    generator has its raw weights, not their average. Source: Grnarova et al. 2019, equation 2 and section 4.
+    A copy of each player trains against the other, which is frozen. The copies use the recipe's optimisers, initial
+    learning rate and penalties. V is measured about ten times during these steps, and the best value counts. The gap is
+    therefore a lower bound, up to the noise of `test`. The game itself is not changed.
+    Source: Grnarova et al. 2019, equation 2 and section 4.
+
+    Args:
+        game: generator (raw weights, not their EMA), discriminator and loss.
+        next_batch: returns the next batch to train on.
+        test: batches that V is measured on.
+        steps: training steps of each copy.
+
+    Returns:
+        `duality_gap`, at least 0 and 0 at the equilibrium; `game_value`, the current V; `game_value_best_d` and
+        `game_value_worst_g`, the best V for either copy, whose difference is the gap.
     """
-    values = {side: _best_response(game, side, next_batch, judged, steps) for side in ("discriminator", "generator")}
+    values = {side: _best_response(game, side, next_batch, test, steps) for side in ("discriminator", "generator")}
     best, worst, now = max(values["discriminator"]), min(values["generator"]), values["generator"][0]
     return {"duality_gap": best - worst, "game_value": now, "game_value_best_d": best, "game_value_worst_g": worst}
 
 
 def _best_response(
-    game: Game, side: Side, next_batch: Callable[[], Batch], judged: Sequence[Batch], steps: int
+    game: Game, side: Side, next_batch: Callable[[], Batch], test: Sequence[Batch], steps: int
 ) -> list[float]:
-    """The game's value while a copy of one player trains alone."""
+    """The game's value while a copy of one player trains against the other, which is frozen."""
     trained = dataclasses.replace(copy.deepcopy(game), learning_rate=1.0)
-    values = [game_value(trained, judged)]
+    values = [game_value(trained, test)]
     for step in range(1, steps + 1):
         try:
             trained.take_turn(side, [next_batch()], Moment(step, 1.0))
-        except NotFiniteError:  # the copy diverged; what it reached before counts
+        except NotFiniteError:  # the copy diverged; its earlier values count
             break
         if step % max(1, steps // 10) == 0 or step == steps:
-            values.append(game_value(trained, judged))
+            values.append(game_value(trained, test))
     return values
 
 
 @torch.no_grad()
 def game_value(game: Game, batches: Sequence[Batch]) -> float:
-    """Minus the discriminator's adversarial loss, its mean over batches."""
+    """Value V of the game: minus the discriminator's adversarial loss, averaged over batches."""
     networks = (game.generator.network, game.discriminator.network)
     modes = [network.training for network in networks]
     for network in networks:
         network.eval()
     values = []
     for batch in batches:
-        made = game.task.generate(game.generator.network, batch)
-        matches = game.task.matches(game.discriminator.network, batch, made).values()
+        generated = game.task.generate(game.generator.network, batch)
+        matches = game.task.matches(game.discriminator.network, batch, generated).values()
         losses = [game.loss.discriminator(m.real_logits.float(), m.fake_logits.float()).mean() for m in matches]
         values.append(-torch.stack(losses).mean())
     for network, mode in zip(networks, modes):
@@ -101,14 +108,14 @@ def measure_path_length(subject: Subject) -> Mapping[str, Value]:
 
 
 def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
-    """The critic's logits of training samples against those of as many held-out samples, each taken once."""
+    """Compare the critic's logits of training samples and of equally many held-out samples, each used once."""
     assert subject.game is not None
     reference = subject.reference
     assert reference.held_out is not None
     game = subject.game()
     game.discriminator.network.eval()
     game.generator.network.eval()
-    count = min(JUDGED, len(reference.train), len(reference.held_out))
+    count = min(TEST_SAMPLES, len(reference.train), len(reference.held_out))
     real: dict[str, list[Tensor]] = {"train": [], "held out": []}
     fake = []
     for name, data in (("train", reference.train), ("held out", reference.held_out)):
@@ -116,38 +123,38 @@ def measure_critic_gap(subject: Subject) -> Mapping[str, Value]:
         for chosen in torch.randperm(len(data), generator=rng)[:count].split(BATCH):
             batch = _batch(subject, data, chosen, rng)
             with torch.no_grad():
-                made = game.task.generate(game.generator.network, batch)
-                matches = game.task.matches(game.discriminator.network, batch, made).values()
-                real[name].append(_mean_verdict([match.real_logits for match in matches]))
-                fake.append(_mean_verdict([match.fake_logits for match in matches]))
+                generated = game.task.generate(game.generator.network, batch)
+                matches = game.task.matches(game.discriminator.network, batch, generated).values()
+                real[name].append(_mean_logits([match.real_logits for match in matches]))
+                fake.append(_mean_logits([match.fake_logits for match in matches]))
     found = critic_gap(torch.cat(real["train"]), torch.cat(real["held out"]), torch.cat(fake))
     return {"overfitting": found.overfitting, "train_above_held_out": Estimate(found.ranking, found.error)}
 
 
-def _mean_verdict(logits: Sequence[Tensor]) -> Tensor:
-    """Logits of the same samples before several critics -> [n]."""
+def _mean_logits(logits: Sequence[Tensor]) -> Tensor:
+    """Mean logit per sample [n] over several critics."""
     return torch.stack([by_sample(one).float().cpu() for one in logits]).mean(0)
 
 
 def measure_duality_gap(subject: Subject) -> Mapping[str, Value]:
-    """What a copy of either player gains in 200 turns, on held-out samples where there are some."""
+    """`duality_gap` after 200 steps, measured on held-out samples, or on training samples without any."""
     assert subject.game is not None
     reference = subject.reference
     train = _batches(subject, reference.train, 10**9, "duality gap")
-    judged = reference.train if reference.held_out is None else reference.held_out
-    judged_on = list(_batches(subject, judged, JUDGED // BATCH, "judged"))
-    return duality_gap(subject.game(), lambda: next(train), judged_on)
+    tested = reference.train if reference.held_out is None else reference.held_out
+    test = list(_batches(subject, tested, TEST_SAMPLES // BATCH, "judged"))
+    return duality_gap(subject.game(), lambda: next(train), test)
 
 
 def _batches(subject: Subject, data: Data, count: int, purpose: str) -> Iterator[Batch]:
-    """Batches of random samples with fresh latents."""
+    """Yield batches of random samples with new latents."""
     rng = torch.Generator().manual_seed(derive_seed(subject.seed, purpose))
     for _ in range(count):
         yield _batch(subject, data, torch.randint(len(data), (BATCH,), generator=rng), rng)
 
 
 def _batch(subject: Subject, data: Data, chosen: Tensor, rng: torch.Generator) -> Batch:
-    """Samples as the players see them: in the run's form, for held-out points have a centre and scale of their own."""
+    """A batch as in training. Scaling uses the run's form, because held-out points have another centre and scale."""
     generator = subject.generator
     assert generator is not None
     device = next(generator.network.parameters()).device

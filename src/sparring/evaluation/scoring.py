@@ -1,4 +1,4 @@
-"""How generators are scored: the steps that generated samples and translated images share."""
+"""Base class of scorings: the steps that generated samples and image-to-image runs share."""
 
 from __future__ import annotations
 
@@ -24,17 +24,23 @@ from sparring.metrics.extractors import Prepared
 from sparring.recipe import Recipe
 from sparring.tasks.base import Task
 
-FEW = 5  # samples for each feature, below which a covariance says little
+MIN_PER_FEATURE = 5  # samples per feature; fewer give unreliable covariances
 NO_EXTRACTOR = "none"
 
 
 class Scoring(ABC):
-    """Scores generators by the same options on the same data. What does not depend on the generator, such as the
-    features of real samples, is computed once for all of them. `train` is what runs are trained on; `held_out` are
-    samples of the same distribution that they never see, if there are any."""
+    """Scores generators with the same options on the same data; features of real samples are computed once.
 
-    scores: Sequence[str] = ()  # the task's own; none for generated samples
-    images: Data | None = None  # the test images that runs are shown by; None where samples are drawn
+    Attributes:
+        train: the training data.
+        held_out: samples of the same distribution that are not trained on, or None.
+        options: how to score.
+        scores: the task's own scores; empty for generated samples.
+        images: test images of image-to-image runs; None for generated samples.
+    """
+
+    scores: Sequence[str] = ()
+    images: Data | None = None
 
     def __init__(self, train: Data, options: Options, held_out: Data | None) -> None:
         self.train, self.options, self.held_out = train, options, held_out
@@ -42,70 +48,94 @@ class Scoring(ABC):
 
     @abstractmethod
     def for_task(self, task: Task) -> Scoring:
-        """The scoring of another task of the same kind; what is known of the data is shared."""
+        """The scoring of another task of the same kind, which shares features of the data."""
 
     @abstractmethod
     def check(self, recipe: Recipe, task: Task, name: str) -> None:
-        """Raise UserError if a metric that was named cannot be computed of runs of a recipe and its task, and prepare
-        the extractor; `name` is that of the run in messages."""
+        """Check that the named metrics can be computed for a recipe's runs, and prepare the extractor.
+
+        Args:
+            recipe: the recipe.
+            task: its task.
+            name: the run's name in messages.
+
+        Raises:
+            UserError: a named metric cannot be computed.
+        """
 
     @abstractmethod
     def warm_up(self) -> None:
-        """Compute what does not depend on the generator now, so that the first scores cost no more than others."""
+        """Compute features of the real data now, so that the first scores take no longer than others."""
 
     @abstractmethod
     def same_protocol(self, found: Protocol) -> bool:
-        """These options measure with the protocol of scores that were found."""
+        """True if scores of this protocol are comparable with scores by these options."""
 
     @property
     @abstractmethod
     def about(self) -> str:
-        """What the deciding value compares, in words."""
+        """What the deciding value is measured on; continues its name in messages."""
 
     @abstractmethod
-    def _made(self, generator: TrainedGenerator, game: Callable[[], Game] | None) -> Any:
-        """What a generator makes, to be scored."""
+    def _generate(self, generator: TrainedGenerator, game: Callable[[], Game] | None) -> Any:
+        """Run a generator; the result is what the metrics score."""
 
     @abstractmethod
     def _values(self, scored: Any, notes: list[str]) -> Mapping[str, Value]:
-        """The metrics' values by name; what one must know to read them is added to the notes."""
+        """Compute the metrics' values by name; add remarks and warnings to the notes."""
 
     @abstractmethod
     def _protocol(self, scored: Any, values: Collection[str]) -> Protocol:
-        """What these values were measured with."""
+        """The protocol of these values."""
 
     def picture(self, scored: Any, scores: Scores) -> Image.Image | None:
-        """A picture that belongs to the scores of what was scored, if there is one."""
+        """A picture to save with the scores, or None."""
         return None
 
     @property
     def names(self) -> list[str]:
-        """The metrics that the options ask for."""
+        """The requested metrics."""
         return metric_names(self.options.metrics, self.scores)
 
     @property
     def deciding(self) -> str:
-        """The value that decides what is best."""
+        """The value that decides which checkpoint is best."""
         return deciding_value(self.options.metrics, self.scores)
 
     def score(
         self, generator: TrainedGenerator, name: str, ema: bool, game: Callable[[], Game] | None = None
     ) -> tuple[Scores, Any]:
-        """Score what a generator, in evaluation mode, makes; return the scores and what was scored. The cost counts
-        both. `name` is the run's; with `ema`, the weights are an average. `game` builds the game that the generator
-        comes from, which may be changed. Raises UserError if a metric that was named cannot be computed."""
+        """Run a generator and score its outputs.
+
+        Args:
+            generator: the generator, in evaluation mode.
+            name: the run's name.
+            ema: the weights are an EMA.
+            game: builds the generator's game; metrics may train its networks.
+
+        Returns:
+            The scores, whose cost includes generation, and the outputs that were scored.
+
+        Raises:
+            UserError: a named metric cannot be computed.
+        """
         start = time.perf_counter()
         with prepared(self.device):
-            scored = self._made(generator, game)
+            scored = self._generate(generator, game)
             scores = self.measure(scored, name)
         protocol = replace(scores.protocol, ema=ema)
         return replace(scores, step=generator.step, protocol=protocol, cost=time.perf_counter() - start), scored
 
     def measure(self, scored: Any, name: str) -> Scores:
-        """Compute the metrics that the options name; raises UserError if one that is named cannot be computed. Of
-        `usual` and `all` it is left out, with a note."""
+        """Compute the requested metrics.
+
+        A metric of the groups "usual" and "all" that fails is left out, with a note.
+
+        Raises:
+            UserError: a metric that is named itself cannot be computed, or none can.
+        """
         start, notes = time.perf_counter(), list[str]()
-        self._refuse(scored, name)
+        self._check_named(scored, name)
         found = self._values(scored, notes)
         if not found:
             raise UserError(f"{name} cannot be scored: {'; '.join(notes)}")
@@ -119,11 +149,11 @@ class Scoring(ABC):
             cost=time.perf_counter() - start,
         )
 
-    def _refuse(self, scored: Any, name: str) -> None:
-        """Raise UserError if a metric that was named, not meant by `usual` or `all`, needs what is missing."""
+    def _check_named(self, scored: Any, name: str) -> None:
+        """Raise UserError if a requirement of a named metric is not met."""
         for each in [n for n in self.names if n in self.options.named]:
-            if missing := measures_of(self.scores)[each].lacks(scored):
-                raise UserError(f"{each} cannot be computed of {name}: it needs {missing}")
+            if missing := measures_of(self.scores)[each].missing(scored):
+                raise UserError(f"{each} cannot be computed for {name}: it needs {missing}")
 
     def _compute(self, scored: Any, name: str, notes: list[str]) -> Mapping[str, Value]:
         return compute(measures_of(self.scores), name, scored, self.options.named, notes)
@@ -131,7 +161,7 @@ class Scoring(ABC):
     def _measured_with(
         self, data: str, digest: str, split: str, reference: int, count: int, extractor: Prepared | None
     ) -> Protocol:
-        """The protocol of these options; the arguments are fields of `Protocol`. No extractor: no features."""
+        """The protocol of these options. The arguments are fields of `Protocol`; no extractor: no features are used."""
         return Protocol(
             data=data,
             data_digest=digest,

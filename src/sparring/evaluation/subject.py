@@ -1,4 +1,4 @@
-"""What is scored, and what it is compared with: samples and their features, each looked at once."""
+"""Generated samples and their reference, with features that are computed once."""
 
 from __future__ import annotations
 
@@ -16,29 +16,37 @@ from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.game.game import Game
 from sparring.metrics import extractors
-from sparring.metrics.extractors import Classifier, Extractor, Pixels, Prepared, Random, Seen
+from sparring.metrics.extractors import Classifier, Extractor, Features, Pixels, Prepared, Random
 from sparring.metrics.neighbours import Memorising, memorising, usual_distances
 
-LEAST_IN_CLASS = 10  # samples of a class on average, for labels to be classes that can be learned
+MIN_PER_CLASS = 10  # mean number of samples per class, for a classifier to be trainable
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The real samples that scores refer to; one for many subjects, so that their features are computed once."""
+    """Real samples that generated samples are compared with.
 
-    train: Data  # whole
-    held_out: Data | None  # samples of the same distribution that no training saw
-    data: Data  # those that are compared with
+    Attributes:
+        train: the whole training set.
+        held_out: samples of the same distribution that are not trained on, or None.
+        data: the samples that distribution metrics compare with.
+        extractor: computes the features.
+    """
+
+    train: Data
+    held_out: Data | None
+    data: Data
     extractor: Prepared
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all real samples that scores depend on: those trained on, and those held out."""
+        """Hash of all real samples that scores depend on: training and held-out samples."""
         parts = (self.train.digest, "" if self.held_out is None else self.held_out.digest)
         return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
 
     @cached_property
-    def real(self) -> Seen:
+    def real(self) -> Features:
+        """Features of `data`."""
         return self.extractor(self.data.samples)
 
     @cached_property
@@ -48,63 +56,82 @@ class Reference:
 
     @cached_property
     def usual_distances(self) -> Tensor:
-        """How far samples that were not copied lie from their nearest training sample."""
+        """Distances of uncopied samples to their nearest training sample, for `memorising`."""
         held_out = None if self.held_out is None else self.extractor(self.held_out.samples).features
         return usual_distances(self.train_features, held_out)
 
 
 def shuffled(data: Data, count: int, seed: int) -> Data:
-    """At most `count` samples in random order, however they were sorted."""
+    """At most `count` random samples, in random order."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data.part(order[:count])
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Samples to be scored, and what they are compared with."""
+    """Generated samples with their reference.
+
+    Attributes:
+        reference: the real samples.
+        samples: uint8 images or points, in the form of the data.
+        labels: requested classes, as indices of the reference's classes; None without classes.
+        generator: the generator; None for images of other origin.
+        game: builds the generator's game; None for images of other origin.
+        seed: seed of random metrics.
+    """
 
     reference: Reference
-    samples: Tensor  # uint8 images or points, as the data stores them
-    labels: Tensor | None = None  # the classes that they were made for, as indices of the reference's classes
-    generator: TrainedGenerator | None = None  # what made them
-    game: Callable[[], Game] | None = None  # builds the game that it comes from
-    seed: int = 0  # for what is random in metrics
+    samples: Tensor
+    labels: Tensor | None = None
+    generator: TrainedGenerator | None = None
+    game: Callable[[], Game] | None = None
+    seed: int = 0
 
     @cached_property
-    def fake(self) -> Seen:
+    def fake(self) -> Features:
+        """Features of the generated samples."""
         return self.reference.extractor(self.samples)
 
     @property
-    def real(self) -> Seen:
+    def real(self) -> Features:
+        """Features of the reference."""
         return self.reference.real
 
     @cached_property
     def copies(self) -> Memorising:
-        """Its samples' nearest training samples."""
+        """The samples' nearest training samples."""
         return memorising(self.fake.features, self.reference.train_features, self.reference.usual_distances)
 
     @property
     def draws_latents(self) -> bool:
-        """Its generator makes samples of latent vectors."""
+        """The generator has latents."""
         return self.generator is not None and "latent" in self.generator.task.draw(1)
 
 
-def check_same_shape(made: Data, whole: Data) -> None:
+def check_same_shape(samples: Data, reference: Data) -> None:
     """Raise UserError unless both hold samples of the same shape."""
-    if made.form.shape == whole.form.shape:
+    if samples.form.shape == reference.form.shape:
         return
-    ours, theirs = list(made.form.shape), list(whole.form.shape)
+    ours, theirs = list(samples.form.shape), list(reference.form.shape)
     images = len(ours) == len(theirs) == 3
-    fix = "add --size, which brings images to one size" if images else "compare like with like"
-    raise UserError(f"{made.name} holds samples of shape {ours}, {whole.name} of shape {theirs}; {fix}")
+    fix = "add --size to resize both" if images else "give samples of one shape"
+    raise UserError(f"{samples.name} has samples of shape {ours}, {reference.name} of shape {theirs}; {fix}")
 
 
 def prepare_extractor(text: str, data: Data, device: torch.device) -> Prepared:
-    """The extractor that a text names; `auto` takes Pixels for points, Classifier for labelled images, else Random.
-    Raises UserError if there is no such extractor, or it does not fit the data."""
+    """Prepare an extractor.
+
+    Args:
+        text: a component's text. "auto" is Pixels for points, Classifier for labelled images and Random otherwise.
+        data: the data to score against.
+        device: where it runs.
+
+    Raises:
+        UserError: there is no such extractor, or it does not fit the data.
+    """
     if text == "auto":
         classes = len(data.form.classes) if data.labels is not None else 0
-        labelled = classes > 1 and len(data) >= LEAST_IN_CLASS * classes
+        labelled = classes > 1 and len(data) >= MIN_PER_CLASS * classes
         chosen: Extractor = Pixels() if data.form.is_points else Classifier() if labelled else Random()
     else:
         names = {name.lower(): name for name in extractors.__all__}  # `inception` means Inception()

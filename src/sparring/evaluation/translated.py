@@ -1,4 +1,4 @@
-"""Scores of runs that turn images into others, on test images and beside the trivial baseline."""
+"""Scores of image-to-image runs on test images, compared with a trivial baseline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparring.evaluation.examples import Examples, Outcome, make_examples, recol
 from sparring.evaluation.measuring import Value
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Protocol, differences
-from sparring.evaluation.scoring import FEW, NO_EXTRACTOR, Scoring
+from sparring.evaluation.scoring import MIN_PER_FEATURE, NO_EXTRACTOR, Scoring
 from sparring.evaluation.similarity import BASELINE, SIMILARITY
 from sparring.evaluation.subject import prepare_extractor
 from sparring.game.game import Game
@@ -25,27 +25,31 @@ from sparring.metrics.extractors import Prepared
 from sparring.recipe import Recipe
 from sparring.tasks.base import Task, Translating
 
-SEEN = {"frechet", "kernel_distance", "perceptual", "taken_for_target"}  # values of what an extractor sees in images
+FEATURE_METRICS = {"frechet", "kernel_distance", "perceptual", "taken_for_target"}  # metrics that use an extractor
 
 
 class Translated(Scoring):
-    """Scores what runs make of test images, beside the trivial baseline."""
+    """Scores image-to-image runs on test images, with the trivial baseline's scores.
+
+    Raises:
+        UserError: there are no test images but the options score on them.
+    """
 
     def __init__(
         self, task: Translating, train: Data, options: Options, held_out: Data | None = None, on: Data | None = None
     ) -> None:
         super().__init__(train, options, held_out)
         if options.split == "test" and held_out is None and on is None:
-            raise UserError(f"{train.name!r} has no held-out images; train with --held-out 0.1, or score --on others")
+            raise UserError(f"{train.name!r} has no held-out images; train with --held-out 0.1, or give --on IMAGES")
         self.task, self.scores = task, task.scores
         fitting = None if on is None else recoloured(on, train)
         unseen = held_out if fitting is None else replace(fitting, split="test")
         self.tests = train if unseen is None or (on is None and options.split == "train") else unseen
         self.images = self.tests
-        self._notes = ["CAREFUL: these are training images; there are no others"] if self.tests is train else []
+        self._notes = ["CAREFUL: scored on training images"] if self.tests is train else []
         if fitting is not on:
             self._notes.append(
-                "the test images have other channels than the run's; grey ones are given as RGB, RGB ones as grey"
+                "the test images have other channels than the run's: grey is converted to RGB, or RGB to grey"
             )
         self._examples: dict[str, Examples] = {}
         self._extractors: dict[tuple[int, ...], Prepared] = {}
@@ -58,7 +62,7 @@ class Translated(Scoring):
 
     @property
     def examples(self) -> Examples:
-        """The test images with their truth and baseline; those of the same task are made once."""
+        """The test images with targets and baseline, prepared once per task."""
         key = repr(self.task)
         if key not in self._examples:
             with prepared(self.device):
@@ -70,13 +74,13 @@ class Translated(Scoring):
             network = build_generator(recipe, self.train.form).to(self.device).eval()
             generator = TrainedGenerator(network, task, recipe, self.train.form, 0)
             examples = self._first_examples(1)
-            self._refuse(examples.outcome(generator), name)
-            if SEEN & set(self.names):
+            self._check_named(examples.outcome(generator), name)
+            if FEATURE_METRICS & set(self.names):
                 examples.extractor  # noqa: B018
 
     def warm_up(self) -> None:
         examples = self.examples
-        if SEEN & set(self.names):
+        if FEATURE_METRICS & set(self.names):
             examples.real  # noqa: B018
 
     def same_protocol(self, found: Protocol) -> bool:
@@ -86,45 +90,46 @@ class Translated(Scoring):
 
     @property
     def about(self) -> str:
-        return f"of what becomes of {'held-out' if self.options.split == 'test' else 'training'} images"
+        return f"of outputs for {'held-out' if self.options.split == 'test' else 'training'} images"
 
-    def _made(self, generator: TrainedGenerator, game: Callable[[], Game] | None) -> Outcome:
+    def _generate(self, generator: TrainedGenerator, game: Callable[[], Game] | None) -> Outcome:
         return self.examples.outcome(generator)
 
     def _values(self, scored: Outcome, notes: list[str]) -> Mapping[str, Value]:
-        notes += [f"the baseline: {self.task.baseline_name}", *self._notes]
+        notes += [f"baseline: {self.task.baseline_name}", *self._notes]
         found: dict[str, Value] = {}
         for name in self.names:
-            missing = SIMILARITY[name].lacks(scored) if name in self.scores else ""
+            missing = SIMILARITY[name].missing(scored) if name in self.scores else ""
             notes += [f"{name} left out: it needs {missing}"] if missing else []
             values = self._compute(scored, name, notes)
-            beside = self._beside(scored.examples, name, notes) if values else {}
-            found |= {**values, **{key + BASELINE: value for key, value in beside.items()}}
+            baseline = self._baseline_values(scored.examples, name, notes) if values else {}
+            found |= {**values, **{key + BASELINE: value for key, value in baseline.items()}}
         notes += _exact_notes(scored, found)
-        if SEEN & set(found) and scored.examples.extractor.about:
+        if FEATURE_METRICS & set(found) and scored.examples.extractor.about:
             notes.append(f"{scored.examples.extractor.name}: {scored.examples.extractor.about}")
-        if "frechet" in found and len(scored.pieces) < FEW * scored.seen.features.shape[1]:
+        if "frechet" in found and len(scored.pieces) < MIN_PER_FEATURE * scored.fake.features.shape[1]:
+            dimension = scored.fake.features.shape[1]
             notes.append(
-                f"CAREFUL: {len(scored.pieces):,} images or patches are few for a Frechet distance of "
-                f"{scored.seen.features.shape[1]} features; it is too large by an unknown amount, for run and baseline "
-                "alike: go by kernel_distance, which is unbiased"
+                f"CAREFUL: {len(scored.pieces):,} images or patches are too few for a stable Frechet distance of "
+                f"{dimension:,} features (at least {MIN_PER_FEATURE * dimension:,}): it is biased upwards, for the run "
+                "and the baseline; compare kernel_distance (KID), which is unbiased"
             )
         return found
 
-    def _beside(self, examples: Examples, name: str, notes: list[str]) -> Mapping[str, Value]:
-        """The baseline's values of a metric, which are computed once."""
-        if name not in examples.beside:
-            reported: list[str] = []
-            examples.beside[name] = self._compute(examples.baseline_name, name, reported), reported
-        values, reported = examples.beside[name]
-        notes += reported
+    def _baseline_values(self, examples: Examples, name: str, notes: list[str]) -> Mapping[str, Value]:
+        """The baseline's values of a metric, computed once."""
+        if name not in examples.baseline_scores:
+            remarks: list[str] = []
+            examples.baseline_scores[name] = self._compute(examples.baseline_outcome, name, remarks), remarks
+        values, remarks = examples.baseline_scores[name]
+        notes += remarks
         return values
 
     def _protocol(self, scored: Outcome, values: Collection[str]) -> Protocol:
-        return self._protocol_of(scored.examples.extractor if SEEN & set(values) else None)
+        return self._protocol_of(scored.examples.extractor if FEATURE_METRICS & set(values) else None)
 
     def _protocol_of(self, extractor: Prepared | None) -> Protocol:
-        """What scores are measured with; None: by measures that look at no features."""
+        """The protocol of scores; no extractor if they use no features."""
         tests, degradation = self.tests, self.task.degradation
         count = min(self.options.count, len(tests if tests.source is None else tests.source))
         against = count if tests.source is None or tests.paired else len(tests)
@@ -135,28 +140,28 @@ class Translated(Scoring):
         return make_examples(self.task, self.tests, self.train, count, self.options.seed, self._extractor)
 
     def _extractor(self, data: Data) -> Prepared:
-        """What looks at images of this form: where two sets of one shape are given, what tells these apart."""
+        """The extractor for images of this form. For two sets of one shape, `auto` is a classifier of the two sets."""
         a, b, options = self.train.source, self.train, self.options
-        telling = options.extractor == "auto" and a is not None and not b.paired and a.form.shape == b.form.shape
-        key = () if telling else data.form.shape
+        separate = options.extractor == "auto" and a is not None and not b.paired and a.form.shape == b.form.shape
+        key = () if separate else data.form.shape
         if key not in self._extractors:
-            if telling and a is not None:
+            if separate and a is not None:
                 labels = torch.cat([torch.zeros(len(a), dtype=torch.int64), torch.ones(len(b), dtype=torch.int64)])
                 data = image_data(f"both sets of {b.name}", torch.cat([a.samples, b.samples]), labels, ("A", "B"))
             else:
-                data = image_data(data.name, data.samples)  # without labels, which pieces of images have not
+                data = image_data(data.name, data.samples)  # pieces of images have no labels
             self._extractors[key] = prepare_extractor(options.extractor, data, self.device)
         return self._extractors[key]
 
 
 def _exact_notes(outcome: Outcome, values: Collection[str]) -> list[str]:
-    """Of how many images there is no PSNR."""
+    """Notes on images that are left out of PSNR."""
     notes = []
     for name in ("psnr", "psnr_hole"):
-        left = int((~outcome.examples.inexact(name)).sum()) if name in values else 0
+        left = int((~outcome.examples.finite_baseline(name)).sum()) if name in values else 0
         if left:
             notes.append(
-                f"{name} without {left} of {len(outcome.images)} images, of which the baseline makes exactly what they "
-                "should be: its own is infinite"
+                f"{name} leaves out {left} of {len(outcome.images)} images: their baseline equals the target, so its "
+                "PSNR is infinite"
             )
     return notes

@@ -1,6 +1,6 @@
 """Metrics: an extractor that turns samples into features, and a pure function of two sets of features.
 
-`sparring.metrics.frechet` and the like are found in the modules of this package, imported on first use.
+Names such as `sparring.metrics.frechet` resolve to the modules of this package, which are imported on first use.
 """
 
 from sparring.base.lazy import module_names

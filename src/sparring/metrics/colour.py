@@ -1,4 +1,4 @@
-"""Metrics of colour: the luminance that super-resolution is measured on, and how alike the colours of two sets are."""
+"""Metrics of colour: the luminance that super-resolution is scored on, and a distance between colour distributions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from sparring.base.errors import UserError
 Array = NDArray[np.float32]
 XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 WHITE = np.array([0.95047, 1.0, 1.08883])  # X, Y and Z of sRGB's white
-STUDIO = (65.481, 128.553, 24.966)  # what R, G and B of 1 add to Y
+STUDIO = (65.481, 128.553, 24.966)  # weights of R, G and B in Y
 
 
 def luminance(images: Tensor) -> Tensor:
-    """The luminance Y [n, 1, H, W] of RGB images, float in [16, 235], as MATLAB's rgb2ycbcr; not rounded.
+    """Luminance Y of RGB images, as MATLAB's rgb2ycbcr computes it, not rounded. Source: ITU-R BT.601.
 
-    Images [n, 3 or 1, H, W] are float in [-1, 1] or uint8; UserError: they have other channels. Grey images are only
-    brought to [0, 255]. So do papers on super-resolution, which measure on it by `psnr(..., span=255, border=scale)`,
-    and on images in 256 levels: give uint8 to do likewise. Source: ITU-R BT.601.
+    Papers on super-resolution report `psnr(luminance(x), luminance(y), span=255, border=scale)` on uint8 images.
+
+    Args:
+        images: [n, 3 or 1, H, W], float in [-1, 1] or uint8.
+
+    Returns:
+        Float [n, 1, H, W]: in [16, 235] for RGB images; grey images are only scaled to [0, 255].
+
+    Raises:
+        UserError: the images have another number of channels.
     """
     shares = _shares(images)
     if images.shape[1] == 1:
@@ -33,17 +40,27 @@ def luminance(images: Tensor) -> Tensor:
 def _shares(images: Tensor) -> Tensor:
     """Images [n, 3 or 1, H, W], float in [-1, 1] or uint8 -> float in [0, 1]."""
     if images.dim() != 4 or images.shape[1] not in (1, 3):
-        raise UserError(f"images of shape {list(images.shape)} are neither RGB nor grey: [n, 3 or 1, H, W]")
+        raise UserError(
+            f"images of shape {list(images.shape)} are neither RGB nor grey; give [n, 3, H, W] or [n, 1, H, W]"
+        )
     return images.float() / 255 if images.dtype == torch.uint8 else (images.float() + 1) / 2
 
 
 def colour_distance(x: Iterable[Tensor], y: Iterable[Tensor]) -> float:
-    """How far the colours of two sets of images are apart, regardless of where they are and of how light.
+    """Distance between the chroma distributions of two sets of images, ignoring position and lightness.
 
-    The exact Wasserstein distance of the values of all pixels, of each of the chroma channels a* and b* of CIELAB (of
-    sRGB, illuminant D65), averaged over both: by how much the chroma must change on average. In units of CIELAB, of
-    which about 2.3 are just noticeable (Mahy et al. 1994); 0 for equal histograms. Images [3 or 1, H, W], of any sizes,
-    or [n, 3 or 1, H, W] are float in [-1, 1] or uint8; UserError: a set is empty, or has other channels.
+    The 1-Wasserstein distance between all pixels' values of a*, and the same of b* (CIELAB of sRGB, illuminant D65),
+    averaged over both channels. A difference of about 2.3 is just noticeable (Mahy et al. 1994).
+
+    Args:
+        x: images [3 or 1, H, W] of any sizes, or [n, 3 or 1, H, W]; float in [-1, 1] or uint8.
+        y: the other set, in the same form.
+
+    Returns:
+        The distance in units of CIELAB, at least 0; lower is more alike, 0 for equal histograms.
+
+    Raises:
+        UserError: a set is empty, or its images have another number of channels.
     """
     from scipy import stats
 
@@ -58,7 +75,7 @@ def _chroma(images: Iterable[Tensor]) -> Array:
         shares = _shares(image[None])[0].clamp(0, 1).expand(3, -1, -1)
         parts.append(lab(shares.detach().cpu().numpy().reshape(3, -1).T)[:, 1:].T)
     if not parts:
-        raise UserError("a set of no images has no colours; give at least one")
+        raise UserError("a set of images is empty; give at least one image")
     return np.concatenate(parts, 1)
 
 

@@ -1,4 +1,4 @@
-"""Which modes do samples cover: those of a mixture with known centres, those a classifier knows, cells of a space?"""
+"""Mode coverage: modes of a mixture with known centres, classes of a classifier, and cells of the feature space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from sparring.metrics.distribution import check_features
 
 @dataclass(frozen=True)
 class ModeCount:
-    """`covered` of `total` modes; `high_quality` is the share of samples close to a centre."""
+    """Mode coverage of samples of a mixture of Gaussians.
+
+    Attributes:
+        covered: modes with enough samples; higher is better.
+        total: modes of the mixture.
+        high_quality: share of samples close to a centre, in [0, 1].
+    """
 
     covered: int
     total: int
@@ -22,12 +28,18 @@ class ModeCount:
 
 
 def count_modes(samples: Tensor, centres: Tensor, deviation: float, within: float = 3.0) -> ModeCount:
-    """Count modes and high-quality samples of a mixture of equal round Gaussians.
+    """Count the covered modes and high-quality samples of a mixture of isotropic Gaussians of equal weight.
 
-    Samples [n, d] are of high quality `within` so many standard deviations (along each axis) of a centre [modes, d]; a
-    perfect sampler reaches 1 - exp(-within^2 / 2) in the plane: 98.9 % at 3. A mode is covered if at least a quarter of
-    its fair share of the samples is of high quality there. Source for the high-quality share: Srivastava et al. 2017
-    (VEEGAN), section 4.1, which counts a mode from its first sample on.
+    A sample is of high quality if its distance to the nearest centre is at most `within` standard deviations. Samples
+    of the true distribution in the plane reach a share of 1 - exp(-within^2 / 2): 98.9 % at 3. A mode is covered if its
+    high-quality samples are at least a quarter of n / modes. Source: Srivastava et al. 2017 (VEEGAN), section 4.1,
+    where one sample is enough to cover a mode.
+
+    Args:
+        samples: points [n, d].
+        centres: the modes' centres [modes, d].
+        deviation: standard deviation of each mode along each axis.
+        within: largest distance to a centre, in standard deviations.
     """
     distance, nearest = torch.cdist(samples.double(), centres.double()).min(dim=1)
     good = distance <= within * deviation
@@ -38,24 +50,36 @@ def count_modes(samples: Tensor, centres: Tensor, deviation: float, within: floa
 
 @dataclass(frozen=True)
 class ClassModes:
-    """Which classes samples cover, and how evenly."""
+    """Coverage of classes, and the divergence of the class shares from the data's.
 
-    covered: int  # classes with at least one sample
-    total: int  # classes that the data has
-    divergence: float  # KL(samples || data) of the class shares, in nats
-    floor: float  # a perfect sampler's divergence on average, (total - 1) / (2 n), for n well above `total`
+    Attributes:
+        covered: classes with at least one sample.
+        total: classes in the data.
+        divergence: KL(samples || data) of the class shares, in nats.
+        floor: expected divergence of samples of the data's distribution: (total - 1) / (2 n) for n >> total.
+    """
+
+    covered: int
+    total: int
+    divergence: float
+    floor: float
 
 
 def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
-    """Count the classes that a classifier found, int64 [n], as on StackedMNIST with its 1,000.
+    """Count the classes among generated samples, as on StackedMNIST with its 1,000 modes.
 
-    `shares` [classes] are each class's share of the data, above 0 where the data has the class.
     Source: Metz et al. 2017, section 3.3.1; Srivastava et al. 2017, section 4.1.
+
+    Args:
+        found: the classifier's class of each sample, int64 [n].
+        shares: each class's share of the data [classes]; 0 for classes that the data does not have.
     """
     counts = torch.bincount(found, minlength=len(shares)).double()
     seen = counts > 0
     q = counts[seen] / len(found)
-    known = torch.where(shares > 0, shares.double(), 0.5 / len(found))  # what the data lack must not give infinity
+    known = torch.where(
+        shares > 0, shares.double(), 0.5 / len(found)
+    )  # keeps the divergence finite for classes without data
     p = known[seen]
     total = int((shares > 0).sum())
     divergence = (q * (q / p).log()).sum().item()
@@ -64,20 +88,34 @@ def class_modes(found: Tensor, shares: Tensor) -> ClassModes:
 
 @dataclass(frozen=True)
 class Bins:
-    """How many bins of the feature space hold a different share of reals and of fakes."""
+    """Bins of the feature space whose shares of real and generated samples differ (NDB).
 
-    different: float  # the share of bins that differ significantly ("NDB / K")
-    expected: float  # what chance alone gives: the level of the test
-    divergence: float  # Jensen-Shannon divergence of the bins' shares, in nats
-    total: int  # the number of bins
+    Attributes:
+        different: share of bins that differ significantly (NDB / K), in [0, 1]; lower is better.
+        expected: the same for samples of the data's distribution: the level of the test.
+        divergence: Jensen-Shannon divergence of the bins' shares, in nats.
+        total: number of bins.
+    """
+
+    different: float
+    expected: float
+    divergence: float
+    total: int
 
 
 def different_bins(real: ArrayLike, fake: ArrayLike, bins: int = 100, level: float = 0.05) -> Bins:
-    """The number of statistically different bins (NDB): k-means cells of the reals, and a two-sample test in each.
+    """Statistically different bins (NDB): k-means cells of the real samples, with a two-proportion test in each.
 
-    There are fewer `bins` where that would leave fewer than 20 reals a cell. `level` is that of the two-sided test of
-    two proportions. No labels are needed.
-    Source: Richardson and Weiss 2018, section 3.
+    Needs no labels. Source: Richardson and Weiss 2018, section 3.
+
+    Args:
+        real: features [n, d].
+        fake: features [m, d].
+        bins: number of cells; reduced to leave at least 20 real samples per cell on average.
+        level: significance level of the two-sided test.
+
+    Raises:
+        UserError: a set has fewer than 40 samples.
     """
     from scipy import stats
     from sklearn.cluster import KMeans

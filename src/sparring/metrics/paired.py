@@ -1,4 +1,4 @@
-"""How close is an image to the one that it should be? Images are float [n, C, H, W]; one value per image."""
+"""Scores of images against their targets, one value per pair. Images are float [n, C, H, W]."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from sparring.metrics.extractors.base import Prepared
 def _check(x: Tensor, y: Tensor) -> None:
     if x.shape != y.shape or x.dim() != 4:
         raise UserError(
-            f"images of shape {list(x.shape)} and {list(y.shape)} cannot be compared pair by pair; both must be "
-            "[n, C, H, W] with the same numbers"
+            f"images of shape {list(x.shape)} and {list(y.shape)} cannot be compared pair by pair; give both the same "
+            "shape [n, C, H, W]"
         )
 
 
 def cut_border(images: Tensor, border: int) -> Tensor:
-    """Images [..., H, W] without `border` pixels on each side; UserError: nothing would be left.
+    """Cut `border` pixels off each side of images [..., H, W].
 
-    Papers on super-resolution leave out as many as the scale, for nothing is known of what lies beyond.
+    Papers on super-resolution cut as many pixels as the scale, because pixels at the border lack neighbours.
+
+    Raises:
+        UserError: nothing would be left.
     """
     check_number("cut_border", "border", border, low=0, whole=True)
     height, width = images.shape[-2:]
@@ -35,15 +38,25 @@ def cut_border(images: Tensor, border: int) -> Tensor:
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
-    """Mean absolute difference of each pair [n], in the images' unit."""
+    """Mean absolute difference of each pair [n], in the images' unit; at least 0, lower is better."""
     _check(x, y)
     return (x.float() - y.float()).abs().flatten(1).mean(1)
 
 
 def psnr(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
-    """Peak signal-to-noise ratio of each pair [n], in dB: 10 log10(span^2 / mean squared error); equal ones: infinity.
+    """Peak signal-to-noise ratio 10 log10(span^2 / mean squared error).
 
-    `span` is the width of the range of values: 2 for [-1, 1], 255 for bytes and `luminance`; `border` is cut off first.
+    Args:
+        x: images [n, C, H, W].
+        y: their targets, of the same shape.
+        span: width of the range of values: 2 for [-1, 1], 255 for uint8 and `luminance`.
+        border: pixels cut off each side first.
+
+    Returns:
+        PSNR of each pair [n], in dB; higher is better, infinity for equal images.
+
+    Raises:
+        UserError: shapes differ, or the border leaves nothing.
     """
     _check(x, y)
     x, y = (cut_border(images, border) for images in (x, y))
@@ -51,15 +64,21 @@ def psnr(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
 
 
 def ssim(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
-    """Structural similarity of each pair [n], at most 1, averaged over channels and all places where the window fits.
+    """Structural similarity (SSIM). Source: Wang et al. 2004, section 3.
 
-    A Gaussian window of 11x11 with deviation 1.5, k1 = 0.01, k2 = 0.03, as in the source: Wang et al. 2004, section 3.
-    `span` and `border` are as in `psnr`. UserError: what is left of an image is smaller than the window.
+    Uses a Gaussian window of 11x11 with deviation 1.5, k1 = 0.01 and k2 = 0.03. Averages over channels and all
+    positions where the window lies within the image. The arguments are those of `psnr`.
+
+    Returns:
+        SSIM of each pair [n], at most 1; higher is better.
+
+    Raises:
+        UserError: shapes differ, or an image without its border is smaller than the window.
     """
     _check(x, y)
     x, y = (cut_border(images, border) for images in (x, y))
     if min(x.shape[2:]) < 11:
-        raise UserError(f"images of {x.shape[2]}x{x.shape[3]} are smaller than the window of SSIM, 11x11")
+        raise UserError(f"images of {x.shape[2]}x{x.shape[3]} are smaller than SSIM's window; give at least 11x11")
     axis = torch.exp(-torch.arange(-5, 6, dtype=torch.float64).square() / (2 * 1.5**2))
     axis = (axis / axis.sum()).to(x.device)
 
@@ -77,28 +96,44 @@ def ssim(x: Tensor, y: Tensor, span: float = 2.0, border: int = 0) -> Tensor:
 
 
 def maps_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """How far maps of features [n, C, H, W], a list of them by layer, are from others [n], in [0, 4]; differentiable.
+    """Distance of two lists of feature maps, one [n, C, H, W] per layer; differentiable.
 
-    Mean over layers of the mean over places of the squared distance of the channels' vectors, each scaled to length 1.
-    Source: Zhang et al. 2018 (LPIPS), equation 1, without the learned weights, and with a mean over layers, not a sum.
+    Each position's channel vector is scaled to length 1. The squared distance of two vectors is averaged over positions
+    and then over layers. Source: Zhang et al. 2018 (LPIPS), equation 1, without the learned weights, and with the mean
+    over layers instead of the sum.
+
+    Returns:
+        One distance per sample [n], in [0, 4]; lower is better.
+
+    Raises:
+        UserError: the maps' shapes differ.
     """
     if len(found) != len(wanted) or any(x.shape != y.shape for x, y in zip(found, wanted)):
         shapes = [[list(layer.shape) for layer in maps] for maps in (found, wanted)]
-        raise UserError(f"maps of shapes {shapes[0]} and {shapes[1]} cannot be compared; take images of equal shape")
+        raise UserError(f"maps of shapes {shapes[0]} and {shapes[1]} cannot be compared; give images of equal shape")
     layers = [(_unit(x) - _unit(y)).square().sum(1).flatten(1).mean(1) for x, y in zip(found, wanted)]
     return torch.stack(layers).mean(0)
 
 
 def _unit(maps: Tensor) -> Tensor:
-    """Channels' vectors scaled to length 1; within the root, what keeps the gradient of a vector of zeros finite."""
+    """Scale channel vectors to length 1. The epsilon keeps the gradient at a zero vector finite."""
     maps = maps.float()
     return maps * (maps.square().sum(1, keepdim=True) + 1e-10).rsqrt()
 
 
 def perceptual_maps(x: Tensor, y: Tensor, extractor: Prepared) -> Tensor:
-    """`maps_distance` of each pair's maps in an extractor's network [n], at the images' own size; differentiable.
+    """`maps_distance` of an extractor's feature maps of each pair, at the images' own size; differentiable.
 
-    Images are float in [-1, 1], or uint8. UserError: the extractor shows no maps, or none of images so small.
+    Args:
+        x: images [n, C, H, W], float in [-1, 1] or uint8.
+        y: their targets, of the same shape.
+        extractor: an extractor with feature maps, such as `Random()` or `Inception()`.
+
+    Returns:
+        One distance per pair [n], in [0, 4]; lower is better.
+
+    Raises:
+        UserError: the extractor has no feature maps, or the images are too small for it.
     """
     _check(x, y)
     images = (bytes_to_input(pair) if pair.dtype == torch.uint8 else pair for pair in (x, y))
@@ -107,9 +142,9 @@ def perceptual_maps(x: Tensor, y: Tensor, extractor: Prepared) -> Tensor:
 
 
 def perceptual(x: Tensor, y: Tensor, extractor: Prepared) -> Tensor:
-    """Squared distance of each pair's features, each scaled to length 1: in [0, 4].
+    """Squared distance of each pair's features [n], each scaled to length 1: in [0, 4], lower is better.
 
-    Without the learned weights of LPIPS (Zhang et al. 2018), on the extractor's last features.
+    Unlike LPIPS (Zhang et al. 2018) it uses only the extractor's last features, and no learned weights.
     """
     _check(x, y)
     features = [F.normalize(extractor(images).features, dim=1) for images in (x, y)]

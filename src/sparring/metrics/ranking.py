@@ -1,4 +1,4 @@
-"""How far is the game itself from its end: has D learned its training images by heart, can a player still gain?"""
+"""Overfitting of a discriminator or critic: how it ranks training images above held-out images."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CriticGap:
-    """How differently a critic judges training images and held-out ones."""
+    """Gap between a critic's logits of training images and of held-out images.
 
-    overfitting: float  # (mean train - mean held-out) / (mean train - mean fake) logit; 1: held-out images look fake
-    ranking: float  # the chance that a training image's logit is above a held-out image's; 0.5 for no difference
-    error: float  # standard error of `ranking`
+    Attributes:
+        overfitting: (mean train - mean held-out) / (mean train - mean fake) logit; 0: none, 1: memorised.
+        ranking: probability that a training image's logit exceeds a held-out image's; 0.5: no difference.
+        error: standard error of `ranking`.
+    """
+
+    overfitting: float
+    ranking: float
+    error: float
 
 
 def critic_gap(train: Tensor, held_out: Tensor, fake: Tensor) -> CriticGap:
-    """Compare a critic's logits [n] of training images, held-out images and fakes, one a sample.
+    """Compare a critic's logits of training images, held-out images and generated images.
 
     Source: Karras et al. 2020 (ADA), equation 1; the ranking is a Mann-Whitney statistic.
+
+    Args:
+        train: one logit per training image [n].
+        held_out: one logit per held-out image [m].
+        fake: one logit per generated image [k].
     """
     train, held_out, fake = (logits.detach().double().cpu().flatten() for logits in (train, held_out, fake))
     apart = (train.mean() - fake.mean()).item()
@@ -29,8 +40,10 @@ def critic_gap(train: Tensor, held_out: Tensor, fake: Tensor) -> CriticGap:
 
 
 def ranking(above: Tensor, below: Tensor) -> float:
-    """The chance that one of the values `above` exceeds one of `below` (a tie counts half): the area under the ROC
-    curve, a Mann-Whitney statistic. Any shapes."""
+    """Area under the ROC curve: probability that a value of `above` exceeds one of `below`; a tie counts half.
+
+    A Mann-Whitney statistic. The tensors may have any shapes.
+    """
     from scipy import stats
 
     first, second = (values.detach().double().cpu().flatten().numpy() for values in (above, below))
@@ -38,8 +51,12 @@ def ranking(above: Tensor, below: Tensor) -> float:
 
 
 def ranking_error(above: int, below: int) -> float:
-    """The standard error of `ranking` for n and m values of one distribution: sqrt((n + m + 1) / (12 n m)).
+    """Standard error of `ranking` for n and m values of one distribution: sqrt((n + m + 1) / (12 n m)).
 
     Source: Mann and Whitney 1947.
+
+    Args:
+        above: the count n.
+        below: the count m.
     """
     return float(((above + below + 1) / (12 * above * below)) ** 0.5)

@@ -1,6 +1,6 @@
-"""How well the classes of pixels agree, counted over all pixels together, so that images of any sizes add up.
+"""Scores of segmentations, counted over the pixels of all images together, whatever their sizes.
 
-Segmentations are whole numbers of equal shape, the classes of pixels. UserError is raised where no pixel is left.
+A segmentation holds a class index per pixel. All functions raise UserError if no pixel is left to compare.
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ from sparring.base.errors import UserError
 
 
 def confusion(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = None) -> Tensor:
-    """How many pixels of each wanted class (row) are found to be of each class (column): int64 [classes, classes].
+    """Confusion matrix: pixels by target class (row) and predicted class (column).
 
-    Matrices of several images may be added up; `iou_of`, `class_iou` and `accuracy_of` read them. Pixels whose wanted
-    class is `ignore`, or one beyond `classes`, by which maps mark what is of none, are left out.
-    UserError: shapes differ, or another pixel is of no class.
+    The matrices of several images can be added; `iou_of`, `class_iou` and `accuracy_of` take the sum.
+
+    Args:
+        found: predicted class of each pixel, integers.
+        wanted: target class of each pixel, in the same shape. Values of `classes` or more mark unlabelled pixels,
+            which are left out.
+        classes: number of classes.
+        ignore: another target value to leave out.
+
+    Returns:
+        Counts, int64 [classes, classes].
+
+    Raises:
+        UserError: shapes differ, or another value is no class.
     """
     _check_shapes(found, wanted)
     kept = _kept(wanted, ignore) & (wanted < classes)
@@ -27,7 +38,7 @@ def confusion(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = 
 
 
 def class_iou(pairs: Tensor) -> Tensor:
-    """Intersection over union of each class [classes], from a `confusion`; NaN for one that occurs in neither.
+    """Intersection over union (IoU) of each class [classes], from a `confusion` matrix; NaN for absent classes.
 
     Source: Everingham et al. 2010, section 4.2.
     """
@@ -37,22 +48,22 @@ def class_iou(pairs: Tensor) -> Tensor:
 
 
 def iou_of(pairs: Tensor) -> float:
-    """Mean over the classes that occur of intersection over union, in [0, 1], from a `confusion`."""
+    """Mean IoU over the classes that occur, from a `confusion` matrix; in [0, 1], higher is better."""
     _check_pairs(pairs)
     return class_iou(pairs).nanmean().item()
 
 
 def accuracy_of(pairs: Tensor) -> float:
-    """Share of the pixels whose class was found, in [0, 1], from a `confusion`."""
+    """Pixel accuracy from a `confusion` matrix; in [0, 1], higher is better."""
     _check_pairs(pairs)
     return (pairs.diagonal().sum() / pairs.sum()).item()
 
 
 def mean_iou(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = None) -> float:
-    """Mean over the classes that occur of intersection over union, counted over all pixels together, in [0, 1].
+    """Mean IoU over the classes that occur; in [0, 1], higher is better.
 
-    Pixels that are wanted to be of the class `ignore` are left out; all others must be of a class, unlike in
-    `confusion`. Source: Everingham et al. 2010, section 4.2.
+    Pixels with the target value `ignore` are left out. Unlike in `confusion`, all other values must be classes.
+    Source: Everingham et al. 2010, section 4.2.
     """
     if found.shape == wanted.shape:
         _check_classes(wanted[_kept(wanted, ignore)], classes)
@@ -60,7 +71,7 @@ def mean_iou(found: Tensor, wanted: Tensor, classes: int, ignore: int | None = N
 
 
 def pixel_accuracy(found: Tensor, wanted: Tensor, ignore: int | None = None) -> float:
-    """Share of the pixels whose class was found, in [0, 1], without those whose wanted class is `ignore`."""
+    """Share of pixels with the right class, without those of the target value `ignore`; in [0, 1]."""
     _check_shapes(found, wanted)
     kept = _kept(wanted, ignore)
     _check_pairs(kept)
@@ -69,7 +80,9 @@ def pixel_accuracy(found: Tensor, wanted: Tensor, ignore: int | None = None) -> 
 
 def _check_shapes(found: Tensor, wanted: Tensor) -> None:
     if found.shape != wanted.shape:
-        raise UserError(f"segmentations of shape {list(found.shape)} and {list(wanted.shape)} cannot be compared")
+        raise UserError(
+            f"segmentations of shape {list(found.shape)} and {list(wanted.shape)} cannot be compared; give equal shapes"
+        )
 
 
 def _kept(wanted: Tensor, ignore: int | None) -> Tensor:
@@ -78,9 +91,11 @@ def _kept(wanted: Tensor, ignore: int | None) -> Tensor:
 
 def _check_classes(pixels: Tensor, classes: int) -> None:
     if len(pixels) and not 0 <= int(pixels.min()) <= int(pixels.max()) < classes:
-        raise UserError(f"a segmentation holds classes {int(pixels.min())} to {int(pixels.max())}, of {classes}")
+        raise UserError(
+            f"a segmentation has classes {int(pixels.min())} to {int(pixels.max())}; give 0 to {classes - 1}"
+        )
 
 
 def _check_pairs(pairs: Tensor) -> None:
     if not pairs.sum():
-        raise UserError("no pixel is left to compare; all are of the class to ignore")
+        raise UserError("no pixel is left to compare: all are ignored; give at least one with a class")

@@ -1,4 +1,4 @@
-"""What every extractor is: a component that, once prepared, turns samples into features and perhaps logits."""
+"""Base classes of extractors: components that turn samples into features and, for classifiers, logits."""
 
 from __future__ import annotations
 
@@ -21,16 +21,29 @@ CHUNK = 250
 
 
 class Extractor(Limited, ABC):
-    """A component such as `Classifier()`. `prepare` finds, trains or downloads its weights."""
+    """Base class of extractors such as `Classifier()`. Derive from it to score with your own features."""
 
     @abstractmethod
     def prepare(self, data: Data, device: torch.device) -> Prepared:
-        """The extractor with its weights, for samples of this data's form; UserError: there is none that fits."""
+        """Find, train or download the weights.
+
+        Args:
+            data: the data to score against; its form decides the inputs' shape.
+            device: where the network runs.
+
+        Raises:
+            UserError: the extractor does not fit the data, or its weights are not available.
+        """
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What an extractor sees in n samples: features [n, d] and, if it classifies, logits [n, classes]; on the CPU."""
+class Features:
+    """Features and logits of n samples, on the CPU.
+
+    Attributes:
+        features: [n, d].
+        logits: [n, classes], or None if the extractor is no classifier.
+    """
 
     features: Tensor
     logits: Tensor | None = None
@@ -40,43 +53,68 @@ class Seen:
 
 
 @runtime_checkable
-class ShowsMaps(Protocol):
-    """A network that shows what its layers see, place by place."""
+class HasFeatureMaps(Protocol):
+    """A network with spatial feature maps, for perceptual distances."""
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Images [n, C, H, W] in [-1, 1], at their own size -> maps [n, c, h, w] of several layers, the first layer
-        first; differentiable. UserError: images are too small."""
+        """Feature maps [n, c, h, w] of several layers, first layer first; differentiable.
+
+        Args:
+            images: [n, C, H, W] in [-1, 1], at their own size.
+
+        Raises:
+            UserError: the images are too small.
+        """
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An extractor with its weights."""
+    """An extractor with its weights.
 
-    name: str  # the component's text, such as `Classifier()`
-    network: nn.Module  # images [n, C, H, W] in [-1, 1] or points [n, D] -> (features [n, d], logits [n, k] or None)
-    digest: str  # a hash of the weights; scores of different digests are not comparable
-    resizer: str = "none"  # how images come to the network's size, in words; "none" where they stay unchanged
-    classes: int = 0  # how many logits it gives
-    labels: bool = False  # these classes are those of the data
-    rounds: bool = False  # images are rounded to 256 levels, as for files; features do not follow small changes
-    unit_length: bool = False  # features have length 1, which CMMD's kernel is meant for
-    about: str = ""  # what else to know, such as the accuracy
+    Attributes:
+        name: the component's text, such as `Classifier()`.
+        network: maps images [n, C, H, W] in [-1, 1], or points [n, D], to features [n, d] and logits [n, k] or None.
+        digest: hash of the weights; scores of different digests are not comparable.
+        resizer: how images are resized for the network, in words; "none" if they are not.
+        classes: number of logits.
+        labels: the classes are those of the data.
+        rounds: images are rounded to 256 levels, as in files, so features ignore smaller changes.
+        unit_length: features have length 1, as CMMD's kernel expects.
+        about: further facts for the report, such as the accuracy.
+    """
+
+    name: str
+    network: nn.Module
+    digest: str
+    resizer: str = "none"
+    classes: int = 0
+    labels: bool = False
+    rounds: bool = False
+    unit_length: bool = False
+    about: str = ""
 
     @property
     def device(self) -> torch.device:
+        """The network's device."""
         return next((t.device for t in [*self.network.parameters(), *self.network.buffers()]), torch.device("cpu"))
 
     @property
     def maps(self) -> Callable[[Tensor], list[Tensor]]:
-        """The network's `ShowsMaps.maps`; UserError: it has none."""
-        if not isinstance(self.network, ShowsMaps):
-            raise UserError(f"{self.name} shows no maps; take Random() or Inception()")
+        """The network's `HasFeatureMaps.maps`; UserError: it has no feature maps."""
+        if not isinstance(self.network, HasFeatureMaps):
+            raise UserError(f"{self.name} has no feature maps; take Random() or Inception()")
         return self.network.maps
 
     @torch.no_grad()
-    def __call__(self, samples: Tensor) -> Seen:
-        """Features of samples: uint8 images, float images in [-1, 1], or points; chunk by chunk, to bound the memory.
-        UserError: a feature is NaN or infinite."""
+    def __call__(self, samples: Tensor) -> Features:
+        """Extract features in chunks, which bounds the memory.
+
+        Args:
+            samples: uint8 images or float images in [-1, 1], [n, C, H, W], or points [n, D].
+
+        Raises:
+            UserError: a feature is NaN or infinite.
+        """
         device = self.device
         parts = []
         for chunk in samples.split(CHUNK):
@@ -85,25 +123,24 @@ class Prepared:
                 images = bytes_to_input(images)
             release(samples)
             features, logits = self.network(images)
-            parts.append(Seen(features.float().cpu(), None if logits is None else logits.float().cpu()))
+            parts.append(Features(features.float().cpu(), None if logits is None else logits.float().cpu()))
         features = torch.cat([part.features for part in parts])
         bad = ~features.isfinite().all(1)
         if bad.any():
-            bad_ones = f"{int(bad.sum())} of {len(samples)} samples (the first is number {int(bad.nonzero()[0])})"
-            found = f"{bad_ones} have NaN or infinite features in {self.name}"
-            raise UserError(f"{found}; remove them, or look at what made them")
+            which = f"{int(bad.sum())} of {len(samples)} samples (the first is number {int(bad.nonzero()[0])})"
+            raise UserError(f"{which} have NaN or infinite features in {self.name}; remove them")
         logits = [part.logits for part in parts if part.logits is not None]
-        return Seen(features, torch.cat(logits) if logits else None)
+        return Features(features, torch.cat(logits) if logits else None)
 
 
 def refuse_points(owner: str, data: Data) -> None:
     """Raise UserError if the data are points."""
     if data.form.is_points:
-        raise UserError(f"{owner}() looks at images; the data are points, take Pixels()")
+        raise UserError(f"{owner}() needs images, and the data are points; take Pixels()")
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of weights by name, shape and value: 16 hexadecimal digits."""
+    """Hash of tensors by name, type, shape and value: 16 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=8)
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

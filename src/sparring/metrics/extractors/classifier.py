@@ -1,4 +1,4 @@
-"""A classifier of the labelled data itself: features that know what matters in these images, and their classes."""
+"""Features and logits of a classifier that is trained on the labelled data itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sparring.data.samples import Data
 from sparring.metrics.extractors.base import Extractor, Prepared, digest_of, refuse_points
 from sparring.metrics.extractors.plain import Shrink
 
-VERSION = 1  # of network and training; another one makes other weights
+VERSION = 1  # raised when the network or its training changes, because the weights then change
 BATCH = 128
 LEAST_STEPS, MOST_STEPS, EPOCHS = 600, 1600, 3
 HELD_OUT = 0.1
@@ -31,24 +31,32 @@ HELD_OUT = 0.1
 
 @dataclass(frozen=True, repr=False)
 class Classifier(Extractor):
-    """128 features (after the rectifier) and the logits of a small convolutional classifier of the data's classes.
+    """128 features (after the ReLU) and the logits of a small convolutional classifier of the data's classes.
 
-    It is trained on 90 % of the data within minutes, and cached by the data's hash; its accuracy on the rest is
-    reported. Weights trained on two machines differ a little, so scores are only comparable where the classifier is the
-    same: copy the cached file and give it as `weights`. Images are shrunk to at most 32 pixels a side. Of data whose
-    channels are samples of another set (StackedMNIST), that set's classifier sees each channel, and the features and
-    classes are those of all channels together. `trained_on` names other labelled images to learn from, as `--data`
-    does; its classes then say nothing about the data, its features and maps do.
+    The classifier is trained once, on 90 % of the data, within minutes. Its file is cached by the data's hash, and its
+    accuracy on the remaining 10 % is reported. Images are shrunk to at most 32 pixels a side.
+
+    Classifiers trained on different machines differ slightly, so their scores are not comparable. To compare scores
+    across machines, copy the cached file and pass it as `weights`.
+
+    If the channels of the data are samples of another dataset (StackedMNIST), that dataset's classifier runs on each
+    channel. Features are concatenated, and the classes are all combinations of the channels' classes.
+
+    Attributes:
+        weights: path of a classifier's file; empty to use the cache. Scores identify the weights by their hash.
+        trained_on: other labelled images to train on, written as for `--data`. The data then need no labels, but
+            `modes` and `agreement` are not available, because the classes are not those of the data.
+        seed: seed of the training.
     """
 
-    weights: str = ""  # the hash tells which
+    weights: str = ""
     trained_on: str = ""
     seed: int = number(0, low=0)
 
     def __repr__(self) -> str:
-        """What is not as usual: scores by `Classifier()` stay comparable with those of before there were options."""
-        reported = [f"{name}={value!r}" for name in ("trained_on", "seed") if (value := getattr(self, name))]
-        return f"Classifier({', '.join(reported)})"
+        """Only non-default options: a default must stay `Classifier()`, as in the protocols of older scores."""
+        changed = [f"{name}={value!r}" for name in ("trained_on", "seed") if (value := getattr(self, name))]
+        return f"Classifier({', '.join(changed)})"
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         refuse_points("Classifier", data)
@@ -65,24 +73,26 @@ class Classifier(Extractor):
         if not path.exists():
             _train_once(data, path, device, self.seed)
         tensors, accuracy = _read(path)
-        with torch.random.fork_rng(devices=[]):  # a start that is drawn for nothing must not move a training's numbers
+        with torch.random.fork_rng(devices=[]):  # unused initial weights must not advance the training's random numbers
             network = ClassifierNetwork(data.form.shape[0], shrink, len(data.form.classes))
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise UserError(f"{path} is a classifier of other images or classes than those of {data.name!r}") from error
+            raise UserError(
+                f"{path} is a classifier of other images or classes than {data.name!r}; give the file of this data"
+            ) from error
         network.requires_grad_(False).eval().to(device)
-        about, classes = f"accuracy {accuracy:.2%} on images it was not trained on", len(data.form.classes)
+        about, classes = f"accuracy {accuracy:.2%} on held-out images", len(data.form.classes)
         return Prepared(repr(self), network, digest_of(tensors), shrink.words, classes, labels=True, about=about)
 
     def _prepare_other(self, data: Data, device: torch.device) -> Prepared:
-        """The classifier of other images, which brings these to the size of those where it looks at them whole."""
-        known = load_data(self.trained_on)
-        if known.form.is_points or known.channels is not None or known.form.shape[0] != data.form.shape[0]:
-            shapes = f"{list(known.form.shape)}, and {data.name!r} has {list(data.form.shape)}"
+        """Prepare the classifier of `trained_on`; for features, it resizes images to the size it was trained with."""
+        other = load_data(self.trained_on)
+        if other.form.is_points or other.channels is not None or other.form.shape[0] != data.form.shape[0]:
+            shapes = f"{list(other.form.shape)}, and {data.name!r} has {list(data.form.shape)}"
             name = f"Classifier(trained_on={self.trained_on!r})"
-            raise UserError(f"{name} knows samples of shape {shapes}; name a set of images with as many channels")
-        found = replace(self, trained_on="").prepare(known, device)
+            raise UserError(f"{name} has samples of shape {shapes}; name a set of images with as many channels")
+        found = replace(self, trained_on="").prepare(other, device)
         assert isinstance(found.network, ClassifierNetwork)
         size = found.network.shrink.size
         resizer = "none" if data.form.shape[1:] == size else f"antialiased bilinear to {size[0]}x{size[1]}"
@@ -94,12 +104,14 @@ class Classifier(Extractor):
             return cache_folder() / "classifiers" / f"{data.digest}-{VERSION}{seed}.safetensors"
         path = existing_path(self.weights)
         if path is None:
-            raise UserError(f"Classifier: there is no file {self.weights!r}; leave weights out to train one")
+            raise UserError(
+                f"Classifier: no file {self.weights!r}; give a cached classifier, or leave weights out to train one"
+            )
         return path
 
 
 class ClassifierNetwork(nn.Module):
-    """Images [n, C, H, W] in [-1, 1] -> (128 features, logits)."""
+    """Map images [n, C, H, W] in [-1, 1] to features [n, 128] and logits [n, classes]."""
 
     def __init__(self, channels: int, shrink: Shrink, classes: int) -> None:
         super().__init__()
@@ -118,7 +130,7 @@ class ClassifierNetwork(nn.Module):
         return features, self.head(self.dropout(features))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Of the four convolutions, after their rectifiers."""
+        """Feature maps of the four convolutions, after their ReLUs."""
         found, x = [], images
         for layer in self.features:
             if isinstance(layer, nn.Flatten):
@@ -130,7 +142,7 @@ class ClassifierNetwork(nn.Module):
 
 
 class _Channelwise(nn.Module):
-    """Images whose channels are images: features side by side, and logits of all combinations of classes."""
+    """Classify each channel as an image: concatenated features, and log-probabilities of all class combinations."""
 
     def __init__(self, network: nn.Module, channels: int) -> None:
         super().__init__()
@@ -146,7 +158,7 @@ class _Channelwise(nn.Module):
 
 
 def _train_once(data: Data, path: Path, device: torch.device, seed: int) -> None:
-    """Train into the cache, unless another process does so, which is waited for."""
+    """Train into the cache. If another process trains the same classifier, wait for it."""
     with writing(path, "set XDG_CACHE_HOME to a folder that can be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
@@ -155,9 +167,9 @@ def _train_once(data: Data, path: Path, device: torch.device, seed: int) -> None
 
 
 def _train(data: Data, path: Path, device: torch.device, seed: int) -> None:
-    """Train the classifier of labelled data, measure it, and keep it in the cache."""
-    about = f"Training a classifier of {data.name} to score with (once; up to a few minutes) ..."
-    print(about, file=sys.stderr, flush=True)
+    """Train the classifier, measure its accuracy and save it to the cache."""
+    message = f"Training a classifier of {data.name} for the metrics (once; up to a few minutes) ..."
+    print(message, file=sys.stderr, flush=True)
     assert data.labels is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -202,4 +214,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], float]:
             accuracy = float((file.metadata() or {})["accuracy"])
             return {name: file.get_tensor(name) for name in file.keys()}, accuracy  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not a classifier of this program ({error}); remove it") from error
+        raise UserError(
+            f"{path} is not a classifier of Sparring ({error}); remove it, or leave weights out to train one"
+        ) from error

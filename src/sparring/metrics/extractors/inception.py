@@ -1,4 +1,4 @@
-"""The Inception network of the FID standard: without the very same weights and resizer, scores are not comparable."""
+"""The Inception network of FID. Scores are only comparable with exactly these weights and this resizing."""
 
 from __future__ import annotations
 
@@ -22,26 +22,30 @@ URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{F
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 SIZE = 299
-SMALLEST = 43  # sides of images of which the 17x17 layers still see a pixel
+SMALLEST = 43  # smallest side of an image for which the 17x17 layers still have an output
 CLASSES = 1008
-UNUSED = "num_batches_tracked"  # counters of batch normalisation: some files have them, nothing here reads them
+UNUSED = (
+    "num_batches_tracked"  # counters of batch normalisation, which only some files have and evaluation does not use
+)
 
 
 @dataclass(frozen=True)
 class Inception(Pretrained):
-    """2048 features and 1008 logits of TensorFlow's Inception of 2015-12-05, with which FID and IS are defined.
+    """2048 features and 1008 logits of TensorFlow's Inception of 2015-12-05, which defines FID and IS.
 
-    The logits come without the last layer's bias, as the original inception score takes them. Images are rounded to
-    levels 0 to 255, grey is repeated to RGB, resized to 299x299 as TensorFlow 1 does it, then (x - 128) / 128.
-    `weights` is a .pth or .safetensors file of the port by pytorch-fid, by default the one in the cache, to which
-    `download` fetches it (96 MB).
+    Images are rounded to levels 0 to 255, grey is repeated to RGB, resized to 299x299 as in TensorFlow 1, and scaled by
+    (x - 128) / 128. The logits exclude the last layer's bias, as in the original inception score.
+
+    Attributes:
+        weights: a .pth or .safetensors file of pytorch-fid's port; empty for the one in the cache.
+        download: fetch the file to the cache (96 MB) if it is missing.
 
     Source: Szegedy et al. 2016 (the network), Heusel et al. 2017 (the distance), Salimans et al. 2016 (the score).
     """
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         check_images("Inception", data)
-        fix = "remove it and write Inception(download=True), to fetch it anew"
+        fix = "remove it and write Inception(download=True) to fetch it again"
         if self.weights:
             fix = f"take the file of {URL}, or write Inception(download=True)"
         network = load_network(self._file(), fix)
@@ -62,7 +66,7 @@ class Inception(Pretrained):
             if path is None or not path.is_file():
                 name = shortened(repr(self.weights))
                 fix = f'write Inception(weights="...") with the file of {URL}, or Inception(download=True)'
-                raise UserError(f"Inception: there is no file {name}; {fix}")
+                raise UserError(f"Inception: no file {name}; {fix}")
             return path
         path = cache_folder() / "weights" / FILE
         if not path.is_file():
@@ -76,9 +80,17 @@ class Inception(Pretrained):
 
 
 def load_network(path: Path, fix: str) -> InceptionNetwork:
-    """The network with a file's weights, on the CPU, frozen, in evaluation mode; `mend` ends the messages of errors."""
+    """Load the network from a file: on the CPU, frozen, in evaluation mode.
+
+    Args:
+        path: a .pth or .safetensors file.
+        fix: end of each error message, which says what to do.
+
+    Raises:
+        UserError: the file cannot be read, or holds other weights.
+    """
     tensors = {name: t.float() for name, t in _read(path, fix).items() if not name.endswith(UNUSED)}
-    with torch.device("meta"):  # there, initial weights cost no time, no memory and no random numbers
+    with torch.device("meta"):  # no time, memory or random numbers for initial weights
         network = InceptionNetwork()
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     tensors |= {name: torch.tensor(0) for name in shapes if name.endswith(UNUSED)}
@@ -97,18 +109,20 @@ def _read(path: Path, fix: str) -> dict[str, Tensor]:
     try:
         pickled = path.suffix == ".pth"
         found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
-    except Exception as error:  # a damaged file can fail in any way; torch's own advice to trust the file is not ours
+    except Exception as error:  # a damaged file can raise anything; torch's message would advise to trust the file
         reason = "no permission" if isinstance(error, PermissionError) else "damaged, or more than weights"
         raise UserError(f"{path} cannot be read as weights ({reason}); {fix}") from error
     if not isinstance(found, Mapping) or not all(isinstance(t, Tensor) for t in found.values()):
-        raise UserError(f"{path} holds something else than named tensors; {fix}")
+        raise UserError(f"{path} does not hold named tensors; {fix}")
     return {str(name): tensor for name, tensor in found.items()}
 
 
 class InceptionNetwork(nn.Module):
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, 2048], logits [n, 1008] without the bias). Its tensors have
-    the names of pytorch-fid's file. It differs from torchvision's network in what it pools (see `_mean` and `_BlockE`),
-    in its 1008 classes, and in having no auxiliary head."""
+    """Map images [n, 1 or 3, H, W] in [-1, 1] to features [n, 2048] and logits [n, 1008] without the bias.
+
+    Tensors have the names of pytorch-fid's file. The network differs from torchvision's in its pooling (see
+    `_mean_pool` and `_BlockE`), its 1008 classes and the missing auxiliary head.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,8 +140,8 @@ class InceptionNetwork(nn.Module):
         self.Mixed_6d = _block_c(768, inner=160)
         self.Mixed_6e = _block_c(768, inner=192)
         self.Mixed_7a = _block_d(768)
-        self.Mixed_7b = _BlockE(1280, largest=False)
-        self.Mixed_7c = _BlockE(2048, largest=True)
+        self.Mixed_7b = _BlockE(1280, max_pooled=False)
+        self.Mixed_7c = _BlockE(2048, max_pooled=True)
         self.fc = nn.Linear(2048, CLASSES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,19 +153,22 @@ class InceptionNetwork(nn.Module):
         return _chain(self._layers(x)[-1], self.Mixed_7a, self.Mixed_7b, self.Mixed_7c).mean((2, 3))  # 8x8
 
     def _layers(self, x: Tensor) -> list[Tensor]:
-        """What the convolutions before the last 8x8 ones see, where the size changes; sizes are those of 299x299."""
+        """Outputs of the layers before each change of size, up to 17x17. Sizes below are for inputs of 299x299."""
         found = [_chain(x, self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3)]  # 147x147
-        found.append(_chain(_largest(found[-1]), self.Conv2d_3b_1x1, self.Conv2d_4a_3x3))  # 71x71
-        found.append(_chain(_largest(found[-1]), self.Mixed_5b, self.Mixed_5c, self.Mixed_5d))  # 35x35
+        found.append(_chain(_max_pool(found[-1]), self.Conv2d_3b_1x1, self.Conv2d_4a_3x3))  # 71x71
+        found.append(_chain(_max_pool(found[-1]), self.Mixed_5b, self.Mixed_5c, self.Mixed_5d))  # 35x35
         blocks = self.Mixed_6a, self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e
         return [*found, _chain(found[-1], *blocks)]  # 17x17
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Of four layers (64, 192, 288, 768 channels); images are neither rounded nor resized, at least 43x43."""
+        """Feature maps of four layers (64, 192, 288, 768 channels).
+
+        Images are neither rounded nor resized. UserError: an image is smaller than 43x43.
+        """
         height, width = images.shape[2:]
         if min(height, width) < SMALLEST:
             fix = f"each side must have at least {SMALLEST} pixels; take Random()"
-            raise UserError(f"Inception() shows no maps of images of {width}x{height}, {fix}")
+            raise UserError(f"Inception() has no feature maps of images of {width}x{height}: {fix}")
         levels = images.float().add(1).mul(127.5)
         return self._layers((levels.expand(-1, 3, -1, -1) - 128) / 128)
 
@@ -162,17 +179,17 @@ def _chain(x: Tensor, *layers: nn.Module) -> Tensor:
     return x
 
 
-def _mean(x: Tensor) -> Tensor:
-    """The mean over each 3x3 patch, of the pixels that exist: TensorFlow does not count the padding."""
+def _mean_pool(x: Tensor) -> Tensor:
+    """Average pooling over 3x3 pixels without counting the padding, as in TensorFlow."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
-def _largest(x: Tensor) -> Tensor:
+def _max_pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, stride=2)
 
 
 class _Conv(nn.Module):
-    """Convolution without bias, batch normalisation, rectifier; padded by half the kernel or not at all."""
+    """Convolution without bias, batch normalisation and ReLU; padded by half the kernel or not at all."""
 
     def __init__(
         self, channels: int, out: int, kernel: int | tuple[int, int] = 1, stride: int = 1, padded: bool = True
@@ -188,8 +205,10 @@ class _Conv(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Chains of convolutions side by side; `branch_pool` is that of what `pool` gives. The convolutions of chain NAME
-    are called NAME_1, NAME_2 and so on; a single one is called NAME."""
+    """Parallel chains of convolutions whose outputs are concatenated; `branch_pool` takes the pooled input.
+
+    The convolutions of chain NAME are called NAME_1, NAME_2 and so on; a single one is called NAME.
+    """
 
     def __init__(self, pool: Callable[[Tensor], Tensor], **chains: Sequence[_Conv]) -> None:
         super().__init__()
@@ -209,7 +228,7 @@ class _Mixed(nn.Module):
 def _block_a(channels: int, pooled: int) -> _Mixed:
     """[n, channels, 35, 35] -> [n, 224 + pooled, 35, 35]."""
     return _Mixed(
-        _mean,
+        _mean_pool,
         branch1x1=[_Conv(channels, 64)],
         branch5x5=[_Conv(channels, 48), _Conv(48, 64, 5)],
         branch3x3dbl=[_Conv(channels, 64), _Conv(64, 96, 3), _Conv(96, 96, 3)],
@@ -220,7 +239,7 @@ def _block_a(channels: int, pooled: int) -> _Mixed:
 def _block_b(channels: int) -> _Mixed:
     """[n, channels, 35, 35] -> [n, 480 + channels, 17, 17]."""
     return _Mixed(
-        _largest,
+        _max_pool,
         branch3x3=[_Conv(channels, 384, 3, stride=2, padded=False)],
         branch3x3dbl=[_Conv(channels, 64), _Conv(64, 96, 3), _Conv(96, 96, 3, stride=2, padded=False)],
         branch_pool=[],
@@ -228,10 +247,10 @@ def _block_b(channels: int) -> _Mixed:
 
 
 def _block_c(channels: int, inner: int) -> _Mixed:
-    """[n, channels, 17, 17] -> [n, 768, 17, 17], by kernels of 7x1 and 1x7."""
+    """[n, channels, 17, 17] -> [n, 768, 17, 17], with kernels of 7x1 and 1x7."""
     tall, wide = (7, 1), (1, 7)
     return _Mixed(
-        _mean,
+        _mean_pool,
         branch1x1=[_Conv(channels, 192)],
         branch7x7=[_Conv(channels, inner), _Conv(inner, inner, wide), _Conv(inner, 192, tall)],
         branch7x7dbl=[
@@ -247,15 +266,15 @@ def _block_d(channels: int) -> _Mixed:
     three = [_Conv(channels, 192), _Conv(192, 320, 3, stride=2, padded=False)]
     seven = [_Conv(channels, 192), _Conv(192, 192, (1, 7)), _Conv(192, 192, (7, 1))]
     seven.append(_Conv(192, 192, 3, stride=2, padded=False))
-    return _Mixed(_largest, branch3x3=three, branch7x7x3=seven, branch_pool=[])
+    return _Mixed(_max_pool, branch3x3=three, branch7x7x3=seven, branch_pool=[])
 
 
 class _BlockE(nn.Module):
-    """[n, channels, 8, 8] -> [n, 2048, 8, 8]. The last one pools the largest, an oddity of the original."""
+    """[n, channels, 8, 8] -> [n, 2048, 8, 8]. The last block uses maximum pooling, as in the original."""
 
-    def __init__(self, channels: int, largest: bool) -> None:
+    def __init__(self, channels: int, max_pooled: bool) -> None:
         super().__init__()
-        self.largest = largest
+        self.max_pooled = max_pooled
         self.branch1x1 = _Conv(channels, 320)
         self.branch3x3_1 = _Conv(channels, 384)
         self.branch3x3_2a = _Conv(384, 384, (1, 3))
@@ -267,7 +286,7 @@ class _BlockE(nn.Module):
         self.branch_pool = _Conv(channels, 192)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = F.max_pool2d(x, 3, stride=1, padding=1) if self.largest else _mean(x)
+        pooled = F.max_pool2d(x, 3, stride=1, padding=1) if self.max_pooled else _mean_pool(x)
         once = self.branch3x3_1(x)
         twice = _chain(x, self.branch3x3dbl_1, self.branch3x3dbl_2)
         forks = [self.branch3x3_2a(once), self.branch3x3_2b(once)]

@@ -1,4 +1,4 @@
-"""Extractors that need neither labels nor weights."""
+"""Extractors that need neither labels nor trained weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.metrics.extractors.base import Extractor, Prepared, digest_of, ref
 
 
 class Shrink(nn.Module):
-    """Images larger than `most` on a side are resized to fit it (antialiased bilinear); smaller ones stay."""
+    """Shrink images to at most `most` pixels a side (antialiased bilinear); smaller ones stay unchanged."""
 
     def __init__(self, shape: tuple[int, ...], most: int) -> None:
         super().__init__()
@@ -39,8 +39,11 @@ class _Flat(nn.Module):
 
 @dataclass(frozen=True)
 class Pixels(Extractor):
-    """The samples themselves: a point's coordinates, or an image's values in [-1, 1], shrunk to at most `most` pixels a
-    side."""
+    """The samples' own values: a point's coordinates, or an image's pixels in [-1, 1].
+
+    Attributes:
+        most: images are shrunk to at most so many pixels a side.
+    """
 
     most: int = number(32, low=1, high=256)
 
@@ -53,9 +56,14 @@ class Pixels(Extractor):
 
 @dataclass(frozen=True)
 class Random(Extractor):
-    """128 features of a fixed convolutional network with random weights, for images without labels. Four layers of 3x3
-    (32, 64, 128, 256 channels, each second pixel), leaky rectifiers, mean over a 2x2 grid, and a random projection.
-    Images are shrunk to at most 64 pixels a side. Idea: Naeem et al. 2020, section 3.2."""
+    """128 features of a fixed convolutional network with random weights, for images without labels.
+
+    Four 3x3 convolutions of stride 2 (32, 64, 128, 256 channels) with leaky ReLUs, average pooling to a 2x2 grid, and a
+    random projection. Images are shrunk to at most 64 pixels a side. Idea: Naeem et al. 2020, section 3.2.
+
+    Attributes:
+        seed: seed of the weights.
+    """
 
     seed: int = number(0, low=0)
 
@@ -74,7 +82,7 @@ class _RandomNetwork(nn.Module):
         widths = (channels, 32, 64, 128, 256)
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, widths[1:]))
         self.projection = nn.Linear(4 * widths[-1], 128)
-        for parameter in self.parameters():  # He et al. 2015, drawn from a generator of its own
+        for parameter in self.parameters():  # He et al. 2015, from a separate random generator
             fan = parameter[0].numel()
             parameter.data = torch.randn(parameter.shape, generator=rng) * (2 / fan) ** 0.5 * (parameter.dim() > 1)
 
@@ -83,7 +91,7 @@ class _RandomNetwork(nn.Module):
         return self.projection(F.adaptive_avg_pool2d(last, 2).flatten(1)), None
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Of all four layers."""
+        """Feature maps of all four layers."""
         found, x = [], images
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)

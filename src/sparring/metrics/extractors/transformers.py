@@ -1,4 +1,4 @@
-"""Networks of Hugging Face's `transformers`, an optional package: DINOv2 and CLIP."""
+"""DINOv2 and CLIP, by Hugging Face's optional package `transformers`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.275777
 
 @dataclass(frozen=True)
 class DINOv2(Pretrained):
-    """DINOv2's class token after the last layer's norm: 1024 features of the ViT-L/14, for the distance FD-DINOv2.
+    """1024 features of DINOv2's ViT-L/14 (the class token after the last norm), for the distance FD-DINOv2.
 
-    Images are rounded to levels, grey is repeated to RGB, resized to 224x224 as Pillow does it, and normalised with
-    ImageNet's mean and deviation. `transformers` stretches the position embeddings from 37x37 to 16x16 a little
-    differently than DINOv2's own code, with which published distances were made: expect small differences.
-    `weights` is a folder with config.json and model.safetensors, or a name on the Hugging Face hub, from which
-    `download` fetches it (1.2 GB) if it is not in the cache.
+    Images are rounded to levels 0 to 255, grey is repeated to RGB, resized to 224x224 as in Pillow, and normalised with
+    ImageNet's mean and deviation. Published distances use DINOv2's own code, which interpolates the position embeddings
+    from 37x37 to 16x16 slightly differently than `transformers`: expect small differences.
+
+    Attributes:
+        weights: a folder with config.json and model.safetensors, or a name on the Hugging Face hub.
+        download: fetch the weights from the hub (1.2 GB) if they are not in its cache.
 
     Source: Oquab et al. 2023 (the network), Stein et al. 2023 (the distance).
     """
@@ -38,17 +40,22 @@ class DINOv2(Pretrained):
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         model = _load(self, "Dinov2Model", data)
-        return _prepared(self, Looking(model, 224, IMAGENET, lambda found: found.last_hidden_state[:, 0]), device)
+        return _prepared(
+            self, TransformerFeatures(model, 224, IMAGENET, lambda found: found.last_hidden_state[:, 0]), device
+        )
 
 
 @dataclass(frozen=True)
 class CLIP(Pretrained):
-    """CLIP's image embedding, projected and of length 1: 768 features of the ViT-L/14 at 336 pixels.
+    """768 features of CLIP's ViT-L/14 at 336 pixels: the projected image embedding, scaled to length 1.
 
-    The metric `cmmd` is made for it; others, such as `mmd`, give other numbers than the published ones.
-    Images are rounded to levels, grey is repeated to RGB, resized to the network's size as Pillow does it, and
-    normalised with CLIP's mean and deviation. Images that are not square are squeezed, not cropped. `weights` and
-    `download` (1.7 GB) are as in `DINOv2`.
+    Use it with the metric `cmmd`; published CMMD scores cannot be compared with `mmd`. Images are rounded to levels 0
+    to 255, grey is repeated to RGB, resized to the network's size as in Pillow, and normalised with CLIP's mean and
+    deviation. Images that are not square are stretched, not cropped.
+
+    Attributes:
+        weights: a folder with config.json and model.safetensors, or a name on the Hugging Face hub.
+        download: fetch the weights from the hub (1.7 GB) if they are not in its cache.
 
     Source: Radford et al. 2021 (the network), Jayasumana et al. 2024 (the distance CMMD).
     """
@@ -57,15 +64,22 @@ class CLIP(Pretrained):
 
     def prepare(self, data: Data, device: torch.device) -> Prepared:
         model = _load(self, "CLIPVisionModelWithProjection", data)
-        # of length 1: CMMD's kernel has a fixed width, which is meant for such embeddings
-        network = Looking(model, int(model.config.image_size), OPENAI, lambda x: F.normalize(x.image_embeds, dim=1))
+        # The fixed bandwidth of CMMD's kernel assumes embeddings of length 1.
+        network = TransformerFeatures(
+            model, int(model.config.image_size), OPENAI, lambda x: F.normalize(x.image_embeds, dim=1)
+        )
         return _prepared(self, network, device)
 
 
-class Looking(nn.Module):
-    """Images [n, 1 or 3, H, W] in [-1, 1] -> (features [n, d], None), by a model of `transformers`. The model takes
-    `pixel_values` [n, 3, size, size], normalised by the mean and deviation (`normal`) of its training images' channels,
-    which lay in [0, 1]; `pick` finds the features [n, d] in what it gives."""
+class TransformerFeatures(nn.Module):
+    """Map images [n, 1 or 3, H, W] in [-1, 1] to features [n, d] with a model of `transformers`.
+
+    Args:
+        model: takes `pixel_values` [n, 3, size, size].
+        size: the model's image size.
+        normal: mean and deviation of the RGB channels, for values in [0, 1].
+        pick: selects the features [n, d] from the model's output.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -79,7 +93,7 @@ class Looking(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What the model is given: [n, 3, size, size], normalised."""
+        """The model's input: normalised images [n, 3, size, size]."""
         return (resize_bicubic(to_levels(images), self.size) / 255 - self.mean) / self.deviation
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
@@ -87,7 +101,7 @@ class Looking(nn.Module):
         return torch.cat(parts), None
 
 
-def _prepared(component: Extractor, network: Looking, device: torch.device) -> Prepared:
+def _prepared(component: Extractor, network: TransformerFeatures, device: torch.device) -> Prepared:
     network.requires_grad_(False).eval()
     return Prepared(
         name=repr(component),
@@ -101,7 +115,7 @@ def _prepared(component: Extractor, network: Looking, device: torch.device) -> P
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No reports of `transformers` on tensors that are of no use here, such as CLIP's for texts."""
+    """Silence reports of `transformers` on unused tensors, such as CLIP's text model."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -116,9 +130,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _load(component: Pretrained, architecture: str, data: Data) -> Any:
-    """A model in fp32 with a folder's or the hub's weights; without `download` nothing asks the network. UserError: it
-    does not fit the data; there is no `transformers`, or it refuses this version of torch; the weights are not there,
-    or are not this model's."""
+    """Load a model in fp32 from a folder or the hub; without `download`, no network access.
+
+    Raises:
+        UserError: the model does not fit the data; `transformers` is missing or refuses this version of torch; the
+            weights are missing or those of another model.
+    """
     owner, weights, download = type(component).__name__, component.weights, component.download
     check_images(owner, data)
     try:
@@ -128,43 +145,41 @@ def _load(component: Pretrained, architecture: str, data: Data) -> Any:
     except (ImportError, AttributeError) as error:
         fix = f'({shortened(str(error))}); write: pip install "sparring[features]"'
         raise UserError(f"{owner}() needs the package transformers {fix}") from error
-    name, direction = (
-        shortened(repr(weights)),
-        f'{owner}(weights="...") with a folder of config.json and model.safetensors',
-    )
+    name = shortened(repr(weights))
+    local = f'{owner}(weights="...") with a folder of config.json and model.safetensors'
     folder = existing_path(weights) if weights else None
     if folder is not None:
-        problem, fix = "is not such a model", f"write {direction}"
+        problem, fix = "is not such a model", f"write {local}"
     elif download:
-        problem, fix = "cannot be fetched", f"check the name and the network, or write {direction}"
+        problem, fix = "cannot be fetched", f"check the name and the network, or write {local}"
     else:
-        problem = "is no folder, and Hugging Face's cache has no such model"
-        fix = f"write {owner}(weights={name}, download=True) to fetch it, or {direction}"
+        problem = "is no folder, and not in Hugging Face's cache"
+        fix = f"write {owner}(weights={name}, download=True) to fetch it, or {local}"
     try:
         source = weights if folder is None and download else folder or _cached(weights)
-        with _quiet(), torch.random.fork_rng(devices=[]):  # older versions draw weights before they read them
-            model, reported = model_type.from_pretrained(str(source), output_loading_info=True)
-    except ImportError as error:  # transformers asks for a newer torch than Sparring does
+        with _quiet(), torch.random.fork_rng(devices=[]):  # older versions initialise weights before they load them
+            model, info = model_type.from_pretrained(str(source), output_loading_info=True)
+    except ImportError as error:  # transformers may need a newer torch than Sparring
         found = f"torch {torch.__version__} ({shortened(str(error))})"
         fix = "install the version of torch that it requires, or write: pip install 'transformers<5'"
         raise UserError(f"{owner}: transformers cannot load it with {found}; {fix}") from error
-    except Exception as error:  # a damaged folder, or the network, can fail in any way in the libraries below
+    except Exception as error:  # damaged files and network failures can raise anything
         reason = shortened(str(error) or type(error).__name__)
         raise UserError(f"{owner}: {name} {problem} ({reason}); {fix}") from error
     missing = sorted(
-        name for name in reported["missing_keys"] if not name.endswith("mask_token")
-    )  # only training masks
+        name for name in info["missing_keys"] if not name.endswith("mask_token")
+    )  # only used for masking in training
     if missing:
         reason = f"it lacks {len(missing)} of its tensors, such as {missing[0]}"
-        raise UserError(f"{owner}: {name} is not such a model ({reason}); write {direction}")
+        raise UserError(f"{owner}: {name} is not such a model ({reason}); write {local}")
     return model.float()
 
 
 def _cached(name: str) -> Path:
-    """The folder of a model in Hugging Face's cache: with a name, even `local_files_only` may ask the hub things."""
+    """Folder of a model in Hugging Face's cache. (Loading by name may contact the hub even with `local_files_only`.)"""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json")
     if not isinstance(config, str):
-        raise FileNotFoundError("it was never fetched")
+        raise FileNotFoundError("it has not been downloaded")
     return Path(config).parent
