@@ -16,10 +16,10 @@ from sparring.evaluation.report import ARROWS, number, with_error
 from sparring.evaluation.similarity import BASELINE
 
 CAMVID = "('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')"
-FACES = {"data": f"{DATA}/faces_utk", "size": "", "fit": "crop"}
-EDGES = {"data": f"{DATA}/edges2shoes_handbags", "steps": 3000, "minutes": 0.0}
-DRAWN = {"data": f"{DATA}/face2genshin_unpaired", "size": "64"}
-SEGMENT = {"data": f"{DATA}/camvid", "task": f"Segment(classes={CAMVID}, ignore=11)"}
+FACES: dict[str, object] = {"data": f"{DATA}/faces_utk", "size": "", "fit": "crop"}
+EDGES: dict[str, object] = {"data": f"{DATA}/edges2shoes_handbags", "steps": 3000, "minutes": 0.0}
+DRAWN: dict[str, object] = {"data": f"{DATA}/face2genshin_unpaired", "size": "64"}
+SEGMENT: dict[str, object] = {"data": f"{DATA}/camvid", "task": f"Segment(classes={CAMVID}, ignore=11)"}
 
 
 @dataclass(frozen=True)

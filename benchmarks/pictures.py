@@ -3,8 +3,8 @@
     python -m benchmarks.pictures FOLDER
 
 FOLDER holds the runs `pix2pix`, `cyclegan`, `segment`, `restore`, `inpaint` and `super-resolution`, each trained with
-`sparring train NAME`; the last three with `--data` on a folder of the photos of scikit-image and scikit-learn, without the
-cat, which is the image that is enlarged (`--adversarial 0`).
+`sparring train NAME`. The last three have `--data` with photos of scikit-image (astronaut, coffee, motorcycle, rocket)
+and of scikit-learn; super-resolution also has `--adversarial 0`. The enlarged photo, of a cat, is not among them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import skimage.data
+import skimage.data as photos
 from PIL import Image
 
 import sparring
@@ -33,7 +33,7 @@ def cells(path: Path, left: int = 0, columns: int = 5, rows: int = 5) -> Image.I
 
 def enlarged(run: Path) -> Image.Image:
     """The cat's face: a quarter of its size on the left, enlarged by the run on the right."""
-    cat = Image.fromarray(skimage.data.chelsea()).crop(FACE)
+    cat = Image.open(Path(photos.__file__).parent / "chelsea.png").crop(FACE)
     small = cat.resize((cat.width // 4, cat.height // 4), Image.Resampling.BICUBIC)
     large = sparring.load(run).apply(small)
     blocks = np.asarray(small.resize(large.size, Image.Resampling.NEAREST))
@@ -57,6 +57,7 @@ def columns(run: Path, count: int) -> Image.Image:
 
 
 def main() -> None:
+    """Write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("runs", type=Path, help="the folder of the runs")
     runs: Path = parser.parse_args().runs

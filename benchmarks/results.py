@@ -16,6 +16,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -31,6 +32,7 @@ from sparring.evaluation.generated import Generated
 from sparring.evaluation.options import Options
 from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.report import number
+from sparring.evaluation.scoring import Scoring
 from sparring.evaluation.subject import Reference, Subject
 from sparring.recipe import load_recipe
 from sparring.run.directory import Run
@@ -41,10 +43,10 @@ from sparring.training.completion import finished
 
 RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")
-PLAIN = {"loss": "NonSaturating()", "penalties": "", "ema": "", "learning_rate": "Constant(1)"}
-STACKED_PLAIN = {"loss": "NonSaturating()", "penalties": ""}
-PACKED = {"task": "Generate(latent=Normal(64), pack=2)"}
-DCGAN = {
+PLAIN: dict[str, object] = {"loss": "NonSaturating()", "penalties": "", "ema": "", "learning_rate": "Constant(1)"}
+STACKED_PLAIN: dict[str, object] = {"loss": "NonSaturating()", "penalties": ""}
+PACKED: dict[str, object] = {"task": "Generate(latent=Normal(64), pack=2)"}
+DCGAN: dict[str, object] = {
     "data": "cifar10",
     "generator": "DCGANGenerator()",
     "discriminator": "DCGANDiscriminator()",
@@ -52,7 +54,7 @@ DCGAN = {
     "precision": "auto",
     "minutes": 20.0,
 }
-ANIME = {"data": f"{DATA}/anime_faces", "size": "32", "held_out": 0.9199}
+ANIME: dict[str, object] = {"data": f"{DATA}/anime_faces", "size": "32", "held_out": 0.9199}
 BOTH = "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
 
 HEADING = """# Results
@@ -94,6 +96,7 @@ class Contest:
         split: reference samples: "train" or "test".
         size: the recipes' field `size`.
         held_out: the recipes' field `held_out`.
+        show_samples: the page shows samples; False where the licence of the data does not allow it.
     """
 
     title: str
@@ -107,6 +110,7 @@ class Contest:
     split: str = "train"
     size: str = ""
     held_out: float = 0.0
+    show_samples: bool = True
 
     def load(self) -> tuple[Data, Data | None]:
         """The training data and the held-out data."""
@@ -215,6 +219,7 @@ CONTESTS: dict[str, Contest | ImageContest] = {
         split="test",
         size="32",
         held_out=0.9199,
+        show_samples=False,
     ),
     "cifar10": Contest(
         "CIFAR-10, twenty minutes",
@@ -228,6 +233,7 @@ CONTESTS: dict[str, Contest | ImageContest] = {
         },
         {"minutes": 0.1},
         "frechet,kernel_distance,precision_recall,inception_score,memorising",
+        show_samples=False,
     ),
     **IMAGE_CONTESTS,
 }
@@ -289,7 +295,7 @@ def train_all(contest: Contest | ImageContest, folder: Path, seeds: int, quick: 
                 options, first = {**changes, **shorter, "seed": seed}, None
                 if "start" in changes:
                     options["start"] = str(folder / f"{changes['start']}-{seed}")
-                    first = work[Path(options["start"])]
+                    first = work[Path(str(options["start"]))]
                 path = folder / f"{name}-{seed}"
                 work[path] = pool.submit(train, recipe, options, path, threads, first)
         return [each.result() for each in work.values()]
@@ -317,22 +323,22 @@ def train(recipe: str, options: dict[str, object], path: Path, threads: int, fir
 
 def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: Path) -> str:
     """The section of a contest of generated samples, with pictures."""
-    chosen = {
+    chosen: dict[str, Any] = {
         "metrics": contest.metrics,
         "count": contest.count,
         "extractor": contest.extractor,
         "split": contest.split,
     }
-    options = Options(**chosen)  # type: ignore[arg-type]
+    options = Options(**chosen)
     trained, held_out = contest.load()
     scoring = Generated(trained, options, held_out)
     reference = scoring.reference
-    known = {Run.open(run).read_data()[0]: scoring for run in runs}
+    known: dict[str, Scoring] = {Run.open(run).read_data()[0]: scoring for run in runs}
     comparison = compare(runs, checkpoint="last", known=known, **chosen)
     assert len(comparison.tables) == 1, comparison.apart
     write_page(comparison, folder / f"{name}.html")
     save_image(curves_image(comparison.groups), docs / "pictures" / f"results-{name}.png")
-    for group in comparison.groups:
+    for group in comparison.groups if contest.show_samples else ():
         first = group.entries[0]
         save_image(samples_of(first.run.path, reference), docs / "pictures" / f"results-{first.name}.png")
     assert held_out is not None
@@ -359,9 +365,7 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
             *(f"\n{note}." for note in comparison.groups[0].entries[0].scores.notes),
             "",
             f"![curves of all runs](pictures/results-{name}.png)\n",
-            "Samples of the first seed:\n",
-            *pictures,
-            "",
+            *(("Samples of the first seed:\n", *pictures, "") if contest.show_samples else ()),
         ]
     )
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sparring import load_recipe
-from sparring.assemble.start import start_state
-from sparring.base.device import find_precision, prepare
+from sparring.assemble.start import resolve_auto, start_state
+from sparring.base.device import find_precision, prepared
 from sparring.data.load import load_data
 from sparring.data.samples import Data
 from sparring.training.step import Stepper
@@ -82,8 +82,9 @@ def notebook_loop(data: Data) -> Callable[[], None]:
 
 def our_loop(data: Data, precision: str) -> Callable[[], None]:
     """Build a function that takes one training step of the recipe `lecture`."""
-    recipe = load_recipe("lecture").replace(precision=precision, device="cpu")
-    stepper = Stepper(recipe, data, start_state(recipe, data, torch.device("cpu")))
+    device = torch.device("cpu")
+    recipe = resolve_auto(load_recipe("lecture").replace(precision=precision, device="cpu"), data, device)
+    stepper = Stepper(recipe, data, start_state(recipe, data, device))
     return lambda: (stepper(0.0), None)[1]
 
 
@@ -102,19 +103,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     chosen = parser.parse_args()
     data = load_data("mnist")
-    plain = notebook_loop(data)  # built before `prepare`, whose flushing of denormals still affects it
-    prepare(torch.device("cpu"))
-    loops = {
-        "notebook, fp32": plain,
-        "sparring, fp32": our_loop(data, "fp32"),
-        "sparring, bf16": our_loop(data, "bf16"),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    for block in range(chosen.blocks + 1):
-        for name, step in loops.items():
-            measured = rate(step, chosen.steps)
-            if block:  # the first block warms up
-                rates[name].append(measured)
+    plain = notebook_loop(data)  # built before `prepared`, whose flushing of denormals still affects it
+    with prepared(torch.device("cpu")):
+        loops = {
+            "notebook, fp32": plain,
+            "sparring, fp32": our_loop(data, "fp32"),
+            "sparring, bf16": our_loop(data, "bf16"),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in loops}
+        for block in range(chosen.blocks + 1):
+            for name, step in loops.items():
+                measured = rate(step, chosen.steps)
+                if block:  # the first block warms up
+                    rates[name].append(measured)
     auto = find_precision("auto", torch.device("cpu"))
     print(f"lecture's networks, batch {BATCH}, {torch.get_num_threads()} threads; precision auto is {auto} here")
     base = statistics.median(rates["notebook, fp32"])

@@ -1,0 +1,31 @@
+"""The benchmarks run: what they measure is not asserted, since times depend on the machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = [p for p in (ROOT / "benchmarks").glob("*.py") if 'if __name__ == "__main__"' in p.read_text("utf-8")]
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in COMMANDS))
+def test_a_benchmark_starts(name: str) -> None:
+    assert "usage" in run(f"benchmarks.{name}", "--help")
+
+
+@pytest.mark.slow
+def test_the_speed_of_training_is_measured(real_set: Callable[[str], Path]) -> None:
+    real_set("mnist")
+    assert "images/s" in run("benchmarks.speed", "--blocks", "1", "--steps", "1")
