@@ -23,7 +23,7 @@ from sparring.game.game import Game, Player
 from sparring.game.inputs import Normal
 from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein
 from sparring.game.match import Match, Moment
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 from sparring.game.penalties import R1
 from sparring.game.penalties.slopes import differentiable
 from sparring.game.turns import Alternating
@@ -373,7 +373,7 @@ def test_image_and_source_share_the_geometry(component: Any) -> None:
 
 def test_an_augmentation_that_does_not_split_is_refused_beside_a_source() -> None:
     images = images_of(2, 3, 8, 8)
-    with pytest.raises(UserError, match=r"function does not say what of it is geometry.*SplitAugment"):
+    with pytest.raises(UserError, match=r"function does not separate geometric changes.*SplitAugment"):
         shown_to_critic(lambda images, progress: 2 * images, images, images)
 
 
@@ -431,7 +431,7 @@ def of_one(real: Tensor, fake: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
 
 def test_p_moves_by_hand() -> None:
     ada, loss = ADA(target=0.5, images=100, every=2), NonSaturating()
-    assert isinstance(ada, Remembers)
+    assert isinstance(ada, Stateful)
     assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}
     ada.observe(of_one(logits(1, 2, 3, 4), logits(9, 9, 9, 9)), loss, 4)
     assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}, "the window is open still"

@@ -168,7 +168,7 @@ def test_feature_matching_by_hand() -> None:
     value.sum().backward()
     assert fake.grad is not None
     assert fake.grad.tolist() == [[-1, -2], [-1, -2]]  # -2 (mean difference) / n
-    with pytest.raises(UserError, match="shows its features"):
+    with pytest.raises(UserError, match="outputs its features"):
         FeatureMatching()(Match(linear, torch.zeros(4, 2), torch.zeros(4, 2)))
 
 

@@ -433,7 +433,7 @@ def test_generators_of_images_make_nothing_of_noise(tmp_path: Path) -> None:
 
 def test_what_compares_pairs_wants_pairs(tmp_path: Path) -> None:
     for penalty in ("Perceptual", "PairedFeatureMatching"):
-        with pytest.raises(UserError, match=f"{penalty} compares what is made with what it should be"):
+        with pytest.raises(UserError, match=f"{penalty} needs pairs of generated image and target"):
             sparring.train(tiny("cyclegan", penalties=f"{penalty}()"), out=tmp_path / "run")
 
 
@@ -469,7 +469,7 @@ def test_samples_of_several_scales_are_counted_once(tmp_path: Path) -> None:
     game = build_game(recipe, Form((1, 16, 16)), torch.device("cpu"))
     turn = game.take_turn("discriminator", [{"real": images(3, 1, 16, 16), **game.task.draw(3)}], Moment())
     assert turn.samples == 3
-    assert game.remembering["0-ADA"].readings()["augment/p"] == pytest.approx(3 / 100)
+    assert game.stateful["0-ADA"].readings()["augment/p"] == pytest.approx(3 / 100)
 
 
 def test_augmentation_of_a_source_of_another_size() -> None:
@@ -504,9 +504,13 @@ def test_maps_are_shown_in_colours_and_pixels_of_no_class_black() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "reported"),
     [
-        ("cyclegan", {"turns": "Simultaneous()"}, "not images of before"),
+        ("cyclegan", {"turns": "Simultaneous()"}, r"Simultaneous\(\) cannot use a history"),
         ("pix2pix", {"turns": "Unrolled()", "clip_gradients": 1.0}, "neither WeightClip nor clip_gradients"),
-        ("pix2pix", {"turns": "Unrolled()", "discriminator_optimizer": "RMSprop(lr=1e-4)"}, "cannot pass through"),
+        (
+            "pix2pix",
+            {"turns": "Unrolled()", "discriminator_optimizer": "RMSprop(lr=1e-4)"},
+            r"Unrolled\(\) cannot differentiate RMSprop",
+        ),
     ],
 )
 def test_turns_that_no_game_allows_are_told_before_there_is_a_run(

@@ -17,7 +17,7 @@ from sparring.data.samples import Data
 from sparring.game.condition import ConditionSpec
 from sparring.game.game import Game
 from sparring.game.match import Batch, Images, Match, Terms
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 
 # the recipe's network text, built with leading and named arguments
 Make: TypeAlias = "Callable[[tuple[object, ...], Mapping[str, object]], nn.Module]"
@@ -96,11 +96,11 @@ class Task(Limited, ABC):
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         """Run the generator on a batch that was prepared and holds what `draw` gave; `fake` is what it is for."""
 
-    def pixels(self, batch: Batch) -> int:
+    def sample_pixels(self, batch: Batch) -> int:
         """How many pixels a sample has that is made of this batch: sampling bounds its memory by them."""
         return batch["real"][0, :1].numel() if "real" in batch else 1
 
-    def shown(self, made: Images) -> Images:
+    def discriminator_images(self, made: Images) -> Images:
         """What the discriminator is shown in its turn of what was made just now."""
         return made
 
@@ -117,7 +117,7 @@ class Task(Limited, ABC):
         return []
 
     @property
-    def remembers(self) -> Remembers | None:
+    def stateful(self) -> Stateful | None:
         """The part of it that has a memory, if one has."""
         return None
 

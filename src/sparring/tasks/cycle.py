@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.game.match import Batch, Images, Match, Terms
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 from sparring.tasks.base import Direction, Make, Translator
 from sparring.tasks.history import ImageHistory
 from sparring.tasks.pieces import fitted, image_of, matched, sight
@@ -57,7 +57,7 @@ class Cycle(Unpaired):
         there, back = _both(network)
         return {"fake": image_of(there, batch["source"]), "back": image_of(back, batch["real"])}
 
-    def shown(self, made: Images) -> Images:
+    def discriminator_images(self, made: Images) -> Images:
         return made if self.past is None else self.past.show(made, ("fake", "back"))
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
@@ -78,7 +78,7 @@ class Cycle(Unpaired):
         return terms
 
     @property
-    def remembers(self) -> Remembers | None:
+    def stateful(self) -> Stateful | None:
         return self.past
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:

@@ -95,7 +95,7 @@ class Generate(Task):
         made: Tensor = network(latent, *Condition.from_batch(batch, FAKE).arguments)
         return {"fake": made.float()}
 
-    def pixels(self, batch: Batch) -> int:
+    def sample_pixels(self, batch: Batch) -> int:
         return math.prod(self._form.shape[1:])
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:

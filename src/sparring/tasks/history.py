@@ -9,12 +9,12 @@ from torch import Tensor
 
 from sparring.game.losses import Loss
 from sparring.game.match import Images
-from sparring.game.memory import Logits, Remembers
+from sparring.game.memory import Logits, Stateful
 
 STAYS, JOINS = -1, -2
 
 
-class ImageHistory(Remembers):
+class ImageHistory(Stateful):
     """The last images by name, at most `size` of each. Once it is full, the discriminator is shown with chance 1/2 an
     old image in the place of a new one, which takes the old one's place. Source: Shrivastava et al. 2017, section 2.3;
     Zhu et al. 2017, section 4."""

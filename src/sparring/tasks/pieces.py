@@ -38,7 +38,7 @@ def matched(network: nn.Module, real: Tensor, fake: Tensor, *conditions: Conditi
     of_real, of_fake = (conditions[0], conditions[-1]) if conditions else (NOTHING, NOTHING)
     judges = critics(network)
     return {
-        name: Match(critic, real, fake, of_real, of_fake, again=place > 0, scales=len(judges), **fields)
+        name: Match(critic, real, fake, of_real, of_fake, repeated=place > 0, scales=len(judges), **fields)
         for place, (name, critic) in enumerate(judges.items())
     }
 
