@@ -383,7 +383,7 @@ def test_an_augmentation_that_does_not_split_is_refused_beside_a_source() -> Non
 @pytest.mark.parametrize("component", [ADA(), ADA(start=0.5), DiffAugment()], ids=repr)
 @pytest.mark.parametrize("shape", [(2,), (1, 7, 8), (1, 8, 7), (8, 8)])
 def test_points_and_tiny_images_are_refused(component: Any, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"changes images \(C, H, W\) of at least 8x8, not .*InstanceNoise") as caught:
+    with pytest.raises(UserError, match=r"needs images \(C, H, W\) of at least 8x8, not .*InstanceNoise") as caught:
         component(torch.zeros(4, *shape), 0.0)
     assert "\n" not in str(caught.value)
 

@@ -344,7 +344,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "grey twice": (lambda: chained((Grey(), Grey())).shape((3, 8, 8)), "these have 1"),
     "grey of four": (lambda: Grey()(torch.zeros(1, 4, 8, 8)), "these have 4"),
     "jpeg of four": (lambda: Jpeg().shape((4, 8, 8)), "1 or 3 channels, these have 4"),
-    "points": (lambda: Noise().shape((2,)), r"Noise changes images \(C, H, W\), not samples of shape \[2\]"),
+    "points": (lambda: Noise().shape((2,)), r"Noise needs images \(C, H, W\), not samples of shape \[2\]"),
     "mask of few pixels": (lambda: Mask().shape((3, 7, 9)), "9x7 are too small, each side must have at least 8"),
     "mask after downscaling": (lambda: chained((Downscale(4), Mask())).shape((3, 28, 28)), "7x7 are too small"),
     "hole as large as the image": (lambda: Mask("centre", size=16).shape((3, 16, 16)), "size=15.* or less"),

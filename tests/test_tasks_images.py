@@ -239,7 +239,7 @@ def test_a_discriminator_is_shown_images_of_before() -> None:
 
     def turn() -> tuple[list[float], list[float]]:
         fresh = torch.tensor([float(next(numbers)), float(next(numbers))]).view(2, 1, 1, 1)
-        shown = history.show({"fake": fresh}, ("fake",))
+        shown = history.replace({"fake": fresh}, ("fake",))
         history.observe({}, LeastSquares(), 2, [shown])
         return fresh.flatten().tolist(), shown["fake"].flatten().tolist()
 

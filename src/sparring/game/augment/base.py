@@ -59,7 +59,7 @@ def check_images(owner: str, images: Tensor) -> None:
     shape = list(images.shape[1:])
     if len(shape) != 3 or min(shape[1:]) < SMALLEST:
         wanted = f"images (C, H, W) of at least {SMALLEST}x{SMALLEST}, not samples of shape {shape}"
-        raise UserError(f"{owner} changes {wanted}; leave augment empty, or use InstanceNoise()")
+        raise UserError(f"{owner} needs {wanted}; leave augment empty, or use InstanceNoise()")
 
 
 def computable(images: Tensor) -> Tensor:
