@@ -53,9 +53,9 @@ def _cross_entropy(output: CriticOutput, label: Tensor | None) -> Tensor:
 class MutualInformation(Penalty):
     """InfoGAN: cross-entropy of predicting the code of a generated sample, `weight * -log Q(code | G(z, code))`.
 
-    Both players minimise it. Q is a head of the discriminator. The codes' entropy minus this term is a lower bound of
-    the mutual information between code and sample, so codes gain a meaning without labels. UserError: the task has no
-    codes; write `Generate(codes=(Categorical(10), Continuous(2)))`.
+    Both players minimise it. Q is a head of the discriminator. The codes' entropy plus the mean of `log Q` is a lower
+    bound of the mutual information between code and sample, so codes gain a meaning without labels. UserError: the task
+    has no codes; write `Generate(codes=(Categorical(10), Continuous(2)))`.
 
     Attributes:
         weight: factor of the term for both players; from 0, a number or a schedule.
