@@ -1,4 +1,4 @@
-"""Networks whose every weight matters at once."""
+"""Networks in which every weight affects the output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def stirred(network: nn.Module) -> Any:
-    """The network without the zeros (gates, last layers of blocks) that hide other weights' gradients at the start."""
+    """Replace parameters initialised to 0 (gates, last layers), which block the gradients of other weights."""
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():

@@ -1,4 +1,4 @@
-"""Augmentations: what they leave alone, what they change and how often, derivatives, and how ADA adapts."""
+"""Augmentations: invariants, frequency and strength of changes, derivatives, and the adaptation of ADA."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sparring.game.game import Game, Player
 from sparring.game.inputs import Normal
 from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein
 from sparring.game.match import Match, Moment
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 from sparring.game.penalties import R1
 from sparring.game.penalties.slopes import differentiable
 from sparring.game.turns import Alternating
@@ -40,7 +40,7 @@ def images_of(count: int, *shape: int, dtype: torch.dtype = torch.float32, seed:
 
 
 def only(*switches: str, p: float = 1.0) -> ADA:
-    """ADA with nothing but these changes."""
+    """ADA with only these changes."""
     return ADA(start=p, most=1.0, **{**OFF, **dict.fromkeys(switches, True)})  # type: ignore[arg-type]
 
 
@@ -54,12 +54,12 @@ def fixed(component: Any) -> Callable[[Tensor], Tensor]:
     return call
 
 
-# What leaves images alone
+# Images that stay unchanged
 
 
 @pytest.mark.parametrize("component", [ADA(), DiffAugment(color=False, translation=0, cutout=0)], ids=repr)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_off_changes_no_bit_and_draws_nothing(component: Any, shape: tuple[int, ...]) -> None:
+def test_disabled_changes_alter_no_bit_and_draw_nothing(component: Any, shape: tuple[int, ...]) -> None:
     images = images_of(5, *shape)
     before = torch.get_rng_state()
     assert torch.equal(component(images, 0.3), images)
@@ -67,7 +67,7 @@ def test_what_is_off_changes_no_bit_and_draws_nothing(component: Any, shape: tup
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_neutral_parameters_change_no_bit(shape: tuple[int, ...]) -> None:
+def test_neutral_parameters_alter_no_bit(shape: tuple[int, ...]) -> None:
     images, none, one = images_of(5, *shape), torch.zeros(5), torch.ones(5)
     assert torch.equal(resample(images, random_blits(5, 0.0, *shape[1:], True, True, True)), images)
     assert torch.equal(resample(images, random_affine(5, 0.0, *shape[1:])), images)
@@ -79,11 +79,11 @@ def test_neutral_parameters_change_no_bit(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(change_colors(images, *torch.full((3, 5), 0.5)), images)
 
 
-# What each change is
+# Each change
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_mirroring_is_a_flip_and_twice_nothing(shape: tuple[int, ...]) -> None:
+def test_mirroring_is_a_flip_and_its_own_inverse(shape: tuple[int, ...]) -> None:
     images, mirror = images_of(3, *shape), scaling(-torch.ones(3), torch.ones(3))
     once = resample(images, mirror)
     assert torch.equal(once, images.flip(3))
@@ -94,7 +94,7 @@ def test_mirroring_is_a_flip_and_twice_nothing(shape: tuple[int, ...]) -> None:
 def test_quarter_turns_move_pixels_only(quarters: int) -> None:
     images = images_of(2, 3, 9, 9)
     cosine, sine = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]])[:, quarters, None].expand(2, 2)
-    # a point of the result sees the point that is turned clockwise (y points down), so the picture turns the other way
+    # a map rotates points of the result clockwise (y points down), so the image rotates counter-clockwise
     assert torch.equal(resample(images, turning(cosine, sine)), images.rot90(quarters, (2, 3)))
 
 
@@ -107,8 +107,8 @@ def test_whole_shifts_mirror_at_the_edge(right: int, down: int) -> None:
     assert torch.equal(moved, expected)
 
 
-def test_resampling_is_that_of_grid_sample() -> None:
-    # align_corners puts the mirrors on the outermost pixels' middles, as here
+def test_resampling_equals_grid_sample() -> None:
+    # align_corners mirrors at the centres of the outermost pixels, as here
     torch.manual_seed(0)
     images = images_of(20, 3, 11, 16, dtype=torch.float64)
     maps = random_blits(20, 0.7, 11, 16, True, True, True) @ random_affine(20, 0.9, 11, 16)
@@ -155,14 +155,14 @@ def test_contrast_and_saturation_of_diffaugment_keep_the_means() -> None:
     torch.testing.assert_close(vivid - vivid.mean(1, keepdim=True), images - images.mean(1, keepdim=True))
 
 
-# How often, and how strong
+# Frequency and strength
 
 
 @pytest.mark.parametrize("p", [0.2, 0.7])
 @pytest.mark.parametrize(
     ("switch", "without_side_effects"),
     [
-        ("flip", lambda p: 1 - p / 2),  # the draw is uniform over both ways, so half of those drawn stay
+        ("flip", lambda p: 1 - p / 2),  # uniform over both values, so half of those drawn stay
         ("rotate90", lambda p: 1 - p * 3 / 4),
         ("shift", lambda p: 1 - p * (1 - (1 / 4) ** 2)),  # of U(-2, 2) pixels, a quarter rounds to 0, in x and in y
         ("geometry", lambda p: (1 - p) ** 4),  # scaling, rotation, stretching, shift
@@ -178,7 +178,7 @@ def test_each_kind_is_drawn_for_a_share_p_of_the_images(
     assert changed == pytest.approx(1 - without_side_effects(p), abs=4 * math.sqrt(0.25 / 4000))  # four standard errors
 
 
-def test_parameters_have_the_papers_spread() -> None:
+def test_parameters_have_the_papers_distributions() -> None:
     torch.manual_seed(0)
     count = 20_000
     near = 4 / math.sqrt(2 * count)  # four standard errors of a deviation, relative
@@ -188,7 +188,7 @@ def test_parameters_have_the_papers_spread() -> None:
     singular = torch.linalg.svdvals(maps[:, :2, :2]).log2()
     stretch = (singular[:, 0] - singular[:, 1]) / 2  # |N(0, 0.2^2)|
     assert stretch.square().mean().sqrt().item() == pytest.approx(0.2, rel=near)
-    shift = torch.linalg.solve(maps[:, :2, :2], -maps[:, :2, 2])  # what the picture's middle is moved by
+    shift = torch.linalg.solve(maps[:, :2, :2], -maps[:, :2, 2])  # shift of the image's centre
     assert (shift / torch.tensor([32, 64])).std(0).tolist() == pytest.approx([0.125] * 2, rel=near)
     colors = random_colors(count, 1.0, 2)
     assert colors[:, 0, 0].log2().std().item() == pytest.approx(0.5, rel=near)
@@ -200,7 +200,7 @@ def test_parameters_have_the_papers_spread() -> None:
     assert (saturated / 2).std().item() == pytest.approx(1.0, rel=near)
 
 
-def test_rotation_happens_with_p_and_to_any_angle() -> None:
+def test_rotation_has_probability_p_and_any_angle() -> None:
     torch.manual_seed(0)
     maps = random_affine(20_000, 0.4, 32, 32)
     # without a rotation the map is diagonal
@@ -230,16 +230,16 @@ def test_each_image_has_parameters_of_its_own(component: Any) -> None:
     assert all((changed[i] != changed[j]).any() for i in range(6) for j in range(i))
 
 
-def test_diffaugment_draws_evenly() -> None:
+def test_diffaugment_draws_uniformly() -> None:
     torch.manual_seed(0)
     near = 4 * math.sqrt(0.25 / 9000)
     light = torch.ones(9000, 1, 8, 8)
     cut = (DiffAugment(color=False, translation=0)(light, 0.0) == 0).double().mean((0, 1))
-    # a square of 4 begins at -2 to 6, all alike: pixel 0 is cut by the first 3 of these 9 places, pixel 3 by 4
+    # a square of 4 begins at -2 to 6, equally likely: 3 of these 9 places cut pixel 0, 4 cut pixel 3
     shares = torch.tensor([3, 4, 4, 4, 4, 4, 4, 3]) / 9
     torch.testing.assert_close(cut, (shares[:, None] * shares).double(), rtol=0, atol=near)
     moved = (DiffAugment(color=False, cutout=0)(light, 0.0) == 0).double().mean((0, 1))
-    assert moved[0, 0].item() == pytest.approx(5 / 9, abs=near)  # shifts of -1, 0, 1: zeros come in from above or left
+    assert moved[0, 0].item() == pytest.approx(5 / 9, abs=near)  # shifts of -1, 0, 1: the edge is filled with 0
     assert moved[7, 3].item() == pytest.approx(1 / 3, abs=near)
     assert moved[3, 3] == 0
     colors = DiffAugment(translation=0, cutout=0)
@@ -256,7 +256,7 @@ def test_shapes_are_kept_and_a_seed_repeats(component: Any, shape: tuple[int, ..
     assert first.shape == images.shape
     assert first.isfinite().all()
     assert torch.equal(first, call(images))
-    assert not torch.equal(first, component(images, 0.0)), "the random numbers go on where they are not seeded"
+    assert not torch.equal(first, component(images, 0.0)), "unseeded random numbers differ"
     torch.testing.assert_close(first, call(images.to(memory_format=torch.channels_last)))
 
 
@@ -277,7 +277,7 @@ def test_first_and_second_derivatives(component: Any, shape: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize("component", STRONG, ids=repr)
-def test_r1_sees_through_it(component: Any) -> None:
+def test_r1_is_differentiated_through_it(component: Any) -> None:
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 36, 1)).double()
     call, real = fixed(component), differentiable(images_of(3, 3, 8, 8, dtype=torch.float64))
@@ -309,28 +309,28 @@ def test_autocast_around_it_changes_no_bit(component: Any) -> None:
     assert torch.equal(coarse, call(images.bfloat16().float()))
 
 
-# What stands beside an image
+# Spatial conditions
 
 
 class Recording(nn.Module):
-    """A critic that keeps what it was shown."""
+    """A critic that stores its inputs."""
 
-    shown: tuple[Tensor, Tensor | None]
+    inputs: tuple[Tensor, Tensor | None]
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
-        self.shown = samples, condition
+        self.inputs = samples, condition
         return samples.flatten(1).mean(1)
 
 
-def shown_to_critic(component: Any, images: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-    """What a critic sees of images and their spatial condition, drawn from seed 3."""
+def critic_inputs(component: Any, images: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """A critic's input for images and their spatial condition, drawn from seed 3."""
     players = [Player(network, torch.optim.SGD([torch.zeros(1)], 0.1)) for network in (nn.Identity(), Recording())]
     game = Game(Translate(), NonSaturating(), *players, augment=component)
     match = game.matches({"real": images, "source": condition}, {"fake": images}, Moment())["adversarial"]
     torch.manual_seed(3)
     assert match.real_logits.shape == (len(images),)
-    samples, beside = players[1].network.shown
-    return samples, beside  # type: ignore[return-value]
+    samples, changed = players[1].network.inputs
+    return samples, changed  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(
@@ -338,25 +338,25 @@ def shown_to_critic(component: Any, images: Tensor, condition: Tensor) -> tuple[
     [ADA(start=1.0, most=1.0), ADA(start=0.5), only("color"), DiffAugment(), InstanceNoise(sigma=0.3)],
     ids=repr,
 )
-def test_a_source_changes_nothing_of_its_image_and_gets_neither_colour_nor_noise(component: Any) -> None:
+def test_a_source_does_not_affect_its_image_and_gets_neither_colour_nor_noise(component: Any) -> None:
     images, classes = images_of(6, 3, 16, 16), torch.randint(3, (6, 16, 16))
     source = nn.functional.one_hot(classes, 3).permute(0, 3, 1, 2).float()
-    changed, beside = shown_to_critic(component, images, source)
+    changed, condition = critic_inputs(component, images, source)
     assert torch.equal(changed, fixed(component)(images)), "as without a source"
-    assert beside.min() >= 0
-    assert beside.sum(1).max() <= 1 + 1e-5, "nothing is added to a label map"
+    assert condition.min() >= 0
+    assert condition.sum(1).max() <= 1 + 1e-5, "nothing is added to a label map"
     if component in (only("color"), InstanceNoise(sigma=0.3)):
-        assert torch.equal(beside, source)
+        assert torch.equal(condition, source)
 
 
-def test_saturation_of_an_image_beside_its_source_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saturation_of_an_image_with_a_source_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "rand", lambda *size: torch.tensor([[0.5], [0.25], [0.5]]))
     image = torch.tensor([0.8, 0.0, -0.4]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     source = torch.full((1, 3, 8, 8), -1.0)
-    changed, beside = shown_to_critic(DiffAugment(translation=0, cutout=0), image, source)
+    changed, condition = critic_inputs(DiffAugment(translation=0, cutout=0), image, source)
     mean = 0.4 / 3
     assert changed[0, :, 0, 0].tolist() == pytest.approx([mean + (x - mean) / 2 for x in (0.8, 0.0, -0.4)], abs=1e-6)
-    assert torch.equal(beside, source)
+    assert torch.equal(condition, source)
 
 
 @pytest.mark.parametrize(
@@ -366,24 +366,24 @@ def test_saturation_of_an_image_beside_its_source_by_hand(monkeypatch: pytest.Mo
 )
 def test_image_and_source_share_the_geometry(component: Any) -> None:
     images = images_of(6, 3, 16, 16)
-    changed, beside = shown_to_critic(replace(component, color=False), images, images[:, :2])
-    assert not torch.equal(beside, images[:, :2])
-    assert torch.equal(beside, changed[:, :2])
+    changed, condition = critic_inputs(replace(component, color=False), images, images[:, :2])
+    assert not torch.equal(condition, images[:, :2])
+    assert torch.equal(condition, changed[:, :2])
 
 
-def test_an_augmentation_that_does_not_split_is_refused_beside_a_source() -> None:
+def test_an_augmentation_that_is_not_split_is_rejected_with_a_source() -> None:
     images = images_of(2, 3, 8, 8)
-    with pytest.raises(UserError, match=r"function does not say what of it is geometry.*SplitAugment"):
-        shown_to_critic(lambda images, progress: 2 * images, images, images)
+    with pytest.raises(UserError, match=r"function does not separate geometric changes.*SplitAugment"):
+        critic_inputs(lambda images, progress: 2 * images, images, images)
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("component", [ADA(), ADA(start=0.5), DiffAugment()], ids=repr)
 @pytest.mark.parametrize("shape", [(2,), (1, 7, 8), (1, 8, 7), (8, 8)])
-def test_points_and_tiny_images_are_refused(component: Any, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"changes images \(C, H, W\) of at least 8x8, not .*InstanceNoise") as caught:
+def test_points_and_tiny_images_are_rejected(component: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"needs images \(C, H, W\) of at least 8x8, not .*InstanceNoise") as caught:
         component(torch.zeros(4, *shape), 0.0)
     assert "\n" not in str(caught.value)
 
@@ -404,7 +404,7 @@ def test_points_and_tiny_images_are_refused(component: Any, shape: tuple[int, ..
         ("DiffAugment(cutout=2)", "DiffAugment: cutout=2 must be a number, at least 0 and at most 1"),
     ],
 )
-def test_wrong_fields_are_told(text: str, message: str) -> None:
+def test_wrong_fields_are_rejected(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(text, augment)
 
@@ -418,7 +418,7 @@ def test_the_repr_is_the_text_of_a_configuration(component: Any) -> None:
     assert make(repr(component), augment, schedules) == component
 
 
-# How ADA adapts
+# Adaptation of ADA
 
 
 def logits(*values: float) -> Tensor:
@@ -431,10 +431,10 @@ def of_one(real: Tensor, fake: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
 
 def test_p_moves_by_hand() -> None:
     ada, loss = ADA(target=0.5, images=100, every=2), NonSaturating()
-    assert isinstance(ada, Remembers)
+    assert isinstance(ada, Stateful)
     assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}
     ada.observe(of_one(logits(1, 2, 3, 4), logits(9, 9, 9, 9)), loss, 4)
-    assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}, "the window is open still"
+    assert ada.readings() == {"augment/p": 0, "augment/target": 0.5}, "the window is not complete"
     ada.observe(of_one(logits(1, 2, 3, -4), logits(-1, -1, -1, -1)), loss, 4)  # signs: 4 and 2 of 8 -> 0.75, above
     assert ada.readings() == pytest.approx({"augment/p": 0.08, "augment/target": 0.5, "augment/heuristic": 0.75})
     ada.observe(of_one(logits(1, 1, 1), logits(0, 0, 0)), loss, 3)
@@ -446,8 +446,8 @@ def test_p_moves_by_hand() -> None:
 
 
 @pytest.mark.parametrize("loss", [NonSaturating(), Wasserstein()], ids=repr)
-def test_each_critic_counts_by_its_own_logits_and_alike(loss: Any) -> None:
-    # one critic is right of each of its few logits, if far from the other's; that of many logits guesses
+def test_each_critic_has_equal_weight_in_the_heuristic(loss: Any) -> None:
+    # one critic has few logits, all correct on its own scale; the other has many, correct by chance
     sure, unsure = (logits(11, 12), logits(9, 10)), (logits(1, 1, -1, -1), logits(1, 1, -1, -1))
     right = {"there": sure, "back": (sure[0] - 9, sure[1] - 20)}
     ada = ADA(every=1)
@@ -469,8 +469,8 @@ def test_p_stays_within_its_limits() -> None:
         assert ada.memory["p"].item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_p_comes_to_rest_where_the_critic_is_led_to_the_target() -> None:
-    # a critic whose certainty falls with p: r = 1 - p, so p settles at 0.4
+def test_p_converges_where_the_heuristic_equals_the_target() -> None:
+    # a critic whose r falls with p: r = 1 - p, so p converges to 0.4
     ada = ADA(target=0.6, images=10_000, every=4)
     torch.manual_seed(0)
     for _ in range(500):
@@ -500,7 +500,7 @@ def test_differences_are_counted_over_all_pairs(loss: Any) -> None:
     assert ada.memory["p"].item() == pytest.approx(7 / 500_000)
 
 
-def test_a_restored_memory_goes_on_where_it_was() -> None:
+def test_a_restored_memory_continues_exactly() -> None:
     torch.manual_seed(0)
     turns = [(torch.randn(8) + 1, torch.randn(8)) for _ in range(23)]
     whole, first, second = (ADA(images=100, every=4, target=0.65) for _ in range(3))
@@ -516,7 +516,7 @@ def test_a_restored_memory_goes_on_where_it_was() -> None:
         second.observe(of_one(real, fake), NonSaturating(), len(real))
     assert second.memory == whole.memory
     assert second.readings() == whole.readings()
-    assert whole == ADA(images=100, every=4, target=0.65), "a component is its configuration"
+    assert whole == ADA(images=100, every=4, target=0.65), "memory is not part of equality"
 
 
 def test_observing_draws_nothing_and_keeps_no_graph() -> None:
@@ -537,15 +537,15 @@ def test_observing_draws_nothing_and_keeps_no_graph() -> None:
         ((2,), 100, ""),
     ],
 )
-def test_few_images_are_augmented_by_themselves(shape: tuple[int, ...], count: int, expected: str) -> None:
+def test_few_images_are_augmented_by_default(shape: tuple[int, ...], count: int, expected: str) -> None:
     assert chosen_augment(shape, count) == expected
 
 
-# What leaks into the samples
+# Leaks into generated samples
 
 
 def bright_spots(count: int) -> Tensor:
-    """Images 16x16 with one bright spot each, whose middle lies in the upper left."""
+    """Images of 16x16 with one bright spot each, in the upper left."""
     line = torch.arange(16.0)
     middle = 2.5 + 2 * torch.rand(count, 2, 1, generator=torch.Generator().manual_seed(0))
     square = (line - middle).square()  # [count, (y, x), 16]
@@ -554,7 +554,7 @@ def bright_spots(count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class OnRealsOnly(Generate):
-    """The mistake: the augmentation is part of the data."""
+    """A mistake: only real samples are augmented."""
 
     augment: ADA = field(default_factory=ADA)
 
@@ -589,8 +589,8 @@ def share_upper_left(images: Tensor) -> float:
 
 @pytest.mark.slow
 def test_augmentation_on_both_sides_does_not_leak_and_on_reals_alone_it_does() -> None:
-    # Half of the real spots stand elsewhere in what D sees; a generator whose own samples go through the same changes
-    # has to leave them in the upper left (Karras et al. 2020, section 2.2). Seen: 100 % there, and 52 % by the mistake.
+    # D sees half of the real spots elsewhere. If generated samples get the same changes, G must place spots in the
+    # upper left (Karras et al. 2020, section 2.2). Measured: 100 % there, and 52 % with the mistake.
     ada = ADA(start=0.5, images=10**15, geometry=False, color=False)
     torch.manual_seed(0)
     assert share_upper_left(bright_spots(256)) == 1

@@ -1,4 +1,4 @@
-"""Classes, codes and packs: what players are told, and what they make of it."""
+"""Classes, codes, packs, and conditions of both players."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def batch_of(game: Game, count: int = 6) -> dict[str, Tensor]:
     return {"real": real, "label": labels, **game.task.draw(count)}
 
 
-def test_fakes_have_classes_as_frequent_as_the_datas() -> None:
+def test_classes_of_fakes_have_the_datas_frequencies() -> None:
     drawn = Generate(classes=True).for_data(FORM).draw(40_000, torch.Generator().manual_seed(0))
     shares = torch.bincount(drawn["fake_label"], minlength=3) / 40_000
     assert shares.tolist() == pytest.approx([0.25, 0, 0.75], abs=0.011)  # 5 standard errors
-    old = replace(FORM, counts=())  # of a run that kept no counts
+    old = replace(FORM, counts=())  # an older run without counts
     assert len(set(Generate(classes=True).for_data(old).draw(100)["fake_label"].tolist())) == 3
 
 
@@ -108,7 +108,7 @@ def test_heads_are_computed_in_fp32_under_autocast(kind: Any, condition: str) ->
         torch.testing.assert_close(values, wanted[head], rtol=1e-6, atol=1e-7)
 
 
-def test_concatenation_shows_the_label_as_channels() -> None:
+def test_concatenation_adds_the_label_as_channels() -> None:
     maps = with_label(torch.zeros(2, 1, 3, 4), torch.tensor([1, 0]), 2)
     assert maps.shape == (2, 3, 3, 4)
     assert maps[0, 1:].flatten(1).sum(1).tolist() == [0, 12]
@@ -122,14 +122,14 @@ def test_conditions_of_critics(kind: Any, condition: str) -> None:
     options = {"hidden": (8,)} if kind is MLPDiscriminator else {"width": 4}
     critic: Critic = kind((1, 8, 8), condition=condition, classes=3, codes=4, **options)
     samples, labels = torch.randn(6, 1, 8, 8), torch.arange(6) % 3
-    said = critic.judge(samples, labels)
-    assert said.logits.shape == (6,)
-    assert said.codes is not None
-    assert said.codes.shape == (6, 4)
-    assert (said.classes is not None) == (condition == "classifier")
-    reported = torch.equal(said.logits, critic.judge(samples, labels.flip(0)).logits)
-    assert reported == (condition == "classifier"), "a classifier must not see what it is to tell"
-    parts = [said.logits, said.codes, *([] if said.classes is None else [said.classes])]
+    output = critic.judge(samples, labels)
+    assert output.logits.shape == (6,)
+    assert output.codes is not None
+    assert output.codes.shape == (6, 4)
+    assert (output.classes is not None) == (condition == "classifier")
+    equal = torch.equal(output.logits, critic.judge(samples, labels.flip(0)).logits)
+    assert equal == (condition == "classifier"), "a classifier must not see the label"
+    parts = [output.logits, output.codes, *([] if output.classes is None else [output.classes])]
     torch.stack([part.square().sum() for part in parts]).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in critic.parameters())
     if condition != "classifier":
@@ -141,7 +141,7 @@ def test_conditions_of_critics(kind: Any, condition: str) -> None:
 def test_conditions_of_generators(condition: str) -> None:
     network = DCGANGenerator(5, (3, 16, 24), width=4, condition=condition, classes=3).eval()
     latent = torch.randn(1, 5).expand(3, 5)
-    if condition == "batch_norm":  # all classes are alike at first
+    if condition == "batch_norm":  # all classes are equal at initialisation
         for layer in network.modules():
             if isinstance(layer, ConditionalBatchNorm):
                 nn.init.normal_(layer.gain.weight, 1, 0.5)
@@ -185,7 +185,7 @@ def test_a_copied_batch_has_a_finite_gradient() -> None:
     assert features.grad.isfinite().all()
 
 
-def test_packing_k_sees_k_images() -> None:
+def test_a_packed_discriminator_receives_k_images() -> None:
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 2, 2)
     pairs = packed(images, 2)
     assert pairs.shape == (3, 6, 2, 2)
@@ -226,7 +226,7 @@ def test_packs_are_augmented_image_by_image() -> None:
         ({"latent": 3}, "latent=3"),
     ],
 )
-def test_refused_tasks(fields: dict[str, Any], message: str) -> None:
+def test_rejected_tasks(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Generate(**fields)
 
@@ -251,12 +251,12 @@ def test_a_batch_that_cannot_be_packed(tmp_path: Path) -> None:
         ({"task": "Generate(latent=Normal(5), codes=Categorical(3))"}, "codes need the penalty MutualInformation"),
     ],
 )
-def test_what_nothing_teaches_is_refused(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_heads_without_a_penalty_are_rejected(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         sparring.train("digits", out=tmp_path / "run", steps=1, penalties="", **fields)
 
 
-def test_the_critic_learns_of_labels_that_do_not_fit() -> None:
+def test_reals_and_fakes_have_their_own_labels() -> None:
     game = game_of()
     batch = batch_of(game)
     match = game.task.matches(game.discriminator.network, batch, {"fake": batch["real"]})["adversarial"]
@@ -265,7 +265,7 @@ def test_the_critic_learns_of_labels_that_do_not_fit() -> None:
 
 
 def condition_of(kind: str, count: int, seed: int = 0) -> Condition:
-    """A condition of one kind, of samples of 16x16."""
+    """A condition of one kind for samples of 16x16."""
     rng = torch.Generator().manual_seed(seed)
     if kind == "label":
         return Condition(label=torch.randint(3, (count,), generator=rng))
@@ -285,7 +285,7 @@ def same(one: Condition, other: Condition) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_condition_is_cut_moved_and_kept_in_a_batch(kind: str) -> None:
+def test_a_condition_is_sliced_moved_and_stored_in_a_batch(kind: str) -> None:
     condition = condition_of(kind, 6)
     assert list(condition.parts) == (["tokens", "mask"] if kind == "tokens" else [kind])
     assert len(condition) == 6
@@ -308,7 +308,7 @@ def test_a_condition_is_cut_moved_and_kept_in_a_batch(kind: str) -> None:
         assert all(torch.equal(a[1:], b[:-1]) for a, b in zip(other.arguments, condition.arguments))
 
 
-def test_nothing_is_a_condition_too() -> None:
+def test_an_empty_condition() -> None:
     assert (len(Condition()), Condition().arguments, Condition().spatial) == (0, (), False)
     assert not Condition().to_batch("fake_")
     assert not Condition()[:2].parts
@@ -322,7 +322,7 @@ def test_a_row_has_the_same_latents_in_each_condition() -> None:
 
 
 class Reading(nn.Module):
-    """A player of one number a sample; it reads whatever condition it is given, and keeps the last."""
+    """A player that uses conditions of any kind and stores its last inputs."""
 
     def __init__(self, features: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -379,14 +379,14 @@ def conditional_game(kind: str, **fields: Any) -> tuple[Game, dict[str, Tensor]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_played_penalised_and_cut_into_micro_batches(kind: str) -> None:
+def test_every_kind_works_with_penalties_and_micro_batches(kind: str) -> None:
     game, batch = conditional_game(kind, penalties=[R1(weight=1), Consistency(weight=1)])
     parts = [{name: tensor[start : start + 4] for name, tensor in batch.items()} for start in (0, 4)]
     for side in ("discriminator", "generator"):
         network = game.player(side).network  # type: ignore[arg-type]
         gradients = []
         for batches in ([batch], parts):
-            quiet = replace(game, penalties=game.penalties[:1])  # Consistency draws anew for each micro-batch
+            quiet = replace(game, penalties=game.penalties[:1])  # Consistency draws for each micro-batch
             quiet.accumulate(side, batches, Moment())  # type: ignore[arg-type]
             gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
         assert gradients[0]
@@ -399,7 +399,7 @@ def test_every_kind_is_played_penalised_and_cut_into_micro_batches(kind: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_augmentation_moves_what_is_spatial_and_nothing_else(kind: str) -> None:
+def test_an_augmentation_changes_only_spatial_conditions(kind: str) -> None:
     game, batch = conditional_game(kind, augment=DiffAugment(color=False))
     condition = Condition.from_batch(batch)
     if condition.spatial:
@@ -441,17 +441,17 @@ def test_a_probe_exchanges_any_condition(kind: str) -> None:
     assert found["effect/critic"] != 0
 
 
-def test_labels_are_wired_to_tasks_alone() -> None:
+def test_only_tasks_use_keys_of_conditions() -> None:
     source = Path(sparring.__file__).parent
     texts = {path.relative_to(source).as_posix(): path.read_text(encoding="utf-8") for path in source.rglob("*.py")}
     assert "game/condition.py" in texts
     named = [name for name, text in texts.items() if re.search(r"fake_(label|attributes|tokens|source)\b", text)]
     assert [name for name in named if not name.startswith("tasks/")] == []
     shaped = [name for name, text in texts.items() if re.search(r"condition\.(dim\(|ndim|shape)", text)]
-    assert shaped == [], "a condition says what it is; its number of axes does not"
+    assert shaped == [], "the kind of a condition is its field, not its number of axes"
 
 
-def test_codes_stand_behind_the_latents_and_are_told_apart() -> None:
+def test_codes_are_appended_to_the_latents() -> None:
     task = Generate(latent=Normal(3), codes=(Continuous(1), Categorical(4))).for_data(FORM)
     asked: list[tuple[object, ...]] = []
 
@@ -468,7 +468,7 @@ def test_codes_stand_behind_the_latents_and_are_told_apart() -> None:
     assert torch.equal(inputs["latent"][:8], inputs["latent"][8:16])
 
 
-def test_the_gallery_has_a_row_a_class() -> None:
+def test_the_gallery_has_a_row_for_each_class() -> None:
     inputs, columns = Generate(classes=True).for_data(FORM).gallery(torch.Generator().manual_seed(0))
     assert inputs["fake_label"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
     assert torch.equal(inputs["latent"][:8], inputs["latent"][16:])
@@ -491,8 +491,8 @@ def test_information_has_a_gradient_for_both_players() -> None:
         network.requires_grad_(False)
 
 
-def test_a_run_learns_its_codes_information() -> None:
-    """The bound on the information rises far above that of a code that cannot be read, log 3."""
+def test_training_learns_the_codes() -> None:
+    """The cross-entropy of the codes falls far below that of a uniform prediction, log 3."""
     torch.manual_seed(0)
     game = game_of(
         task="Generate(latent=Normal(5), codes=(Categorical(3),))",
@@ -509,12 +509,12 @@ def test_a_run_learns_its_codes_information() -> None:
     assert turn.terms["adversarial/MutualInformation"] < 0.2
 
 
-def test_a_network_of_the_users_that_knows_no_classes() -> None:
+def test_a_custom_network_without_classes_is_rejected() -> None:
     with pytest.raises(UserError, match="cannot be given classes=3"), trusted(True):
         build_game(RECIPE.replace(generator="torch.nn.Linear()"), FORM, torch.device("cpu"))
 
 
-def test_penalties_meet_the_label() -> None:
+def test_penalties_use_the_label() -> None:
     game = game_of(penalties="R1(weight=1)")
     with_labels = game.discriminator_outcome(batch_of(game), Moment()).terms["adversarial/R1"]
     batch = dict(batch_of(game))
@@ -522,7 +522,7 @@ def test_penalties_meet_the_label() -> None:
     assert with_labels != game.discriminator_outcome(batch, Moment()).terms["adversarial/R1"]
 
 
-def test_r1_is_of_the_match_it_is_given() -> None:
+def test_r1_uses_the_condition_of_the_match() -> None:
     critic = MLPDiscriminator((2,), hidden=(4,), classes=2).requires_grad_(False)
     real = torch.randn(3, 2, requires_grad=True)
     labels = torch.tensor([0, 1, 1])
@@ -531,7 +531,7 @@ def test_r1_is_of_the_match_it_is_given() -> None:
     torch.testing.assert_close(values, gradient.square().sum(1) / 2)
 
 
-def test_labels_count_their_classes() -> None:
+def test_data_counts_its_classes() -> None:
     data = image_data("x", torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 2, 2, 0]), ("a", "b", "c"))
     assert data.form.counts == (2, 0, 2)
     assert MutualInformation().weight == 1

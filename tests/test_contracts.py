@@ -21,7 +21,7 @@ from sparring.game.augment import InstanceNoise
 from sparring.game.game import SIDES, Game
 from sparring.game.losses import equilibrium
 from sparring.game.match import Moment, Side
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 from sparring.game.penalties.base import Constraint, Penalty, Term
 from sparring.game.schedules import at
 from sparring.metrics import extractors
@@ -108,7 +108,7 @@ def test_penalties_are_finite_terms_of_their_own_side(name: str) -> None:
     game = game_of(penalties=name, **NEEDS.get(name, {}))
     (penalty,) = game.penalties
     assert set(penalty.sides) <= set(get_args(Side))
-    if isinstance(penalty, Remembers):
+    if isinstance(penalty, Stateful):
         penalty.observe({"adversarial": (torch.ones(4), -torch.ones(4))}, game.loss, 4)
     for side in SIDES:
         outcome = getattr(game, f"{side}_outcome")
@@ -154,7 +154,7 @@ def test_every_name_in_penalties_is_a_term_or_a_constraint() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_augmentations(name: str, channels: int) -> None:
     change = make(name, augment)
-    if isinstance(change, Remembers):
+    if isinstance(change, Stateful):
         change.memory["p"].fill_(0.7)
     images = (torch.rand(6, channels, 16, 12, dtype=torch.float32) * 2 - 1).requires_grad_()
     torch.manual_seed(1)
@@ -172,14 +172,14 @@ def test_augmentations(name: str, channels: int) -> None:
 
 
 def remembering() -> list[tuple[str, str]]:
-    found = [("augment", n) for n in names(augment, Remembers)]
-    return found + [("penalties", n) for n in names(penalties, Remembers)]
+    found = [("augment", n) for n in names(augment, Stateful)]
+    return found + [("penalties", n) for n in names(penalties, Stateful)]
 
 
 @pytest.mark.parametrize(("field", "name"), remembering())
 def test_memories_change_with_the_discriminators_turns_alone(field: str, name: str) -> None:
     game = game_of(**{field: name})
-    (component,) = game.remembering.values()
+    (component,) = game.stateful.values()
 
     def memory() -> dict[str, float]:
         assert all(t.device.type == "cpu" and t.dim() == 0 for t in component.memory.values())

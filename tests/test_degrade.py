@@ -1,4 +1,4 @@
-"""Degradations: against Pillow, scipy and hand-computed values, and what holds for all of them."""
+"""Degradations against Pillow, scipy and hand-computed values, and properties of all of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def stored(count: int, channels: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """uint8 images with both edges and noise, some of them at the ends of the range."""
+    """uint8 images with edges and noise, some values at the ends of the range."""
     coarse = torch.randint(0, 256, (count, channels, height // 4 + 1, width // 4 + 1), generator=seeded(seed))
     images = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, :height, :width]
     noise = torch.randint(-40, 41, images.shape, generator=seeded(seed + 1))
@@ -87,7 +87,7 @@ def test_default_text_and_documentation(name: str) -> None:
             setattr(component, field.name, 3)
 
 
-# what holds for all of them
+# properties of all degradations
 
 
 @pytest.mark.parametrize("degradation", ALL, ids=repr)
@@ -99,7 +99,7 @@ def test_default_text_and_documentation(name: str) -> None:
     width=st.integers(16, 40),
     seed=st.integers(0, 9),
 )
-def test_the_shape_is_that_of_what_is_made(
+def test_the_shape_is_that_of_the_source(
     degradation: Any, count: int, channels: int, height: int, width: int, seed: int
 ) -> None:
     made_by = chained(degradation)
@@ -107,7 +107,7 @@ def test_the_shape_is_that_of_what_is_made(
     try:
         shape = made_by.shape((channels, height, width))
     except UserError:
-        if height % made_by.scale == width % made_by.scale == 0:  # such images are refused, not cropped
+        if height % made_by.scale == width % made_by.scale == 0:  # rejected, not cropped
             with pytest.raises(UserError):
                 made_by(images)
         return
@@ -130,13 +130,13 @@ def test_a_seed_repeats_it_and_samples_differ(degradation: Any) -> None:
     images = as_input(stored(1, 3, 24, 36)).repeat(6, 1, 1, 1)
     before = images.clone()
     one, again, other = made_by(images, seeded(1)), made_by(images, seeded(1)), made_by(images, seeded(2))
-    assert torch.equal(images, before), "the images stay as they are"
+    assert torch.equal(images, before), "inputs are not modified"
     assert torch.equal(one.source, again.source)
     torch.manual_seed(1)
-    assert torch.equal(made_by(images).source, one.source), "without a generator it is torch's own"
+    assert torch.equal(made_by(images).source, one.source), "without a generator, torch's global one is used"
     state = torch.get_rng_state()
     made_by(images, seeded(3))
-    assert torch.equal(torch.get_rng_state(), state), "with one, torch's own is left alone"
+    assert torch.equal(torch.get_rng_state(), state), "with a generator, the global one is not used"
     random = degradation in RANDOM
     assert torch.equal(one.source, other.source) != random
     pairs = [(i, j) for i in range(6) for j in range(i)]
@@ -145,11 +145,11 @@ def test_a_seed_repeats_it_and_samples_differ(degradation: Any) -> None:
         assert all(not torch.equal(one.mask[i], one.mask[j]) for i, j in pairs)
 
 
-# each by itself
+# each degradation
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 8])
-def test_downscaling_is_that_of_pillow(factor: int) -> None:
+def test_downscaling_equals_pillow(factor: int) -> None:
     height, width = 5 * factor, 7 * factor
     images = stored(2, 3, height + 1, width + factor - 1)  # not multiples: cropped at the right and bottom
     made = as_levels(Downscale(factor)(as_input(images)).source)
@@ -160,7 +160,7 @@ def test_downscaling_is_that_of_pillow(factor: int) -> None:
         apart = np.abs(np.array(theirs).astype(float) - mine.permute(1, 2, 0).numpy()).round()
         assert apart.max() <= 2  # Pillow rounds after the columns and again after the rows
         assert apart.mean() < 0.25
-        for channel, plane in zip(image.float().numpy(), mine):  # as floats it does not round at all
+        for channel, plane in zip(image.float().numpy(), mine):  # floats are not rounded
             exact = np.array(Image.fromarray(channel).resize((7, 5), Image.Resampling.BICUBIC)).clip(0, 255)
             assert np.abs(exact - plane.numpy()).max() <= 0.501
 
@@ -184,7 +184,7 @@ def test_noise_is_normal_and_not_clipped() -> None:
 
 
 @pytest.mark.parametrize(("sigma", "size"), [(0.5, (9, 12)), (2.0, (30, 21)), (6.0, (10, 7)), (3.0, (1, 1))])
-def test_blur_is_that_of_scipy(sigma: float, size: tuple[int, int]) -> None:
+def test_blur_equals_scipy(sigma: float, size: tuple[int, int]) -> None:
     images = stored(2, 2, *size)
     made = as_levels(Blur(sigma)(as_input(images)).source).numpy()
     for i in range(2):
@@ -194,7 +194,7 @@ def test_blur_is_that_of_scipy(sigma: float, size: tuple[int, int]) -> None:
     torch.testing.assert_close(made, made.round(), rtol=0, atol=1e-4)
 
 
-def test_jpeg_is_that_of_pillow() -> None:
+def test_jpeg_equals_pillow() -> None:
     images = stored(2, 3, 24, 32)
     made = as_levels(Jpeg(30)(as_input(images)).source)
     file = io.BytesIO()
@@ -210,7 +210,7 @@ def test_jpeg_is_that_of_pillow() -> None:
 
 
 @pytest.mark.parametrize("kind", ["free-form", "centre", "random"])
-def test_masks_have_their_share_and_leave_the_rest_alone(kind: str) -> None:
+def test_masks_cover_their_share_and_keep_known_pixels(kind: str) -> None:
     images = as_input(stored(200, 3, 48, 32))
     for share in (0.1, 0.25, 0.6):
         made = Mask(kind, share)(images, seeded(0))
@@ -252,17 +252,17 @@ def test_rectangles_are_rectangles_anywhere() -> None:
     assert 1.7 < ratios.max() < 2.2
 
 
-def test_strokes_come_everywhere_and_hang_together() -> None:
+def test_strokes_cover_all_places_and_are_connected() -> None:
     masks = Mask(share=0.2).draw(2000, 32, 32, seeded(0))[:, 0]
-    assert masks.mean(0).min() > 0.03  # even in the corners
+    assert masks.mean(0).min() > 0.03  # also in the corners
     for side in (masks[:, :, :16], masks[:, :16]):  # no side is preferred; standard error 0.0035 to 0.004, three of it
         half = 2 * (side.mean((1, 2)) - masks.mean((1, 2)))
         assert abs(half.mean()) < 0.012
     pieces = [ndimage.label(mask.numpy(), np.ones((3, 3)))[1] for mask in masks[:100]]
-    assert np.mean(pieces) < 8  # 205 missing pixels hang together in few strokes
+    assert np.mean(pieces) < 8  # 205 missing pixels form few connected strokes
     lines = list(islice(Mask()._lines(32, 32, seeded(0)), 300))
-    goes_on = [line[0] == before[1] for before, line in zip(lines, lines[1:])]
-    assert 0.5 < np.mean(goes_on) < 0.8  # 3 lines a stroke on average, so two in three go on where the last one ended
+    connected = [line[0] == before[1] for before, line in zip(lines, lines[1:])]
+    assert 0.5 < np.mean(connected) < 0.8  # 3 lines per stroke on average, so two in three begin at the end of the last
     broad, narrow = (Mask(share=0.2, size=size).draw(50, 64, 64, seeded(0))[:, 0] for size in (16, 2))
     eroded = [ndimage.binary_erosion(m.numpy(), np.ones((5, 5))).mean() for m in (*broad, *narrow)]
     assert np.mean(eroded[:50]) > 4 * np.mean(eroded[50:])
@@ -278,9 +278,7 @@ def test_strokes_come_everywhere_and_hang_together() -> None:
     width=st.integers(8, 20),
     size=st.integers(0, 10),
 )
-def test_something_stays_known_and_something_is_missing(
-    kind: str, share: float, height: int, width: int, size: int
-) -> None:
+def test_some_pixels_are_known_and_some_missing(kind: str, share: float, height: int, width: int, size: int) -> None:
     mask = Mask(kind, share, size)
     try:
         mask.shape((1, height, width))
@@ -290,24 +288,24 @@ def test_something_stays_known_and_something_is_missing(
     assert 0 < shares.min() <= shares.max() < 1
 
 
-def test_filling_keeps_what_is_known_to_the_last_bit() -> None:
+def test_filling_keeps_known_pixels_bit_by_bit() -> None:
     images, made = as_input(stored(3, 3, 16, 16)), torch.randn(3, 3, 16, 16, generator=seeded(5), requires_grad=True)
     mask = Mask("random").draw(3, 16, 16, seeded(0))
-    spoiled = torch.where(mask.bool(), made.detach(), math.nan)
-    assert Mask().fill(spoiled, images, mask).isfinite().all(), "what is made where pixels are known has no say"
+    corrupted = torch.where(mask.bool(), made.detach(), math.nan)
+    assert Mask().fill(corrupted, images, mask).isfinite().all(), "outputs at known pixels are ignored"
     filled = Mask().fill(made, images, mask)
     missing = mask.bool().expand_as(images)
     assert torch.equal(filled[~missing], images[~missing])
     assert torch.equal(filled[missing], made[missing])
     filled.sum().backward()  # type: ignore[no-untyped-call]
     assert made.grad is not None
-    assert torch.equal(made.grad, missing.float()), "only what is filled in is trained"
+    assert torch.equal(made.grad, missing.float()), "only filled pixels have a gradient"
 
 
 # chains
 
 
-def test_a_chain_is_its_steps_by_hand() -> None:
+def test_a_chain_equals_its_steps() -> None:
     images = as_input(stored(3, 3, 34, 41))
     chain = chained((Blur(2), Downscale(4), Noise(25), Mask("random")))
     made = chain(images, seeded(4))
@@ -324,7 +322,7 @@ def test_a_chain_is_its_steps_by_hand() -> None:
     assert torch.equal(twice(images).source, twice(cropped(images, 6)).source)
 
 
-def test_one_degradation_is_its_own_chain() -> None:
+def test_a_single_degradation_is_no_chain() -> None:
     assert chained(Noise(3)) == chained((Noise(3),)) == Noise(3)
     assert isinstance(chained((Grey(), Noise(3))), Chain)
     assert mask_of(chained((Noise(3), Mask(share=0.5)))) == Mask(share=0.5) == mask_of(Mask(share=0.5))
@@ -344,7 +342,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "grey twice": (lambda: chained((Grey(), Grey())).shape((3, 8, 8)), "these have 1"),
     "grey of four": (lambda: Grey()(torch.zeros(1, 4, 8, 8)), "these have 4"),
     "jpeg of four": (lambda: Jpeg().shape((4, 8, 8)), "1 or 3 channels, these have 4"),
-    "points": (lambda: Noise().shape((2,)), r"Noise changes images \(C, H, W\), not samples of shape \[2\]"),
+    "points": (lambda: Noise().shape((2,)), r"Noise needs images \(C, H, W\), not samples of shape \[2\]"),
     "mask of few pixels": (lambda: Mask().shape((3, 7, 9)), "9x7 are too small, each side must have at least 8"),
     "mask after downscaling": (lambda: chained((Downscale(4), Mask())).shape((3, 28, 28)), "7x7 are too small"),
     "hole as large as the image": (lambda: Mask("centre", size=16).shape((3, 16, 16)), "size=15.* or less"),
@@ -366,7 +364,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_told(name: str) -> None:
+def test_mistakes_are_rejected(name: str) -> None:
     work, message = MISTAKES[name]
     with pytest.raises(UserError, match=message):
         work()

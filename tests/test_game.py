@@ -1,4 +1,4 @@
-"""The mechanism: turns, isolation, accumulation, unrolling, and what happens on NaN."""
+"""The game: turns, isolation of the players, gradient accumulation, unrolling, and errors on NaN."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("networks", ["mlp", "convolutional, with batch statistics and power iterations"])
 @pytest.mark.parametrize("side", ["generator", "discriminator"])
-def test_a_turn_leaves_the_other_player_as_it_was(side: Any, networks: str) -> None:
+def test_a_turn_leaves_the_other_player_unchanged(side: Any, networks: str) -> None:
     game = small_game(networks, penalties=[R1(), R2()], augment=InstanceNoise())
     other = game.player("discriminator" if side == "generator" else "generator")
     own, others = state_of(game.player(side).network), state_of(other.network)
@@ -96,28 +96,28 @@ def test_four_micro_batches_equal_one_batch(side: Any, loss: Any) -> None:
 
 @pytest.mark.parametrize("both", [False, True], ids=["one", "both"])
 @pytest.mark.parametrize("side", ["generator", "discriminator"])
-def test_nothing_of_a_micro_batch_outlives_it_but_numbers_and_logits(side: Any, both: bool) -> None:
+def test_only_terms_and_logits_outlive_a_micro_batch(side: Any, both: bool) -> None:
     game = small_game("convolutional", penalties=[R1(), LeCam()])
-    of_before, held, matches = [], [], game.matches
+    earlier, alive, matches = [], [], game.matches
 
     def watched(*arguments: Any) -> dict[str, Match]:
-        held.append(sum(reference() is not None for reference in of_before))
+        alive.append(sum(reference() is not None for reference in earlier))
         found = matches(*arguments)
-        of_before.extend(weakref.ref(part) for m in found.values() for part in (m, m.fake, m.fake_output.features))
+        earlier.extend(weakref.ref(part) for m in found.values() for part in (m, m.fake, m.fake_output.features))
         return found
 
     game.matches = watched  # type: ignore[method-assign]
     parts = [batch_of(4, seed=i) for i in range(4)]
     turn = game.accumulate_both(parts, Moment())[side] if both else game.accumulate(side, parts, Moment())
-    assert held == [0] * 4
-    assert not any(reference() is not None for reference in of_before)
+    assert alive == [0] * 4
+    assert not any(reference() is not None for reference in earlier)
     logits = [tensor for pair in turn.logits.values() for tensor in pair]
     assert [tensor.shape for tensor in logits] == ([(16,)] * 2 if side == "discriminator" else [])
     assert not any(tensor.requires_grad for tensor in logits)
     assert (turn.samples, turn.matches) == (16, ("adversarial",))
 
 
-def test_a_lazy_penalty_acts_each_kth_step_with_k_times_its_weight() -> None:
+def test_a_lazy_penalty_applies_each_kth_step_with_k_times_its_weight() -> None:
     game = small_game(penalties=[R1(weight=2, every=4)])
     eager = small_game(penalties=[R1(weight=2)])
     terms = [game.discriminator_outcome(batch_of(), Moment(step)).terms for step in range(5)]
@@ -126,7 +126,7 @@ def test_a_lazy_penalty_acts_each_kth_step_with_k_times_its_weight() -> None:
     torch.testing.assert_close(terms[0]["adversarial/R1"], 4 * expected)
 
 
-def test_the_discriminators_gradient_is_that_of_the_formula() -> None:
+def test_the_discriminators_gradient_matches_the_formula() -> None:
     game, batch = small_game(penalties=[R1(weight=10)]), batch_of()
     reference = copy.deepcopy(game.discriminator.network).requires_grad_(True)
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_the_discriminators_gradient_is_that_of_the_formula() -> None:
 
 
 @pytest.mark.parametrize("loss", [NonSaturating(), RelativisticPairing()], ids=repr)
-def test_simultaneous_takes_both_gradients_at_the_same_point(loss: Any) -> None:
+def test_simultaneous_computes_both_gradients_at_the_same_parameters(loss: Any) -> None:
     options = {"loss": loss, "penalties": [R1(), R2()]}
     together, apart = small_game(**options), [small_game(**options), small_game(**options)]
     Simultaneous()(together, lambda: [batch_of()], Moment())
@@ -154,7 +154,7 @@ def test_simultaneous_takes_both_gradients_at_the_same_point(loss: Any) -> None:
         torch.testing.assert_close(state_of(together.player(side).network), expected)  # type: ignore[arg-type]
 
 
-def test_simultaneous_is_the_notebooks_loop() -> None:
+def test_simultaneous_equals_the_notebook_loop() -> None:
     game, batch = small_game(), batch_of()
     generator, discriminator = copy.deepcopy([game.generator.network, game.discriminator.network])
     generator.requires_grad_(True)
@@ -162,7 +162,7 @@ def test_simultaneous_is_the_notebooks_loop() -> None:
     of_generator = torch.optim.SGD(generator.parameters(), 0.1)
     of_discriminator = torch.optim.SGD(discriminator.parameters(), 0.1)
     bce, ones, zeros = nn.BCELoss(), torch.ones(8), torch.zeros(8)
-    made = generator(batch["latent"])  # the generator steps first, the discriminator then judges the same images
+    made = generator(batch["latent"])  # G steps first; D then uses the same images
     bce(discriminator(made).sigmoid(), ones).backward()
     of_generator.step()
     of_discriminator.zero_grad()
@@ -183,7 +183,7 @@ def test_n_critic_counts_the_discriminators_turns() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_every_rule_moves_both_players(rule: Any) -> None:
+def test_every_rule_updates_both_players(rule: Any) -> None:
     game = small_game()
     before = state_of(game.generator.network), state_of(game.discriminator.network)
     turns = rule(game, lambda: [batch_of(4), batch_of(4, seed=2)], Moment())
@@ -205,7 +205,7 @@ class Scalar(nn.Module):
 
 @dataclass(frozen=True)
 class Bilinear(Task):
-    """f(theta, w) = theta * w: the generator makes theta, the critic says w * theta; its real samples are 0."""
+    """f(theta, w) = theta * w: the generator outputs theta, the critic -w * x; real samples are 0."""
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         return {}
@@ -248,25 +248,25 @@ def unrolled_gradient(game: Game, depth: int) -> float:
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 5])
 def test_the_exact_unrolled_gradient(depth: int) -> None:
-    # D minimises -theta w, so it ascends f with step eta: w_k = w0 + k eta theta; G minimises theta w_k, whose gradient
-    # through the unroll is w0 + 2 k eta theta (detached it would be w0 + k eta theta)
+    # D minimises -theta w with step eta: w_k = w0 + k eta theta; G minimises theta w_k, whose gradient through the
+    # unroll is w0 + 2 k eta theta (detached: w0 + k eta theta)
     theta, w0, eta = 0.7, 0.3, 0.25
     game = bilinear_game(theta, w0, partial(torch.optim.SGD, lr=eta))
     gradient = unrolled_gradient(game, depth)
-    # the task's critic says -w x, the Wasserstein D minimises fake - real = -w theta; G minimises -(-w theta) = w theta
+    # the critic outputs -w x; with Wasserstein, D minimises fake - real = -w theta and G minimises w theta
     assert gradient == pytest.approx(w0 + 2 * depth * eta * theta)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
 @pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
-def test_unrolled_updates_are_those_of_the_optimizer(kind: Any, options: dict[str, float]) -> None:
+def test_unrolled_updates_equal_those_of_the_optimizer(kind: Any, options: dict[str, float]) -> None:
     extra = {"momentum": 0.8} if kind is torch.optim.SGD else {"betas": (0.5, 0.9)}
     games = [bilinear_game(0.7, 0.3, partial(kind, lr=0.05, **options, **extra)) for _ in range(2)]
-    for game in games:  # so that the moments are not empty
+    for game in games:  # fills the moments
         game.take_turn("discriminator", [{}], Moment())
     loss_after = []
     theta = 0.7
-    for shift in (-1e-4, 1e-4):  # the real optimiser, by finite differences through three of its own steps
+    for shift in (-1e-4, 1e-4):  # finite differences through three real steps
         game = copy.deepcopy(games[0])
         with torch.no_grad():
             game.generator.network.value.fill_(theta + shift)  # type: ignore[union-attr,operator]
@@ -292,7 +292,7 @@ def test_unrolled_is_finite_where_a_gradient_is_far_below_adams_eps(scale: float
     assert 0 < turn.gradient_norm < 1e6
 
 
-def test_unrolled_leaves_the_discriminator_as_it_was() -> None:
+def test_unrolled_leaves_the_discriminator_unchanged() -> None:
     game = small_game("convolutional", penalties=[R2()])
     before = state_of(game.discriminator.network)
     rule = Unrolled(depth=2)
@@ -300,20 +300,20 @@ def test_unrolled_leaves_the_discriminator_as_it_was() -> None:
     assert same(before, state_of(game.discriminator.network))
 
 
-def test_unrolled_refuses_an_optimizer_that_it_cannot_pass_through() -> None:
+def test_unrolled_rejects_an_optimizer_it_cannot_differentiate() -> None:
     game = bilinear_game(0.7, 0.3, partial(torch.optim.RMSprop, lr=0.1))
     with pytest.raises(UserError, match=r"RMSprop.*SGD, Adam"):
         unrolled_gradient(game, 1)
 
 
 @pytest.mark.parametrize("options", [{"constraints": [WeightClip()]}, {"clip_gradients": 1.0}])
-def test_unrolled_refuses_what_it_cannot_pass_through(options: dict[str, Any]) -> None:
+def test_unrolled_rejects_clipping(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="neither WeightClip nor clip_gradients"):
         Unrolled()(small_game(**options), lambda: [batch_of()], Moment())
 
 
 class Mean(nn.Module):
-    """A critic that says how bright a sample is."""
+    """A critic that outputs the brightness of a sample."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -325,7 +325,7 @@ class Mean(nn.Module):
 
 @dataclass(frozen=True)
 class TwoCritics(Generate):
-    """Two critics that say the same, the second with an offset of 100 and each logit twice."""
+    """Two equal critics; the second adds 100 and repeats each logit."""
 
     def matches(self, network: nn.Module, batch: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Match]:
         def shifted(samples: Tensor, condition: Tensor | None) -> Tensor:
@@ -340,14 +340,14 @@ def game_of_two(**options: Any) -> Game:
     return small_game(task=TwoCritics(), discriminator=player, loss=RelativisticPairing(), **options)
 
 
-def test_the_accuracy_of_several_critics_is_the_mean_of_their_own() -> None:
+def test_the_accuracy_of_several_critics_is_their_mean() -> None:
     game, batch = game_of_two(), batch_of()
     batch["real"] = torch.ones_like(batch["real"])
     turn = game.take_turn("discriminator", [batch], Moment())
     assert turn_metrics(game, {"discriminator": turn})["accuracy"] == 1
 
 
-def test_lecam_holds_each_critic_to_its_own_averages() -> None:
+def test_lecam_has_averages_for_each_critic() -> None:
     game = game_of_two(penalties=[LeCam()])
     game.take_turn("discriminator", [batch_of(seed=1)], Moment())
     terms = game.take_turn("discriminator", [batch_of(seed=2)], Moment(1)).terms
@@ -360,14 +360,14 @@ def test_two_penalties_of_a_kind_add_up() -> None:
     torch.testing.assert_close(terms[0], terms[1])
 
 
-def test_weight_clip_acts_after_the_discriminators_steps_only() -> None:
+def test_weight_clip_applies_to_the_discriminator_only() -> None:
     game = small_game(constraints=[WeightClip(limit=0.01)])
     Alternating()(game, lambda: [batch_of()], Moment())
     assert max(p.abs().max() for p in game.discriminator.network.parameters()) <= 0.01
     assert max(p.abs().max() for p in game.generator.network.parameters()) > 0.01
 
 
-def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
+def test_clipping_limits_the_gradient_and_reports_the_norm_before() -> None:
     free, clipped = small_game(), small_game(clip_gradients=1e-3)
     norms = [game.accumulate("discriminator", [batch_of()], Moment()).gradient_norm for game in (free, clipped)]
     gradients = [p.grad for p in clipped.discriminator.network.parameters() if p.grad is not None]
@@ -382,7 +382,7 @@ def test_the_learning_rate_follows_its_schedule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("corrupt", "words"),
     [
         (
             lambda game, batch: batch["real"].fill_(float("nan")),
@@ -398,9 +398,9 @@ def test_the_learning_rate_follows_its_schedule() -> None:
         ),
     ],
 )
-def test_nan_stops_at_once_and_names_the_tensor(spoil: Any, words: Sequence[str]) -> None:
+def test_nan_raises_at_once_and_names_the_tensor(corrupt: Any, words: Sequence[str]) -> None:
     game, batch = small_game(), batch_of()
-    spoil(game, batch)
+    corrupt(game, batch)
     before = state_of(game.discriminator.network)
     with pytest.raises(NotFiniteError) as caught:
         Alternating()(game, lambda: [batch], Moment(step=7))
@@ -409,7 +409,7 @@ def test_nan_stops_at_once_and_names_the_tensor(spoil: Any, words: Sequence[str]
 
 
 class InfiniteSlope(nn.Module):
-    """Fine forwards, infinite backwards."""
+    """A finite output with an infinite gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -419,7 +419,7 @@ class InfiniteSlope(nn.Module):
         return (samples.flatten(1) * self.weight).square().sum(1).sqrt()
 
 
-def test_a_gradient_that_is_not_finite_is_named() -> None:
+def test_the_error_names_a_gradient_that_is_not_finite() -> None:
     network = InfiniteSlope()
     game = small_game(discriminator=Player(network, torch.optim.SGD(network.parameters(), 0.1)))
     with pytest.raises(NotFiniteError, match="discriminator's gradient of 'weight'"):
@@ -428,7 +428,7 @@ def test_a_gradient_that_is_not_finite_is_named() -> None:
 
 
 @pytest.mark.parametrize("penalty", [R1(), R2(), GradientPenalty()], ids=repr)
-def test_what_is_differentiated_twice_stays_in_fp32(penalty: Any) -> None:
+def test_gradient_penalties_are_computed_in_fp32(penalty: Any) -> None:
     game = small_game(penalties=[penalty], autocast=lambda: torch.autocast("cpu", torch.bfloat16))
     exact = small_game(penalties=[penalty])
     torch.manual_seed(0)
@@ -437,7 +437,7 @@ def test_what_is_differentiated_twice_stays_in_fp32(penalty: Any) -> None:
     assert terms == exact.discriminator_outcome(batch_of(), Moment()).terms
 
 
-def test_bf16_computes_in_bf16_elsewhere() -> None:
+def test_autocast_applies_without_gradient_penalties() -> None:
     game, exact = small_game(autocast=lambda: torch.autocast("cpu", torch.bfloat16)), small_game()
     ours, theirs = (g.discriminator_outcome(batch_of(), Moment()).terms["adversarial"] for g in (game, exact))
     assert ours.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Losses against values worked out by hand, and their gradients against finite differences."""
+"""Losses against values computed by hand, and their gradients against finite differences."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_relativistic_average_is_the_cross_entropy_against_the_other_sides_mean(
     ],
     ids=name_of,
 )
-def test_line_of_equilibrium(loss: Loss, of_discriminator: float, of_generator: float) -> None:
+def test_equilibrium(loss: Loss, of_discriminator: float, of_generator: float) -> None:
     assert equilibrium(loss) == pytest.approx((of_discriminator, of_generator), abs=1e-6)
 
 
@@ -116,12 +116,12 @@ def test_huge_logits_give_finite_values_and_gradients(loss: Loss) -> None:
     assert fake.grad.isfinite().all()
 
 
-def test_the_saturating_generator_starves_and_the_modified_one_does_not() -> None:
-    fake = torch.tensor([-12.0], dtype=torch.float64, requires_grad=True)  # D is sure that it is fake
-    (starved,) = torch.autograd.grad(Minimax().generator(None, fake).sum(), fake)
-    (alive,) = torch.autograd.grad(NonSaturating().generator(None, fake).sum(), fake)
-    assert abs(starved.item()) == pytest.approx(1 / (1 + math.exp(12)))
-    assert alive.item() == pytest.approx(-1 / (1 + math.exp(-12)))
+def test_minimax_saturates_and_the_non_saturating_loss_does_not() -> None:
+    fake = torch.tensor([-12.0], dtype=torch.float64, requires_grad=True)  # D recognises the fake
+    (saturated,) = torch.autograd.grad(Minimax().generator(None, fake).sum(), fake)
+    (modified,) = torch.autograd.grad(NonSaturating().generator(None, fake).sum(), fake)
+    assert abs(saturated.item()) == pytest.approx(1 / (1 + math.exp(12)))
+    assert modified.item() == pytest.approx(-1 / (1 + math.exp(-12)))
 
 
 @pytest.mark.parametrize("loss", [RelativisticPairing(), RelativisticAverage()], ids=repr)
@@ -130,16 +130,16 @@ def test_a_relative_loss_needs_the_real_logits(loss: Loss) -> None:
         loss.generator(None, F)
 
 
-def test_the_top_k_alone_count_for_the_generator() -> None:
+def test_top_k_uses_only_the_best_samples_for_the_generator() -> None:
     loss = TopK(loss=Wasserstein(), share=0.5)
-    values = loss.generator(None, F)  # the critic likes 10 and 4.4 most
+    values = loss.generator(None, F)  # the highest logits are 10 and 4.4
     assert values.tolist() == [-20, -8.8, 0, 0]
     assert values.mean().item() == pytest.approx(-(10 + 4.4) / 2)
     assert torch.equal(loss.discriminator(R, F), Wasserstein().discriminator(R, F))
     assert torch.equal(TopK(loss=Hinge(), share=1).generator(None, F), Hinge().generator(None, F))
 
 
-def test_the_top_k_of_patches_are_samples() -> None:
+def test_top_k_selects_samples_by_the_mean_over_patches() -> None:
     logits = torch.tensor([[1.0, 1.0], [9.0, -9.0], [2.0, 2.0]])  # means 1, 0, 2
     values = TopK(loss=Wasserstein(), share=0.34).generator(None, logits)
     assert values.tolist() == [[0, 0], [0, 0], [-6, -6]]
@@ -155,6 +155,6 @@ def test_the_share_falls_over_the_run() -> None:
 @pytest.mark.parametrize(
     "fields", [{"loss": TopK()}, {"loss": 3}, {"share": 0}, {"share": 1.5}, {"share": Linear(1, 2)}]
 )
-def test_top_k_refuses(fields: dict[str, object]) -> None:
+def test_top_k_rejects_wrong_fields(fields: dict[str, object]) -> None:
     with pytest.raises(UserError, match="TopK: "):
         TopK(**fields)  # type: ignore[arg-type]

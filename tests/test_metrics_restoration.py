@@ -397,8 +397,8 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         lambda: networks()["Inception()"].maps(torch.zeros(1, 3, 42, 60)),
         r"60x42.*at least 43.*take Random\(\)",
     ),
-    "all missing": (lambda: biharmonic(torch.zeros(3, 8, 8), torch.ones(1, 8, 8)), "no pixel of the image is known"),
-    "no maps of classes": (lambda: most_frequent_class([], 3, (4, 4)), "no map with a class of the 3"),
+    "all missing": (lambda: biharmonic(torch.zeros(3, 8, 8), torch.ones(1, 8, 8)), "the mask covers the whole image"),
+    "no maps of classes": (lambda: most_frequent_class([], 3, (4, 4)), "no map contains one of the 3 classes"),
 }
 
 

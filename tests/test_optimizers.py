@@ -55,27 +55,27 @@ def small_game() -> Game:
     return Game(Generate(), NonSaturating(), *players)
 
 
-def test_betas_follow_progress_and_a_resumed_optimizer_follows_on() -> None:
+def test_betas_follow_progress_also_after_resuming() -> None:
     game = small_game()
     batch = {"real": torch.randn(4, 1, 8, 8), "latent": torch.randn(4, 4)}
     for progress, expected in ((0.0, 0.9), (0.2, 0.945), (0.4, 0.99), (1.0, 0.99)):
         Alternating()(game, lambda: [batch], Moment(0, progress))
         assert game.generator.optimizer.param_groups[0]["betas"] == pytest.approx((0.0, expected))
         assert game.discriminator.optimizer.param_groups[0]["betas"] == (0.5, 0.999)
-    again = small_game()
+    resumed = small_game()
     for side in ("generator", "discriminator"):
-        ours, theirs = game.player(side), again.player(side)  # type: ignore[arg-type]
+        ours, theirs = game.player(side), resumed.player(side)  # type: ignore[arg-type]
         theirs.network.load_state_dict(ours.network.state_dict())
         saved = {name: tensor.clone() for name, tensor in optimizer_tensors(ours.optimizer).items()}
         restore_optimizer(theirs.optimizer, saved, side)
-    for each in (game, again):
+    for each in (game, resumed):
         Alternating()(each, lambda: [batch], Moment(5, 0.1))
-    for a, b in zip(game.generator.network.parameters(), again.generator.network.parameters()):
+    for a, b in zip(game.generator.network.parameters(), resumed.generator.network.parameters()):
         assert torch.equal(a, b)
-    assert game.generator.optimizer.param_groups[0]["betas"] == again.generator.optimizer.param_groups[0]["betas"]
+    assert game.generator.optimizer.param_groups[0]["betas"] == resumed.generator.optimizer.param_groups[0]["betas"]
 
 
-def test_unrolled_steps_use_the_betas_of_the_moment() -> None:
+def test_unrolled_steps_use_the_current_betas() -> None:
     game = small_game()
     game.generator, game.discriminator = game.discriminator, game.generator  # the scheduled one is unrolled through
     optimizer, network = game.discriminator.optimizer, game.discriminator.network

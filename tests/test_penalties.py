@@ -33,7 +33,7 @@ def test_linear_critic(penalty: Penalty, expected: float, count: int) -> None:
 
 
 @pytest.mark.parametrize("penalty", [R1(), R2(), GradientPenalty(target=0)], ids=repr)
-def test_patches_that_do_not_overlap_count_as_samples(penalty: Penalty) -> None:
+def test_patches_without_overlap_are_averaged_like_samples(penalty: Penalty) -> None:
     def square(images: Tensor, condition: Tensor | None = None) -> Tensor:
         return (images.square() / 2).sum(1)
 
@@ -58,7 +58,7 @@ def test_a_target_of_zero() -> None:
 
 
 @pytest.mark.parametrize("penalty", GRADIENT_PENALTIES, ids=repr)
-def test_quadratic_critic_shows_where_the_gradient_is_taken(penalty: Penalty) -> None:
+def test_quadratic_critic_shows_where_the_gradient_is_computed(penalty: Penalty) -> None:
     def critic(images: Tensor, condition: Tensor | None) -> Tensor:
         return images.square().flatten(1).sum(1) / 2  # gradient x
 
@@ -76,7 +76,7 @@ def test_quadratic_critic_shows_where_the_gradient_is_taken(penalty: Penalty) ->
 
 
 @pytest.mark.parametrize("penalty", GRADIENT_PENALTIES, ids=repr)
-def test_a_batch_is_the_concatenation_of_its_samples(penalty: Penalty) -> None:
+def test_the_value_of_a_sample_is_independent_of_the_batch(penalty: Penalty) -> None:
     critic = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0)).double()
     real, fake = torch.randn(5, 3, 2, 2).double(), torch.randn(5, 3, 2, 2).double()
 
@@ -119,7 +119,7 @@ def test_weight_clip() -> None:
     torch.testing.assert_close(layer.weight.detach(), torch.tensor([[0.01, -0.01], [0.001, -0.002]]))
 
 
-def test_instance_noise_has_the_scheduled_deviation_and_ends() -> None:
+def test_instance_noise_follows_its_schedule() -> None:
     noise = InstanceNoise(sigma=Linear(start=0.5, end=0.0))
     torch.manual_seed(0)
     images = torch.zeros(200_000)

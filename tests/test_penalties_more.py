@@ -1,4 +1,4 @@
-"""Penalties on verdicts, classes, codes and weights, against values worked out by hand."""
+"""Penalties on logits, classes, codes and weights, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_auxiliary_classifier() -> None:
         AuxiliaryClassifier()(Match(linear, torch.zeros(4, 2), torch.zeros(4, 2), LABELS, LABELS))
 
 
-def test_dragan_looks_near_each_real_sample() -> None:
+def test_dragan_is_computed_near_each_real_sample() -> None:
     def quadratic(samples: Tensor, condition: Tensor | None) -> Tensor:
         return samples.square().sum(1) / 2  # its gradient at x is x
 
@@ -84,7 +84,7 @@ def test_lecam_by_hand() -> None:
     penalty = LeCam(decay=0.75)
     real, fake = torch.tensor([2.0, 4.0]), torch.tensor([-1.0, 1.0])
     match = Match(lambda x, c: x[:, 0], real[:, None], fake[:, None])
-    assert penalty(match).tolist() == [0, 0], "before the first turn there is nothing to hold on to"
+    assert penalty(match).tolist() == [0, 0], "0 before the first turn"
     penalty.observe({"": (torch.tensor([1.0, 3.0]), torch.tensor([-2.0, 0.0]))}, Hinge(), 2)  # means 2 and -1
     assert penalty(match).tolist() == [(2 + 1) ** 2 + (-1 - 2) ** 2, (4 + 1) ** 2 + (1 - 2) ** 2]
     penalty.observe({"": (torch.tensor([6.0]), torch.tensor([3.0]))}, Hinge(), 1)
@@ -94,9 +94,9 @@ def test_lecam_by_hand() -> None:
     assert repr(penalty) == "LeCam(weight=0.3, every=1, decay=0.75)"
 
 
-def test_lecam_goes_on_from_the_one_pair_of_an_older_checkpoint() -> None:
+def test_lecam_resumes_from_the_single_pair_of_an_older_checkpoint() -> None:
     penalty, old = LeCam(decay=0.75), {"real": 2.0, "fake": -1.0, "turns": 8.0}
-    assert penalty.memory.keys() <= old.keys(), "what a checkpoint must hold"
+    assert penalty.memory.keys() <= old.keys(), "older checkpoints hold all that is required"
     penalty.memory.update({name: torch.tensor(number) for name, number in old.items()})
     match = Match(lambda x, c: x[:, 0], torch.tensor([[1.0]]), torch.tensor([[0.0]]), name="first")
     for name in ("first", "second"):
@@ -126,7 +126,7 @@ def test_consistency_by_hand() -> None:
     assert Consistency(augment=Doubled())(match).tolist() == [1 + 4, 9 + 0.25]
 
 
-def test_consistency_moves_a_source_with_its_image() -> None:
+def test_consistency_augments_a_source_with_its_image() -> None:
     def alignment(images: Tensor, source: Tensor | None) -> Tensor:
         assert source is not None
         return (images - source).flatten(1).abs().amax(1)
@@ -168,16 +168,16 @@ def test_feature_matching_by_hand() -> None:
     value.sum().backward()
     assert fake.grad is not None
     assert fake.grad.tolist() == [[-1, -2], [-1, -2]]  # -2 (mean difference) / n
-    with pytest.raises(UserError, match="shows its features"):
+    with pytest.raises(UserError, match="outputs its features"):
         FeatureMatching()(Match(linear, torch.zeros(4, 2), torch.zeros(4, 2)))
 
 
 def test_mutual_information_by_hand() -> None:
-    said = torch.tensor([[0.0, math.log(3), 0.5], [2.0, 2.0, -1.0]])
+    output = torch.tensor([[0.0, math.log(3), 0.5], [2.0, 2.0, -1.0]])
     codes = (Categorical(2), Continuous(1, weight=0.1))
     code = torch.tensor([[0.0, 1.0, 0.1], [1.0, 0.0, 0.0]])
     match = Match(
-        lambda x, c: CriticOutput(x[:, 0], codes=said), torch.zeros(2, 1), torch.zeros(2, 1), codes=codes, code=code
+        lambda x, c: CriticOutput(x[:, 0], codes=output), torch.zeros(2, 1), torch.zeros(2, 1), codes=codes, code=code
     )
     expected = [math.log(4 / 3) + 0.1 * 0.16 / 2, math.log(2) + 0.1 * 1 / 2]
     assert MutualInformation()(match, "generator").tolist() == pytest.approx(expected)
@@ -186,7 +186,7 @@ def test_mutual_information_by_hand() -> None:
         MutualInformation()(Match(linear, torch.zeros(4, 2), torch.zeros(4, 2)))
 
 
-def test_mutual_information_is_largest_for_a_code_that_cannot_be_read() -> None:
+def test_mutual_information_of_a_uniform_and_of_a_correct_prediction() -> None:
     code = Categorical(10)(200)
     assert Categorical(10).surprise(torch.zeros(200, 10), code).tolist() == pytest.approx([math.log(10)] * 200)
     assert Categorical(10).surprise(50 * code, code).max().item() < 1e-6
@@ -229,7 +229,7 @@ def test_orthogonal_compares_rows_of_the_same_group(kind: Any) -> None:
     torch.testing.assert_close(Orthogonal()(grouped), Orthogonal()(nn.Sequential(*parts)))
 
 
-def test_orthogonal_takes_the_outputs_of_a_transposed_convolution_as_rows() -> None:
+def test_orthogonal_uses_the_outputs_of_a_transposed_convolution_as_rows() -> None:
     layer = nn.ConvTranspose2d(1, 2, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([3.0, 5.0]).view(1, 2, 1, 1))

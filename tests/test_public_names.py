@@ -39,7 +39,7 @@ MODULES = {
     "losses": "Hinge",
     "game": "Game",
     "match": "Match",
-    "memory": "Remembers",
+    "memory": "Stateful",
     "metrics": "frechet",
     "networks": "DCGANGenerator",
     "optimizers": "Adam",

@@ -31,13 +31,13 @@ def test_schedules() -> None:
 
 
 @pytest.mark.parametrize("begin_finish", [(0.5, 0.5), (0.7, 0.2), (-0.1, 1), (0, 1.5)])
-def test_a_ramp_has_a_length(begin_finish: tuple[float, float]) -> None:
+def test_a_schedule_of_no_length_is_rejected(begin_finish: tuple[float, float]) -> None:
     with pytest.raises(UserError):
         Linear(1, 0, *begin_finish)
 
 
 def average_of_zero_and_ones(ema: EMA, seen: int, steps: int) -> float:
-    """Where an average that begins at 0 is after some steps of a weight of 1."""
+    """An average of weights that start at 0 and are 1 for some steps."""
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
     average = ema.start(network)
@@ -47,7 +47,7 @@ def average_of_zero_and_ones(ema: EMA, seen: int, steps: int) -> float:
     return average.weight.item()
 
 
-def test_the_average_forgets_half_after_its_half_life() -> None:
+def test_the_average_halves_old_weights_after_its_half_life() -> None:
     assert average_of_zero_and_ones(EMA(half_life=640, ramp_up=1e9), seen=10_000, steps=10) == pytest.approx(0.5)
 
 
@@ -65,7 +65,7 @@ def test_running_statistics_are_averaged_like_weights_and_other_buffers_copied()
         for buffer in network.buffers():
             buffer.add_(2)
     before = {name: buffer.clone() for name, buffer in average.named_buffers()}
-    ema.update(average, network, seen=8, batch_size=8)  # one half-life: half of the way
+    ema.update(average, network, seen=8, batch_size=8)  # one half-life: halfway
     for name, buffer in network.named_buffers():
         averaged = name.startswith("0.") and "running" in name
         wanted = (before[name] + buffer) / 2 if averaged else buffer
@@ -105,7 +105,7 @@ def test_recomputed_statistics_are_those_of_the_data() -> None:
     assert not any(part.training for part in network.modules())
 
 
-def test_the_samples_of_a_run_are_of_statistics_that_follow_from_its_averaged_weights(tmp_path: Path) -> None:
+def test_a_runs_statistics_follow_from_its_averaged_weights(tmp_path: Path) -> None:
     changes = {"generator": "DCGANGenerator(width=4)", "discriminator": "DCGANDiscriminator(width=4)", "batch_size": 16}
     run = train("digits", out=tmp_path / "run", steps=12, device="cpu", doctor="off", **changes)
     found = load(run).network

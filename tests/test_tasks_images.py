@@ -1,4 +1,4 @@
-"""Tasks that turn images into others: their terms by hand, who is changed by which turn, memory, and what is kept."""
+"""Tasks on images: terms by hand, updates of each player, image history, errors, and tiles."""
 
 from __future__ import annotations
 
@@ -117,11 +117,11 @@ def test_cycle_and_identity_terms_by_hand() -> None:
 
 
 def adversarial_term() -> float:
-    """What a logit of -1 costs the generator by `LeastSquares`."""
+    """The generator's `LeastSquares` loss for a logit of -1."""
     return float(LeastSquares().generator(None, torch.tensor(-1.0)))
 
 
-def test_cycle_weighs_by_default_as_published_beside_least_squares() -> None:
+def test_default_weights_of_cycle_are_the_published_ones_for_least_squares() -> None:
     task = Cycle().for_data(form := Form((3, 8, 8), source=Form((3, 8, 8))))
     network = nn.ModuleDict({"there": Scale(0.5), "back": Scale(0.25)})
     batch = {"source": images(4, *form.shape), "real": images(4, *form.shape, seed=1)}
@@ -139,14 +139,14 @@ def test_cycle_weighs_by_default_as_published_beside_least_squares() -> None:
     assert load_recipe("cyclegan").task == "Cycle(cycle=10, identity=2)"  # its loss has no factor of 1/2
 
 
-def test_contrast_weighs_by_default_as_published_beside_least_squares() -> None:
+def test_default_weights_of_contrast_are_the_published_ones_for_least_squares() -> None:
     recipe = tiny("cut")
     game = build_game(recipe, form := Form((3, 32, 32), source=Form((3, 32, 32))), torch.device("cpu"))
     network, batch = game.generator.network, {"source": images(1, *form.shape), "real": images(1, *form.shape, seed=1)}
     made = {"fake": image_of(network, batch["source"])}
 
     def terms(**weights: float) -> dict[str, float]:
-        torch.manual_seed(0)  # of the places that are compared
+        torch.manual_seed(0)  # of the compared patches
         return {k: float(v.detach()) for k, v in Contrast(**weights).extra_terms(network, batch, made).items()}
 
     plain = terms(contrast=1, identity=1)
@@ -166,23 +166,23 @@ def test_patch_contrast_by_hand() -> None:
     assert float(patch_contrast(queries, keys, 0.5)) == pytest.approx(float(wanted))
 
 
-def test_segmentation_counts_known_pixels_alone() -> None:
+def test_segmentation_ignores_pixels_without_a_class() -> None:
     form = Form((1, 1, 4), ("a", "b"), map=True, source=Form((3, 1, 4)))
     task = Segment(classes=("a", "b")).for_data(form)
     real = form.to_input(torch.tensor([[[[0, 1, 1, 255]]]], dtype=torch.uint8))
     scores = torch.tensor([[[[2.0, 0.0, 1.0, 9.0]], [[0.0, 0.0, 3.0, 0.0]]]])
     batch = {"source": torch.zeros(1, 3, 1, 4), "real": real}
     made = {"fake": scores.softmax(1), "scores": scores}
-    reported = task.extra_terms(nn.Identity(), batch, made)["cross_entropy"]
+    found = task.extra_terms(nn.Identity(), batch, made)["cross_entropy"]
     wanted = F.cross_entropy(scores[0, :, 0, :3].T, torch.tensor([0, 1, 1]))
-    assert float(reported) == pytest.approx(float(wanted))
+    assert float(found) == pytest.approx(float(wanted))
     match = task.matches(nn.Conv2d(2, 1, 1), batch, made)["adversarial"]
-    assert float(match.fake[..., 3].abs().sum()) == 0, "D is shown nothing where no class is known"
+    assert float(match.fake[..., 3].abs().sum()) == 0, "D receives 0 at pixels without a class"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_turn_changes_its_player_alone(name: str, tmp_path: Path) -> None:
+def test_a_turn_changes_only_its_player(name: str, tmp_path: Path) -> None:
     run = sparring.train(tiny(name, steps=1, doctor="off", adversarial="1"), out=tmp_path / "run")
     recipe, (_, form) = Run.open(run).read_recipe(), Run.open(run).read_data()
     game = build_game(recipe, form, torch.device("cpu"))
@@ -190,7 +190,7 @@ def test_a_turn_changes_its_player_alone(name: str, tmp_path: Path) -> None:
     networks = {"generator": game.generator.network, "discriminator": game.discriminator.network}
     for side, other in (("generator", "discriminator"), ("discriminator", "generator")):
         before = {name: bits(network) for name, network in networks.items()}
-        for _ in range(2):  # what begins at 0 keeps the rest from changing in the first turn
+        for _ in range(2):  # parameters that start at 0 block other gradients in the first turn
             game.take_turn(side, [batch], Moment(progress=0.5))  # type: ignore[arg-type]
         assert not changed(networks[other], before[other])
         moved = changed(networks[side], before[side])
@@ -221,7 +221,7 @@ def test_named_recipes_train_and_resume_to_the_bit(name: str, tmp_path: Path) ->
     assert "step-000000006.png" in (whole / "summary.md").read_text()
 
 
-def test_known_pixels_are_kept_to_the_bit() -> None:
+def test_known_pixels_are_kept_bit_by_bit() -> None:
     form = Form((3, 16, 16))
     task = sparring.assemble.build.make(
         "Restore(degrade=Mask('random'))", sparring.tasks, sparring.tasks.degrade
@@ -233,18 +233,18 @@ def test_known_pixels_are_kept_to_the_bit() -> None:
     assert not torch.isclose(made[~known], batch["real"][~known]).any()
 
 
-def test_a_discriminator_is_shown_images_of_before() -> None:
+def test_the_discriminator_receives_earlier_images() -> None:
     history, numbers = ImageHistory(3), count()
     torch.manual_seed(0)
 
     def turn() -> tuple[list[float], list[float]]:
         fresh = torch.tensor([float(next(numbers)), float(next(numbers))]).view(2, 1, 1, 1)
-        shown = history.show({"fake": fresh}, ("fake",))
+        shown = history.replace({"fake": fresh}, ("fake",))
         history.observe({}, LeastSquares(), 2, [shown])
         return fresh.flatten().tolist(), shown["fake"].flatten().tolist()
 
     assert turn() == ([0, 1], [0, 1])
-    assert turn() == ([2, 3], [2, 3]), "while there is room, what is new"
+    assert turn() == ([2, 3], [2, 3]), "new images until the history is full"
     assert history.memory["fake"].flatten().tolist() == [0, 1, 2]
     old = 0
     for _ in range(200):
@@ -257,12 +257,12 @@ def test_a_discriminator_is_shown_images_of_before() -> None:
             old += seen != new
         assert set(now) <= {*held, *fresh}
         assert all(new not in now for new, seen in zip(fresh, shown) if seen == new), (
-            "what is shown at once is not kept"
+            "new images that D received are not stored"
         )
     assert 160 < old < 240, "half of 400; four deviations are 40"
 
 
-def test_history_is_part_of_a_checkpoint_and_of_alternating_turns_alone(tmp_path: Path) -> None:
+def test_history_is_in_checkpoints_and_needs_alternating_turns(tmp_path: Path) -> None:
     run = sparring.train(tiny("cyclegan"), out=tmp_path / "run")
     from sparring.assemble.state import find_checkpoint
     from sparring.run import checkpoint
@@ -274,7 +274,7 @@ def test_history_is_part_of_a_checkpoint_and_of_alternating_turns_alone(tmp_path
         sparring.train(tiny("cyclegan", turns="Simultaneous()"), out=tmp_path / "other")
 
 
-def test_without_adversary_the_discriminator_rests(tmp_path: Path) -> None:
+def test_without_adversarial_loss_the_discriminator_is_not_trained(tmp_path: Path) -> None:
     run = sparring.train(tiny("pix2pix", adversarial="0"), out=tmp_path / "run")
     recipe, (_, form) = Run.open(run).read_recipe(), Run.open(run).read_data()
     start = build_game(recipe, form, torch.device("cpu"))
@@ -291,7 +291,7 @@ def test_without_adversary_the_discriminator_rests(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_weight_is_of_the_adversarial_term_and_the_log_shows_it_without(tmp_path: Path) -> None:
+def test_the_weight_applies_to_the_adversarial_term_and_is_removed_in_the_log(tmp_path: Path) -> None:
     rows = {}
     for weight in ("1", "0.25"):
         run = sparring.train(tiny("pix2pix", adversarial=weight, steps=1), out=tmp_path / weight)
@@ -308,12 +308,12 @@ def test_the_weight_is_of_the_adversarial_term_and_the_log_shows_it_without(tmp_
 
 
 @pytest.mark.slow
-def test_a_schedule_brings_the_adversary_in_later(tmp_path: Path) -> None:
+def test_a_schedule_starts_the_adversarial_loss_later(tmp_path: Path) -> None:
     rows = Run.open(sparring.train(tiny("super-resolution", steps=10), out=tmp_path / "run")).rows()
     assert ["accuracy" in row for row in rows] == [row["progress"] > 0.45 for row in rows]
 
 
-def test_every_scale_of_a_critic_is_a_match() -> None:
+def test_every_scale_of_a_discriminator_has_a_match() -> None:
     recipe = tiny("pix2pix", discriminator="PatchDiscriminator(width=4, scales=2)", penalties="PairedFeatureMatching()")
     form = Form((3, 64, 64), source=Form((1, 64, 64)))
     game = build_game(recipe, form, torch.device("cpu"))
@@ -323,7 +323,7 @@ def test_every_scale_of_a_critic_is_a_match() -> None:
 
 
 @pytest.mark.parametrize(("scales", "layers"), [(1, 3), (2, 3), (1, 1), (2, 2)])
-def test_feature_matching_of_pairs_is_pix2pixhds(scales: int, layers: int) -> None:
+def test_feature_matching_of_pairs_equals_pix2pixhd(scales: int, layers: int) -> None:
     discriminator = f"PatchDiscriminator(width=4, scales={scales}, layers={layers})"
     recipe = tiny("pix2pix", discriminator=discriminator, penalties="PairedFeatureMatching()")
     form = Form((3, 64, 64), source=Form((1, 64, 64)))
@@ -341,13 +341,13 @@ def test_feature_matching_of_pairs_is_pix2pixhds(scales: int, layers: int) -> No
 
 
 @pytest.mark.slow
-def test_what_makes_images_from_images_draws_no_samples(tmp_path: Path) -> None:
+def test_a_translator_draws_no_samples(tmp_path: Path) -> None:
     run = sparring.train(tiny("pix2pix", steps=1), out=tmp_path / "run")
     with pytest.raises(UserError, match="sparring apply"):
         sparring.load(run).sample(3)
 
 
-def test_a_task_is_for_its_data() -> None:
+def test_a_task_rejects_data_that_does_not_fit() -> None:
     with pytest.raises(UserError, match="images"):
         Translate().for_data(Form((2,)))
     with pytest.raises(UserError, match="name at least two"):
@@ -368,7 +368,7 @@ CYCLE = Form((1, 16, 16), source=Form((1, 16, 16)))
 
 
 @pytest.mark.slow
-def test_a_run_begins_with_another_ones_weights_and_their_mean_is_a_generator(tmp_path: Path) -> None:
+def test_a_run_starts_from_another_runs_weights_and_generators_can_be_blended(tmp_path: Path) -> None:
     first = sparring.train(tiny("restore", adversarial="0", ema=""), out=tmp_path / "first")
     second = sparring.train(tiny("restore", start=str(first), ema="", seed=1), out=tmp_path / "second")
     one, begun, two = (
@@ -394,7 +394,7 @@ def test_a_run_begins_with_another_ones_weights_and_their_mean_is_a_generator(tm
         ("inpaint", "GatedGenerator(width=4, blocks=1)"),
     ],
 )
-def test_tiles_of_a_trained_network_are_the_whole(name: str, generator: str, tmp_path: Path) -> None:
+def test_tiles_equal_the_whole_image(name: str, generator: str, tmp_path: Path) -> None:
     trained = sparring.load(sparring.train(tiny(name, generator=generator), out=tmp_path / "run"))
     translator = trained.translator_of()
     source = images(1, translator.source.shape[0], 150, 170)
@@ -403,7 +403,7 @@ def test_tiles_of_a_trained_network_are_the_whole(name: str, generator: str, tmp
     torch.testing.assert_close(apply_tensor(translator, source, mask, tile=64), whole, rtol=0, atol=1e-5)
 
 
-def test_without_an_adversary_unrolling_looks_nowhere_ahead(tmp_path: Path) -> None:
+def test_without_adversarial_loss_nothing_is_unrolled(tmp_path: Path) -> None:
     recipe = tiny("segment", turns="Unrolled(depth=2)", adversarial="Linear(0, 1, begin=0.5, finish=0.6)", doctor="off")
     rows = Run.open(sparring.train(recipe, out=tmp_path / "run")).history()
     shares = {row["progress"]: "accuracy" in row for row in rows if "term/generator/cross_entropy" in row}
@@ -420,25 +420,25 @@ def test_without_an_adversary_unrolling_looks_nowhere_ahead(tmp_path: Path) -> N
         ("super-resolution", {"generator": "R3GANGenerator()"}),
     ],
 )
-def test_generators_of_noise_are_refused(name: str, changes: dict[str, str], tmp_path: Path) -> None:
+def test_generators_of_noise_are_rejected(name: str, changes: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="samples of noise, and this task turns images into others"):
         sparring.train(tiny(name, **changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_generators_of_images_make_nothing_of_noise(tmp_path: Path) -> None:
+def test_generators_of_images_are_rejected_for_noise(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="UNetGenerator turns images into others, and this task makes samples of noise"):
         sparring.train("digits", out=tmp_path / "run", generator="UNetGenerator(width=4)")
 
 
-def test_what_compares_pairs_wants_pairs(tmp_path: Path) -> None:
+def test_penalties_on_pairs_need_pairs(tmp_path: Path) -> None:
     for penalty in ("Perceptual", "PairedFeatureMatching"):
-        with pytest.raises(UserError, match=f"{penalty} compares what is made with what it should be"):
+        with pytest.raises(UserError, match=f"{penalty} needs pairs of generated image and target"):
             sparring.train(tiny("cyclegan", penalties=f"{penalty}()"), out=tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_what_asks_no_critic_counts_once_for_all_scales(tmp_path: Path) -> None:
+def test_a_penalty_without_critic_applies_once_for_all_scales(tmp_path: Path) -> None:
     changes = {"penalties": "Perceptual(), PairedFeatureMatching()", "doctor": "off", "steps": 1}
     found = {}
     for scales in (1, 2):
@@ -469,7 +469,7 @@ def test_samples_of_several_scales_are_counted_once(tmp_path: Path) -> None:
     game = build_game(recipe, Form((1, 16, 16)), torch.device("cpu"))
     turn = game.take_turn("discriminator", [{"real": images(3, 1, 16, 16), **game.task.draw(3)}], Moment())
     assert turn.samples == 3
-    assert game.remembering["0-ADA"].readings()["augment/p"] == pytest.approx(3 / 100)
+    assert game.stateful["0-ADA"].readings()["augment/p"] == pytest.approx(3 / 100)
 
 
 def test_augmentation_of_a_source_of_another_size() -> None:
@@ -479,19 +479,19 @@ def test_augmentation_of_a_source_of_another_size() -> None:
     assert turn.gradient_norm > 0
 
 
-def test_segmentation_names_as_many_classes_as_the_maps_have(tmp_path: Path) -> None:
+def test_segmentation_needs_all_class_names(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 classes are named, and the data has maps of 2 classes"):
         sparring.train(tiny("segment", task="Segment(classes=('a', 'b', 'c'))"), out=tmp_path / "run")
 
 
-def test_contrast_is_compared_in_full_precision() -> None:
+def test_contrast_is_computed_in_fp32() -> None:
     vectors = images(2, 16, 8)
     exact = patch_contrast(vectors, vectors.flip(0), 0.07)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(patch_contrast(vectors, vectors.flip(0), 0.07), exact)
 
 
-def test_maps_are_shown_in_colours_and_pixels_of_no_class_black() -> None:
+def test_pictures_of_maps_have_colours_and_black_for_no_class() -> None:
     form = Form((1, 1, 4), ("a", "b", "c"), map=True)  # three channels, as colours have
     ids = torch.tensor([[[[0, 1, 2, 255]]]], dtype=torch.uint8)
     found = shown(form.to_input(ids), form)
@@ -504,12 +504,16 @@ def test_maps_are_shown_in_colours_and_pixels_of_no_class_black() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "reported"),
     [
-        ("cyclegan", {"turns": "Simultaneous()"}, "not images of before"),
+        ("cyclegan", {"turns": "Simultaneous()"}, r"Simultaneous\(\) cannot use a history"),
         ("pix2pix", {"turns": "Unrolled()", "clip_gradients": 1.0}, "neither WeightClip nor clip_gradients"),
-        ("pix2pix", {"turns": "Unrolled()", "discriminator_optimizer": "RMSprop(lr=1e-4)"}, "cannot pass through"),
+        (
+            "pix2pix",
+            {"turns": "Unrolled()", "discriminator_optimizer": "RMSprop(lr=1e-4)"},
+            r"Unrolled\(\) cannot differentiate RMSprop",
+        ),
     ],
 )
-def test_turns_that_no_game_allows_are_told_before_there_is_a_run(
+def test_turn_rules_that_do_not_fit_are_rejected_before_the_run_starts(
     name: str, changes: dict[str, Any], reported: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=reported):
@@ -518,7 +522,7 @@ def test_turns_that_no_game_allows_are_told_before_there_is_a_run(
 
 
 @pytest.mark.slow
-def test_a_critic_that_does_not_play_is_not_asked(tmp_path: Path) -> None:
+def test_without_adversarial_loss_penalties_on_the_critic_are_off(tmp_path: Path) -> None:
     terms = {}
     for adversarial in ("0", "1"):
         penalties = "PairedFeatureMatching(), Perceptual()"

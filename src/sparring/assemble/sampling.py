@@ -26,7 +26,7 @@ def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
     was_training = network.training
     network.eval()
     parts = []
-    chunk = max(1, min(CHUNK, PIXELS // task.pixels(inputs)))
+    chunk = max(1, min(CHUNK, PIXELS // task.sample_pixels(inputs)))
     for start in range(0, len(next(iter(inputs.values()))), chunk):
         batch = {name: tensor[start : start + chunk].to(device) for name, tensor in inputs.items()}
         parts.append({name: tensor.cpu() for name, tensor in task.generate(network, batch).items()})

@@ -66,7 +66,7 @@ class State:
             return
         device = next(average.parameters()).device
         rng = torch.Generator().manual_seed(derive_seed(seed, "statistics"))
-        pixels = self.task.pixels(data.batch(torch.zeros(1, dtype=torch.int64)))
+        pixels = self.task.sample_pixels(data.batch(torch.zeros(1, dtype=torch.int64)))
         size = max(2, min(BATCH, PIXELS // pixels))
 
         def one_batch() -> None:
@@ -85,7 +85,7 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         parts = {part: network.state_dict() for part, network in self.networks.items()}
         parts |= {f"{part}_optimizer": optimizer_tensors(p.optimizer) for part, p in self.players.items()}
-        parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
+        parts |= {f"memory/{name}": component.memory for name, component in self.game.stateful.items()}
         parts |= {} if self.probed_at is None else {"doctor": {"looked_at": self.probed_at}}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
@@ -101,7 +101,7 @@ class State:
             restore_network(network, under(part, tensors), part)
         for part, player in self.players.items():
             restore_optimizer(player.optimizer, under(f"{part}_optimizer", tensors), f"{part}_optimizer")
-        for name, component in self.game.remembering.items():
+        for name, component in self.game.stateful.items():
             saved = under(f"memory/{name}", tensors)
             if not component.memory.keys() <= saved.keys():
                 missing = f"{name.partition('-')[2]}; put back the recipe.toml that the run began with"
@@ -122,7 +122,7 @@ class State:
                 restore_optimizer(player.optimizer, moments, f"{name}_optimizer")
         if self.average is not None and parts["generator"]:
             restore_network(self.average, parts["average"] or parts["generator"], "average")
-        for name, component in self.game.remembering.items():
+        for name, component in self.game.stateful.items():
             saved = under(f"memory/{name}", tensors)
             if component.memory.keys() <= saved.keys():
                 component.memory.update(saved)

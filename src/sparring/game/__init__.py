@@ -1,4 +1,4 @@
-"""The adversarial game: matches, losses, penalties, turns."""
+"""The adversarial game: matches of real and generated samples, losses, penalties, turn rules."""
 
 from sparring.base.lazy import lazy_names
 

@@ -1,4 +1,4 @@
-"""An average of the generator's weights over its recent steps, from which samples are taken."""
+"""Exponential moving average (EMA) of the generator's weights, from which samples are drawn."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["EMA"]
 
 @torch.no_grad()
 def recompute_statistics(network: nn.Module, passes: Callable[[], object], count: int) -> None:
-    """Replace the running statistics of batch normalisation by their means over `count` forward passes.
+    """Replace running statistics of batch normalisation by their means over `count` calls of `passes`.
 
-    Those of an average of weights are not the average of those of the weights, nor the last ones (Izmailov et al. 2018,
-    section 3.2). `passes` runs the network on one batch. Other modules stay in evaluation mode.
+    Averaged weights need their own statistics: neither averaged nor latest statistics fit them (Izmailov et al. 2018,
+    section 3.2). `passes` runs the network on one batch. All other modules stay in evaluation mode.
     """
     norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     momenta = [norm.momentum for norm in norms]
@@ -39,26 +39,34 @@ def recompute_statistics(network: nn.Module, passes: Callable[[], object], count
 
 @dataclass(frozen=True)
 class EMA(Limited):
-    """Exponential moving average, with its memory counted in images, so that it means the same at any batch size.
+    """Exponential moving average of the generator's weights; pictures, samples and scores use it.
 
-    `half_life` images halve a weight's share; at first the half-life is `ramp_up` times the images seen, so that the
-    random start is soon forgotten. The running mean and variance of batch normalisation are averaged like the weights,
-    and recomputed before samples are taken (`recompute_statistics`); other buffers (counters, power iterations) are
-    copied.
+    After a step of b images: `average += (1 - 0.5^(b / h)) * (weights - average)` with
+    `h = min(half_life, ramp_up * images seen)`. Counting in images makes it independent of the batch size.
+    It averages out the oscillation of the players. It does not repair mode collapse.
 
-    Source: Yazici et al. 2019; Karras et al. 2020 (ramp-up), section B.
+    Running statistics of batch normalisation are averaged like weights and recomputed before samples are drawn
+    (`recompute_statistics`). Other buffers (counters, power iterations) are copied.
+
+    Attributes:
+        half_life: images after which the share of old weights is halved; above 0. Longer averages are smoother and
+            follow later.
+        ramp_up: upper limit of the half-life relative to the images seen so far; above 0. It makes the average forget
+            the random initial weights.
+
+    Source: Yazici et al. 2019; Karras et al. 2020, section B (ramp-up).
     """
 
     half_life: float = number(10_000, low=0, open_low=True, whole=False)
     ramp_up: float = number(0.05, low=0, open_low=True)
 
     def start(self, network: nn.Module) -> nn.Module:
-        """A copy of the network for `update` to move; in evaluation mode."""
+        """Initial average: a copy of the network in evaluation mode."""
         return copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, average: nn.Module, network: nn.Module, seen: int, batch_size: int) -> None:
-        """Move the average towards the network after a step of `batch_size` images; `seen` images came before."""
+        """Update the average in place after a step of `batch_size` images; `seen` counts the images before it."""
         half_life = min(self.half_life, max(seen, 1) * self.ramp_up)
         share = 1 - 0.5 ** (batch_size / half_life)
         for mean, weight in zip(average.parameters(), network.parameters()):

@@ -1,4 +1,4 @@
-"""Stopping at the first number that is not finite, and finding out where it came from."""
+"""Stop at the first NaN or infinity, and find the tensor that it came from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.game.outcome import Outcome
 def check_terms(
     generator: nn.Module, discriminator: nn.Module, side: Side, batch: Batch, outcome: Outcome, moment: Moment
 ) -> None:
-    """Raise NotFiniteError if a term is NaN or infinite, naming the first tensor on its way that is."""
+    """Raise NotFiniteError if a term is NaN or infinite; the error names the first tensor that is not finite."""
     bad = [name for name, value in outcome.terms.items() if not math.isfinite(value.item())]
     if bad:
         value = outcome.terms[bad[0]].item()
@@ -25,7 +25,7 @@ def check_terms(
 
 
 def _first_bad(generator: nn.Module, discriminator: nn.Module, batch: Batch, outcome: Outcome) -> str:
-    """Follow the data from the batch to the logits."""
+    """The first tensor with NaN or infinity on the way from the batch to the logits."""
     suspects = [(f"'{name}' of the batch", tensor) for name, tensor in batch.items()]
     suspects += [(f"generator's parameter '{n}'", p) for n, p in generator.named_parameters()]
     suspects += [(f"generated '{name}'", tensor) for name, tensor in outcome.made.items()]

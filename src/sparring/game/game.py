@@ -1,4 +1,4 @@
-"""The adversarial game: who is set against whom, what each player minimises, how one turn is taken."""
+"""The adversarial game: what each player minimises, and how it takes a turn (one optimiser step)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sparring.game.augment import Augment
 from sparring.game.finite import check_terms
 from sparring.game.losses import Loss
 from sparring.game.match import Batch, GameTask, Images, Match, Moment, Side, Terms
-from sparring.game.memory import Logits, Remembers
+from sparring.game.memory import Logits, Stateful
 from sparring.game.optimizers import set_betas
-from sparring.game.outcome import Kept, Outcome, Turn
+from sparring.game.outcome import MicroBatch, Outcome, Turn
 from sparring.game.penalties.base import Constraint, Penalty, Term, WeightPenalty
 from sparring.game.penalties.slopes import differentiable
 from sparring.game.schedules import Scheduled, at, value_at
@@ -30,7 +30,7 @@ NextBatches = Callable[[], Sequence[Batch]]
 
 @dataclass
 class Player:
-    """A network with its optimiser; frozen except during its own turn."""
+    """A network with its optimiser. Its parameters are frozen except during its own turn."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -41,7 +41,7 @@ class Player:
             group.setdefault("initial_lr", group["lr"])
 
     def set_learning_rate(self, factor: float, progress: float = 0.0) -> None:
-        """Scale the learning rate, and set the betas that the optimiser has for this share of the run."""
+        """Set learning rate (initial value times `factor`) and scheduled betas for this progress."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         set_betas(self.optimizer, progress)
@@ -51,17 +51,27 @@ OutcomeOf = Callable[[Batch, Moment], Outcome]
 
 
 class TurnRule(Protocol):
-    """Orders the turns of one step."""
+    """The order of both players' turns within one step."""
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]: ...
 
 
 @dataclass
 class Game:
-    """Two players, what they play for and by which rules.
+    """Generator and discriminator with their objectives.
 
-    `adversarial` is the weight of the adversarial term in what the generator minimises beside the task's own terms.
-    While it is 0, the discriminator takes no turn.
+    Attributes:
+        task: generates samples and compares them with real ones; has loss terms of its own (L1, cycle consistency).
+        loss: adversarial loss.
+        generator: the generator and its optimiser.
+        discriminator: the discriminator and its optimiser.
+        penalties: additional terms of either player.
+        constraints: projections of weights after an update.
+        augment: augmentation of all that the discriminator receives.
+        adversarial: weight of the adversarial loss relative to the task's own losses; 0 trains without a discriminator.
+        learning_rate: factor of both learning rates.
+        clip_gradients: largest norm of a player's gradient; 0 does not clip.
+        autocast: context of mixed precision.
     """
 
     task: GameTask
@@ -77,35 +87,35 @@ class Game:
     autocast: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
 
     @property
-    def remembering(self) -> dict[str, Remembers]:
-        """The components with a memory, by names that stay the same for a recipe."""
-        parts: list[object] = [self.augment, *self.penalties, self.task.remembers]
-        return {f"{i}-{type(part).__name__}": part for i, part in enumerate(parts) if isinstance(part, Remembers)}
+    def stateful(self) -> dict[str, Stateful]:
+        """Components with state, by name. Names are stable for a recipe, because checkpoints use them as keys."""
+        parts: list[object] = [self.augment, *self.penalties, self.task.stateful]
+        return {f"{i}-{type(part).__name__}": part for i, part in enumerate(parts) if isinstance(part, Stateful)}
 
     def adversarial_active(self, moment: Moment) -> bool:
-        """Is there an adversarial term now?"""
+        """The weight of the adversarial loss is above 0."""
         return self.weight(moment) > 0
 
     def weight(self, moment: Moment) -> float:
-        """The weight of the adversarial term in what the generator minimises now."""
+        """Weight of the adversarial loss in the generator's objective at this moment."""
         return value_at(self.adversarial, moment.progress)
 
     def player(self, side: Side) -> Player:
         return self.generator if side == "generator" else self.discriminator
 
     def discriminator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
-        """What the discriminator minimises on one batch; `made` reuses images that the generator made already."""
+        """The discriminator's terms on one batch; `made` holds generated images to reuse."""
         if not self.adversarial_active(moment):
             return Outcome({}, {}, {})
         with self._precision(moment, "discriminator"):
             if made is None:
                 with torch.no_grad():
-                    made = self.task.shown(self.task.generate(self.generator.network, batch))
+                    made = self.task.discriminator_images(self.task.generate(self.generator.network, batch))
             matches = self.matches(batch, made, moment, "discriminator")
             return Outcome(self._discriminator_terms(matches, moment), made, matches)
 
     def generator_outcome(self, batch: Batch, moment: Moment, made: Images | None = None) -> Outcome:
-        """What the generator minimises on one batch."""
+        """The generator's terms on one batch; `made` holds generated images to reuse."""
         with self._precision(moment, "generator"):
             made = self.task.generate(self.generator.network, batch) if made is None else made
             matches = self.matches(batch, made, moment, "generator")
@@ -114,7 +124,7 @@ class Game:
     def take_turn(
         self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
     ) -> Turn:
-        """One optimiser step of one player on micro-batches that count as one batch."""
+        """One optimiser step of one player; its gradient is averaged over micro-batches."""
         turn = self.accumulate(side, batches, moment, outcome_of)
         self.update(side, moment)
         return turn
@@ -122,7 +132,7 @@ class Game:
     def accumulate(
         self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
     ) -> Turn:
-        """Compute one player's gradient, averaged over micro-batches; the other player is left as it was."""
+        """Compute one player's gradient, averaged over micro-batches; the other player stays unchanged."""
         if outcome_of is None:
             outcome_of = self.generator_outcome if side == "generator" else self.discriminator_outcome
         parts = []
@@ -132,12 +142,12 @@ class Game:
                 total = self._total(side, batch, outcome, moment)
                 if total is not None:
                     (total / len(batches)).backward(inputs=self._weights(side))
-                parts.append(self._kept(side, outcome))
-                del outcome, total  # graph and images end here, before those of the next micro-batch
+                parts.append(self._detached(side, outcome))
+                del outcome, total  # free graph and images before the next micro-batch
         return self._finish(side, parts, moment)
 
     def accumulate_both(self, batches: Sequence[Batch], moment: Moment) -> dict[Side, Turn]:
-        """Compute both players' gradients at the same point, from the same images and logits."""
+        """Compute both players' gradients at the same parameters, from the same images and logits."""
         parts = []
         with self._on_turn(*SIDES):
             for batch in batches:
@@ -145,7 +155,7 @@ class Game:
         return {side: self._finish(side, [part[side] for part in parts], moment) for side in SIDES}
 
     def update(self, side: Side, moment: Moment) -> None:
-        """Apply one player's gradient, and the constraints on its weights."""
+        """Apply one player's gradient, then the constraints on its weights."""
         player = self.player(side)
         player.set_learning_rate(value_at(self.learning_rate, moment.progress), moment.progress)
         player.optimizer.step()
@@ -154,7 +164,7 @@ class Game:
                 constraint.project(player.network)
 
     def matches(self, batch: Batch, made: Images, moment: Moment, *sides: Side) -> dict[str, Match]:
-        """The task's matches as this game plays them, ready for the penalties of these sides."""
+        """The task's matches with this game's augmentation, differentiable as the penalties of these sides need."""
         matches = self.task.matches(self.discriminator.network, batch, made)
         for name, match in matches.items():
             match.augment, match.progress, match.name = self.augment, moment.progress, name
@@ -177,12 +187,12 @@ class Game:
         return terms | self._penalise("generator", matches, moment)
 
     def _precision(self, moment: Moment, *sides: Side) -> AbstractContextManager[Any]:
-        """What is differentiated twice stays in fp32."""
+        """Mixed precision; fp32 if a penalty differentiates twice."""
         return nullcontext() if self._differentiates(moment, *sides) else self.autocast()
 
     @contextmanager
     def _on_turn(self, *sides: Side) -> Iterator[None]:
-        """Thaw the players whose turn it is, with empty gradients; others stay as they are, buffers too."""
+        """Unfreeze these players with empty gradients; all others stay unchanged, buffers included."""
         others = [self.player(side).network for side in SIDES if side not in sides]
         for side in sides:
             self.player(side).optimizer.zero_grad(set_to_none=True)
@@ -194,8 +204,8 @@ class Game:
             for side in sides:
                 self.player(side).network.requires_grad_(False)
 
-    def _part_of_both(self, batch: Batch, moment: Moment, parts: int) -> dict[Side, Kept]:
-        """Both players' gradients on one of `parts` micro-batches; its graph and images end here."""
+    def _part_of_both(self, batch: Batch, moment: Moment, parts: int) -> dict[Side, MicroBatch]:
+        """Add both players' gradients of one of `parts` micro-batches; its graph and images are freed on return."""
         with self._precision(moment, *SIDES):
             made = self.task.generate(self.generator.network, batch)
             matches = self.matches(batch, made, moment, *SIDES)
@@ -206,23 +216,23 @@ class Game:
         for side in SIDES:
             total = self._total(side, batch, outcomes[side], moment)
             if total is not None:
-                shared = side == "discriminator"  # the generator's backward pass still needs what they share
+                shared = side == "discriminator"  # the generator's backward pass needs the shared graph
                 (total / parts).backward(inputs=self._weights(side), retain_graph=shared)
-        return {side: self._kept(side, outcome) for side, outcome in outcomes.items()}
+        return {side: self._detached(side, outcome) for side, outcome in outcomes.items()}
 
-    def _kept(self, side: Side, outcome: Outcome) -> Kept:
-        return outcome.kept(side, made=side == "discriminator" and self.task.remembers is not None)
+    def _detached(self, side: Side, outcome: Outcome) -> MicroBatch:
+        return outcome.detached(side, made=side == "discriminator" and self.task.stateful is not None)
 
     def _total(self, side: Side, batch: Batch, outcome: Outcome, moment: Moment) -> Tensor | None:
-        """The sum of a player's terms, after a check; None while there is no adversary and so nothing to minimise."""
+        """Check and sum a player's terms; None if it has none (the discriminator without an adversarial loss)."""
         check_terms(self.generator.network, self.discriminator.network, side, batch, outcome, moment)
         return torch.stack(list(outcome.terms.values())).sum() if outcome.terms else None
 
     def _weights(self, side: Side) -> list[nn.Parameter]:
         return list(self.player(side).network.parameters())
 
-    def _finish(self, side: Side, parts: Sequence[Kept], moment: Moment) -> Turn:
-        """Check and clip the gradient, whose norm is reported before clipping; average the terms."""
+    def _finish(self, side: Side, parts: Sequence[MicroBatch], moment: Moment) -> Turn:
+        """Check and clip the gradient and average the terms; the norm reported is that before clipping."""
         network = self.player(side).network
         gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
         norm = total_norm(gradients.values())
@@ -240,7 +250,7 @@ class Game:
             weight=self.weight(moment) if side == "generator" else 1.0,
         )
         if side == "discriminator" and self.adversarial_active(moment):
-            for component in self.remembering.values():
+            for component in self.stateful.values():
                 component.observe(
                     logits=turn.logits, loss=self.loss, samples=turn.samples, made=[part.made for part in parts]
                 )
@@ -250,28 +260,30 @@ class Game:
         return [p for p in self.penalties if set(p.sides) & set(sides) and moment.step % p.every == 0]
 
     def _differentiates(self, moment: Moment, *sides: Side) -> bool:
-        """Is the critic's gradient itself a term of these sides now?"""
+        """A penalty due at this step differentiates the critic with respect to samples."""
         return any(isinstance(p, Penalty) and p.differentiates for p in self._due(moment, *sides))
 
     def _penalise(self, side: Side, matches: Mapping[str, Match], moment: Moment) -> Terms:
         terms: Terms = {}
         for penalty in self._due(moment, side):
             weight = value_at(penalty.weight, moment.progress) * penalty.every
-            if not weight or (isinstance(penalty, Penalty) and penalty.judges and not self.adversarial_active(moment)):
-                continue  # a critic that does not play learns nothing, and has nothing to say
+            if not weight or (
+                isinstance(penalty, Penalty) and penalty.uses_critic and not self.adversarial_active(moment)
+            ):
+                continue  # a discriminator that is not trained gives no useful penalty
             if isinstance(penalty, WeightPenalty):
                 values = {type(penalty).__name__: penalty(self.player(side).network)}
             else:
                 assert isinstance(penalty, Penalty)
-                chosen = {n: m for n, m in matches.items() if penalty.judges or not m.again}
-                values = {f"{n}/{type(penalty).__name__}": penalty(m, side).mean() for n, m in chosen.items()}
+                included = {n: m for n, m in matches.items() if penalty.uses_critic or not m.repeated}
+                values = {f"{n}/{type(penalty).__name__}": penalty(m, side).mean() for n, m in included.items()}
             for key, value in values.items():
                 terms[key] = terms[key] + weight * value if key in terms else weight * value
         return terms
 
 
 def _joined(parts: Sequence[Logits]) -> Logits:
-    """The logits of all micro-batches, by match."""
+    """Logits of all micro-batches, by match."""
     return {
         name: (torch.cat([part[name][0] for part in parts]), torch.cat([part[name][1] for part in parts]))
         for name in parts[0]
@@ -280,7 +292,7 @@ def _joined(parts: Sequence[Logits]) -> Logits:
 
 @contextmanager
 def kept_buffers(*networks: nn.Module) -> Iterator[None]:
-    """Undo what forward passes do to networks' buffers (batch statistics, power iterations)."""
+    """Restore the networks' buffers (batch statistics, power iterations) on exit."""
     saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
     try:
         yield

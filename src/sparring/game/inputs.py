@@ -1,5 +1,4 @@
-"""Distributions of the generator's input: latents, and the codes of InfoGAN, which its samples shall show so that the
-critic can read them off (Chen et al. 2016)."""
+"""Distributions of the generator's input: latents, and the codes of InfoGAN (Chen et al. 2016)."""
 
 from __future__ import annotations
 
@@ -16,13 +15,13 @@ __all__ = ["Categorical", "Continuous", "Normal", "Uniform"]
 
 
 class Latent(Protocol):
-    """A distribution over vectors of `size` numbers."""
+    """A distribution of latent vectors with `size` numbers."""
 
     @property
     def size(self) -> int: ...
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw [count, size], float32 on the CPU (the same numbers on every device)."""
+        """Draw [count, size], float32 on the CPU, so equal for every device."""
 
 
 @dataclass(frozen=True)
@@ -31,40 +30,48 @@ class _Latent(Limited):
 
 
 class Normal(_Latent):
-    """Independent standard normal numbers."""
+    """Latent vectors of independent standard normal numbers, `z ~ N(0, I)`.
+
+    Attributes:
+        size: numbers of a latent vector; from 1.
+    """
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.randn(count, self.size, generator=generator)
 
 
 class Uniform(_Latent):
-    """Independent uniform numbers in [-1, 1)."""
+    """Latent vectors of independent numbers, uniform in [-1, 1).
+
+    Attributes:
+        size: numbers of a latent vector; from 1.
+    """
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(count, self.size, generator=generator) * 2 - 1
 
 
 class Code(Protocol):
-    """A distribution of codes, and how well a critic's reading of one fits it."""
+    """A distribution of codes, and the likelihood of a code under the critic's prediction Q."""
 
     @property
     def width(self) -> int:
-        """How many of the generator's inputs it takes."""
+        """Number of generator inputs."""
 
     @property
     def parameters(self) -> int:
-        """How many numbers the critic says of it."""
+        """Number of critic outputs that predict it."""
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw [count, width], float32 on the CPU."""
 
     def surprise(self, parameters: Tensor, code: Tensor) -> Tensor:
-        """-log Q(code | sample), up to a constant: parameters [n, parameters], codes [n, width] -> [n]."""
+        """`-log Q(code | sample)`, up to a constant: parameters [n, parameters], codes [n, width] -> [n]."""
 
 
 @dataclass(frozen=True)
 class _Code(Limited):
-    """`size` numbers for the generator, and as many that the critic says of them."""
+    """A code with `size` generator inputs and `size` critic outputs."""
 
     size: int
     weight: float = number(1.0, low=0)
@@ -80,7 +87,14 @@ class _Code(Limited):
 
 @dataclass(frozen=True)
 class Categorical(_Code):
-    """One of `size` values, equally likely, as a one-hot vector; the critic gives a logit each."""
+    """A categorical code (InfoGAN): one of `size` equally likely values, one-hot. The critic predicts `size` logits.
+
+    Attributes:
+        size: number of values; from 2.
+        weight: factor of this code's `-log Q`; from 0.
+
+    Source: Chen et al. 2016.
+    """
 
     size: int = number(10, low=2)
 
@@ -93,8 +107,16 @@ class Categorical(_Code):
 
 @dataclass(frozen=True)
 class Continuous(_Code):
-    """`size` independent numbers, uniform in [-1, 1); the critic gives the mean of a Gaussian of variance 1 for each,
-    the authors' choice for uniform codes. `weight` scales it against other codes."""
+    """A continuous code (InfoGAN): `size` independent numbers, uniform in [-1, 1).
+
+    The critic predicts the mean of a Gaussian of variance 1: `-log Q = |prediction - code|^2 / 2`, up to a constant.
+
+    Attributes:
+        size: number of values; from 1.
+        weight: factor of this code's `-log Q`; from 0. Below 1 weakens it relative to categorical codes.
+
+    Source: Chen et al. 2016.
+    """
 
     size: int = number(2, low=1)
 

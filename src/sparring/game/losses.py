@@ -1,7 +1,7 @@
 """Adversarial losses: pure functions of logits, one value per logit, any logit shape.
 
-`real` and `fake` are what the critic says of real and generated images, before any sigmoid. `discriminator` is what
-the discriminator minimises, `generator` what the generator minimises.
+r and f are the critic's logits of real and generated samples, before any sigmoid; s is the sigmoid, and
+`softplus(x) = log(1 + exp x)`. D minimises `discriminator`, G minimises `generator`, averaged over the batch.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ __all__ += ["TopK", "Wasserstein"]
 
 
 class Loss(Protocol):
-    """What both players minimise."""
+    """The loss functions of both players."""
 
     @property
     def relative(self) -> bool:
-        """Does the generator's side compare with the real logits?"""
+        """The generator's loss needs the real logits."""
 
     @property
     def undecided(self) -> float | None:
-        """The logit of a critic that cannot tell real from fake; None where only differences of logits count."""
+        """Logit of a critic that cannot distinguish real from fake; None if only differences of logits count."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Logits of any (equal) shape -> one value per logit."""
+        """Logits of equal shape -> one value per logit."""
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """Logits of any shape -> one value per logit; `real` is read only where `relative`."""
+        """Logits of any shape -> one value per logit; `real` is needed only if `relative`."""
 
 
 def equilibrium(loss: Loss) -> tuple[float, float]:
-    """(discriminator's, generator's) loss when the critic cannot tell real from fake: the line to compare with."""
+    """Discriminator's and generator's loss when the critic cannot distinguish real from fake."""
     loss = at(loss, 0.0)
     logit = torch.full((2,), loss.undecided or 0.0)
     return loss.discriminator(logit, logit).mean().item(), loss.generator(logit, logit).mean().item()
@@ -49,15 +49,14 @@ def equilibrium(loss: Loss) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _CrossEntropy(Limited):
-    """Binary cross-entropy on logits, with one-sided label smoothing: reals are aimed at 1 - smoothing / 2 (Salimans et
-    al. 2016, section 3.4, with the scale of TF-GAN: 0.25 aims at 0.875)."""
+    """Binary cross-entropy on logits with one-sided label smoothing."""
 
     smoothing: float = number(0.0, low=0, high=1)
     relative: ClassVar[bool] = False
 
     @property
     def undecided(self) -> float:
-        target = 1 - self.smoothing / 2  # the best D says target * p / (p + q), so target / 2 where p = q
+        target = 1 - self.smoothing / 2  # the optimal D is target * p / (p + q), so target / 2 for p = q
         return math.log(target / (2 - target))
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -66,16 +65,35 @@ class _CrossEntropy(Limited):
 
 
 class Minimax(_CrossEntropy):
-    """The original game, E log D(x) + E log(1 - D(G(z))); the generator's side saturates when D is sure. Source:
-    Goodfellow et al. 2014, equation 1."""
+    """Minimax loss of the original GAN: `min_G max_D E log D(x) + E log(1 - D(G(z)))`.
+
+    D minimises `softplus(-r) + softplus(f)`, G minimises `-softplus(f) = log(1 - s(f))`.
+    The generator's gradient `-s(f)` vanishes when D recognises fakes. Use it to study that; train with `NonSaturating`.
+
+    Attributes:
+        smoothing: one-sided label smoothing, in [0, 1]: D's target for reals is `1 - smoothing / 2` (0.25: 0.875).
+            It adds `smoothing / 2 * r` to D's loss.
+
+    Source: Goodfellow et al. 2014, equation 1; smoothing: Salimans et al. 2016, section 3.4, with TF-GAN's scale.
+    """
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         return -F.softplus(fake)  # log(1 - sigmoid(fake))
 
 
 class NonSaturating(_CrossEntropy):
-    """The modified minimax loss: the generator minimises -log D(G(z)), whose gradient lives while D is sure. Source:
-    Goodfellow et al. 2014, section 3 (end)."""
+    """Non-saturating loss: G maximises `log D(G(z))`; the default.
+
+    D minimises `softplus(-r) + softplus(f)`, G minimises `softplus(-f) = -log s(f)`.
+    The fixed point is that of `Minimax`, but the generator's gradient `-s(-f)` is largest when D recognises fakes.
+    Combine it with a penalty such as `R1`: without one, a strong D still leads to mode collapse.
+
+    Attributes:
+        smoothing: one-sided label smoothing, in [0, 1]: D's target for reals is `1 - smoothing / 2` (0.25: 0.875).
+            It adds `smoothing / 2 * r` to D's loss.
+
+    Source: Goodfellow et al. 2014, section 3 (end); smoothing: Salimans et al. 2016, section 3.4, with TF-GAN's scale.
+    """
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         return F.softplus(-fake)
@@ -83,8 +101,14 @@ class NonSaturating(_CrossEntropy):
 
 @dataclass(frozen=True)
 class Wasserstein:
-    """Difference of critic means: the dual of the earth mover's distance if the critic is 1-Lipschitz, for which
-    GradientPenalty or WeightClip bound its slope. Source: Arjovsky et al. 2017, equation 2."""
+    """Wasserstein loss: the difference of the critic's means on real and generated samples.
+
+    D minimises `f - r`, G minimises `-f`. For a 1-Lipschitz critic this is the dual of the earth mover's distance.
+    Use it with `GradientPenalty` or `WeightClip`, which bound the critic's slope, and several turns of D
+    (`Alternating(n_critic=5)`). Without them it diverges.
+
+    Source: Arjovsky et al. 2017, equation 2.
+    """
 
     relative: ClassVar[bool] = False
     undecided: ClassVar[None] = None
@@ -98,7 +122,18 @@ class Wasserstein:
 
 @dataclass(frozen=True)
 class LeastSquares(Limited):
-    """Squared distance of the logits to targets, with the factor 1/2. Source: Mao et al. 2017, equation 2."""
+    """Least-squares loss: squared distance of the logits from targets.
+
+    D minimises `((r - real_target)^2 + (f - fake_target)^2) / 2`, G minimises `(f - real_target)^2 / 2`.
+    Gradients grow with the distance from the target. Usual for image translation; may overshoot at high learning rates.
+    CycleGAN and CUT have no factor 1/2: halve the weights of their other terms.
+
+    Attributes:
+        real_target: target logit of real samples for D, of generated samples for G.
+        fake_target: target logit of generated samples for D.
+
+    Source: Mao et al. 2017, equation 2.
+    """
 
     real_target: float = number(1.0)
     fake_target: float = number(0.0)
@@ -117,7 +152,12 @@ class LeastSquares(Limited):
 
 @dataclass(frozen=True)
 class Hinge:
-    """Margins of 1 on either side for D, the plain critic for G. Source: Lim and Ye 2017; Miyato et al. 2018, (17)."""
+    """Hinge loss: D stops at a margin of 1 on each side.
+
+    D minimises `relu(1 - r) + relu(1 + f)`, G minimises `-f`. Usual with spectral normalisation.
+
+    Source: Lim and Ye 2017; Miyato et al. 2018, equation 17.
+    """
 
     relative: ClassVar[bool] = False
     undecided: ClassVar[float] = 0.0
@@ -131,9 +171,14 @@ class Hinge:
 
 @dataclass(frozen=True)
 class RelativisticPairing:
-    """Each real is compared with the fake at its place in the batch: softplus(-(real - fake)) for D, reversed for G.
-    With R1 and R2 it converges locally and was not seen to drop modes. Source: Jolicoeur-Martineau 2018; Huang et al.
-    2024 (R3GAN), equation 2."""
+    """Relativistic pairing loss (R3GAN): compares each real sample with the fake at its index in the batch.
+
+    D minimises `softplus(f - r)`, G minimises `softplus(r - f)`.
+    Use it with `R1` and `R2`: then training converges locally, and one mode of fakes cannot satisfy D. Without them it
+    does not converge.
+
+    Source: Jolicoeur-Martineau 2018; Huang et al. 2024 (R3GAN), equation 2.
+    """
 
     relative: ClassVar[bool] = True
     undecided: ClassVar[None] = None
@@ -142,13 +187,20 @@ class RelativisticPairing:
         return F.softplus(fake - real)
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        return F.softplus(_needed(real) - fake)
+        return F.softplus(_required(real) - fake)
 
 
 @dataclass(frozen=True)
 class RelativisticAverage:
-    """Each logit is compared with the other side's mean over the batch. The value at each place is the sum of the
-    real's and the fake's cross-entropy, like the other losses here. Source: Jolicoeur-Martineau 2018, section 4.2."""
+    """Relativistic average loss: compares each logit with the mean logit of the other side over the batch.
+
+    D minimises `softplus(mean(f) - r) + softplus(f - mean(r))`,
+    G minimises `softplus(r - mean(f)) + softplus(mean(r) - f)`.
+    The means need the whole batch: micro-batches give a slightly different gradient. Means are taken for each patch
+    separately.
+
+    Source: Jolicoeur-Martineau 2018, section 4.2, as the sum of both sides instead of half of it.
+    """
 
     relative: ClassVar[bool] = True
     undecided: ClassVar[None] = None
@@ -157,16 +209,24 @@ class RelativisticAverage:
         return F.softplus(-(real - _batch_mean(fake))) + F.softplus(fake - _batch_mean(real))
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        real = _needed(real)
+        real = _required(real)
         return F.softplus(real - _batch_mean(fake)) + F.softplus(-(fake - _batch_mean(real)))
 
 
 @dataclass(frozen=True)
 class TopK(Limited):
-    """Another loss, with which the generator learns only of the share of its samples that the critic likes most. The
-    value of the others is 0, and that of the best is scaled so that the mean over the batch is the mean over the best.
-    A sample of a patch critic is liked by the mean of its logits. Micro-batches choose each for themselves. Source:
-    Sinha et al. 2020, equation 3; they let the share fall from 1 to between 0.5 and 0.75."""
+    """Top-k training: the generator learns only from its samples with the highest logits.
+
+    D minimises `loss`. G minimises the mean of `loss` over the `k = round(share * n)` samples with the highest logits;
+    for patch critics, the highest mean logits. Other samples have the value 0. Bad samples then no longer pull on G.
+    Begin with a share of 1, or G learns from noise. Each micro-batch selects its own samples.
+
+    Attributes:
+        loss: the loss of both players; any except `TopK`.
+        share: share of samples used, in [0.01, 1], a number or a schedule. The paper lowers it from 1 to 0.5 to 0.75.
+
+    Source: Sinha et al. 2020, equation 3.
+    """
 
     loss: Loss = NonSaturating()
     share: Scheduled = scheduled(Linear(start=1.0, end=0.5), low=0.01, high=1)
@@ -174,7 +234,7 @@ class TopK(Limited):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.loss, TopK) or not callable(getattr(self.loss, "generator", None)):
-            raise UserError(f"TopK: loss={self.loss!r} is not a loss; write TopK(loss=Hinge())")
+            raise UserError(f"TopK: loss={self.loss!r} must be a loss other than TopK; write TopK(loss=Hinge())")
 
     @property
     def relative(self) -> bool:
@@ -188,18 +248,18 @@ class TopK(Limited):
         return self.loss.discriminator(real, fake)
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        assert not callable(self.share), "schedules.at tells the share that holds now"
-        liked = fake.detach().reshape(len(fake), -1).mean(1)
+        assert not callable(self.share), "schedules.at replaces the schedule by its current value"
+        scores = fake.detach().reshape(len(fake), -1).mean(1)
         kept = max(1, round(self.share * len(fake)))
-        chosen = torch.zeros_like(liked).index_fill(0, liked.topk(kept).indices, len(fake) / kept)
-        return self.loss.generator(real, fake) * chosen.view(-1, *[1] * (fake.dim() - 1))
+        factors = torch.zeros_like(scores).index_fill(0, scores.topk(kept).indices, len(fake) / kept)
+        return self.loss.generator(real, fake) * factors.view(-1, *[1] * (fake.dim() - 1))
 
 
 def _batch_mean(logits: Tensor) -> Tensor:
     return logits.mean(dim=0, keepdim=True) if logits.dim() else logits
 
 
-def _needed(real: Tensor | None) -> Tensor:
+def _required(real: Tensor | None) -> Tensor:
     if real is None:
-        raise ValueError("a relativistic loss compares with the real logits: call generator(real, fake)")
+        raise ValueError("a relativistic loss needs the real logits: call generator(real, fake)")
     return real

@@ -1,4 +1,4 @@
-"""Real against fake before one critic: what tasks make, and what losses and penalties read."""
+"""Matches: real and generated samples for one critic. Tasks create them; losses and penalties read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.base.errors import UserError
 from sparring.game.augment.base import Augment, SplitAugment
 from sparring.game.condition import NOTHING, Condition
 from sparring.game.inputs import Code
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 from sparring.networks.critic import CriticOutput
 from sparring.networks.patch import resized
 
@@ -27,7 +27,12 @@ Side = Literal["discriminator", "generator"]
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run stands: `step` counts from 0; `progress` is the share of the budget spent, in [0, 1]."""
+    """A point in a run.
+
+    Attributes:
+        step: steps taken, from 0.
+        progress: share of the budget spent, in [0, 1].
+    """
 
     step: int = 0
     progress: float = 0.0
@@ -35,29 +40,46 @@ class Moment:
 
 @dataclass
 class Match:
-    """Real against fake before one critic. CriticOutputs are made on first use, so penalties reuse them."""
+    """Real and generated samples for one critic. Its outputs are computed on first use and shared by all terms.
 
-    critic: Critic  # (samples, *parts of the condition, or None) -> logits, or a CriticOutput where it says more
-    real: Tensor  # set against `fake`
+    Attributes:
+        critic: (samples, *condition arguments or None) -> logits, or a `CriticOutput` with features, classes, codes.
+        real: real samples.
+        fake: generated samples.
+        real_condition: condition of the real samples, such as a label or a source image.
+        fake_condition: condition of the generated samples.
+        codes: distributions of the codes that the fakes were generated from (InfoGAN).
+        code: values of the codes [n, widths].
+        paired: each fake corresponds to the real sample at its index.
+        repeated: an earlier match already holds these samples, for another critic.
+        scales: number of critics of one discriminator for the same samples, each in its own match.
+        pack: samples concatenated as channels in each entry of `real` and `fake`.
+        augment: augmentation of the critic's inputs.
+        progress: share of the run's budget spent, for schedules.
+        name: name of the match; stateful penalties use it to distinguish critics.
+    """
+
+    critic: Critic
+    real: Tensor
     fake: Tensor
-    real_condition: Condition = NOTHING  # what the critic is given beside them, such as a label or a source image
+    real_condition: Condition = NOTHING
     fake_condition: Condition = NOTHING
-    codes: tuple[Code, ...] = ()  # the kinds of codes that the fakes were made of (InfoGAN)
-    code: Tensor | None = None  # and their values [n, widths]
-    paired: bool = False  # each fake belongs to the real sample in its place
-    again: bool = False  # an earlier match has the same samples, for another critic; it serves what looks at them alone
-    scales: int = 1  # critics of one discriminator that judge the same samples, each in a match of its own
-    pack: int = 1  # samples that stand side by side as channels of one of `real` and `fake`
-    augment: Augment | None = None  # what changes samples before the critic sees them
-    progress: float = 0.0  # the share of the run's budget that is spent, for what changes in its course
-    name: str = ""  # what the game calls it, by which a penalty with a memory tells critics apart
+    codes: tuple[Code, ...] = ()
+    code: Tensor | None = None
+    paired: bool = False
+    repeated: bool = False
+    scales: int = 1
+    pack: int = 1
+    augment: Augment | None = None
+    progress: float = 0.0
+    name: str = ""
 
     def judge(self, samples: Tensor, condition: Condition) -> CriticOutput:
-        """What the critic says of samples, augmented; in fp32 (or better) whatever it computes in."""
+        """Augment samples and run the critic on them; the output is in fp32 or better."""
         if self.augment is not None:
             samples, condition = augmented(self.augment, samples, condition, self.progress, self.pack)
-        found = self.critic(samples, *(condition.arguments or (None,)))
-        return (found if isinstance(found, CriticOutput) else CriticOutput(found)).float()
+        output = self.critic(samples, *(condition.arguments or (None,)))
+        return (output if isinstance(output, CriticOutput) else CriticOutput(output)).float()
 
     @cached_property
     def real_output(self) -> CriticOutput:
@@ -77,7 +99,7 @@ class Match:
 
 
 def packed(samples: Tensor, pack: int) -> Tensor:
-    """[n, C, ...] -> [n // pack, pack * C, ...]: consecutive samples side by side as channels; a rest is left out."""
+    """Concatenate consecutive samples as channels, [n, C, ...] -> [n // pack, pack * C, ...]; drops a remainder."""
     if pack == 1:
         return samples
     whole = len(samples) // pack * pack
@@ -93,27 +115,29 @@ def unpacked(samples: Tensor, pack: int) -> Tensor:
 def augmented(
     augment: Augment, images: Tensor, condition: Condition, progress: float, pack: int = 1
 ) -> tuple[Tensor, Condition]:
-    """Images behind an augmentation, each of a pack by itself, and their condition: its image, in the images' size,
-    shares the geometry; what is not spatial stays unchanged. UserError: the condition is spatial, and the augmentation
-    does not split into geometry and colour."""
+    """Augment images, each of a pack separately, and their condition.
+
+    The condition's image is resized to the images and gets the same geometric changes; the rest stays unchanged.
+    UserError: the condition has an image, and the augmentation is no `SplitAugment`.
+    """
     if condition.image is None:
         return packed(augment(unpacked(images, pack), progress), pack), condition
     if not isinstance(augment, SplitAugment):
+        given = f"augmentation {type(augment).__name__} does not separate geometric changes, which a source image needs"
         fix = "derive it from sparring.game.augment.SplitAugment, or set conditional=False in the task"
-        said = f"{type(augment).__name__} does not say what of it is geometry, which a source image shares"
-        raise UserError(f"{said}; {fix}")
+        raise UserError(f"{given}; {fix}")
     images, moved = augment.together(images, resized(condition.image, images).to(images.dtype), progress)
     return images, replace(condition, image=moved)
 
 
 class GameTask(Protocol):
-    """What a game asks of its task; see `sparring.tasks.base.Task`, which says what each is."""
+    """The part of a task that a game uses; `sparring.tasks.base.Task` documents it."""
 
     @property
-    def remembers(self) -> Remembers | None: ...
+    def stateful(self) -> Stateful | None: ...
     def draw(self, count: int, generator: torch.Generator | None = None) -> Batch: ...
     def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch: ...
     def generate(self, network: nn.Module, batch: Batch) -> Images: ...
-    def shown(self, made: Images) -> Images: ...
+    def discriminator_images(self, made: Images) -> Images: ...
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]: ...
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms: ...

@@ -1,4 +1,4 @@
-"""What turns give: the terms of a batch while its graphs live, and the numbers that stay."""
+"""Results of a turn: terms with their graphs, and what remains after the backward pass."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from sparring.game.memory import Logits
 
 @dataclass
 class Outcome:
-    """What one batch gave one player: the scalars whose sum it minimises, and what they were computed from, with their
-    graphs. No longer needed after the backward pass, but for `kept`."""
+    """One player's terms on one batch, with their graphs, generated images and matches.
+
+    The player minimises the sum of the terms. After the backward pass, keep only `detached`.
+    """
 
     terms: Terms
     made: Images
     matches: dict[str, Match]
 
-    def kept(self, side: Side, made: bool) -> Kept:
-        """What the turn needs of it, without graphs; the generator's turn needs no logits, and may not have any."""
+    def detached(self, side: Side, made: bool) -> MicroBatch:
+        """The result without graphs. Logits are kept for the discriminator only: the generator may have none."""
         judged = self.matches if side == "discriminator" else {}
-        return Kept(
+        return MicroBatch(
             terms={name: value.item() for name, value in self.terms.items()},
             matches=tuple(self.matches),
             logits={name: (_flat(match.real_logits), _flat(match.fake_logits)) for name, match in judged.items()},
-            samples=sum(len(match.real) * match.pack for match in self.matches.values() if not match.again),
+            samples=sum(len(match.real) * match.pack for match in self.matches.values() if not match.repeated),
             made={name: images.detach() for name, images in self.made.items()} if made else {},
         )
 
 
 @dataclass
-class Kept:
-    """What is kept of a micro-batch until the turn ends: numbers, detached logits, and images for who observes them."""
+class MicroBatch:
+    """Result of a micro-batch, kept until the turn ends: terms, detached logits, and images for stateful components."""
 
     terms: dict[str, float]
     matches: tuple[str, ...]
@@ -44,14 +46,23 @@ class Kept:
 
 @dataclass
 class Turn:
-    """One turn that was taken. It holds no graph."""
+    """Result of one turn, without graphs.
 
-    terms: dict[str, float]  # what the player minimised, averaged over micro-batches
-    gradient_norm: float  # before clipping
-    matches: tuple[str, ...] = ()  # their names
-    logits: Logits = field(default_factory=dict)  # the discriminator's, of all micro-batches
-    samples: int = 0  # real ones that were judged
-    weight: float = 1.0  # that the adversarial term had among the terms
+    Attributes:
+        terms: terms of the player's objective, averaged over micro-batches.
+        gradient_norm: norm of the gradient before clipping.
+        matches: names of the matches.
+        logits: logits of all micro-batches; of the discriminator only.
+        samples: number of real samples.
+        weight: weight of the adversarial loss among the terms.
+    """
+
+    terms: dict[str, float]
+    gradient_norm: float
+    matches: tuple[str, ...] = ()
+    logits: Logits = field(default_factory=dict)
+    samples: int = 0
+    weight: float = 1.0
 
     @property
     def loss(self) -> float:

@@ -1,7 +1,7 @@
-"""Numbers that change over a run.
+"""Schedules: numbers that change over a run.
 
-A schedule maps progress, the share of the budget that is spent (0 at the start, 1 at the end), to a number. Budgets
-may be steps or minutes, so that one recipe serves a short and a long run alike.
+A schedule maps progress, the share of the budget spent (0 at the start, 1 at the end), to a number. The budget is in
+steps or minutes, so one recipe fits short and long runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Constant", "Cosine", "Linear"]
 
 
 class Schedule(Limited, ABC):
-    """Progress in [0, 1] -> a number."""
+    """A function from progress in [0, 1] to a number."""
 
     @abstractmethod
     def __call__(self, progress: float) -> float: ...
@@ -29,7 +29,7 @@ Scheduled: TypeAlias = "float | Schedule"
 
 
 def value_at(scheduled: Scheduled, progress: float) -> float:
-    """The number that holds at `progress`; a plain number holds always."""
+    """Value of a number or schedule at `progress`."""
     return scheduled(progress) if isinstance(scheduled, Schedule) else scheduled
 
 
@@ -37,7 +37,7 @@ Component = TypeVar("Component")
 
 
 def at(component: Component, progress: float) -> Component:
-    """A component with the numbers that hold at `progress` in the place of the schedules among its fields."""
+    """Replace the schedules among a component's fields by their values at `progress`."""
     if not is_dataclass(component):
         return component
     values = {f.name: getattr(component, f.name) for f in fields(component) if f.init}
@@ -46,7 +46,7 @@ def at(component: Component, progress: float) -> Component:
 
 
 def check_scheduled(owner: str, name: str, scheduled: object, *, low: float, high: float = math.inf) -> None:
-    """Raise UserError unless a number or schedule stays within [low, high] (schedules here are monotone)."""
+    """Raise UserError unless a number or (monotone) schedule stays within [low, high]."""
     ends = [scheduled(0.0), scheduled(1.0)] if isinstance(scheduled, Schedule) else [scheduled]
     for end in ends:
         check_number(owner, name, end, low=low, high=high)
@@ -59,7 +59,11 @@ def scheduled(default: Scheduled, *, low: float, high: float = math.inf) -> Any:
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same number throughout."""
+    """A constant number.
+
+    Attributes:
+        value: the number.
+    """
 
     value: float = number(1.0)
 
@@ -69,7 +73,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class _Ramp(Schedule):
-    """From `start` to `end` between the shares `begin` and `finish` of the run; constant before and after."""
+    """A change from `start` to `end` between `begin` and `finish`; constant before and after."""
 
     start: float = number(1.0)
     end: float = number(0.0)
@@ -85,15 +89,30 @@ class _Ramp(Schedule):
 
 
 class Linear(_Ramp):
-    """A straight line from `start` to `end` between the shares `begin` and `finish` of the run."""
+    """Linear schedule: `start + (end - start) * u`, where u rises from 0 to 1 between `begin` and `finish`.
+
+    Attributes:
+        start: value before `begin`.
+        end: value after `finish`.
+        begin: share of the run at which the change begins, in [0, 1].
+        finish: share of the run at which it ends, above `begin`, at most 1.
+    """
 
     def __call__(self, progress: float) -> float:
         return self.start + (self.end - self.start) * self._share(progress)
 
 
 class Cosine(_Ramp):
-    """Half a cosine from `start` to `end` between the shares `begin` and `finish` of the run. Source: Loshchilov and
-    Hutter, "SGDR", 2017, equation 5 (without restarts)."""
+    """Cosine schedule: `end + (start - end) * (1 + cos(pi u)) / 2`, u from 0 to 1 between `begin` and `finish`.
+
+    Attributes:
+        start: value before `begin`.
+        end: value after `finish`.
+        begin: share of the run at which the change begins, in [0, 1].
+        finish: share of the run at which it ends, above `begin`, at most 1.
+
+    Source: Loshchilov and Hutter, "SGDR", 2017, equation 5 (without restarts).
+    """
 
     def __call__(self, progress: float) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * self._share(progress))) / 2

@@ -1,4 +1,4 @@
-"""Turn rules: the order in which the players take their turns within one step."""
+"""Turn rules: the order of the players' updates within one step."""
 
 from __future__ import annotations
 
@@ -23,16 +23,24 @@ __all__ = ["Alternating", "Simultaneous", "Unrolled"]
 
 @runtime_checkable
 class Checked(Protocol):
-    """A turn rule that not every game can be played by."""
+    """A turn rule that does not fit every game."""
 
     def check(self, game: Game) -> None:
-        """Raise UserError if this game cannot."""
+        """Raise UserError if this game cannot use the rule."""
 
 
 @dataclass(frozen=True)
 class Alternating(Limited):
-    """`n_critic` turns of the discriminator, then one of the generator, each on fresh samples. Where there is no
-    adversary now, the generator alone takes its turn. Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic)."""
+    """Alternating turns: `n_critic` updates of the discriminator, then one of the generator, each on a fresh batch.
+
+    The default. While the weight of the adversarial loss is 0, only the generator is updated.
+
+    Attributes:
+        n_critic: updates of the discriminator per step; from 1. Wasserstein losses use 5; with an unpenalised D, more
+            than 1 leads to vanishing gradients.
+
+    Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic).
+    """
 
     n_critic: int = number(1, low=1)
 
@@ -46,15 +54,19 @@ class Alternating(Limited):
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Both gradients are taken at the same point, from the same images and logits; then both players step. This is what
-    the usual notebook loop computes, where the generator steps first and the discriminator then judges the images that
-    were made before that step: its own weights are still those that the generator played against. It needs one forward
-    pass of either network less than Alternating. Source: Mescheder et al. 2017, algorithm 1."""
+    """Simultaneous turns: both gradients are computed at the same parameters; then both optimisers step.
+
+    This equals the usual notebook loop, where D trains on the images generated before G's step. It shares images and
+    logits, so it saves one forward pass of each network compared with `Alternating`. UserError: the task has an image
+    history (`Cycle(history=50)`).
+
+    Source: Mescheder et al. 2017, algorithm 1.
+    """
 
     def check(self, game: Game) -> None:
-        if game.task.remembers is not None:
+        if game.task.stateful is not None:
             raise UserError(
-                "Simultaneous shows D what G makes now, not images of before; take history=0 or Alternating()"
+                "Simultaneous() cannot use a history of generated images; write history=0 in the task, or Alternating()"
             )
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
@@ -67,13 +79,19 @@ class Simultaneous:
 
 @dataclass(frozen=True)
 class Unrolled(Limited):
-    """The generator plays against the discriminator as it will be `depth` of its own updates later.
+    """Unrolled GAN: the generator minimises its loss against D after `depth` further updates of D.
 
-    Its gradient flows through those updates: they are differentiable steps of the discriminator's optimiser (SGD, or
-    Adam from its present moments) on a functional copy, all on the generator's batch. The discriminator itself takes
-    one ordinary step. Micro-batches are unrolled one by one, so they are not exactly one batch.
-    Adam's copy divides by the root mean square of a weight's gradients, or by 1e-6 where that is smaller: the slope of
-    an update is up to the inverse of it, and the product of `depth` slopes of 1 / eps = 1e8 exceeds fp32.
+    Use it against mode collapse. The gradient passes through those updates, which are differentiable steps of D's
+    optimiser (SGD, Adam or AdamW with its current moments) on a copy of D, all on the generator's batch. D itself takes
+    one ordinary step first. The cost is `depth` + 1 times D's work, with second derivatives.
+
+    Each micro-batch is unrolled separately, so the gradient differs slightly from that of one batch. The copy of Adam
+    divides by at least 1e-6: the slope of an update is the inverse of this divisor, and a product of `depth` slopes of
+    1 / eps = 1e8 would exceed fp32. UserError: another optimiser of D, `WeightClip`, or gradient clipping.
+
+    Attributes:
+        depth: updates of D to look ahead; from 0 (none).
+
     Source: Metz et al. 2017, equations 7 to 9.
     """
 
@@ -81,24 +99,24 @@ class Unrolled(Limited):
 
     def check(self, game: Game) -> None:
         if game.constraints or game.clip_gradients:
-            raise UserError("Unrolled passes through neither WeightClip nor clip_gradients; leave them out")
+            raise UserError("Unrolled() can differentiate neither WeightClip nor clip_gradients; leave them out")
         _update_of(game.discriminator.optimizer)
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
         self.check(game)
         if not game.adversarial_active(moment):
-            return Alternating()(game, next_batches, moment)  # there is nobody to look ahead to
+            return Alternating()(game, next_batches, moment)  # no discriminator to unroll
         discriminator = game.take_turn("discriminator", next_batches(), moment)
         generator = game.take_turn("generator", next_batches(), moment, partial(self._outcome, game))
         return {"discriminator": discriminator, "generator": generator}
 
     def _outcome(self, game: Game, batch: Batch, moment: Moment) -> Outcome:
-        game = replace(game, autocast=nullcontext)  # what is differentiated twice stays in fp32
+        game = replace(game, autocast=nullcontext)  # second derivatives need fp32
         network = game.discriminator.network
         made = game.task.generate(game.generator.network, batch)
         weights = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
         update = differentiable_update(game.discriminator.optimizer, network)
-        for ahead in range(1, self.depth + 1):  # the discriminator has taken this step's turn already
+        for ahead in range(1, self.depth + 1):  # D has taken this step's turn already
             later = replace(moment, step=moment.step + ahead)
             outcome = call_with(network, weights, game.discriminator_outcome, batch, later, made)
             total = torch.stack(list(outcome.terms.values())).sum()
@@ -108,8 +126,8 @@ class Unrolled(Limited):
         return final
 
 
-class _Within(nn.Module):
-    """Runs a function while the parameters of a network that it uses are replaced."""
+class _WithWeights(nn.Module):
+    """A function as a module, so that `functional_call` can replace the parameters of the network it uses."""
 
     def __init__(self, network: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -121,18 +139,18 @@ class _Within(nn.Module):
 
 
 def call_with(network: nn.Module, weights: Mapping[str, Tensor], function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function(*arguments)` while `network` has other `weights`, which stay part of the graph."""
+    """Call `function(*arguments)` while `network` has these `weights`; gradients flow to them."""
     named = {f"network.{name}": weight for name, weight in weights.items()}
-    return functional_call(_Within(network, function), named, arguments)
+    return functional_call(_WithWeights(network, function), named, arguments)
 
 
-SMALLEST_ROOT = 1e-6  # by which the differentiable copy of Adam divides at least
+SMALLEST_ROOT = 1e-6  # smallest divisor of the differentiable Adam
 
 Update = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], "dict[str, Tensor]"]
 
 
 def differentiable_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update:
-    """The optimiser's next steps as a function (weights, gradients) -> weights that autograd can pass through."""
+    """The optimiser's next steps as a differentiable function (weights, gradients) -> weights."""
     return _update_of(optimizer)(optimizer, network)
 
 
@@ -140,7 +158,7 @@ def _update_of(optimizer: torch.optim.Optimizer) -> Callable[[torch.optim.Optimi
     kind = type(optimizer)
     if kind not in _UPDATES:
         allowed = ", ".join(k.__name__ for k in _UPDATES)
-        raise UserError(f"Unrolled cannot pass through {kind.__name__}; discriminator_optimizer may be: {allowed}")
+        raise UserError(f"Unrolled() cannot differentiate {kind.__name__}; discriminator_optimizer may be: {allowed}")
     return _UPDATES[kind]
 
 
@@ -181,7 +199,7 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
             mean, square = torch.lerp(gradient, mean, beta1), torch.lerp(gradient.square(), square, beta2)
             step += 1
             moments[name] = (mean, square, step)
-            # eps stands inside the root: where a weight never had a gradient, the root's own would be infinite
+            # eps inside the root: at 0, the root's derivative is infinite
             root = (square / (1 - beta2**step) + eps**2).clamp(min=SMALLEST_ROOT**2).sqrt()
             new[name] = weight - lr * (mean / (1 - beta1**step) / root + (decay if decoupled else 0.0))
         return new

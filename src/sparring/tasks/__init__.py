@@ -1,4 +1,4 @@
-"""Tasks: what the generator is given, and what its output is set against."""
+"""Tasks: the generator's input, its output, and the real samples that the output is compared with."""
 
 from sparring.tasks.contrast import Contrast
 from sparring.tasks.cycle import Cycle

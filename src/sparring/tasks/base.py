@@ -1,4 +1,4 @@
-"""What a task is: what the generator is given, and what its output is set against."""
+"""Base classes of tasks."""
 
 from __future__ import annotations
 
@@ -17,108 +17,126 @@ from sparring.data.samples import Data
 from sparring.game.condition import ConditionSpec
 from sparring.game.game import Game
 from sparring.game.match import Batch, Images, Match, Terms
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 
-# the recipe's network text, built with leading and named arguments
+# builds a network from the recipe's text with leading and named arguments
 Make: TypeAlias = "Callable[[tuple[object, ...], Mapping[str, object]], nn.Module]"
 
 
 @dataclass(frozen=True)
 class Direction:
-    """What the generator learns to make, and of what: one of a task's ways, for whoever looks at it (the doctor)."""
+    """A mapping that the generator learns; a task has one or several. The doctor examines each.
 
-    name: str = ""  # "" of what the task is for; of another way what its numbers are told apart by
-    made: str = "fake"  # the name among the images that are made
-    real: str = "real"  # the name, in batches, of the images that these are set against
-    source: str = ""  # the name, in batches, of what they are made of; "" where that is no image
-    paired: bool = False  # `real` is what should become of `source`, one for one
-    match: str = ""  # what the names of its matches begin with
+    Attributes:
+        name: "" for the main direction; otherwise the suffix of its metrics, such as "back".
+        made: key of the generated images.
+        real: batch key of the real images they are compared with.
+        source: batch key of the source images; "" if the source is no image.
+        paired: `real` is the target of `source`, one for one.
+        match: prefix of the names of its matches.
+    """
+
+    name: str = ""
+    made: str = "fake"
+    real: str = "real"
+    source: str = ""
+    paired: bool = False
+    match: str = ""
 
 
 class Task(Limited, ABC):
-    """Never touches autograd flags or optimisers. A sub-class says what is abstract, and what it needs of the rest."""
+    """Base class of tasks: inputs, outputs and extra loss terms of the generator.
 
-    use: ClassVar[str] = "sparring sample {run} --count 64 --out more.png"  # the command that uses a run of it
-    # what is learnt, the way that the task is for first; those after it, such as the way back, have a name
+    A task does not touch autograd flags or optimisers. A sub-class implements the abstract methods and overrides
+    others as needed.
+
+    Attributes:
+        use: command that uses a finished run of this task.
+        directions: the learned mappings, the main one first; further ones, such as B to A, have a name.
+    """
+
+    use: ClassVar[str] = "sparring sample {run} --count 64 --out more.png"
     directions: ClassVar[tuple[Direction, ...]] = (Direction(),)
 
     @property
     def layout(self) -> Layout:
-        """Which data it is for: single samples, pairs, or two sets."""
+        """Layout of its data: single samples, pairs, or two unpaired sets."""
         return Single()
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """The names of its usual scores in `sparring.evaluation.similarity.SIMILARITY`, the deciding one first; none of
-        a task whose generator makes samples, which are scored by `sparring.evaluation.measures.MEASURES`."""
+        """Names of its default scores in `sparring.evaluation.similarity.SIMILARITY`, the main one first.
+
+        Empty for tasks that generate from noise, which `sparring.evaluation.measures.MEASURES` scores.
+        """
         return ()
 
     @property
     def baseline_name(self) -> str:
-        """The name of the trivial way that its results are compared with; "" without one."""
+        """Name of the baseline that results are compared with; "" without one."""
         return ""
 
     @property
     def conditioning(self) -> tuple[ConditionSpec, ...]:
-        """The conditions that `draw` draws for the fakes, and that samples can be asked for."""
+        """Conditions that `draw` draws for generated samples, and that a user can request."""
         return ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes that samples can be asked for."""
+        """Names of the classes that a user can request."""
         return next((spec.names for spec in self.conditioning if spec.kind == "label"), ())
 
     @abstractmethod
     def for_data(self, form: Form) -> Task:
-        """The same task for data of this form; what follows asks that one."""
+        """This task for data of this form; call it before the methods below. UserError: the data does not fit."""
 
     @abstractmethod
     def build_generator(self, make: Make) -> nn.Module:
-        """The generator, of one or several of the recipe's networks."""
+        """Build the generator from one or several of the recipe's networks."""
 
     @abstractmethod
     def build_discriminator(self, make: Make) -> nn.Module:
-        """The discriminator, of one or several of the recipe's networks."""
+        """Build the discriminator from one or several of the recipe's networks."""
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Batch:
-        """The random inputs of `count` samples (such as latents), on the CPU."""
+        """Draw the random inputs of `count` samples, such as latents, on the CPU."""
         return {}
 
     def gallery(self, generator: torch.Generator) -> tuple[Batch, int]:
-        """The inputs of the run's pictures, row by row, on the CPU, and the number of columns."""
+        """Draw the inputs of a run's sample pictures, row by row, on the CPU; also return the number of columns."""
         return self.draw(64, generator), 8
 
     def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
-        """The batch with what follows from its samples (such as their degraded copies), on the CPU."""
+        """Add to a batch what is computed from its samples, such as degraded copies, on the CPU."""
         return batch
 
     @abstractmethod
     def generate(self, network: nn.Module, batch: Batch) -> Images:
-        """Run the generator on a batch that was prepared and holds what `draw` gave; `fake` is what it is for."""
+        """Run the generator on a prepared batch with the inputs of `draw`; the main output has the key `fake`."""
 
-    def pixels(self, batch: Batch) -> int:
-        """How many pixels a sample has that is made of this batch: sampling bounds its memory by them."""
+    def sample_pixels(self, batch: Batch) -> int:
+        """Pixels of one generated sample; sampling limits its memory by them."""
         return batch["real"][0, :1].numel() if "real" in batch else 1
 
-    def shown(self, made: Images) -> Images:
-        """What the discriminator is shown in its turn of what was made just now."""
+    def discriminator_images(self, made: Images) -> Images:
+        """Generated images for the discriminator's turn, such as with some replaced from a history of earlier ones."""
         return made
 
     @abstractmethod
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        """Set what the generator made against the batch, before the discriminator `network`."""
+        """Pair generated with real samples for each critic of the discriminator `network`: matches by name."""
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
-        """Scalars that the generator `network` minimises besides (L1, cycle consistency)."""
+        """Further loss terms of the generator `network` (L1, cycle consistency): scalars by name, weights included."""
         return {}
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
-        """Rows of pictures [n, C, H, W] as networks see them, and their forms; none where the `gallery` is shown."""
+        """Rows of a sample picture: images [n, C, H, W] in network range with their forms. Empty: `gallery` is used."""
         return []
 
     @property
-    def remembers(self) -> Remembers | None:
-        """The part of it that has a memory, if one has."""
+    def stateful(self) -> Stateful | None:
+        """The stateful component of the task, or None."""
         return None
 
 
@@ -130,7 +148,7 @@ class Translating(Task):
 
     @abstractmethod
     def translator(self, network: nn.Module) -> Translator:
-        """How the trained generator is applied to an image."""
+        """How to apply the trained generator to an image."""
 
     @property
     @abstractmethod
@@ -138,55 +156,66 @@ class Translating(Task):
 
     @abstractmethod
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
-        """The trivial way, such as interpolation: what it makes of a batch, as `generate` makes it, on the CPU. It may
-        have looked at the training data."""
+        """A baseline without a network, such as interpolation: batch -> images like those of `generate`, on the CPU.
+
+        It may use the training data.
+        """
 
     @property
     @abstractmethod
     def baseline_name(self) -> str: ...
 
     def compared(self, images: Tensor) -> Tensor:
-        """What PSNR and SSIM look at of images, uint8 [n, C, H, W]: levels from 0 to 255."""
+        """Part of images, uint8 [n, C, H, W], that PSNR and SSIM compare: levels from 0 to 255."""
         return images.float()
 
     @property
     def degradation(self) -> str:
-        """What it does to images before it turns them into others, as text: scores depend on it. "" if nothing."""
+        """Degradation of the sources, as text, because scores depend on it; "" if none."""
         return ""
 
     def back(self, network: nn.Module) -> Translator | None:
-        """How the generator of the way back is applied, if there is one."""
+        """How to apply the generator from B to A, or None."""
         return None
 
     @property
     @abstractmethod
     def forms(self) -> tuple[Form, Form]:
-        """What sources and targets look like."""
+        """Forms of sources and targets."""
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:
-        """What went in, what came out, and what it should be."""
+        """Rows of sources, outputs and targets."""
         source, target = self.forms
         return [(batch["source"], source), (made["fake"], target), (batch["real"], target)]
 
 
 @dataclass(frozen=True)
 class Translator:
-    """How a trained generator is applied to one image."""
+    """How to apply a trained generator to one image.
 
-    # a source [1, C, h, w] as networks see it (images in [-1, 1], maps one-hot) and a mask [1, 1, h, w] (1: to fill) or
-    # None -> [1, C', scale*h, scale*w] (images in [-1, 1], or scores of classes); any h, w >= 1
+    Attributes:
+        run: source [1, C, h, w] in network range (images in [-1, 1], maps one-hot) and mask [1, 1, h, w] (1: fill) or
+            None -> [1, C', scale * h, scale * w] (images in [-1, 1], or class scores), for any h and w from 1.
+        source: form of the sources.
+        target: form of the outputs.
+        scale: size of the output relative to the source.
+        reach: an output pixel depends on source pixels up to this distance; None: on the whole image (instance norm).
+        wants_mask: `run` needs a mask.
+        stride: tiles give the same result as the whole image if they begin at multiples of it.
+        ignore: id of "no class" in sources that are class maps, in addition to 255.
+    """
+
     run: Callable[[Tensor, Tensor | None], Tensor]
     source: Form
     target: Form
-    scale: int = 1  # how many times larger the output is
-    # an output pixel depends on source pixels at most so far away; None: on the whole image (instance norm)
+    scale: int = 1
     reach: int | None = None
-    wants_mask: bool = False  # a mask is needed
-    stride: int = 1  # parts of an image are done as the whole is if they begin at multiples of it
-    ignore: int | None = None  # the id in sources of class ids that stands for no class, besides 255
+    wants_mask: bool = False
+    stride: int = 1
+    ignore: int | None = None
 
 
 def task_of(game: Game) -> Task:
-    """The task of a game, which asks less of one than what else looks at it."""
+    """The task of a game as a full `Task`; a game itself needs only `GameTask`."""
     assert isinstance(game.task, Task)
     return game.task

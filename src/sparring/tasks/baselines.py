@@ -1,4 +1,4 @@
-"""What a restoration reaches without learning, or by learning next to nothing: a network must do better."""
+"""Baselines without a network, which a trained network should surpass."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from sparring.base.errors import UserError
 
 
 def interpolated(source: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images [n, C, h, w] in [-1, 1], enlarged by bicubic interpolation to (H, W), as Pillow's BICUBIC; clamped.
-    Source: Keys 1981, with a = -0.5, as papers on super-resolution take it (torch's without `antialias` is -0.75)."""
+    """Enlarge images [n, C, h, w] in [-1, 1] to (H, W) by bicubic interpolation, as Pillow's BICUBIC; clamped.
+
+    Source: Keys 1981 with a = -0.5, usual in super-resolution (torch without `antialias` uses -0.75).
+    """
     return F.interpolate(source, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
 def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
-    """An image [C, H, W] in [-1, 1] whose missing pixels, where the mask [1, H, W] is not 0, continue the known ones as
-    smoothly as a bent plate; the known ones keep every bit. Source: Damelin and Hoang 2018. UserError: no pixel is
-    known."""
+    """Biharmonic inpainting: fill missing pixels with the smoothest surface through the known ones.
+
+    The image is [C, H, W] in [-1, 1]; the mask [1, H, W] is not 0 at missing pixels. Known pixels keep every bit.
+    Source: Damelin and Hoang 2018. UserError: no pixel is known.
+    """
     missing = mask[0].bool().cpu()
     if missing.all():
-        raise UserError("no pixel of the image is known; take a mask that leaves some")
+        raise UserError("the mask covers the whole image; use one that leaves some pixels")
     if not missing.any():
         return image.clone()
     made = image.detach().double().cpu().flatten(1).T.numpy().copy()
@@ -39,7 +43,7 @@ def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _squared_laplacian(height: int, width: int) -> sparse.csr_array:
-    """The discrete Laplacian of an image that is reflected at its borders, applied twice: [pixels, pixels]."""
+    """The squared discrete Laplacian of an image with reflecting borders: [pixels, pixels]."""
     lines = []
     for count in (height, width):
         ends = np.full(count, -2.0)
@@ -52,10 +56,11 @@ def _squared_laplacian(height: int, width: int) -> sparse.csr_array:
 
 
 def most_frequent_class(maps: Iterable[Tensor], classes: int, size: tuple[int, int]) -> Tensor:
-    """The class that each pixel has most often in maps of classes, the least of several: uint8 [1, H, W]. A pixel that
-    has no class in any map gets the most frequent of all. Maps are uint8 [1, h, w], resized to the nearest pixel where
-    they have another size. Classes from `classes` (at most 255) on are of no account. UserError: there is no map, or
-    none with a class."""
+    """Most frequent class of each pixel over class maps, the lowest id of equal ones: uint8 [1, H, W].
+
+    Maps are uint8 [1, h, w], resized by nearest neighbour to (H, W). Ids from `classes` (at most 255) on are ignored. A
+    pixel without a class in all maps gets the class most frequent overall. UserError: no map contains a class.
+    """
     counts = torch.zeros(classes, *size, dtype=torch.int64)
     for stored in maps:
         found = stored.cpu()
@@ -64,7 +69,7 @@ def most_frequent_class(maps: Iterable[Tensor], classes: int, size: tuple[int, i
         found = found.long()
         counts.scatter_add_(0, found.clamp(max=classes - 1), (found < classes).long())
     if not counts.any():
-        raise UserError(f"there is no map with a class of the {classes} to count; give at least one")
+        raise UserError(f"no map contains one of the {classes} classes; give at least one that does")
     most = counts.argmax(0)
     most[counts.sum(0) == 0] = counts.sum((1, 2)).argmax()
     return most[None].to(torch.uint8)

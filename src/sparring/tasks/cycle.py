@@ -1,4 +1,4 @@
-"""Between two kinds of images without pairs: CycleGAN."""
+"""Unpaired image translation in both directions: CycleGAN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparring.base.fields import number
 from sparring.data.form import Form
 from sparring.game.match import Batch, Images, Match, Terms
-from sparring.game.memory import Remembers
+from sparring.game.memory import Stateful
 from sparring.tasks.base import Direction, Make, Translator
 from sparring.tasks.history import ImageHistory
 from sparring.tasks.pieces import fitted, image_of, matched, sight
@@ -19,22 +19,35 @@ from sparring.tasks.sourced import Unpaired
 
 @dataclass(frozen=True)
 class Cycle(Unpaired):
-    """Two generators, from A to B and back, and a discriminator for either set; there and back again must give the
-    image that it began with. Source: Zhu et al. 2017 (CycleGAN), equations 1 to 3, section 5.2 for the identity term.
+    """Unpaired translation between A and B (CycleGAN): two generators, and a discriminator for each set.
+
+    With F from A to B and G from B to A, both generators minimise the adversarial terms and
+
+    - `cycle * (mean |G(F(a)) - a| + mean |F(G(b)) - b|)`, cycle consistency
+    - `identity * (mean |F(b) - b| + mean |G(a) - a|)`, if A and B have the same number of channels
 
     Batches hold `source` [n, C', H, W] of A and `real` [n, C, H, W] of B in [-1, 1].
 
-    The default weights are those of the paper's code (lambda 10, identity 0.5 of it) for the loss `LeastSquares`. That
-    code adds (f - 1)^2 + 10 cycle + 5 identity for either way. `LeastSquares` is half of the square, so both weights
-    are halved. With a loss without that factor, such as `NonSaturating`, the same is `cycle=10, identity=5`.
+    The default weights are those of the authors' code (lambda 10, identity 0.5) for the loss `LeastSquares`: the code
+    minimises `(f - 1)^2 + 10 cycle + 5 identity` for each direction, and `LeastSquares` is half of the square. With a
+    loss without the factor 1/2, such as `NonSaturating`, the same is `cycle=10, identity=5`.
+
+    Attributes:
+        a: name of the first set (folder or column).
+        b: name of the second set.
+        cycle: weight of the cycle consistency; from 0.
+        identity: weight of the identity term, which preserves colours; from 0.
+        history: generated images of each set that are kept for the discriminators; from 0 (none). Once full,
+            each image is replaced by a kept one with probability 1/2.
+
+    Source: Zhu et al. 2017 (CycleGAN), equations 1 to 3; section 5.2 for the identity term.
     """
 
-    a: str = "A"  # the names of the two sets
+    a: str = "A"
     b: str = "B"
-    cycle: float = number(5.0, low=0)  # weight of the mean absolute difference after going there and back, both ways
-    # weight of that between an image and what the generator into its own set makes of it; 0 where channels differ
+    cycle: float = number(5.0, low=0)
     identity: float = number(2.5, low=0)
-    history: int = number(50, low=0)  # generated images of either set that are kept to be shown again; 0: none
+    history: int = number(50, low=0)
     past: ImageHistory | None = field(default=None, init=False, repr=False, compare=False)
     scores: ClassVar[tuple[str, ...]] = ("frechet", "kernel_distance", "taken_for_target", "edges", "cycle_l1")
     directions: ClassVar[tuple[Direction, ...]] = (
@@ -57,14 +70,14 @@ class Cycle(Unpaired):
         there, back = _both(network)
         return {"fake": image_of(there, batch["source"]), "back": image_of(back, batch["real"])}
 
-    def shown(self, made: Images) -> Images:
-        return made if self.past is None else self.past.show(made, ("fake", "back"))
+    def discriminator_images(self, made: Images) -> Images:
+        return made if self.past is None else self.past.replace(made, ("fake", "back"))
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
         there, back = _both(network)
-        found = {"there": matched(there, batch["real"], made["fake"])}
-        found["back"] = matched(back, batch["source"], made["back"])
-        return {f"{direction}/{name}": match for direction, matches in found.items() for name, match in matches.items()}
+        both = {"there": matched(there, batch["real"], made["fake"])}
+        both["back"] = matched(back, batch["source"], made["back"])
+        return {f"{direction}/{name}": match for direction, matches in both.items() for name, match in matches.items()}
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         there, back = _both(network)
@@ -78,7 +91,7 @@ class Cycle(Unpaired):
         return terms
 
     @property
-    def remembers(self) -> Remembers | None:
+    def stateful(self) -> Stateful | None:
         return self.past
 
     def show(self, batch: Batch, made: Images) -> list[tuple[Tensor, Form]]:

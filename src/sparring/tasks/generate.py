@@ -1,4 +1,4 @@
-"""From noise to samples: the task of the first GAN, with classes and codes where the data and the user have them."""
+"""Generation of samples from noise, optionally with classes or codes."""
 
 from __future__ import annotations
 
@@ -22,31 +22,46 @@ ROWS, COLUMNS = 10, 8
 
 @dataclass(frozen=True)
 class Generate(Task):
-    """The generator turns latent vectors into samples like the data's. Source: Goodfellow et al. 2014.
+    """Generation of samples from latent vectors: the original GAN, optionally conditional (cGAN, InfoGAN, PacGAN).
 
-    Batches hold `real` [n, C, H, W] in [-1, 1] (or points [n, D]) and `latent` [n, latent.size]; with classes also
-    `label` [n] of the reals and `fake_label` [n], the classes that fakes are made for, as frequent as the data's; with
-    codes also `code` [n, widths of the codes].
+    Batches hold
+
+    | key | value |
+    | --- | --- |
+    | `real` | images [n, C, H, W] in [-1, 1], or points [n, D] |
+    | `latent` | [n, latent.size] |
+    | `label`, `fake_label` | with classes: labels [n] of real and generated samples; both have the data's frequencies |
+    | `code` | with codes: [n, sum of their widths] |
+
+    UserError: `pack` together with classes or codes; classes without labelled data.
+
+    Attributes:
+        latent: distribution of the latent vectors, `Normal(100)` or `Uniform(100)`.
+        classes: conditions both players on the class label. The networks' `condition` chooses how.
+        codes: codes that samples should express without labels (InfoGAN), such as `(Categorical(10), Continuous(2))`.
+            They need the penalty `MutualInformation`.
+        pack: samples that D receives at once, concatenated as channels (PacGAN), from 1. D then recognises a lack of
+            variety. It must divide the batch size.
+
+    Source: Goodfellow et al. 2014; classes: Mirza and Osindero 2014; codes: Chen et al. 2016; packing: Lin et al. 2018.
     """
 
-    latent: Latent = Normal(100)  # the distribution of the generator's input
-    classes: bool = flag(False)  # both players are given labels (Mirza and Osindero 2014), by the networks' `condition`
-    # what InfoGAN's generator shall show: (Categorical(10), Continuous(2)); it wants the penalty MutualInformation
+    latent: Latent = Normal(100)
+    classes: bool = flag(False)
     codes: tuple[Code, ...] = ()
-    # samples that D judges at once, as channels, so that it sees how alike they are (Lin et al. 2018, PacGAN)
     pack: int = number(1, low=1)
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not callable(self.latent) or not isinstance(getattr(self.latent, "size", None), int):
-            raise UserError(f"Generate: latent={self.latent!r}; write Normal(100) or Uniform(100)")
+            raise UserError(f"Generate: latent={self.latent!r} is no distribution; write Normal(100) or Uniform(100)")
         codes = self.codes if isinstance(self.codes, tuple) else (self.codes,)
         if not all(callable(code) and isinstance(getattr(code, "width", None), int) for code in codes):
-            raise UserError(f"Generate: codes={self.codes!r}; write (Categorical(10), Continuous(2))")
+            raise UserError(f"Generate: codes={self.codes!r} are no codes; write (Categorical(10), Continuous(2))")
         object.__setattr__(self, "codes", codes)
         if self.pack > 1 and (self.classes or codes):
-            raise UserError("Generate: pack goes with neither classes nor codes: a pack has no class of its own")
+            raise UserError(f"Generate: pack={self.pack} can be combined with neither classes nor codes; write pack=1")
 
     @property
     def conditioning(self) -> tuple[ConditionSpec, ...]:
@@ -54,8 +69,8 @@ class Generate(Task):
 
     def for_data(self, form: Form) -> Generate:
         if self.classes and len(form.classes) < 2:
-            found = f"{len(form.classes) or 'no'} class(es); use a folder a class, or leave classes=True out"
-            raise UserError(f"Generate(classes=True) needs labelled data, this has {found}")
+            given = f"{len(form.classes) or 'no'} class(es); use one folder per class, or leave classes=True out"
+            raise UserError(f"Generate(classes=True) needs labelled data, this has {given}")
         return fitted(replace(self), form=form)
 
     def build_generator(self, make: Make) -> nn.Module:
@@ -78,7 +93,7 @@ class Generate(Task):
         return inputs
 
     def gallery(self, generator: torch.Generator) -> tuple[Batch, int]:
-        """One row a class, or a value of the first categorical code, each with the same latents; else 64 latents."""
+        """One row for each class or value of the first categorical code, all with the same latents; else 64 latents."""
         rows = self._rows()
         if not rows:
             return self.draw(COLUMNS**2, generator), COLUMNS
@@ -95,7 +110,7 @@ class Generate(Task):
         made: Tensor = network(latent, *Condition.from_batch(batch, FAKE).arguments)
         return {"fake": made.float()}
 
-    def pixels(self, batch: Batch) -> int:
+    def sample_pixels(self, batch: Batch) -> int:
         return math.prod(self._form.shape[1:])
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
@@ -107,16 +122,16 @@ class Generate(Task):
 
     @property
     def _form(self) -> Form:
-        assert self.form is not None, "for_data tells a task what it is for"
+        assert self.form is not None, "call for_data first"
         return self.form
 
     def _rows(self) -> list[int]:
-        """The classes or code values that the gallery shows: all, or ten that are spread over them."""
+        """Classes or code values of the gallery's rows: all, or ten evenly spread ones."""
         values = len(self.class_names) or self._categorical()[1]
         return [i * values // min(values, ROWS) for i in range(min(values, ROWS))]
 
     def _categorical(self) -> tuple[int, int]:
-        """(how many numbers of the code stand before the first categorical one, its size or 0)."""
+        """Offset of the first categorical code within the code vector, and its size (0: none)."""
         before = 0
         for code in self.codes:
             if isinstance(code, Categorical):

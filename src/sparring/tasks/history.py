@@ -1,4 +1,4 @@
-"""What a discriminator is shown: images that the generator makes, and some that it made before."""
+"""A history of generated images for the discriminator."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from torch import Tensor
 
 from sparring.game.losses import Loss
 from sparring.game.match import Images
-from sparring.game.memory import Logits, Remembers
+from sparring.game.memory import Logits, Stateful
 
-STAYS, JOINS = -1, -2
+NOT_STORED, APPENDED = -1, -2  # slots of new images
 
 
-class ImageHistory(Remembers):
-    """The last images by name, at most `size` of each. Once it is full, the discriminator is shown with chance 1/2 an
-    old image in the place of a new one, which takes the old one's place. Source: Shrivastava et al. 2017, section 2.3;
-    Zhu et al. 2017, section 4."""
+class ImageHistory(Stateful):
+    """A buffer of at most `size` generated images for each name.
+
+    Once it is full, the discriminator receives with probability 1/2 a stored image instead of a new one, which then
+    takes its slot. Source: Shrivastava et al. 2017, section 2.3; Zhu et al. 2017, section 4.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.memory: dict[str, Tensor] = {"count": torch.zeros((), dtype=torch.int64)}
 
-    def show(self, made: Images, names: Sequence[str]) -> Images:
-        """The images [n, C, H, W] of these names, some of them exchanged, with what `observe` must know."""
+    def replace(self, made: Images, names: Sequence[str]) -> Images:
+        """Replace some images [n, C, H, W] of these names by stored ones; adds new images and slots for `observe`."""
         shown = dict(made)
         full = int(self.memory["count"]) >= self.size
         for name in names:
             images = made[name]
-            slots = torch.full((len(images),), JOINS)
+            slots = torch.full((len(images),), APPENDED)
             if full:
                 old = torch.rand(len(images)) < 0.5
-                slots = torch.where(old, torch.randint(self.size, (len(images),)), torch.tensor(STAYS))
+                slots = torch.where(old, torch.randint(self.size, (len(images),)), torch.tensor(NOT_STORED))
                 kept = self.memory[name][slots.clamp(min=0)].to(images)
                 shown[name] = torch.where(old.to(images.device).view(-1, 1, 1, 1), kept, images)
             shown |= {f"{name}/new": images, f"{name}/slots": slots}
@@ -44,9 +46,9 @@ class ImageHistory(Remembers):
         for name in names:
             images = torch.cat([part[f"{name}/new"].detach().float().cpu() for part in made])
             slots = torch.cat([part[f"{name}/slots"] for part in made])
-            joining = images[slots == JOINS][: self.size - count]
+            appended = images[slots == APPENDED][: self.size - count]
             held = self.memory.get(name, images[:0])
-            self.memory[name] = held = torch.cat([held, joining])
+            self.memory[name] = held = torch.cat([held, appended])
             for slot, image in zip(slots.tolist(), images):
                 if slot >= 0:
                     held[slot] = image

@@ -1,4 +1,4 @@
-"""From a degraded image to the image: super-resolution, inpainting, denoising, deblurring, colourising."""
+"""Image restoration: super-resolution, inpainting, denoising, deblurring, colourisation."""
 
 from __future__ import annotations
 
@@ -25,22 +25,36 @@ from sparring.tasks.pieces import fitted, image_shape, matched, sight
 
 @dataclass(frozen=True)
 class Restore(Translating):
-    """The generator undoes what `degrade` does to images; it sees a mask as one more channel. Batches hold
-    `real` [n, C, H, W] in [-1, 1], its degraded copy `source` and perhaps `mask` [n, 1, H, W], 1 where pixels are
-    missing. If nothing but a mask degrades the images, the known pixels are kept bit by bit."""
+    """Image restoration: the generator reconstructs images from degraded copies.
 
-    # what is undone, such as Downscale(4) (super-resolution: Ledig et al. 2017), Mask("free-form") (inpainting: Pathak
-    # et al. 2016), Grey(), Noise(25), Blur(2), or several: (Blur(2), Downscale(4))
+    G minimises `adversarial + pixel * mean |G(source) - image|`. Batches hold `real` [n, C, H, W] in [-1, 1], its
+    degraded copy `source` and, with a mask, `mask` [n, 1, H, W], 1 at missing pixels, which is one more input channel
+    of G. If a mask is the only degradation, known pixels are copied bit by bit, and the mean runs over missing pixels.
+
+    | task | degrade |
+    | --- | --- |
+    | super-resolution (Ledig et al. 2017) | `Downscale(4)` |
+    | inpainting (Pathak et al. 2016) | `Mask("free-form")` |
+    | colourisation, denoising, deblurring | `Grey()`, `Noise(25)`, `Blur(2)` |
+    | several | `(Blur(2), Downscale(4))` |
+
+    Attributes:
+        degrade: the degradation, or a tuple of them in order.
+        pixel: weight of the mean absolute difference; from 0.
+        residual: adds the source to G's output; for sources of the image's size. EDSRGenerator and RRDBGenerator do so
+            in any case.
+        conditional: D also receives the source.
+    """
+
     degrade: Degradation | tuple[Degradation, ...] = Downscale(4)
-    pixel: float = number(1.0, low=0)  # weight of the mean absolute difference; with a mask inside it alone
-    # what is made is added to the source, for sources of the image's size; EDSRGenerator and RRDBGenerator do so anyway
+    pixel: float = number(1.0, low=0)
     residual: bool = False
-    conditional: bool = False  # the discriminator sees the source beside the image
+    conditional: bool = False
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        chained(self.degrade)  # a mistake is told here
+        chained(self.degrade)  # raises UserError early
 
     @cached_property
     def chain(self) -> Degradation:
@@ -48,24 +62,24 @@ class Restore(Translating):
 
     @property
     def masks(self) -> bool:
-        """The generator sees a mask."""
+        """The generator receives a mask."""
         return mask_of(self.chain) is not None
 
     @property
     def keeps(self) -> bool:
-        """Known pixels are kept unchanged."""
+        """Known pixels are copied to the output."""
         return isinstance(self.chain, Mask)
 
     def for_data(self, form: Form) -> Restore:
         shape = image_shape("Restore", form)
         channels = self.chain.shape(shape)[0]
         if self.residual and (self.chain.scale > 1 or channels not in (1, shape[0])):
-            raise UserError("Restore: residual=True adds to sources of the image's size; leave it out")
+            raise UserError("Restore: residual=True needs sources of the image's size; leave it out")
         return fitted(replace(self), form=form)
 
     @property
     def forms(self) -> tuple[Form, Form]:
-        assert self.form is not None, "for_data tells a task what it is for"
+        assert self.form is not None, "call for_data first"
         return Form(self.chain.shape(image_shape("Restore", self.form))), self.form
 
     def build_generator(self, make: Make) -> nn.Module:
@@ -75,8 +89,8 @@ class Restore(Translating):
 
     def build_discriminator(self, make: Make) -> nn.Module:
         shape = image_shape("Restore", self.form)
-        seen = self.chain.shape(shape)[0] + self.masks if self.conditional else 0
-        return make((shape,), {"source_channels": seen})
+        channels = self.chain.shape(shape)[0] + self.masks if self.conditional else 0
+        return make((shape,), {"source_channels": channels})
 
     def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         degraded = self.chain(batch["real"], generator)
@@ -84,13 +98,13 @@ class Restore(Translating):
         return {**batch, "real": cropped(batch["real"], self.chain.scale), "source": degraded.source, **mask}
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
-        made: Tensor = network(self._seen(batch)).float()
+        made: Tensor = network(self._input(batch)).float()
         if self.residual:
             made = made + batch["source"]
         return {"fake": torch.where(batch["mask"] > 0, made, batch["source"]) if self.keeps else made}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        condition = Condition(image=self._seen(batch)) if self.conditional else NOTHING
+        condition = Condition(image=self._input(batch)) if self.conditional else NOTHING
         return matched(network, batch["real"], made["fake"], condition, paired=True)
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
@@ -112,7 +126,7 @@ class Restore(Translating):
 
     @property
     def colours(self) -> bool:
-        """It brings back colours."""
+        """It restores colours."""
         shape = image_shape("Restore", self.form)
         return self.chain.shape(shape)[0] < shape[0]
 
@@ -133,7 +147,7 @@ class Restore(Translating):
         return fill if self.keeps else enlarge
 
     def compared(self, images: Tensor) -> Tensor:
-        """Of super-resolution the luminance without a border, as the field does it; else all of it."""
+        """For super-resolution the luminance without a border of `scale` pixels, as is usual; else the whole image."""
         scale = self.chain.scale
         return images.float() if scale == 1 else cut_border(luminance(images), scale)
 
@@ -151,5 +165,5 @@ class Restore(Translating):
         scale = target.shape[1] // source.shape[1]
         return Translator(run, source, target, scale, wants_mask=self.masks, **sight(network))
 
-    def _seen(self, batch: Batch) -> Tensor:
+    def _input(self, batch: Batch) -> Tensor:
         return torch.cat([batch["source"], batch["mask"]], 1) if self.masks else batch["source"]

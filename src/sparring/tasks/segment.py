@@ -1,4 +1,4 @@
-"""From an image to the class of each of its pixels."""
+"""Semantic segmentation: the class of each pixel."""
 
 from __future__ import annotations
 
@@ -22,19 +22,32 @@ from sparring.tasks.sourced import Paired
 
 @dataclass(frozen=True)
 class Segment(Paired):
-    """The generator tells the class of each pixel; the discriminator tells its maps from true ones, beside the image.
-    Batches hold `source` [n, C, H, W] in [-1, 1] and `real` [n, K, H, W], one-hot, 0 at pixels of no class, which play
-    no part. Source: Luc et al. 2016, equation 1."""
+    """Semantic segmentation: the generator predicts the class of each pixel, the discriminator compares class maps.
 
-    classes: tuple[str, ...] = ("0", "1")  # their names, in the order of their ids
-    source: str = "image"  # the name of the column or folder of the images
-    target: str = "mask"  # of the maps
-    ignore: int | None = None  # the id that stands for no class; 255 always does
-    cross_entropy: float = number(1.0, low=0)  # weight of that term, the mean over pixels
-    # a pixel counts by the share of its class in training, to the power of minus this: 0 for all pixels alike, 1 for
-    # all classes alike (Eigen and Fergus 2015, section 4.3)
+    G minimises `adversarial + cross_entropy * sum(w_c * -log p_c) / sum(w_c)` over pixels, where c is the true class
+    and `w_c = (share of class c in training)^-balance`. Batches hold `source` [n, C, H, W] in [-1, 1] and `real`
+    [n, K, H, W], one-hot, 0 at pixels without a class; these are ignored.
+
+    Attributes:
+        classes: names of the classes in the order of their ids; at least two.
+        source: folder or column of the images.
+        target: folder or column of the class maps.
+        ignore: id of "no class" in the maps, in addition to 255; None: only 255.
+        cross_entropy: weight of the cross-entropy; from 0.
+        balance: exponent of the class weights, in [0, 1]: 0 weights all pixels equally, 1 all classes (Eigen and Fergus
+            2015, section 4.3).
+        conditional: D also receives the image.
+
+    Source: Luc et al. 2016, equation 1.
+    """
+
+    classes: tuple[str, ...] = ("0", "1")
+    source: str = "image"
+    target: str = "mask"
+    ignore: int | None = None
+    cross_entropy: float = number(1.0, low=0)
     balance: float = number(0.5, low=0, high=1)
-    conditional: bool = True  # the discriminator sees the image
+    conditional: bool = True
     scores: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy")
     baseline_name: ClassVar[str] = "the most frequent class at each pixel"
 
@@ -50,7 +63,9 @@ class Segment(Paired):
     def for_data(self, form: Form) -> Segment:
         if not form.map or len(form.classes) != len(self.classes):
             known = f"maps of {len(form.classes)} classes" if form.map else "no maps of classes"
-            raise UserError(f"Segment: {len(self.classes)} classes are named, and the data has {known}; name those")
+            raise UserError(
+                f"Segment: {len(self.classes)} classes are named, and the data has {known}; name the data's"
+            )
         return super().for_data(form)
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
@@ -58,19 +73,19 @@ class Segment(Paired):
         return {"fake": scores.softmax(1), "scores": scores}
 
     def matches(self, network: nn.Module, batch: Batch, made: Images) -> dict[str, Match]:
-        known = batch["real"].sum(1, keepdim=True)  # where no class is known, both are 0
+        known = batch["real"].sum(1, keepdim=True)  # pixels without a class are 0 in both maps
         return super().matches(network, batch, {"fake": made["fake"] * known})
 
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         if not self.cross_entropy:
             return {}
         counted = batch["real"] * self.class_weights.to(batch["real"].device).view(1, -1, 1, 1)
-        reported = -(made["scores"].log_softmax(1) * counted).sum()
-        return {"cross_entropy": self.cross_entropy * reported / counted.sum().clamp(min=1e-6)}
+        total = -(made["scores"].log_softmax(1) * counted).sum()
+        return {"cross_entropy": self.cross_entropy * total / counted.sum().clamp(min=1e-6)}
 
     @cached_property
     def class_weights(self) -> Tensor:
-        """What a pixel of each class counts, [K]; a class that training lacks counts as the rarest one there."""
+        """Weights of the classes [K]; a class without training pixels has the weight of the rarest one."""
         counts = torch.tensor(() if self.form is None else self.form.counts, dtype=torch.float32)
         if not counts.sum():
             return torch.ones(len(self.classes))

@@ -1,4 +1,4 @@
-"""What tasks share whose sources come with the data: pairs, or two sets."""
+"""Base classes of tasks whose sources are part of the data: pairs, or two unpaired sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Own = TypeVar("Own", bound="Sourced")
 
 @dataclass(frozen=True)
 class Sourced(Translating):
-    """A task for data whose `form` has a source."""
+    """A task for data with source images."""
 
     form: Form | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -31,13 +31,13 @@ class Sourced(Translating):
 
     @property
     def forms(self) -> tuple[Form, Form]:
-        assert self.form is not None, "for_data tells a task what it is for"
+        assert self.form is not None, "call for_data first"
         assert self.form.source is not None
         return self.form.source, self.form
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """The shapes (C, H, W) in which networks see sources and targets; UserError: they are no images."""
+        """Input shapes (C, H, W) of sources and targets. UserError: they are no images."""
         owner = type(self).__name__
         target = image_shape(owner, self.form)
         return image_shape(owner, None if self.form is None else self.form.source), target
@@ -54,13 +54,17 @@ class Sourced(Translating):
 
 
 class Paired(Sourced):
-    """A task for pairs."""
+    """A task for pairs of source and target.
 
-    conditional: bool  # a field of each sub-class: the discriminator sees the source
+    Attributes:
+        conditional: D also receives the source; a field of each sub-class.
+    """
+
+    conditional: bool
 
     def for_data(self: Own, form: Form) -> Own:
         task = super().for_data(form)
-        task.shapes  # noqa: B018  what are no images is told here
+        task.shapes  # noqa: B018  raises UserError unless both are images
         return task
 
     def build_generator(self, make: Make) -> nn.Module:
@@ -76,7 +80,7 @@ class Paired(Sourced):
 
 
 class Unpaired(Sourced):
-    """A task for two sets, whose names a sub-class has as fields `a` and `b`."""
+    """A task for two unpaired sets; a sub-class has their names as fields `a` and `b`."""
 
     a: str
     b: str
@@ -88,7 +92,7 @@ class Unpaired(Sourced):
         return Sets(self.a, self.b)
 
     def baseline(self, train: Data) -> Callable[[Batch], Tensor]:
-        """Sources as they are: of RGB ones the luminance where targets are grey, of grey ones it thrice."""
+        """The source itself, as luminance for grey targets, repeated for RGB targets of grey sources."""
 
         def unchanged(batch: Batch) -> Tensor:
             source, channels = batch["source"], batch["real"].shape[1]

@@ -1,4 +1,4 @@
-"""From one image to the image that belongs to it: paired translation."""
+"""Paired image translation: pix2pix."""
 
 from __future__ import annotations
 
@@ -20,16 +20,28 @@ from sparring.tasks.sourced import Paired
 
 @dataclass(frozen=True)
 class Translate(Paired):
-    """The generator turns the source of a pair into its target; the discriminator sees the source beside either.
-    Batches hold `source` [n, C', H, W] and `real` [n, C, H, W] in [-1, 1]; a source of class ids is one-hot. Source:
-    Isola et al. 2017 (pix2pix), equations 3 and 4."""
+    """Paired image translation (pix2pix): the generator maps a source image to its target.
 
-    source: str = ""  # the name of the column or folder; empty: the usual ones are looked for
+    G minimises `adversarial + l1 * mean |G(source) - target|`. Batches hold `source` [n, C', H, W] and `real`
+    [n, C, H, W] in [-1, 1]; class maps as sources are one-hot.
+
+    Attributes:
+        source: folder or column of the sources; "" finds the usual names.
+        target: folder or column of the targets; "" finds the usual names.
+        source_classes: names of the classes, if sources are class maps.
+        ignore: id of "no class" in such maps, in addition to 255; None: only 255.
+        l1: weight of the mean absolute difference; from 0.
+        conditional: D also receives the source.
+
+    Source: Isola et al. 2017 (pix2pix), equations 3 and 4.
+    """
+
+    source: str = ""
     target: str = ""
-    source_classes: tuple[str, ...] = ()  # the names of the classes, if the source is a map of class ids
-    ignore: int | None = None  # the id in such maps that stands for no class
-    l1: float = number(100.0, low=0)  # weight of the mean absolute difference
-    conditional: bool = True  # the discriminator sees the source
+    source_classes: tuple[str, ...] = ()
+    ignore: int | None = None
+    l1: float = number(100.0, low=0)
+    conditional: bool = True
     scores: ClassVar[tuple[str, ...]] = ("l1", "frechet", "perceptual", "ssim")
     baseline_name: ClassVar[str] = "the mean of the training images"
 
@@ -49,6 +61,6 @@ class Translate(Paired):
 
 
 def mean_image(data: Data) -> Tensor:
-    """The mean of all images, [1, C, H, W] in [-1, 1]."""
+    """Mean of all images, [1, C, H, W] in [-1, 1]."""
     total = sum((data.form.to_input(chunk).double().sum(0) for chunk in data.chunks()), torch.zeros(()).double())
     return (total / len(data)).float()[None]

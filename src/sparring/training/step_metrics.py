@@ -33,7 +33,7 @@ def turn_metrics(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
         row[f"logit/{name}"] = torch.cat(tensors).mean().item()
     # the mean over critics: logits of different critics share no scale
     row["accuracy"] = sum(accuracy(game.loss, real, fake) for real, fake in logits.values()) / len(logits)
-    for component in game.remembering.values():
+    for component in game.stateful.values():
         row |= component.readings()
     return row
 

@@ -1,8 +1,8 @@
-"""What stands between images and the critic: applied to real and generated images alike, in both players' turns.
+"""Augmentations of the critic's inputs, applied to real and generated images in both players' turns.
 
-An augmentation is called with images and progress, and is differentiable twice, for gradient penalties see through it.
-One that goes with a spatial condition derives from `SplitAugment`: image and condition share the geometry, and colour
-and noise are the image's alone.
+An augmentation is called with images and progress. It is differentiable twice, because gradient penalties are computed
+through it. To work with a spatial condition (source image, mask, label map), derive it from `SplitAugment`: geometric
+changes then apply to image and condition, colour and noise to the image alone.
 """
 
 from sparring.game.augment.adaptive import ADA

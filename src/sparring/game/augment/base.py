@@ -1,4 +1,4 @@
-"""What every augmentation is, and what those that change images share."""
+"""Base classes and helpers of augmentations."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ SMALLEST = 8
 
 
 class Augment(Protocol):
-    """A differentiable change of the critic's inputs."""
+    """A random, differentiable change of the critic's inputs."""
 
     def __call__(self, images: Tensor, progress: float) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change of n images, with its random numbers drawn: whatever it is applied to changes alike."""
+    """One change of n images. Its random parameters are drawn once, so it is the same for image and condition.
 
-    apply: Callable[[Tensor], Tensor]  # images [n, C, H, W] of any C -> the same shape
-    geometric: bool  # it moves or hides pixels, whatever they stand for; colour and noise are not geometric
+    Attributes:
+        apply: images [n, C, H, W] of any C -> the same shape.
+        geometric: it moves or hides pixels, so it also applies to a spatial condition; False for colour and noise.
+    """
+
+    apply: Callable[[Tensor], Tensor]
+    geometric: bool
 
 
 class SplitAugment(Limited, ABC):
-    """An augmentation that consists of changes. A spatial condition (source image, mask, label map) shares the
-    geometric ones with its image; the others are the image's alone."""
+    """An augmentation made of changes: geometric ones also apply to a spatial condition (source image, mask, map)."""
 
     @abstractmethod
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
-        """Draw the changes of these images, in the order in which they apply."""
+        """Draw the changes of these images, in the order of application."""
 
     def __call__(self, images: Tensor, progress: float) -> Tensor:
         return self.together(images, None, progress)[0]
 
     def together(self, images: Tensor, condition: Tensor | None, progress: float) -> tuple[Tensor, Tensor | None]:
-        """Change images [n, C, H, W] and, where they have one, their spatial condition [n, K, H, W]."""
+        """Augment images [n, C, H, W] and their spatial condition [n, K, H, W], if any."""
         for change in self.changes(images, progress):
             images = change.apply(computable(images))
             if condition is not None and change.geometric:
@@ -55,31 +59,33 @@ def check_images(owner: str, images: Tensor) -> None:
     shape = list(images.shape[1:])
     if len(shape) != 3 or min(shape[1:]) < SMALLEST:
         wanted = f"images (C, H, W) of at least {SMALLEST}x{SMALLEST}, not samples of shape {shape}"
-        raise UserError(f"{owner} changes {wanted}; leave augment empty, or use InstanceNoise()")
+        raise UserError(f"{owner} needs {wanted}; leave augment empty, or use InstanceNoise()")
 
 
 def computable(images: Tensor) -> Tensor:
-    """Images in fp32 or better: under autocast, a network's output may be bf16, too coarse to be moved about."""
+    """Images in fp32 or better: bf16 outputs of autocast are too coarse for resampling."""
     return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
 def per_image(parameters: Tensor, images: Tensor) -> Tensor:
-    """Parameters [n, ...] (drawn on the CPU, so they are the same on every device) in the images' type and place."""
-    return parameters.to(images.dtype).to(images.device)  # in this order: not every device knows float64
+    """Parameters [n, ...] in the images' dtype, on their device; drawn on the CPU, so equal on every device."""
+    return parameters.to(images.dtype).to(images.device)  # dtype first: not every device supports float64
 
 
 def drawn(chance: float, values: Tensor) -> Tensor:
-    """Values [..., n] for a share `chance` of the n images, and for the others 0, which stands for no change."""
+    """Values [..., n], each replaced by 0 (no change) with probability 1 - `chance`; one draw per image."""
     return torch.where(torch.rand(values.shape[-1]) < chance, values, 0.0)
 
 
 def normal(*size: int) -> Tensor:
-    """Standard normal numbers, fine enough for maps that are multiplied with one another."""
+    """Standard normal numbers in float64, because maps are multiplied with one another."""
     return torch.randn(*size, dtype=torch.float64)
 
 
 def pick(images: Tensor, places: Tensor) -> Tensor:
-    """The pixels at places [n, H, W], counted row by row, of each image [n, C, h, w]: [n, C, H, W]. A gather, whose
-    backward pass can itself be differentiated; that of `grid_sample` cannot."""
+    """Pixels of images [n, C, h, w] at flat row-major indices [n, H, W]: [n, C, H, W].
+
+    A gather is differentiable twice; `grid_sample` is not.
+    """
     wanted = places.flatten(1)[:, None].expand(-1, images.shape[1], -1)
     return images.flatten(2).gather(2, wanted).reshape(*images.shape[:2], *places.shape[1:])

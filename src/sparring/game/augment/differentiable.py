@@ -1,4 +1,4 @@
-"""A fixed augmentation that stands on both sides always."""
+"""DiffAugment: a fixed augmentation of real and generated images."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ from sparring.game.augment.base import Change, SplitAugment, check_images, per_i
 
 @dataclass(frozen=True)
 class DiffAugment(SplitAugment):
-    """Colour, translation and cutout, drawn anew for each image, always applied: D cannot learn samples by heart.
+    """Random colour, translation and cutout of every image, which keeps D from memorising a small data set.
 
-    Images [n, C, H, W] of at least 8x8, about in [-1, 1]. Zero, which fills what translation and cutout leave
-    empty, is mid grey there, as in the authors' code. Unlike ADA it does not adapt: it is as strong on the last step
-    as on the first. A spatial condition is translated and cut with its image, and keeps its colours.
+    Use it for few images. It is simpler than `ADA` and does not adapt: it has the same strength during the whole run.
 
-    Colours change by brightness + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5).
-    Saturation is the distance from the mean over channels, so it does nothing to grey images. The centre of the cutout
-    lies anywhere in the image, so parts of it may lie outside. UserError: samples are points, or too small.
+    Images are [n, C, H, W] of at least 8x8, about in [-1, 1]. Translation and cutout fill with 0 (mid grey), as in the
+    authors' code. A spatial condition is translated and cut with its image and keeps its colours. UserError: samples
+    are points, or too small.
+
+    Attributes:
+        color: brightness `+ U(-0.5, 0.5)`, then saturation (distance from the mean over channels) `* U(0, 2)`, then
+            contrast `* U(0.5, 1.5)`.
+        translation: largest shift in each direction, as a share of the size, in [0, 1]; 0 switches it off.
+        cutout: side of the square that is set to 0, as a share of the size, in [0, 1]; 0 switches it off. Its centre
+            is uniform over the image, so part of it may lie outside.
 
     Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training", section 3.
     """
 
     color: bool = flag(True)
-    translation: float = number(0.125, low=0, high=1)  # the largest shift in either direction, as a share of the size
-    cutout: float = number(0.5, low=0, high=1)  # the side of the square that is set to 0, as a share of the size
+    translation: float = number(0.125, low=0, high=1)
+    cutout: float = number(0.5, low=0, high=1)
 
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         check_images("DiffAugment", images)
@@ -44,7 +49,7 @@ class DiffAugment(SplitAugment):
             found.append(Change(lambda x: translate(x, *shifts), geometric=True))
         if self.cutout:
             sides = [_rounded(size * self.cutout) for size in sizes]
-            # where the cut begins: its middle is uniform over the image
+            # the square's centre is uniform over the image
             starts = [torch.randint(0, size + (side + 1) % 2, (count,)) for size, side in zip(sizes, sides)]
             corners = [start - side // 2 for start, side in zip(starts, sides)]
             found.append(Change(lambda x: cut_out(x, sides, *corners), geometric=True))
@@ -52,7 +57,7 @@ class DiffAugment(SplitAugment):
 
 
 def change_colors(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Brightness, saturation and contrast, in this order; one number in [0, 1] each per image, 0.5 changes nothing."""
+    """Change brightness, saturation, contrast, in this order; strengths [n] in [0, 1], 0.5 is no change."""
     brightness, saturation, contrast = (
         per_image(share, images)[:, None, None, None] for share in (brightness, saturation, contrast)
     )
@@ -64,7 +69,7 @@ def change_colors(images: Tensor, brightness: Tensor, saturation: Tensor, contra
 
 
 def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Shift each image by whole pixels [n]; zeros come in at the edge."""
+    """Shift each image by whole pixels [n]; the edge is filled with 0."""
     rows, columns = _grid(images)
     rows, columns = rows - down.to(images.device)[:, None, None], columns - right.to(images.device)[:, None, None]
     height, width = images.shape[2:]
@@ -73,7 +78,7 @@ def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, sizes: Sequence[int], top: Tensor, left: Tensor) -> Tensor:
-    """Set a rectangle of `sizes` (height, width) to 0, whose upper left corner [n] may lie outside."""
+    """Set a rectangle of `sizes` (height, width) to 0; its upper left corner [n] may lie outside the image."""
     rows, columns = _grid(images)
     top, left = top.to(images.device)[:, None, None], left.to(images.device)[:, None, None]
     outside = (rows < top) | (rows >= top + sizes[0]) | (columns < left) | (columns >= left + sizes[1])
@@ -81,7 +86,7 @@ def cut_out(images: Tensor, sizes: Sequence[int], top: Tensor, left: Tensor) -> 
 
 
 def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Row [1, H, 1] and column [1, 1, W] of each pixel."""
+    """Row indices [1, H, 1] and column indices [1, 1, W]."""
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :, None]
     return rows, torch.arange(width, device=images.device)[None, None, :]

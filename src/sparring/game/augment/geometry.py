@@ -1,7 +1,7 @@
-"""Random affine maps of images, and one resampling that applies them.
+"""Random affine maps of images, and the resampling that applies them.
 
-Points are (x, y, 1) in pixels from the image's centre, x to the right and y down. A map is what takes a point of the
-result to the point of the image that is seen there; so the last change comes first.
+Points are (x, y, 1) in pixels from the image's centre, x to the right and y down. A map takes a point of the result to
+a point of the input image, so the last change is the leftmost factor.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from sparring.game.augment.base import drawn, normal, per_image, pick
 
 
 def random_blits(count: int, chance: float, height: int, width: int, flip: bool, turn: bool, shift: bool) -> Tensor:
-    """Maps [n, 3, 3] that only move pixels: mirror x, quarter turns, whole-pixel shifts by up to 1/8 of the size. Each
-    kind is drawn for each image with probability `chance`, uniformly, the one that changes nothing included. Source:
-    Karras et al. 2020, appendix B, "pixel blitting"."""
+    """Random maps [n, 3, 3] that move whole pixels: mirror x, rotate by 90 degrees, shift by up to 1/8 of the size.
+
+    Each kind is drawn for each image with probability `chance`, uniformly over its values including no change.
+    Source: Karras et al. 2020, appendix B, "pixel blitting".
+    """
     maps = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
     if flip:
         mirrored = drawn(chance, torch.randint(2, (count,)).double())
@@ -33,11 +35,11 @@ def random_blits(count: int, chance: float, height: int, width: int, flip: bool,
 
 
 def random_affine(count: int, chance: float, height: int, width: int) -> Tensor:
-    """Maps [n, 3, 3]: scaling, rotation, stretching, rotation, shift.
+    """Random maps [n, 3, 3]: scaling, rotation, stretching, rotation, shift.
 
-    Both scalings are by 2^N(0, 0.2^2), angles are uniform, shifts N(0, (1/8)^2) of the size.
-    Each is drawn for each image with probability `chance`; the two rotations, of which the first alone would leave the
-    axes of the stretch in place, with 1 - sqrt(1 - chance) each, so that one of them happens with `chance`.
+    Scaling and stretching are by `2^N(0, 0.2^2)`, angles are uniform, shifts are `N(0, (1/8)^2)` of the size. Each is
+    drawn for each image with probability `chance`. The two rotations, before and after stretching, are drawn with
+    `1 - sqrt(1 - chance)` each, so that an image is rotated with probability `chance`.
     Source: Karras et al. 2020, appendix B, "general geometric transformations".
     """
     size = 2 ** drawn(chance, 0.2 * normal(count))
@@ -51,14 +53,16 @@ def random_affine(count: int, chance: float, height: int, width: int) -> Tensor:
 
 
 def resample(images: Tensor, maps: Tensor) -> Tensor:
-    """See images [n, C, H, W] through maps [n, 3, 3]: bilinear between pixels, mirrored at the edges without end. Maps
-    that only move whole pixels change no value. There is no antialiasing: what is rotated or enlarged comes out
-    smoother, what is shrunk rougher. Upsampling before would keep the sharpness, for five times the work."""
+    """Resample images [n, C, H, W] through maps [n, 3, 3], bilinearly; images continue mirrored beyond their edges.
+
+    Maps that move whole pixels keep every value. There is no antialiasing: rotated or enlarged images are smoother,
+    shrunk ones rougher. Upsampling first would keep the sharpness at five times the cost.
+    """
     height, width = images.shape[2:]
     (xx, xy, x1), (yx, yy, y1) = per_image(maps, images)[:, :2].permute(1, 2, 0)[..., None, None]
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
-    # not a matrix product: those are rounded (bf16, TF32) on some devices
+    # no matrix product: some devices round it (bf16, TF32)
     columns = xx * x + xy * y + x1 + (width - 1) / 2
     rows = yx * x + yy * y + y1 + (height - 1) / 2
     left, above = columns.floor(), rows.floor()
@@ -90,6 +94,6 @@ def shifting(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _mirrored(index: Tensor, size: int) -> Tensor:
-    """The pixel that is seen at a whole (floating point) index beyond the edge: ... 2 1 [0 1 2 3] 2 1 0 1 ..."""
+    """Index within the image for a whole (floating point) index beyond its edge: ... 2 1 [0 1 2 3] 2 1 0 1 ..."""
     period = 2 * (size - 1)
     return (index - period * ((index + (size - 1)) / period).floor()).abs().long()

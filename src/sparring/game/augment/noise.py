@@ -1,4 +1,4 @@
-"""Noise on the critic's inputs."""
+"""Instance noise."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from sparring.game.schedules import Linear, Scheduled, scheduled, value_at
 
 @dataclass(frozen=True)
 class InstanceNoise(SplitAugment):
-    """Gaussian noise on the critic's inputs, so that real and fake distributions overlap; `sigma` in input units.
-    Images span [-1, 1]. What stands beside an image (a source, a mask) gets no noise. Source: Sønderby et al. 2017,
-    section 3; Arjovsky and Bottou 2017, section 3."""
+    """Gaussian noise on the critic's inputs: `x + sigma * N(0, 1)`, for real and generated samples.
+
+    It makes the two distributions overlap, so that D's gradient stays informative. Use it against a D that separates
+    them perfectly at the start. Let it end at 0, or generated samples stay noisy. A spatial condition gets no noise.
+
+    Attributes:
+        sigma: standard deviation in input units (images span [-1, 1]); from 0, a number or a schedule.
+
+    Source: Sønderby et al. 2017, section 3; Arjovsky and Bottou 2017, section 3.
+    """
 
     sigma: Scheduled = scheduled(Linear(start=0.1, end=0.0), low=0)
 

@@ -1,7 +1,7 @@
-"""Penalties on a player, one value per sample, and constraints on its weights.
+"""Penalties, which add a term to a player's loss, and constraints on its weights.
 
-`weight` may be a number or a schedule over the run. A lazy penalty (`every=k`) is applied each k-th step with k times
-its weight (Karras et al. 2020, section 3.1).
+`weight` is a number or a schedule over the run. `every=k` applies a penalty at each k-th step with k times its weight:
+lazy regularisation (Karras et al. 2020, section 3.1).
 """
 
 from sparring.game.penalties.classes import AuxiliaryClassifier, MutualInformation

@@ -1,4 +1,4 @@
-"""What penalties and constraints are."""
+"""Base classes of penalties and constraints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from sparring.game.schedules import Scheduled, scheduled
 
 @dataclass(frozen=True)
 class Term(Limited, ABC):
-    """Something that a player minimises besides its loss, added every `every` steps."""
+    """An additional term of a player's loss.
+
+    Attributes:
+        weight: factor of the term; from 0, a number or a schedule.
+        every: steps between two applications, from 1; the weight is multiplied by it.
+    """
 
     weight: Scheduled = scheduled(10.0, low=0)
     every: int = number(1, low=1)
@@ -23,25 +28,35 @@ class Term(Limited, ABC):
     @property
     @abstractmethod
     def sides(self) -> tuple[Side, ...]:
-        """Whose term it is."""
+        """The players that minimise it."""
 
 
 @dataclass(frozen=True)
 class Penalty(Term):
-    """A term that is computed of a match."""
+    """A term computed from a match.
+
+    Attributes:
+        sides: the players that minimise it.
+        differentiates: it differentiates the critic with respect to the match's samples; computed in fp32.
+        uses_critic: it runs the critic. If False, it is computed once for all critics of the same samples.
+    """
 
     sides: ClassVar[tuple[Side, ...]] = ("discriminator",)
-    differentiates: ClassVar[bool] = False  # it differentiates the critic with respect to the match's samples
-    judges: ClassVar[bool] = True  # it asks the critic; if not, samples count once, however many critics see them
+    differentiates: ClassVar[bool] = False
+    uses_critic: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
-        """A match of n samples -> [n] (or [1], where it is about the whole batch), before the weight."""
+        """A match of n samples -> [n], or [1] for a term of the whole batch; without the weight."""
 
 
 @dataclass(frozen=True)
 class WeightPenalty(Term):
-    """A term that is computed of a player's weights."""
+    """A term computed from a player's weights.
+
+    Attributes:
+        side: the player, "generator" or "discriminator".
+    """
 
     side: Side = choice("generator", ("discriminator", "generator"))
 
@@ -51,11 +66,11 @@ class WeightPenalty(Term):
 
     @abstractmethod
     def __call__(self, network: nn.Module) -> Tensor:
-        """A scalar, before the weight."""
+        """A network -> a scalar, without the weight."""
 
 
 class Constraint(Limited, ABC):
-    """A projection of one player's weights after each of its steps."""
+    """A projection of a player's weights after each of its updates."""
 
     side: ClassVar[Side] = "discriminator"
 
@@ -64,5 +79,5 @@ class Constraint(Limited, ABC):
 
 
 def by_sample(values: Tensor) -> Tensor:
-    """[n, ...] -> [n]: of a patch critic, the mean over patches."""
+    """[n, ...] -> [n]: the mean over the patches of each sample."""
     return values.flatten(1).mean(1) if values.dim() > 1 else values

@@ -1,4 +1,4 @@
-"""Terms by which a critic tells classes and codes, and the generator makes them easy to tell."""
+"""Classification terms of both players: classes (AC-GAN) and codes (InfoGAN)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,30 @@ from sparring.networks.critic import CriticOutput
 
 @dataclass(frozen=True)
 class AuxiliaryClassifier(Penalty):
-    """-log of the probability that D gives a sample's class: of reals and fakes for D, of fakes for G. It wants a
-    discriminator with condition="classifier". Source: Odena et al. 2017 (AC-GAN), equation 3."""
+    """AC-GAN: cross-entropy of D's class prediction, `weight * -log p(class | sample)`.
+
+    D minimises it on real and generated samples, G on generated ones. It gives clear classes at the cost of variety:
+    G avoids samples that are hard to classify. UserError: the task has no `classes=True`, or the discriminator no
+    `condition='classifier'`.
+
+    Attributes:
+        weight: factor of the term for both players; from 0, a number or a schedule.
+        every: steps between two applications, from 1; the weight is multiplied by it.
+
+    Source: Odena et al. 2017 (AC-GAN), equation 3.
+    """
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
-        value = _surprise(match.fake_output, match.fake_condition.label)
+        value = _cross_entropy(match.fake_output, match.fake_condition.label)
         if side == "discriminator":
-            value = value + _surprise(match.real_output, match.real_condition.label)
+            value = value + _cross_entropy(match.real_output, match.real_condition.label)
         return value
 
 
-def _surprise(output: CriticOutput, label: Tensor | None) -> Tensor:
+def _cross_entropy(output: CriticOutput, label: Tensor | None) -> Tensor:
     if output.classes is None or label is None:
         raise UserError(
             "AuxiliaryClassifier needs Generate(classes=True) and a discriminator with condition='classifier'"
@@ -41,18 +51,29 @@ def _surprise(output: CriticOutput, label: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class MutualInformation(Penalty):
-    """Both players': -log Q(code | G(z, code)), where Q is a head of the discriminator; its negative is a lower bound
-    of the mutual information between code and sample, up to the codes' entropy. It wants a task with codes.
-    Source: Chen et al. 2016 (InfoGAN), equations 5 and 6."""
+    """InfoGAN: cross-entropy of predicting the code of a generated sample, `weight * -log Q(code | G(z, code))`.
+
+    Both players minimise it. Q is a head of the discriminator. The codes' entropy plus the mean of `log Q` is a lower
+    bound of the mutual information between code and sample, so codes gain a meaning without labels. UserError: the task
+    has no codes; write `Generate(codes=(Categorical(10), Continuous(2)))`.
+
+    Attributes:
+        weight: factor of the term for both players; from 0, a number or a schedule.
+        every: steps between two applications, from 1; the weight is multiplied by it.
+
+    Source: Chen et al. 2016 (InfoGAN), equations 5 and 6.
+    """
 
     weight: Scheduled = 1.0
     sides: ClassVar[tuple[Side, ...]] = ("discriminator", "generator")
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
-        said = match.fake_output.codes
-        if said is None or match.code is None:
-            raise UserError("MutualInformation needs codes: task = Generate(codes=(Categorical(10), Continuous(2)))")
-        parameters = said.split([code.parameters for code in match.codes], dim=1)
+        output = match.fake_output.codes
+        if output is None or match.code is None:
+            raise UserError(
+                "MutualInformation needs codes; write task = Generate(codes=(Categorical(10), Continuous(2)))"
+            )
+        parameters = output.split([code.parameters for code in match.codes], dim=1)
         values = match.code.split([code.width for code in match.codes], dim=1)
         parts = zip(match.codes, parameters, values)
-        return torch.stack([kind.surprise(found, value) for kind, found, value in parts]).sum(0)
+        return torch.stack([code.surprise(predicted, value) for code, predicted, value in parts]).sum(0)

@@ -1,5 +1,8 @@
-"""Penalties on the slope of a critic. They treat samples as independent: a critic with batch normalisation breaks that
-(Gulrajani et al. 2017, section 4). Of a critic of patches, the slope is as `input_gradient` says."""
+"""Gradient penalties, on the critic's gradient with respect to its input.
+
+They treat samples as independent, which batch normalisation in the critic violates (Gulrajani et al. 2017, section 4).
+For patch critics, see `input_gradient`.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,17 @@ from sparring.game.penalties.base import Penalty
 
 
 def differentiable(images: Tensor) -> Tensor:
-    """Images with respect to which logits can be differentiated; a graph that they carry is kept."""
+    """Images that require a gradient; their graph, if any, is kept."""
     return images if images.requires_grad else images.detach().requires_grad_()
 
 
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """d(logit) / d(image), one row per sample: [n, features]. Of P logits a sample, which judge its patches, that of
-    their sum over the root of P. Where patches do not overlap, its square is the mean of their own; where they do, they
-    add up. So a weight hardly depends on the size of images that are much larger than a patch."""
+    """Gradient of the logits with respect to the images, flattened: [n, features].
+
+    For a critic with P patch logits per sample: the gradient of `sum(logits) / sqrt(P)`. If patches do not overlap, its
+    squared norm is the mean of the patches' squared norms; overlapping patches add up. A penalty's weight then hardly
+    depends on the size of images much larger than a patch.
+    """
     patches = logits[:1].numel()
     (gradient,) = torch.autograd.grad(logits.sum() / math.sqrt(patches), images, create_graph=True)
     return gradient.flatten(1)
@@ -31,8 +37,19 @@ def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class R1(Penalty):
-    """Half the squared norm of the critic's gradient at real samples: weight (gamma) times 1/2 |grad D(x)|^2. Of a
-    critic of P patches, D(x) is the sum of their logits over the root of P. Source: Mescheder et al. 2018, equation 9.
+    """R1, the zero-centred gradient penalty at real samples: `weight / 2 * |grad D(x)|^2`.
+
+    It flattens D at the data, which damps the oscillation of the players. Use it with any loss. With too large a
+    weight D cannot distinguish samples: accuracy near 50 %, blurred samples. For a critic with P patch logits per
+    sample, `D(x) = sum(logits) / sqrt(P)`.
+
+    Attributes:
+        weight: gamma; from 0, a number or a schedule. A start is `0.0002 * height * width / batch` (`sparring data`
+            computes it), or 1 for patch critics.
+        every: steps between two applications, from 1; the weight is multiplied by it. Larger values save
+            time at nearly the same effect.
+
+    Source: Mescheder et al. 2018, equation 9.
     """
 
     differentiates: ClassVar[bool] = True
@@ -43,7 +60,17 @@ class R1(Penalty):
 
 @dataclass(frozen=True)
 class R2(Penalty):
-    """R1 at generated samples. Source: Mescheder et al. 2018, equation 10."""
+    """R2, the zero-centred gradient penalty at generated samples: `weight / 2 * |grad D(G(z))|^2`.
+
+    Use it together with `R1` if generated samples are far from the data, as R3GAN does. For a critic with P patch
+    logits per sample, `D(x) = sum(logits) / sqrt(P)`.
+
+    Attributes:
+        weight: gamma; from 0, a number or a schedule. Usually the same as that of `R1`.
+        every: steps between two applications, from 1; the weight is multiplied by it.
+
+    Source: Mescheder et al. 2018, equation 10.
+    """
 
     differentiates: ClassVar[bool] = True
 
@@ -52,17 +79,28 @@ class R2(Penalty):
 
 
 def slope_penalty(match: Match, samples: Tensor, target: float) -> Tensor:
-    """(|grad D(x)| - target)^2 at other samples than the match's, one value each: [n]."""
+    """`(|grad D(x)| - target)^2` at samples that are not the match's own, with the real condition: [n]."""
     samples = differentiable(samples)
     gradient = input_gradient(match.judge(samples, match.real_condition).logits, samples)
-    norm = (gradient.square().sum(1) + 1e-12).sqrt()  # the root's own gradient is infinite at 0
+    norm = (gradient.square().sum(1) + 1e-12).sqrt()  # the root's derivative is infinite at 0
     return (norm - target).square()
 
 
 @dataclass(frozen=True)
 class GradientPenalty(Penalty):
-    """(|grad D(x)| - target)^2 at a random point between each real and its fake, per sample. Source: Gulrajani et al.
-    2017 (WGAN-GP), equation 3, weight 10, target 1; target 0 is Thanh-Tung et al. 2019."""
+    """WGAN-GP: `weight * (|grad D(x)| - target)^2` at a random point x between each real sample and a fake.
+
+    It makes the critic of the `Wasserstein` loss 1-Lipschitz. It costs a second backward pass at each step, and is
+    meaningless with batch normalisation in D. For a critic with P patch logits per sample,
+    `D(x) = sum(logits) / sqrt(P)`.
+
+    Attributes:
+        weight: factor of the term; from 0, a number or a schedule.
+        every: steps between two applications, from 1; the weight is multiplied by it.
+        target: norm of the gradient that is aimed at; from 0. 0 is the zero-centred form of Thanh-Tung et al. 2019.
+
+    Source: Gulrajani et al. 2017 (WGAN-GP), equation 3 (weight 10, target 1).
+    """
 
     target: float = number(1.0, low=0)
     differentiates: ClassVar[bool] = True
@@ -75,8 +113,19 @@ class GradientPenalty(Penalty):
 
 @dataclass(frozen=True)
 class Dragan(Penalty):
-    """(|grad D(x + noise)| - target)^2 near each real sample, with Gaussian noise of standard deviation `sigma` in
-    input units (images span [-1, 1]). Source: Kodali et al. 2017, equation 2 (weight 10, target 1)."""
+    """DRAGAN: `weight * (|grad D(x + sigma * N(0, 1))| - target)^2` near each real sample x.
+
+    It constrains D around the data only and needs no generated samples. For a critic with P patch logits per sample,
+    `D(x) = sum(logits) / sqrt(P)`.
+
+    Attributes:
+        weight: factor of the term; from 0, a number or a schedule.
+        every: steps between two applications, from 1; the weight is multiplied by it.
+        target: norm of the gradient that is aimed at; from 0.
+        sigma: standard deviation of the noise in input units (images span [-1, 1]); from 0.
+
+    Source: Kodali et al. 2017, equation 2 (weight 10, target 1).
+    """
 
     target: float = number(1.0, low=0)
     sigma: float = number(0.1, low=0)
@@ -88,5 +137,5 @@ class Dragan(Penalty):
 
 
 def suggested_gamma(height: int, width: int, batch: int) -> float:
-    """R1's weight: 0.0002 * resolution^2 / batch. Source: StyleGAN2-ADA's automatic setting."""
+    """Initial weight of R1: `0.0002 * height * width / batch`. Source: StyleGAN2-ADA's automatic setting."""
     return 0.0002 * height * width / batch

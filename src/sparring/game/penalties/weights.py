@@ -1,4 +1,4 @@
-"""Penalties and constraints on a player's weights."""
+"""Penalties and constraints on a network's weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ from sparring.game.schedules import Scheduled
 
 @dataclass(frozen=True)
 class Orthogonal(WeightPenalty):
-    """|W W^T with its diagonal set to 0|^2 summed over the weight matrices W of a player, one row an output channel.
-    Rows stay orthogonal while their lengths are free. Biases, normalisation and embeddings are left alone. Of a
-    convolution in groups, rows of the same group are compared: others see other channels. Source: Brock et al. 2019
-    (BigGAN), equation 3 (weight 1e-4, on the generator)."""
+    """Orthogonal regularisation (BigGAN): `weight * sum over W of |W W^T * (1 - I)|^2`.
+
+    W is the weight matrix of each linear and convolutional layer, with one row for each output channel. Rows become
+    orthogonal; their lengths are free. It keeps filters different. In grouped convolutions only rows of the same group
+    are compared. Biases, normalisation and embeddings are not penalised.
+
+    Attributes:
+        weight: factor of the term; from 0, a number or a schedule.
+        every: steps between two applications, from 1; the weight is multiplied by it.
+        side: the player, "generator" or "discriminator".
+
+    Source: Brock et al. 2019 (BigGAN), equation 3 (weight 1e-4, on the generator).
+    """
 
     weight: Scheduled = 1e-4
 
@@ -27,22 +36,30 @@ class Orthogonal(WeightPenalty):
 
 
 def _matrices(network: nn.Module) -> list[Tensor]:
-    """Of each layer [groups, outputs of a group, what each sees]."""
-    found = []
+    """Weight matrices [groups, outputs per group, inputs per output] of all layers."""
+    matrices = []
     for layer in network.modules():
         if isinstance(layer, nn.modules.conv._ConvTransposeNd):
-            found.append(layer.weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(2))
+            matrices.append(layer.weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(2))
         elif isinstance(layer, nn.modules.conv._ConvNd):
-            found.append(layer.weight.unflatten(0, (layer.groups, -1)).flatten(2))
+            matrices.append(layer.weight.unflatten(0, (layer.groups, -1)).flatten(2))
         elif isinstance(layer, nn.Linear):
-            found.append(layer.weight[None])
-    return found
+            matrices.append(layer.weight[None])
+    return matrices
 
 
 @dataclass(frozen=True)
 class WeightClip(Constraint):
-    """Clip each weight to [-limit, limit] after each step: the first, crude Lipschitz control. Source: Arjovsky et al.
-    2017, algorithm 1 (limit 0.01)."""
+    """Weight clipping: sets each weight of D to the range [-limit, limit] after each update of D.
+
+    The Lipschitz constraint of the first Wasserstein GAN. It learns slowly and makes D nearly linear;
+    `GradientPenalty` is usually better.
+
+    Attributes:
+        limit: largest absolute weight; above 0. Too large diverges, too small starves G of gradient.
+
+    Source: Arjovsky et al. 2017, algorithm 1 (limit 0.01).
+    """
 
     limit: float = number(0.01, low=0, open_low=True)
 

@@ -1,6 +1,6 @@
-"""Degradations: what a restoration task undoes. Each turns images into the source that a generator restores them from.
+"""Degradations of images, which the task `Restore` learns to undo.
 
-A text names one, `Downscale(4)`, or a tuple of them that follow one another, `(Blur(2), Downscale(4), Noise(25))`.
+Write one, `Downscale(4)`, or a tuple applied in order, `(Blur(2), Downscale(4), Noise(25))`.
 """
 
 from sparring.tasks.degrade.base import Degradation as Degradation
@@ -12,4 +12,4 @@ from sparring.tasks.degrade.chain import mask_of as mask_of
 from sparring.tasks.degrade.images import Blur, Downscale, Grey, Jpeg, Noise
 from sparring.tasks.degrade.mask import Mask
 
-__all__ = ["Blur", "Downscale", "Grey", "Jpeg", "Mask", "Noise"]  # what a text may name
+__all__ = ["Blur", "Downscale", "Grey", "Jpeg", "Mask", "Noise"]  # names allowed in text

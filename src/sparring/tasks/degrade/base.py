@@ -1,4 +1,4 @@
-"""What every degradation is, and what they share."""
+"""Base class and helpers of degradations."""
 
 from __future__ import annotations
 
@@ -16,56 +16,63 @@ Shape: TypeAlias = "tuple[int, int, int]"
 
 @dataclass(frozen=True)
 class Degraded:
-    """What became of images."""
+    """Degraded images.
 
-    source: Tensor  # [n, C', H', W'] in the range of networks, [-1, 1] (with noise, also beyond)
-    mask: Tensor | None = None  # [n, 1, H', W'], 1 where pixels are missing, 0 where they are known; None: all are
+    Attributes:
+        source: [n, C', H', W'] in [-1, 1]; noise may exceed this range.
+        mask: [n, 1, H', W'], 1 at missing pixels, 0 at known ones; None: all pixels are known.
+    """
+
+    source: Tensor
+    mask: Tensor | None = None
 
 
 @runtime_checkable
 class Degradation(Protocol):
-    """A component that makes images worse."""
+    """A degradation of images."""
 
     @property
     def scale(self) -> int:
-        """How many times smaller the source's sides are; images of sides that are no multiples of it are cropped."""
+        """Factor by which sides shrink; images are cropped to multiples of it."""
 
     def shape(self, shape: Sequence[int]) -> Shape:
-        """The source's (C', H', W') for images of this (C, H, W); UserError: they cannot be degraded in this way, or
-        would have to be cropped for it."""
+        """The source's (C', H', W') for images (C, H, W). UserError: they do not fit, or would need cropping."""
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:
-        """Degrade images [n, C, H, W] in [-1, 1], each by random numbers of its own; UserError: as `shape`, but images
-        are cropped where need be. A generator of the CPU (None: torch's global one) draws the numbers, so that they are
-        the same on every device."""
+        """Degrade images [n, C, H, W] in [-1, 1], each with its own random numbers; crop them if needed.
+
+        A CPU generator (None: torch's global one) draws the numbers, so they are equal on every device.
+        UserError: the images do not fit.
+        """
 
 
 def cropped(images: Tensor, scale: int) -> Tensor:
-    """Images [..., H, W] without the last rows and columns that exceed a multiple of `scale`."""
+    """Crop images [..., H, W] at the bottom and right to multiples of `scale`."""
     height, width = (side - side % scale for side in images.shape[-2:])
     return images[..., :height, :width]
 
 
 def levels(images: Tensor) -> Tensor:
-    """Images in [-1, 1] at the nearest of the 256 levels that a file can hold; what lies beyond is clamped. A
-    degradation between the levels would tell a network more than any file does: a blur without rounding, say, can be
-    undone almost exactly."""
+    """Round images in [-1, 1] to 256 levels, and clamp them.
+
+    Without rounding, sources would contain more information than an image file; a blur could be undone almost exactly.
+    """
     return images.add(1).mul(127.5).round().clamp(0, 255).div(127.5).sub(1)
 
 
 def check_shape(owner: str, shape: Sequence[int], least: int = 1) -> Shape:
-    """A shape (C, H, W); UserError: it is none, or its sides have fewer pixels than `least`."""
+    """Return a shape (C, H, W). UserError: it has other dimensions, or a side below `least` pixels."""
     if len(shape) != 3:
-        raise UserError(f"{owner} changes images (C, H, W), not samples of shape {list(shape)}; take a set of images")
+        raise UserError(f"{owner} needs images (C, H, W), not samples of shape {list(shape)}; use a set of images")
     channels, height, width = shape
     if min(height, width) < least:
-        found = f"images of {width}x{height} are too small, each side must have at least {least} pixels"
-        raise UserError(f"{owner}: {found}; write a larger --size")
+        given = f"images of {width}x{height} are too small, each side must have at least {least} pixels"
+        raise UserError(f"{owner}: {given}; write a larger --size")
     return channels, height, width
 
 
 def check_divisible(owner: str, shape: Sequence[int], scale: int) -> None:
-    """Raise UserError unless images of this shape can be made `scale` times smaller without cropping."""
+    """Raise UserError unless the sides are multiples of `scale`."""
     _, height, width = check_shape(owner, shape, least=scale)
     if height % scale or width % scale:
         sizes = f"{width}x{height}", f"{width - width % scale}x{height - height % scale}"

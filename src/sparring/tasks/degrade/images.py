@@ -1,4 +1,4 @@
-"""Degradations of whole images: fewer pixels, no colours, noise, blur, compression."""
+"""Degradations of whole images: downscaling, greyscale, noise, blur, compression."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LUMA = (0.299, 0.587, 0.114)  # of R, G, B: ITU-R BT.601
 
 
 class _SameSize(Limited):
-    """A degradation that keeps the size; and the shape, unless it says otherwise."""
+    """A degradation that keeps the size."""
 
     scale: ClassVar[int] = 1
 
@@ -31,9 +31,16 @@ class _SameSize(Limited):
 
 @dataclass(frozen=True)
 class Downscale(Limited):
-    """Images whose sides are `factor` times smaller: the source of super-resolution. Antialiased bicubic, as Pillow's
-    BICUBIC (and MATLAB's imresize), rounded to 256 levels; what the last rows and columns exceed a multiple of the
-    factor is cropped before. Source: Keys 1981, with a = -0.5."""
+    """Downscaling, for super-resolution: sides become `factor` times smaller.
+
+    Antialiased bicubic, as Pillow's BICUBIC and MATLAB's imresize, rounded to 256 levels. Images are first cropped to
+    multiples of the factor.
+
+    Attributes:
+        factor: factor between the sides, from 2 to 64.
+
+    Source: Keys 1981, with a = -0.5.
+    """
 
     factor: int = number(4, low=2, high=64)
 
@@ -55,14 +62,16 @@ class Downscale(Limited):
 
 @dataclass(frozen=True)
 class Grey(_SameSize):
-    """The luminance of RGB images, the source of colouring: 1 channel, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601),
-    rounded to 256 levels."""
+    """Greyscale, for colourisation: `0.299 R + 0.587 G + 0.114 B` of RGB images, rounded to 256 levels.
+
+    Source: ITU-R BT.601.
+    """
 
     def shape(self, shape: Sequence[int]) -> Shape:
         channels, height, width = check_shape("Grey()", shape)
         if channels != 3:
             raise UserError(
-                f"Grey() makes RGB images grey (3 channels), these have {channels}; leave it out, or take coloured ones"
+                f"Grey() needs RGB images (3 channels), these have {channels}; leave it out, or use RGB images"
             )
         return 1, height, width
 
@@ -74,9 +83,15 @@ class Grey(_SameSize):
 
 @dataclass(frozen=True)
 class Noise(_SameSize):
-    """Independent Gaussian noise on each value, of deviation `sigma` in 8-bit levels. It is neither clipped nor
-    rounded, as denoisers are trained and measured: the source reaches beyond [-1, 1]. Source: Zhang et al. 2017
-    (DnCNN), section IV."""
+    """Gaussian noise, for denoising: `x + sigma / 127.5 * N(0, 1)` for images x in [-1, 1].
+
+    The result is neither clipped nor rounded, as usual for denoisers, so it exceeds [-1, 1].
+
+    Attributes:
+        sigma: standard deviation in 8-bit levels, above 0, at most 255.
+
+    Source: Zhang et al. 2017 (DnCNN), section IV.
+    """
 
     sigma: float = number(25.0, low=0, high=255, open_low=True)
 
@@ -88,8 +103,13 @@ class Noise(_SameSize):
 
 @dataclass(frozen=True)
 class Blur(_SameSize):
-    """A Gaussian blur of deviation `sigma` in pixels, cut at 4 sigma, rounded to 256 levels. Beyond its border an image
-    is continued by reflection (the border's pixels are not repeated)."""
+    """Gaussian blur, for deblurring; truncated at 4 sigma, rounded to 256 levels.
+
+    Beyond its border an image continues by reflection, without repeating the border's pixels.
+
+    Attributes:
+        sigma: standard deviation in pixels, above 0, at most 100.
+    """
 
     sigma: float = number(2.0, low=0, high=100, open_low=True)
 
@@ -106,7 +126,7 @@ class Blur(_SameSize):
 
 
 def _reflected(images: Tensor, by: int, axis: int) -> Tensor:
-    """Images continued by reflection; unlike torch's own padding, as often as a wide window needs it."""
+    """Pad images by reflection, repeatedly for wide windows, which torch's padding cannot do."""
     length = images.shape[axis]
     period = max(1, 2 * (length - 1))
     places = torch.arange(-by, length + by, device=images.device).remainder(period)
@@ -115,14 +135,18 @@ def _reflected(images: Tensor, by: int, axis: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Jpeg(_SameSize):
-    """What JPEG leaves of images at a quality of 1 (worst) to 95, as Pillow compresses them."""
+    """JPEG compression by Pillow, for artifact removal; images of 1 or 3 channels.
+
+    Attributes:
+        quality: Pillow's quality, from 1 (worst) to 95.
+    """
 
     quality: int = number(30, low=1, high=95)
 
     def shape(self, shape: Sequence[int]) -> Shape:
         channels, height, width = check_shape(f"{self}", shape)
         if channels not in (1, 3):
-            raise UserError(f"{self} compresses images of 1 or 3 channels, these have {channels}; take Blur()")
+            raise UserError(f"{self} needs images of 1 or 3 channels, these have {channels}; write Blur() instead")
         return channels, height, width
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Degraded:

@@ -1,4 +1,4 @@
-"""Missing pixels: the source of inpainting."""
+"""Masks of missing pixels, for inpainting."""
 
 from __future__ import annotations
 
@@ -17,30 +17,40 @@ from sparring.base.fields import Limited, choice, number
 from sparring.tasks.degrade.base import Degraded, Shape, check_shape
 
 KINDS = ("free-form", "centre", "random")
-LEAST = 8  # pixels a side
+LEAST = 8  # pixels per side
 MOST_LINES, MOST_ANGLE = 5, 4.0  # of a stroke; the angle in radians
-DRAWN = 16  # strokes for which random numbers are drawn at a time
+DRAWN = 16  # strokes per draw of random numbers
 
 
 @dataclass(frozen=True)
 class Mask(Limited):
-    """Some pixels are missing: they are 0 (mid-grey) in the source; the others keep every bit.
+    """Missing pixels, for inpainting: they are 0 (mid grey) in the source; all others keep every bit.
 
-    Kinds are "free-form": strokes of a brush that turns about, until `share` of the area is covered (Yu et al. 2019,
-    algorithm 1; here with lines of at most half the image's shorter side, and a brush of 1/16 to 1/8 of it); "centre":
-    a square in the middle (Pathak et al. 2016); "random": a rectangle anywhere, in proportion at most twice as high or
-    wide as the image.
+    | kind | missing pixels |
+    | --- | --- |
+    | "free-form" | brush strokes, until `share` of the area is covered (Yu et al. 2019, algorithm 1) |
+    | "centre" | a square in the middle (Pathak et al. 2016) |
+    | "random" | a rectangle anywhere, at most twice as high or wide as the image, relative to its proportions |
+
+    Lines of a stroke are at most half as long as the image's shorter side; its brush is 1/16 to 1/8 of that side wide.
+    UserError: an image is smaller than 8x8, or `size` too large for it.
+
+    Attributes:
+        kind: "free-form", "centre" or "random".
+        share: share of the area that is missing, above 0, at most 0.9; strokes exceed it by part of a line.
+        size: side of the square or rectangle, or largest width of the brush, in pixels; 0 derives it from `share` or
+            from the image's size.
     """
 
     kind: str = choice("free-form", KINDS)
-    share: float = number(0.25, low=0, high=0.9, open_low=True)  # of the area; strokes exceed it by part of a line
-    size: int = number(0, low=0)  # pixels: the square's or rectangle's sides, the widest brush; 0: by `share`
+    share: float = number(0.25, low=0, high=0.9, open_low=True)
+    size: int = number(0, low=0)
     scale: ClassVar[int] = 1
 
     def shape(self, shape: Sequence[int]) -> Shape:
         channels, height, width = check_shape("Mask()", shape, least=LEAST)
         shorter = min(height, width)
-        most = shorter // 2 if self.kind == "free-form" else shorter - (height == width)  # something stays known
+        most = shorter // 2 if self.kind == "free-form" else shorter - (height == width)  # some pixel stays known
         if self._side(height, width) > most:
             what = f"a {'brush' if self.kind == 'free-form' else 'hole'} of {self._side(height, width)} pixels"
             fix = f"write Mask(kind={self.kind!r}, size={most}) or less"
@@ -53,7 +63,7 @@ class Mask(Limited):
         return Degraded(images.masked_fill(mask.bool(), 0.0), mask)
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
-        """Masks [count, 1, height, width], float32 on the CPU, 1 where pixels are missing."""
+        """Draw masks [count, 1, height, width], float32 on the CPU, 1 at missing pixels."""
         if self.kind == "centre":
             side = torch.tensor([self._side(height, width)])
             mask = _rectangle(height, width, (height - side) // 2, (width - side) // 2, side, side)
@@ -63,11 +73,11 @@ class Mask(Limited):
         return torch.stack([self._strokes(height, width, generator) for _ in range(count)])[:, None]
 
     def fill(self, made: Tensor, images: Tensor, mask: Tensor) -> Tensor:
-        """`made` where the mask is not 0, and `images`, to the last bit, where it is; [n, C, H, W]."""
+        """Take `made` where the mask is not 0, and `images` bit by bit elsewhere; [n, C, H, W]."""
         return torch.where(mask.bool(), made.to(images.dtype), images)
 
     def _side(self, height: int, width: int) -> int:
-        """The side in pixels of what `size` is said of; 0 where it is not fixed."""
+        """Side of the square, rectangle or brush in pixels; 0 if not fixed."""
         if self.size or self.kind != "centre":
             return self.size
         return max(1, round(math.sqrt(self.share * height * width)))
@@ -77,11 +87,13 @@ class Mask(Limited):
         if self.size:
             high = wide = torch.full((count,), self.size)
         else:
-            low, most = max(0.5, self.share), min(2.0, 1 / self.share)  # within which neither side is too long
+            low, most = max(0.5, self.share), min(2.0, 1 / self.share)  # range in which neither side is too long
             ratio = low * (most / low) ** ratio
             sides = ((height, ratio), (width, 1 / ratio))
             high, wide = ((side * (self.share * r).sqrt()).round().long().clamp(1, side) for side, r in sides)
-            wide = torch.where((high == height) & (wide == width), width - 1, wide)  # rounded up to the whole image
+            wide = torch.where(
+                (high == height) & (wide == width), width - 1, wide
+            )  # rounding up covered the whole image
         top, left = ((u * (side - long + 1)).long() for u, side, long in ((top, height, high), (left, width, wide)))
         return _rectangle(height, width, top, left, high, wide)
 
@@ -100,13 +112,13 @@ class Mask(Limited):
                 covered = area - canvas.histogram()[0]
                 if covered >= self.share * area:
                     break
-            if covered < area:  # else, in a tiny image, one line has covered all that was left
+            if covered < area:  # in a tiny image, one line may cover all pixels: draw again
                 return torch.from_numpy(np.array(canvas)).float()
 
     def _lines(
         self, height: int, width: int, generator: torch.Generator | None
     ) -> Iterator[tuple[tuple[float, float], tuple[float, float], float]]:
-        """Endless lines of strokes: (x, y) of both ends, and the brush's width, in pixels."""
+        """An infinite sequence of stroke lines: (x, y) of both ends, and the brush's width, in pixels."""
         shorter = min(height, width)
         widest = self.size or max(1.0, shorter / 8)
         while True:
@@ -122,7 +134,7 @@ class Mask(Limited):
 
 
 def _rectangle(height: int, width: int, top: Tensor, left: Tensor, high: Tensor, wide: Tensor) -> Tensor:
-    """Masks [n, 1, height, width] that are 1 within a rectangle each; the others are int64 [n]."""
+    """Masks [n, 1, height, width] that are 1 within one rectangle each; corners and sides are int64 [n]."""
 
     def within(length: int, start: Tensor, long: Tensor) -> Tensor:
         places = torch.arange(length)[None]
