@@ -126,7 +126,12 @@ def test_explain_shows_signature_documentation_limits_use_and_module(capsys: pyt
     assert main(["explain", "r1"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^R1: penalty\nR1\(weight=10\.0, every=1\)\n\n.*Mescheder et al\. 2018", shown, re.DOTALL)
-    for part in ("every: int = 1  (at least 1)", '--penalties "R1(weight=10.0)"', "sparring.game.penalties.slopes"):
+    for part in (
+        "weight: number or schedule = 10.0",
+        "every: int = 1  (at least 1)",
+        '--penalties "R1(weight=10.0)"',
+        "sparring.game.penalties.slopes",
+    ):
         assert part in shown
 
 

@@ -86,8 +86,8 @@ def _component(name: str, factory: Callable[..., Any], use: str, hidden: tuple[s
     limits = {f.name: limits_text(f.metadata) for f in getattr(factory, "__dataclass_fields__", {}).values()}
     details = []
     for key, p in fields.items():
-        limit = limits.get(key, "")
-        details.append(f"{key}: {p.annotation} = {p.default!r}{f'  ({limit})' if limit else ''}")
+        kind, limit = str(p.annotation).replace("Scheduled", "number or schedule"), limits.get(key, "")
+        details.append(f"{key}: {kind} = {p.default!r}{f'  ({limit})' if limit else ''}")
     text = inspect.getdoc(factory) or ""
     return Entry(
         name=name,
