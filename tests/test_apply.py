@@ -500,11 +500,11 @@ def test_broken_files_are_named_and_the_others_done(
     assert apply(tmp_path / "in", tmp_path / "out") == 1
     assert written(tmp_path / "out") == [f"{i:02d}.png" for i in range(12) if i not in (5, 7)]
     output = capfd.readouterr()
-    assert output.out == f"10 images by step 7: {tmp_path / 'out'}; 2 could not be done\n"
+    assert output.out == f"10 images by step 7: {tmp_path / 'out'}; 2 failed\n"
     lines = output.err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith(f"sparring: left out: {tmp_path / 'in/05.png'} cannot be read: ")
-    assert lines[1] == f"sparring: left out: {tmp_path / 'in/07.png'} cannot be read: not an image"
+    assert lines[0].startswith(f"sparring: failed: {tmp_path / 'in/05.png'} cannot be read: ")
+    assert lines[1] == f"sparring: failed: {tmp_path / 'in/07.png'} cannot be read: not an image"
 
 
 def test_mistakes(run: Any, tmp_path: Path, refused: Refused) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,8 +23,9 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from sparring.base.version import __version__
-from sparring.cli import main
-from sparring.recipe import field_names, load_recipe, parse_recipe, recipe_names
+from sparring.cli import COMMANDS, main
+from sparring.commands.train import EPILOG
+from sparring.recipe import GROUPS, Recipe, field_names, load_recipe, parse_recipe, recipe_names
 
 Refused = Callable[..., str]
 DEADLINE = 120
@@ -54,13 +57,27 @@ def damage(path: Path, old: str, new: str) -> None:
 # ------------------------------------------------------------------------------------------- without a run
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["recipes"], ["recipes", "digits"], ["train", "--help"], ["trian"]])
+WITHOUT_TORCH = [
+    [],
+    ["--help"],
+    ["trian"],
+    ["train", "--help"],
+    ["recipes"],
+    ["recipes", "digits"],
+    ["list", "--help"],
+    ["list", "recipes"],
+    ["list", "fields", "--json"],
+    ["explain", "--help"],
+]
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_TORCH, ids=" ".join)
 def test_help_and_recipes_do_not_import_torch(arguments: list[str]) -> None:
     code = (
         "import sys; from sparring.cli import main\n"
         f"try: main({arguments!r})\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'numpy', 'matplotlib', 'PIL'} & set(sys.modules)))"
+        "print(sorted({'torch', 'numpy', 'matplotlib', 'PIL', 'rich', 'scipy', 'sklearn'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
@@ -72,10 +89,49 @@ def test_help_names_every_command_and_field(capsys: pytest.CaptureFixture[str]) 
             main(arguments)
         assert ended.value.code == 0
     text = capsys.readouterr().out
-    for word in ("train", "resume", "sample", "recipes", "data"):
+    for word in COMMANDS:
         assert re.search(rf"^ +{word} +\w", text, re.MULTILINE), word
     for name in field_names():
-        assert f"--{name.replace('_', '-')} " in text
+        assert re.search(rf"^ +--{name.replace('_', '-')}[ ,]", text, re.MULTILINE), name
+
+
+def test_no_command_prints_the_help_and_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: sparring ")
+    steps = re.findall(r"^  sparring (\w+)(?: runs/digits-001)?  +\w", text.split("first steps:\n")[1], re.MULTILINE)
+    assert steps == ["train", "doctor", "list"]
+
+
+def test_the_help_of_train_groups_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    parts = re.split(r"^(\w+) \((.*)\):$", text.partition("\nexamples:")[0], flags=re.MULTILINE)
+    assert dict(zip(parts[1::3], parts[2::3])) == GROUPS
+    for group, options in zip(parts[1::3], parts[3::3]):
+        shown = re.findall(r"^  --([\w-]+)", options, re.MULTILINE)
+        fields = [f.name for f in dataclasses.fields(Recipe) if f.metadata["group"] == group]
+        assert shown == [name.replace("_", "-") for name in fields]
+    for part in ("--loss LOSS", "--penalties PENALTIES", "--steps N", "--minutes X", "--fit {crop,pad,stretch,patch}"):
+        assert re.search(rf"^  {re.escape(part)}\b|^  {re.escape(part)}$", text, re.MULTILINE), part
+    assert re.search(r"default:\s+NonSaturating\(\)", text)
+
+
+def test_the_examples_in_the_help_of_train_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed: list[Recipe] = []
+
+    def train(recipe: str, out: object, trust: bool, **changes: object) -> Path:
+        typed.append(load_recipe(recipe).replace(**changes))
+        return Path()
+
+    monkeypatch.setattr("sparring.training.train.train", train)
+    monkeypatch.setattr("sparring.commands.train.report_trained", lambda path: 0)
+    examples = EPILOG.partition("\n\n")[0].splitlines()[1:]
+    for line in examples:
+        assert main(shlex.split(line)[1:]) == 0
+    assert len(typed) == len(examples) == 3
+    assert typed[-1].penalties == "GradientPenalty(weight=10)"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +161,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 MISTAKES: list[tuple[list[str], str]] = [
-    ([], "required: COMMAND.*sparring --help"),
+    (["--foo"], "no option --foo.*sparring --help"),
     (["trian"], "invalid choice: 'trian'"),
     (["train", "digist"], "no recipe 'digist': did you mean 'digits'"),
     (["train", "no/such/recipe.toml"], "no recipe 'no/such/recipe.toml'"),
@@ -114,8 +170,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--stpes", "5"], "no option --stpes: did you mean '--steps'"),
     (["train", "--stpes=5"], "no option --stpes.*did you mean '--steps'"),
     (["sample", "x", "--out", "x.png", "--cuont", "5"], "no option --cuont: did you mean '--count'"),
-    (["train", "digits", "mnist"], "'mnist' is one argument too many"),
-    (["train", "digits", ""], "'' is one argument too many"),
+    (["train", "digits", "mnist"], "unexpected argument 'mnist'"),
+    (["train", "digits", ""], "unexpected argument ''"),
     (["train", "--step", "5"], "no option --step: did you mean '--steps'"),
     (["train", "--steps"], "--steps: expected one argument"),
     (["train", "--steps", "many"], "--steps: invalid int value: 'many'"),
@@ -154,6 +210,12 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["resume", "."], "is not a run: it has no recipe.toml"),
     (["sample", "no/such/run", "--out", "x.png"], "no/such/run is not a run"),
     (["sample", "no/such/run"], "required: --out"),
+    (["doctor"], "doctor needs either a run or a log: .*--csv FILE"),
+    (["evaluate"], "evaluate needs either runs or images .*--images PATH --against DATA"),
+    (["evaluate", "--images", "x", "--against", "digits", "--raw"], "--raw and --checkpoint are for runs"),
+    (["explain"], "required: name"),
+    (["explain", "no-such-name"], "nothing is called 'no-such-name'; .*sparring list"),
+    (["list", "no-such-kind"], "kind='no-such-kind'; There is: .*losses"),
     (["data", "no/such/data"], "no data 'no/such/data'"),
     (["data", "digits", "--size", "big"], "size='big' is no size of images; write 64"),
 ]

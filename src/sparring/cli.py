@@ -1,7 +1,8 @@
-"""The command line. Torch is imported only once a command needs it, so that help is instant."""
+"""The command line. Torch is imported only when a command needs it, so that help is instant."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from sparring.commands import (
     data,
     doctor,
     evaluate,
+    explain,
     recipes,
     resume,
     sample,
@@ -29,6 +31,7 @@ from sparring.commands import (
     train,
     treat,
 )
+from sparring.commands import list as listing
 
 COMMANDS = {
     "train": train,
@@ -39,22 +42,39 @@ COMMANDS = {
     "compare": compare,
     "sweep": sweep,
     "doctor": doctor,
-    "clinic": clinic,
     "treat": treat,
-    "recipes": recipes,
+    "clinic": clinic,
     "data": data,
+    "recipes": recipes,
+    "list": listing,
+    "explain": explain,
 }
+FIRST_STEPS = """\
+first steps:
+  sparring train                     train a GAN on handwritten digits: about a minute on a CPU
+  sparring doctor runs/digits-001    diagnose that run
+  sparring list                      names of losses, penalties, networks, data, recipes ...
+
+sparring COMMAND --help shows the options of a command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0 done, 1 training failed, 2 the user's mistake, 130 interrupted."""
+    """Run a command.
+
+    Args:
+        arguments: the words after `sparring`; default: those of the process.
+
+    Returns:
+        The exit status: 0 done, 1 training failed or the command reports a failure, 2 the user's mistake, 130
+        interrupted.
+    """
     try:
         chosen, unknown = _parser().parse_known_args(arguments)
         if unknown:
             chosen.parser.refuse(unknown[0])
         with trusted(getattr(chosen, "trust", False)):
             status = int(chosen.command(chosen) or DONE)
-        sys.stdout.flush()  # a reader that went away is noticed here
+        sys.stdout.flush()  # raises BrokenPipeError here, not at exit
         return status
     except UserError as error:
         print(f"sparring: {error}", file=sys.stderr)
@@ -68,17 +88,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sparring: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, such as `head`, went away: not an error of anybody
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended; that is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="sparring", description="Train, sample and examine generative adversarial networks.")
+    about = "Train, diagnose and apply generative adversarial networks."
+    parser = Parser(prog="sparring", description=about, epilog=FIRST_STEPS, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"sparring {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+    parser.set_defaults(command=_print_help, parser=parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.ABOUT, description=module.ABOUT, allow_abbrev=False)
         command.set_defaults(command=module.run, parser=command)
         module.add_arguments(command)
     return parser
+
+
+def _print_help(chosen: argparse.Namespace) -> None:
+    chosen.parser.print_help()

@@ -1,6 +1,6 @@
-"""One file a command: `ABOUT`, `add_arguments`, and `run`, which gives the exit status.
+"""One module for each command: `ABOUT`, `add_arguments`, and `run`, which returns the exit status.
 
-Nothing here needs torch before a command runs.
+Importing a command needs no torch; running it may.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are those of a user.
+    """An argument parser that raises UserError and keeps the line breaks of its epilog.
 
     Attributes:
-        late_epilog: gives the epilog once help is printed, for texts that take time to find.
+        late_epilog: returns the epilog when help is printed, for texts that need slow imports.
     """
 
     late_epilog: Callable[[], str] | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def format_help(self) -> str:
         if self.late_epilog is not None:
@@ -30,9 +33,9 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def refuse(self, unknown: str) -> NoReturn:
-        """Name an argument that no option takes, and the option that it is nearest to."""
+        """Raise UserError for an unexpected argument; for an option, with the nearest one."""
         if not unknown.startswith("-"):
-            self.error(f"{unknown!r} is one argument too many")
+            self.error(f"unexpected argument {unknown!r}")
         options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
         self.error(f"no option {unknown}: {did_you_mean(unknown.split('=')[0], options)}")
 
@@ -41,34 +44,41 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """The option that lets texts import code."""
-    about = "let the recipe's texts import code by dotted names; only for recipes of people you trust"
+    """Add the option that lets component texts import code."""
+    about = "allow dotted names in the recipe, which import code; only for recipes from people you trust"
     parser.add_argument("--trust", action="store_true", help=about)
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
-    """The options of what images are brought to."""
-    about = "bring images to this size: 64 (square) or 96x64 (width x height); default: as they are"
+    """Add the options that resize images."""
+    about = "image size in pixels: 64 (square) or 96x64 (width x height); default: the images' own"
     parser.add_argument("--size", default="", help=about)
-    about = "how: crop (cover, cut the middle), pad (black borders), stretch, or patch; default: crop"
+    about = "resizing: crop (cover, then cut the middle), pad (black borders), stretch or patch; default: crop"
     parser.add_argument("--fit", default="crop", choices=FITS, help=about)
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses the hardware."""
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="device that computes; default: auto")
+
+
 def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """The options of how scores are measured."""
-    about = "names with commas: frechet, kernel_distance, precision_recall ...; usual, all; default: usual"
+    """Add the options of metrics."""
+    about = "metrics, separated by commas (frechet,precision_recall), or usual, or all; default: usual"
     parser.add_argument("--metrics", default="usual", help=about)
-    about = "Classifier(), Inception(), DINOv2(), CLIP(), Pixels(), Random(); default: auto, by the data"
+    about = "feature extractor: Classifier(), Inception(), DINOv2(), CLIP(), Pixels(), Random(); default: auto, by data"
     parser.add_argument("--extractor", default="auto", help=about)
-    parser.add_argument("--count", type=int, default=10_000, help="samples, and most reference samples; default: 10000")
-    about = "the reference; default: train, and the test images for runs that turn images into others"
+    about = "number of samples, and the largest number of reference samples; default: 10000"
+    parser.add_argument("--count", type=int, default=10_000, metavar="N", help=about)
+    about = "reference samples; default: test for image-to-image runs, train for others"
     parser.add_argument("--split", default="auto", choices=("auto", "train", "test"), help=about)
-    parser.add_argument("--seed", type=int, default=0, help="of the scored samples and the choice of the reference")
-    parser.add_argument("--raw", action="store_true", help="the generator's own weights, not their average")
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="what to score on")
+    about = "random seed of the samples and of the reference's choice; default: 0"
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=about)
+    parser.add_argument("--raw", action="store_true", help="use the generator's last weights, not their average")
+    add_device(parser)
 
 
 def scoring(chosen: argparse.Namespace) -> dict[str, Any]:
-    """What `add_scoring` was given."""
+    """The values of the options from `add_scoring`, and of --trust."""
     names = ("metrics", "extractor", "count", "split", "seed", "raw", "device", "trust")
     return {name: getattr(chosen, name) for name in names}

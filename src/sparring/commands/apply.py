@@ -1,4 +1,4 @@
-"""`sparring apply`: a trained generator applied to an image or a folder of them."""
+"""`sparring apply`: a trained generator applied to images."""
 
 from __future__ import annotations
 
@@ -7,39 +7,47 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparring.base.choices import DEVICES
 from sparring.base.errors import UserError
-from sparring.commands import DONE, FAILED, add_trust
+from sparring.commands import DONE, FAILED, add_device, add_trust
 
 if TYPE_CHECKING:
     from sparring.apply.files import Job
 
-ABOUT = "apply a trained generator to an image or a folder of images; exit status 1 if some could not be done"
+ABOUT = "apply a trained image-to-image generator to an image or a folder of images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command can be told."""
-    parser.add_argument("run", type=Path, help="the run directory")
-    parser.add_argument("--input", type=Path, required=True, help="an image, or a folder of them, whatever their sizes")
-    about = "the folder for the results, PNG files called as the images are; it lies beside the input's"
+    """Add the command's arguments."""
+    parser.add_argument("run", type=Path, help="run directory")
+    about = "image, or folder of images, of any size"
+    parser.add_argument("--input", type=Path, required=True, metavar="PATH", help=about)
+    about = "folder for the results, outside the input folder; PNG files with the images' names"
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=about)
-    about = "white where the image is to be filled: an image of the same size, or a folder of them by the same names"
-    parser.add_argument("--mask", type=Path, help=about)
-    parser.add_argument("--back", action="store_true", help="go the way back, from B to A, where the run has one")
-    parser.add_argument("--side-by-side", action="store_true", help="also write NAME-beside.png: input and result")
-    about = "do images of more than N*N pixels in tiles of N*N, to spare memory; default: as the network needs it"
+    about = "mask, white where the image is to be filled: an image of its size, or a folder with the images' names"
+    parser.add_argument("--mask", type=Path, metavar="PATH", help=about)
+    parser.add_argument("--back", action="store_true", help="apply the generator from B to A (recipe cyclegan)")
+    about = "write NAME-beside.png as well: input and result side by side"
+    parser.add_argument("--side-by-side", action="store_true", help=about)
+    about = "tile side in pixels; larger images are computed in tiles of NxN to save memory; default: by the network"
     parser.add_argument("--tile", type=int, default=0, metavar="N", help=about)
-    about = "mix its weights with those of this run, which was trained from it or the other way round"
+    about = (
+        "second run, whose weights are mixed with this run's; one of the two was trained with --start from the other"
+    )
     parser.add_argument("--blend", type=Path, metavar="RUN", help=about)
-    about = "that run's share with --blend, in [0, 1]; default: 0.5"
-    parser.add_argument("--share", type=float, default=0.5, help=about)
-    parser.add_argument("--checkpoint", default="last", help="last, best or a step")
-    parser.add_argument("--device", default="auto", choices=DEVICES)
+    about = "share of the second run's weights with --blend, in [0, 1]; default: 0.5"
+    parser.add_argument("--share", type=float, default=0.5, metavar="X", help=about)
+    parser.add_argument("--checkpoint", default="last", help="checkpoint: last, best or a step; default: last")
+    add_device(parser)
     add_trust(parser)
+    parser.epilog = "exit status: 0 done, 1 some images failed"
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Apply it; the exit status: 0 done, 1 some images could not be read."""
+    """Apply the generator; return the exit status: 0 done, 1 some images failed.
+
+    Raises:
+        UserError: the run, an option or the only image does not fit.
+    """
     from sparring.apply import generator
     from sparring.apply.files import apply_files, plan
     from sparring.apply.tensors import check_mask
@@ -56,14 +64,16 @@ def run(chosen: argparse.Namespace) -> int:
     if failed and len(jobs) == 1:
         raise UserError(failed[0])
     done = len(jobs) - len(failed)
-    left = f"; {len(failed)} could not be done" if failed else ""
-    print(f"{done} image{'s' if done != 1 else ''} by step {trained.step}: {chosen.out}{left}")
+    failures = f"; {len(failed)} failed" if failed else ""
+    print(f"{done} image{'s' if done != 1 else ''} by step {trained.step}: {chosen.out}{failures}")
     return FAILED if failed else DONE
 
 
 def _watched(work: Iterator[tuple[Job, str]], total: int) -> list[str]:
-    """Go through the jobs, with a bar in a terminal; return why each failed image did, which is printed at once, too,
-    unless it is the only one."""
+    """Do the jobs, with a progress bar in a terminal; return the reason of each failure.
+
+    Reasons are also printed at once, unless there is only one job.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -77,5 +87,5 @@ def _watched(work: Iterator[tuple[Job, str]], total: int) -> list[str]:
             if problem:
                 failed.append(problem)
                 if total > 1:
-                    console.print(f"sparring: left out: {problem}", markup=False, soft_wrap=True)
+                    console.print(f"sparring: failed: {problem}", markup=False, soft_wrap=True)
     return failed

@@ -1,4 +1,4 @@
-"""`sparring data`: look at data before training."""
+"""`sparring data`: a report on data before training."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from pathlib import Path
 
 from sparring.commands import add_size
 
-ABOUT = "look at data before training"
+ABOUT = "check data before training: sizes, classes, duplicates, artifacts, a proposed recipe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    about = "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, an .npz or a .csv of points"
-    parser.add_argument("spec", help=about)
+    """Add the command's arguments."""
+    about = "data: a named set, a folder, archive or .parquet of images, hub:OWNER/NAME, an .npz, or a .csv of points"
+    parser.add_argument("spec", metavar="DATA", help=about)
     add_size(parser)
-    parser.add_argument("--out", type=Path, help="where the contact sheet goes (default: data-NAME.png)")
+    about = "image for the contact sheet of samples; default: data-NAME.png"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=about)
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Describe it, and draw a sheet of it."""
+    """Print the report, and write the contact sheet."""
     from sparring.data.load import load_data
     from sparring.data.pictures import save_image
     from sparring.doctor.checkup.report import describe_data

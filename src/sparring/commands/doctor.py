@@ -1,4 +1,4 @@
-"""`sparring doctor`: what ails a run, or another program's training."""
+"""`sparring doctor`: a diagnosis of a run, or of another program's training."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from pathlib import Path
 from sparring.base.errors import UserError
 from sparring.commands import DONE, FAILED
 
-ABOUT = "say what ails a run, why, and what helps; exit status 1 if something does"
+ABOUT = "diagnose a run: the failure, the evidence, suggested fixes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command can be told."""
-    parser.add_argument("run", type=Path, nargs="?", help="the run directory; its log is all that is read")
-    about = "read this log of another program's training instead: a .csv or .jsonl with columns "
-    parser.add_argument("--csv", type=Path, metavar="FILE", help=f"{about}step, d_loss, g_loss ...")
+    """Add the command's arguments."""
+    parser.add_argument("run", type=Path, nargs="?", help="run directory; the doctor reads its log only")
+    about = "log of another program's training: a .csv or .jsonl with columns step, d_loss, g_loss ..."
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=about)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.epilog = "exit status: 0 no failure found, 1 a failure found"
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Examine it; the exit status: 0 nothing ails it, 1 something does."""
+    """Print the diagnosis; return the exit status: 0 no failure, 1 a failure.
+
+    Raises:
+        UserError: neither a run nor a log is given, or both, or it cannot be read.
+    """
     if (chosen.run is None) == (chosen.csv is None):
-        raise UserError("doctor takes a run, or --csv FILE for another program's log (see sparring doctor --help)")
+        raise UserError("doctor needs either a run or a log: sparring doctor RUN, or sparring doctor --csv FILE")
     return _examine_log(chosen) if chosen.csv is not None else _examine_run(chosen)
 
 
@@ -41,12 +46,12 @@ def _examine_run(chosen: argparse.Namespace) -> int:
     from sparring.doctor.diagnosis.report import as_json, draw, examine, has_failures, lines
     from sparring.run.directory import Run
 
-    found, findings = Run.open(chosen.run), examine(chosen.run)
+    examined, findings = Run.open(chosen.run), examine(chosen.run)
     if chosen.json:
-        print(json.dumps(as_json(found, findings), indent=1))
+        print(json.dumps(as_json(examined, findings), indent=1))
     else:
-        print("\n".join(lines(found, findings)))
-        picture = draw(found, findings)
+        print("\n".join(lines(examined, findings)))
+        picture = draw(examined, findings)
         if picture is not None:
-            print(f"curves: {picture}")
+            print(f"curves of the evidence: {picture}")
     return FAILED if has_failures(findings) else DONE

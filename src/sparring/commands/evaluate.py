@@ -1,9 +1,10 @@
-"""`sparring evaluate`: score runs or images."""
+"""`sparring evaluate`: metrics of runs or images."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,45 +12,57 @@ from typing import Any
 from sparring.base.errors import UserError
 from sparring.commands import Parser, add_scoring, add_size, add_trust, scoring
 
-ABOUT = "score a run, or images made by anyone's software"
+ABOUT = "compute metrics of a run, or of images from any software"
 
 
 def add_arguments(parser: Parser) -> None:
-    """The arguments of the command."""
+    """Add the command's arguments."""
     parser.add_argument("run", type=Path, nargs="*", help="run directories")
-    parser.add_argument("--images", help="score these instead: a folder, an archive, an .npz, a .csv of points ...")
-    parser.add_argument("--against", help="what --images are compared with: a set's name, a folder, an .npz ...")
-    about = "score runs that turn images into others on these, instead of the set's own test images"
+    about = "images instead of a run: a folder, an archive, an .npz, or a .csv of points"
+    parser.add_argument("--images", metavar="PATH", help=about)
+    about = "reference for --images: a named set, a folder, an .npz ..."
+    parser.add_argument("--against", metavar="DATA", help=about)
+    about = "test images for image-to-image runs; default: the test images of the run's data"
     parser.add_argument("--on", default="", metavar="DATA", help=about)
     add_size(parser)
-    parser.add_argument("--picture", type=Path, help="for --images: where nearest training samples are shown (.png)")
-    parser.add_argument("--checkpoint", default="best", help="best, last, all or a step; default: best")
+    about = "picture (.png) of the samples nearest to training samples; with --images only"
+    parser.add_argument("--picture", type=Path, metavar="FILE", help=about)
+    parser.add_argument("--checkpoint", default="best", help="checkpoint: best, last, all or a step; default: best")
     add_scoring(parser)
     parser.late_epilog = _metrics
-    parser.add_argument("--json", action="store_true", help="print JSON, values with their protocol")
+    parser.add_argument("--json", action="store_true", help="print JSON: values with their protocol")
     add_trust(parser)
 
 
 def _metrics() -> str:
-    """The metrics by name; listing them needs torch."""
+    """The names of all metrics, as the help shows them; importing them needs torch."""
     from sparring.evaluation.measures import MEASURES
     from sparring.evaluation.similarity import SIMILARITY
 
-    about = f"metrics: {', '.join(MEASURES)}; of runs that turn images into others: {', '.join(SIMILARITY)}"
-    return f"{about}; see docs/metrics.md"
+    lines = [
+        textwrap.fill(f"metrics: {', '.join(MEASURES)}"),
+        textwrap.fill(f"metrics of image-to-image runs: {', '.join(SIMILARITY)}"),
+        "sparring list metrics: one line about each; sparring explain frechet: all about one",
+    ]
+    return "\n".join(lines)
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Score them, and print the scores."""
+    """Compute the metrics, and print them.
+
+    Raises:
+        UserError: neither runs nor images are given, or both, or an option does not belong to them.
+    """
     if bool(chosen.run) == bool(chosen.images) or bool(chosen.images) != bool(chosen.against):
-        raise UserError("evaluate takes runs, or --images PATH --against DATA (see sparring evaluate --help)")
-    idle = (
+        fix = "sparring evaluate RUN, or sparring evaluate --images PATH --against DATA"
+        raise UserError(f"evaluate needs either runs or images with their reference: {fix}")
+    unused = (
         (chosen.raw, chosen.checkpoint != "best")
         if chosen.images
         else (chosen.picture, chosen.size, chosen.fit != "crop")
     )
-    if any(idle):
-        raise UserError("--raw and --checkpoint are for runs, --picture, --size and --fit for --images")
+    if any(unused):
+        raise UserError("--raw and --checkpoint are for runs; --picture, --size and --fit are for --images")
     from sparring.evaluation.report import heading, lines
 
     found = []

@@ -10,12 +10,13 @@ ABOUT = "list the named recipes, or print one as TOML"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    parser.add_argument("name", nargs="?", help="the recipe to print; it can be edited and passed to train")
+    """Add the command's arguments."""
+    about = "recipe to print as TOML; save it, edit it, and train it: sparring train FILE.toml"
+    parser.add_argument("name", nargs="?", help=about)
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """List them, or print one."""
+    """Print the list of recipes, or one recipe."""
     if chosen.name:
         print(load_recipe(chosen.name).to_toml(), end="")
         return

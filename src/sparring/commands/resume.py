@@ -1,4 +1,4 @@
-"""`sparring resume`: go on with a run."""
+"""`sparring resume`: continue a run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from pathlib import Path
 from sparring.commands import add_trust
 from sparring.commands.train import report_trained
 
-ABOUT = "go on with a run that was stopped, or extend it"
+ABOUT = "continue a stopped run, or extend a finished one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    parser.add_argument("run", type=Path, help="the run directory")
-    parser.add_argument("--steps", type=int, default=0, help="a new budget, counted from the run's start")
-    parser.add_argument("--minutes", type=float, default=0.0, help="the same in minutes")
+    """Add the command's arguments."""
+    parser.add_argument("run", type=Path, help="run directory")
+    about = "new budget in steps, counted from the start of the run; default: the run's own"
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help=about)
+    about = "new budget in minutes of training, counted from the start of the run; default: the run's own"
+    parser.add_argument("--minutes", type=float, default=0.0, metavar="X", help=about)
     add_trust(parser)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Go on with it; the exit status: 0 done."""
+    """Continue the run; return the exit status 0."""
     from sparring.training.train import resume
 
     path = resume(chosen.run, trust=chosen.trust, steps=chosen.steps, minutes=chosen.minutes)

@@ -1,30 +1,33 @@
-"""`sparring sample`: draw samples from a run."""
+"""`sparring sample`: samples from a run."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from sparring.base.choices import DEVICES
-from sparring.commands import add_trust
+from sparring.commands import add_device, add_trust
 
-ABOUT = "draw samples from a run"
+ABOUT = "generate samples with a trained run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    parser.add_argument("run", type=Path, help="the run directory")
-    parser.add_argument("--count", type=int, help="how many; default: 64, or 8 of each class with --label all")
-    parser.add_argument("--label", help="the class to draw, by name or number; all: one row a class")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples")
-    parser.add_argument("--out", type=Path, required=True, help="a .png (grid), a .npy (array), else a folder of PNGs")
-    parser.add_argument("--checkpoint", default="last", help="last, best or a step")
-    parser.add_argument("--device", default="auto", choices=DEVICES)
+    """Add the command's arguments."""
+    parser.add_argument("run", type=Path, help="run directory")
+    about = "number of samples; default: 64, or 8 of each class with --label all"
+    parser.add_argument("--count", type=int, metavar="N", help=about)
+    about = "class, by name or number; all: one row for each class; default: classes at random"
+    parser.add_argument("--label", help=about)
+    about = "random seed; the same seed gives the same samples; default: 0"
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=about)
+    about = "output: FILE.png (a grid), FILE.npy (an array), or a folder of PNG files"
+    parser.add_argument("--out", type=Path, required=True, help=about)
+    parser.add_argument("--checkpoint", default="last", help="checkpoint: last, best or a step; default: last")
+    add_device(parser)
     add_trust(parser)
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Draw them, and write them."""
+    """Generate the samples, and write them."""
     from sparring.apply.generator import load
     from sparring.data.pictures import save_samples
 

@@ -1,4 +1,4 @@
-"""`sparring sweep`: a grid of recipes and seeds."""
+"""`sparring sweep`: a grid of recipe values and seeds."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from pathlib import Path
 from sparring.base.process import Interrupted
 from sparring.commands import DONE, INTERRUPTED, add_scoring, add_trust, scoring
 
-ABOUT = "train a grid of recipes and seeds, and compare them"
+ABOUT = "train a grid of recipe values and seeds, and compare the runs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    parser.add_argument("recipe", help="a named recipe or a .toml file")
-    about = "a field of the recipe and the values to try; may be given for several fields"
+    """Add the command's arguments."""
+    parser.add_argument("recipe", help="named recipe (see sparring recipes) or .toml file")
+    about = 'field of the recipe and its values, such as "loss=Hinge()" "NonSaturating()"; repeat it for more fields'
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="FIELD=VALUE", help=about)
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each: 0, 1, 2 ...")
-    parser.add_argument("--out", type=Path, help="the folder of the sweep (default: runs/sweep-RECIPE); it can go on")
+    about = "seeds of each combination: 0, 1, 2 ...; default: 1"
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help=about)
+    about = "folder for the runs; the same folder continues an interrupted sweep; default: runs/sweep-RECIPE"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=about)
     add_scoring(parser)
     add_trust(parser)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Train and compare; the exit status: 0 done, 130 interrupted."""
+    """Train and compare; return the exit status: 0 done, 130 interrupted."""
     from sparring.studies.sweep import read_grid, sweep
 
     out = chosen.out or Path("runs") / f"sweep-{Path(chosen.recipe).stem}"
     try:
         comparison = sweep(chosen.recipe, read_grid(chosen.set), seeds=chosen.seeds, out=out, **scoring(chosen))
     except Interrupted as error:
-        print(f"sparring: {error}; to go on with the sweep, give the same command again", file=sys.stderr)
+        print(f"sparring: {error}; to continue the sweep, repeat the command", file=sys.stderr)
         return INTERRUPTED
     print("\n".join(comparison.lines()))
-    print(f"With curves and samples: {out / 'comparison.html'}")
+    print(f"Page with curves and samples: {out / 'comparison.html'}")
     return DONE

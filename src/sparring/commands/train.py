@@ -1,47 +1,95 @@
-"""`sparring train`: train a recipe."""
+"""`sparring train`: train a GAN from a recipe."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from sparring.commands import DONE, add_trust
-from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, recipe_names
+from sparring.commands.catalog import KINDS
+from sparring.commands.entries import allowed_texts, option_of
+from sparring.recipe import DEFAULT, GROUPS, Recipe, field_names, load_recipe
 
-ABOUT = "train a recipe"
+ABOUT = "train a GAN from a recipe"
+DESCRIPTION = f"""\
+{ABOUT}
+
+Each option in the groups below replaces a field of the recipe.
+A default in brackets is the value where the recipe leaves the field out."""
+EPILOG = """\
+examples:
+  sparring train
+  sparring train mnist --minutes 2 --out runs/mnist
+  sparring train mnist --loss "Wasserstein()" --penalties "GradientPenalty(weight=10)"
+
+names for these options:
+  sparring list                    all names, by kind
+  sparring list penalties          one kind: fields, defaults, one line about each
+  sparring explain R1              all about a component, metric, data set, recipe or option"""
+METAVARS = {"about": "TEXT", "data": "DATA", "start": "RUN", "penalties": "PENALTIES", "metrics": "METRICS"}
 AFTER_TRAINING = """\
-Pictures: {run}/samples (the same inputs through time), {run}/curves.png; all in words: {run}/summary.md
-Numbers: D and G are the two losses, each beside its value at equilibrium; near it, with an accuracy of the
-discriminator somewhat above 50 %, the two are well matched. Accuracy near 100 % for long means that D has won.
-Next: {use}     what it is for
-      sparring evaluate {run}     how good it is; sparring compare {run} ANOTHER
-      sparring resume {run} --steps {more}     train it further
-      sparring recipes     what else there is to train"""
+Report: {run}/summary.md, {run}/curves.png
+Images: {run}/samples: the same inputs, from the start of the training to its end
+Losses: D (discriminator) and G (generator), each with its equilibrium value in brackets. Both near equilibrium and
+an accuracy of D somewhat above 50 %: the players are well matched. Accuracy near 100 % for long: D has won.
+Next:"""
+NEXT = {
+    "{use}": "use the generator",
+    "sparring doctor {run}": "diagnose the run",
+    "sparring evaluate {run}": "compute metrics",
+    "sparring resume {run} --steps {more}": "train further",
+    "sparring recipes": "other things to train",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    about = f"a named recipe ({', '.join(recipe_names())}) or a .toml file; default: {DEFAULT}"
+    """Add the command's arguments: one option for each field of a recipe, in groups."""
+    about = f"named recipe (see sparring recipes) or .toml file; default: {DEFAULT}"
     parser.add_argument("recipe", nargs="?", default=DEFAULT, help=about)
-    parser.add_argument("--out", type=Path, help="the run directory to make (default: a new one below runs/)")
+    about = "run directory to create; default: runs/NAME-001, or the next free number"
+    parser.add_argument("--out", type=Path, metavar="RUN", help=about)
     add_trust(parser)
-    fields = parser.add_argument_group("fields of the recipe", "each takes the place of what the recipe says")
+    parser.usage = f"{parser.prog} [recipe] [--out RUN] [--trust] [--FIELD VALUE ...]"
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    groups = {name: parser.add_argument_group(f"{name} ({about})") for name, about in GROUPS.items()}
     hints = get_type_hints(Recipe)
     for field in dataclasses.fields(Recipe):
-        option, about = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        group, option, about = groups[field.metadata["group"]], option_of(field.name), _help(field)
         if hints[field.name] is bool:
             either = argparse.BooleanOptionalAction
-            fields.add_argument(option, dest=field.name, action=either, default=None, help=about)
+            group.add_argument(option, dest=field.name, action=either, default=None, help=about)
         else:
-            fields.add_argument(option, dest=field.name, type=hints[field.name], help=about)
+            options = {"type": hints[field.name], "metavar": _metavar(field)}
+            group.add_argument(option, dest=field.name, help=about, **options)
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    """The help of a field, with the default that holds where a recipe leaves it out."""
+    about, default = field.metadata["help"], field.default
+    shown = "" if default in ("", "auto", False) or "default" in about else f" (default: {default})"
+    return f"{about}{shown}".replace("%", "%%")
+
+
+def _metavar(field: dataclasses.Field[Any]) -> str:
+    """What an option expects: its choices, a number, or the kind of name."""
+    if allowed := allowed_texts(field.metadata):
+        return f"{{{','.join(allowed)}}}"
+    if not isinstance(field.default, str):
+        return "N" if isinstance(field.default, int) else "X"
+    kinds = [kind.one.split()[-1] for kind in KINDS.values() if kind.option_takes_it(option_of(field.name))]
+    return METAVARS.get(field.name) or (kinds[0] if kinds else field.name).upper()
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Train it; the exit status: 0 done."""
+    """Train; return the exit status 0.
+
+    Raises:
+        UserError: no such recipe, or a value that is not allowed; mistakes in numbers are found without loading torch.
+    """
     changes = {name: value for name in field_names() if (value := getattr(chosen, name)) is not None}
-    load_recipe(chosen.recipe).replace(**changes)  # a mistake here is reported before torch is loaded
+    load_recipe(chosen.recipe).replace(**changes)
     from sparring.training.train import train
 
     path = train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes)
@@ -49,11 +97,15 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def report_trained(path: Path) -> int:
-    """Say what there is now, and what to do with it."""
+    """Print where the results are and what to do next; return the exit status 0."""
     from sparring.assemble.build import build_task
     from sparring.run.directory import Run
 
     run = Run.open(path)
     task = build_task(run.read_recipe(), run.read_data()[1])
-    print(AFTER_TRAINING.format(run=path, use=task.use.format(run=path), more=2 * run.rows()[-1]["step"]))
+    values = {"run": path, "use": task.use.format(run=path), "more": 2 * run.rows()[-1]["step"]}
+    print(AFTER_TRAINING.format(**values))
+    commands = {command.format(**values): about for command, about in NEXT.items()}
+    for command, about in commands.items():
+        print(f"  {command:{max(map(len, commands))}}  {about}")
     return DONE
