@@ -16,7 +16,7 @@ from sparring.assemble.start import auto_fields, resolve_auto
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.load import load_data
-from sparring.recipe import DEFAULT, Recipe, field_names, load_recipe, parse_recipe, recipe_names
+from sparring.recipe import DEFAULT, GROUPS, Recipe, field_names, load_recipe, parse_recipe, recipe_names
 
 try:
     import tomllib
@@ -109,6 +109,11 @@ def test_the_document_explains_each_field() -> None:
     assert [line.split(" = ")[0] for line in lines[1::2]] == field_names()
     assert all(line.startswith("# ") and len(line) > 5 for line in lines[::2])
     assert list(tomllib.loads("\n".join(lines))) == field_names()
+
+
+def test_every_field_is_in_a_group() -> None:
+    assert {field.metadata["group"] for field in dataclasses.fields(Recipe)} == set(GROUPS)
+    assert all(GROUPS.values()), "each group has a description"
 
 
 def test_left_out_fields_have_their_defaults() -> None:

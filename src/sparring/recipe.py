@@ -22,17 +22,28 @@ else:
     import tomli as tomllib
 
 DEFAULT = "digits"
+GROUPS = {
+    "data": "training samples and how they are prepared",
+    "networks": "task, generator, discriminator and the average of the generator's weights",
+    "game": "losses, penalties, augmentation, turns and optimisers",
+    "budget": "length of the run, batches, seed, and when it logs and saves",
+    "evaluation": "metrics during training and early stopping",
+    "doctor": "diagnosis and treatment during training",
+    "machine": "device and number format",
+}
+"""Groups of the fields: name -> one line of what they set; a field's group is `field.metadata["group"]`."""
 
 
-def _field(default: Any, about: str, allowed: Sequence[str] = (), **limits: Any) -> Any:
-    """A field and what it means; a number is at least 0."""
+def _field(default: Any, group: str, about: str, allowed: Sequence[str] = (), **limits: Any) -> Any:
+    """A field with its group and its help text; a number is at least 0."""
+    texts: dict[str, Any] = {"group": group, "help": about}
     if allowed:
-        return choice(default, allowed, help=about)
+        return choice(default, allowed, **texts)
     if isinstance(default, bool):
-        return checked(default, partial(check_flag, allowed="true or false"), help=about)  # as TOML writes them
+        return checked(default, partial(check_flag, allowed="true or false"), **texts)  # as TOML writes them
     if isinstance(default, str):
-        return checked(default, partial(_check_text, example=default), help=about)
-    return number(default, **{"low": 0, **limits}, help=about)
+        return checked(default, partial(_check_text, example=default), **texts)
+    return number(default, **{"low": 0, **limits, **texts})
 
 
 def _check_text(owner: str, name: str, value: object, example: str) -> None:
@@ -49,52 +60,77 @@ class Recipe:
     """What to train and how. Components are text, such as `R1(weight=5, every=16)`; see `sparring.base.components`.
     UserError: a field has the wrong type or is out of range."""
 
-    about: str = _field("", "one line: what the recipe is for, and what it was seen to give")
-    data: str = _field("digits", "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, .npz or .csv")
-    size: str = _field("", 'the size images are brought to: "64", or "96x64" (width x height); empty: as they are')
+    about: str = _field("", "data", "one line: what the recipe is for, and what it was seen to give")
+    data: str = _field(
+        "digits", "data", "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, .npz or .csv"
+    )
+    size: str = _field(
+        "", "data", 'the size images are brought to: "64", or "96x64" (width x height); empty: as they are'
+    )
     fit: str = _field(
-        "crop", "how: crop (cover, cut the middle), pad, stretch, or patch: parts cut anew at each step", FITS
+        "crop", "data", "how: crop (cover, cut the middle), pad, stretch, or patch: parts cut anew at each step", FITS
     )
-    held_out: float = _field(0.0, "the share of the samples kept away from training, to compare with", high=0.99)
-    task: str = _field("Generate(latent=Normal(100))", "what the generator is given and judged by")
-    generator: str = _field("DCGANGenerator()", "the generator network")
-    discriminator: str = _field("DCGANDiscriminator()", "the discriminator network")
-    start: str = _field("", "a run of the same networks whose weights this one begins with; empty: random weights")
-    loss: str = _field("NonSaturating()", "the adversarial loss")
+    held_out: float = _field(
+        0.0, "data", "the share of the samples kept away from training, to compare with", high=0.99
+    )
+    task: str = _field("Generate(latent=Normal(100))", "networks", "what the generator is given and judged by")
+    generator: str = _field("DCGANGenerator()", "networks", "the generator network")
+    discriminator: str = _field("DCGANDiscriminator()", "networks", "the discriminator network")
+    start: str = _field(
+        "", "networks", "a run of the same networks whose weights this one begins with; empty: random weights"
+    )
+    loss: str = _field("NonSaturating()", "game", "the adversarial loss")
     adversarial: str = _field(
-        "1", "its weight beside the task's own terms (L1 ...): a number or a schedule; 0: no adversary"
+        "1", "game", "its weight beside the task's own terms (L1 ...): a number or a schedule; 0: no adversary"
     )
-    penalties: str = _field("", 'penalties and constraints, separated by commas: "R1(weight=5, every=16)"')
-    augment: str = _field("auto", 'what D sees samples through, "ADA()"; auto: that, if images are few; empty: nothing')
-    mirror: bool = _field(False, "mirror half of the images, at random: for data where left and right mean nothing")
-    turns: str = _field("Alternating()", "the order of the players' turns")
-    generator_optimizer: str = _field("Adam()", "the generator's optimiser")
-    discriminator_optimizer: str = _field("Adam()", "the discriminator's optimiser")
-    learning_rate: str = _field("Constant(1)", "a schedule that both optimisers' learning rates are multiplied with")
-    ema: str = _field("EMA()", "the average of the generator that samples are taken from; empty: none")
-    clip_gradients: float = _field(0.0, "largest norm of a player's gradient; 0: any")
-    batch_size: int = _field(64, "samples a turn", low=1)
-    micro_batches: int = _field(1, "equal parts of a batch that are computed one after another, to save memory", low=1)
-    steps: int = _field(10_000, "the budget in steps, bit for bit repeatable; 0: use minutes")
-    minutes: float = _field(0.0, "the budget in minutes of training; 0: use steps")
-    seed: int = _field(0, "every random choice follows from it")
-    precision: str = _field("auto", "fp32, bf16, or auto: bf16 where the hardware gains by it", PRECISIONS)
-    device: str = _field("auto", "cpu, cuda, mps, or auto", DEVICES)
-    log_every: int = _field(50, "steps between two rows of the log", low=1)
-    pictures: int = _field(20, "pictures of the same latents through the run")
-    checkpoint_every: float = _field(1.0, "minutes between two checkpoints", open_low=True)
-    evaluate_every: int = _field(0, "steps between two evaluations; 0: only a quick score at each checkpoint")
-    metrics: str = _field("auto", "what evaluations compute, the first decides what is best; auto: by the task")
-    extractor: str = _field("auto", "what evaluations see samples with, such as Classifier(); auto: by the data")
-    evaluate_count: int = _field(5000, "samples that an evaluation draws", low=2)
-    evaluate_budget: float = _field(0.2, "the largest share of the time that evaluations may take; 1: any", high=1)
-    patience: int = _field(0, "stop after so many evaluations without a better one; 0: never")
+    penalties: str = _field("", "game", 'penalties and constraints, separated by commas: "R1(weight=5, every=16)"')
+    augment: str = _field(
+        "auto", "game", 'what D sees samples through, "ADA()"; auto: that, if images are few; empty: nothing'
+    )
+    mirror: bool = _field(
+        False, "data", "mirror half of the images, at random: for data where left and right mean nothing"
+    )
+    turns: str = _field("Alternating()", "game", "the order of the players' turns")
+    generator_optimizer: str = _field("Adam()", "game", "the generator's optimiser")
+    discriminator_optimizer: str = _field("Adam()", "game", "the discriminator's optimiser")
+    learning_rate: str = _field(
+        "Constant(1)", "game", "a schedule that both optimisers' learning rates are multiplied with"
+    )
+    ema: str = _field("EMA()", "networks", "the average of the generator that samples are taken from; empty: none")
+    clip_gradients: float = _field(0.0, "game", "largest norm of a player's gradient; 0: any")
+    batch_size: int = _field(64, "budget", "samples a turn", low=1)
+    micro_batches: int = _field(
+        1, "budget", "equal parts of a batch that are computed one after another, to save memory", low=1
+    )
+    steps: int = _field(10_000, "budget", "the budget in steps, bit for bit repeatable; 0: use minutes")
+    minutes: float = _field(0.0, "budget", "the budget in minutes of training; 0: use steps")
+    seed: int = _field(0, "budget", "every random choice follows from it")
+    precision: str = _field("auto", "machine", "fp32, bf16, or auto: bf16 where the hardware gains by it", PRECISIONS)
+    device: str = _field("auto", "machine", "cpu, cuda, mps, or auto", DEVICES)
+    log_every: int = _field(50, "budget", "steps between two rows of the log", low=1)
+    pictures: int = _field(20, "budget", "pictures of the same latents through the run")
+    checkpoint_every: float = _field(1.0, "budget", "minutes between two checkpoints", open_low=True)
+    evaluate_every: int = _field(
+        0, "evaluation", "steps between two evaluations; 0: only a quick score at each checkpoint"
+    )
+    metrics: str = _field(
+        "auto", "evaluation", "what evaluations compute, the first decides what is best; auto: by the task"
+    )
+    extractor: str = _field(
+        "auto", "evaluation", "what evaluations see samples with, such as Classifier(); auto: by the data"
+    )
+    evaluate_count: int = _field(5000, "evaluation", "samples that an evaluation draws", low=2)
+    evaluate_budget: float = _field(
+        0.2, "evaluation", "the largest share of the time that evaluations may take; 1: any", high=1
+    )
+    patience: int = _field(0, "evaluation", "stop after so many evaluations without a better one; 0: never")
     doctor: str = _field(
         "watch",
+        "doctor",
         "watch: look for illnesses while training; treat: and change the recipe against them; off: do not look",
         DOCTORS,
     )
-    keep: int = _field(3, "how many of the last checkpoints to keep, besides the best", low=1)
+    keep: int = _field(3, "budget", "how many of the last checkpoints to keep, besides the best", low=1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_text(self.size))  # TOML and Python may have size=64
