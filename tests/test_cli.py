@@ -126,8 +126,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--minutes", "nan"], "minutes=nan must be a number, at least 0"),
     (["train", "--batch-size", "0"], "batch_size=0 must be a whole number, at least 1"),
     (["train", "--micro-batches", "7"], "batch_size=64 cannot be cut into .*7"),
-    (["train", "--precision", "fp64"], "precision='fp64'; .*There is: auto, bf16, fp32"),
-    (["train", "--device", "tpu"], "device='tpu'; .*There is: auto, cpu, cuda, mps"),
+    (["train", "--precision", "fp64"], "precision='fp64'; .*[Aa]llowed are auto, bf16, fp32"),
+    (["train", "--device", "tpu"], "device='tpu'; .*[Aa]llowed are auto, cpu, cuda, mps"),
     (["train", "--loss", "Hingee()"], "unknown component 'Hingee'.*did you mean 'Hinge'"),
     (["train", "--loss", ""], "cannot be read"),
     (["train", "--penalties", "R1(wieght=5)"], "no field 'wieght': did you mean 'weight'"),
@@ -155,7 +155,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["sample", "no/such/run", "--out", "x.png"], "no/such/run is not a run"),
     (["sample", "no/such/run"], "required: --out"),
     (["data", "no/such/data"], "no data 'no/such/data'"),
-    (["data", "digits", "--size", "big"], "size='big' is no size of images; write 64"),
+    (["data", "digits", "--size", "big"], "size='big' is no image size; write 64"),
 ]
 
 

@@ -83,10 +83,10 @@ def test_the_first_home_wins_and_only_public_names_are_found() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("R3(weight=5)", "unknown component 'R3'.*There is: AuxiliaryClassifier, .*R1, R2, WeightClip"),
+        ("R3(weight=5)", "unknown component 'R3'.*allowed are AuxiliaryClassifier, .*R1, R2, WeightClip"),
         ("r1()", "unknown component 'r1'.*did you mean 'R1'"),
         ("GradientPenality()", "did you mean 'GradientPenalty'"),
-        ("Xyzzy", "unknown component 'Xyzzy'.*There is: .*R1, R2, WeightClip"),
+        ("Xyzzy", "unknown component 'Xyzzy'.*allowed are .*R1, R2, WeightClip"),
         ("R1(wieght=5)", "R1 in .*no field 'wieght': did you mean 'weight'.*every"),
         ("R1(5, 1, 2)", "R1 in .*too many positional arguments; its fields are: weight, every"),
         ("R1(5, weight=6)", "R1 in .*multiple values for argument 'weight'"),
@@ -144,9 +144,9 @@ def test_numbers_beyond_floats_are_refused() -> None:
 
 def test_a_network_does_not_take_what_the_data_decides() -> None:
     given = {"classes": 3}
-    with pytest.raises(UserError, match="no field 'latent_size': There is: hidden$"):
+    with pytest.raises(UserError, match="no field 'latent_size': allowed are hidden$"):
         make("MLPGenerator(latent_size=5)", networks, context=(2, (1, 8, 8)), given=given)
-    with pytest.raises(UserError, match="no field 'classes': There is: hidden$"):
+    with pytest.raises(UserError, match="no field 'classes': allowed are hidden$"):
         make("MLPGenerator(classes=5)", networks, context=(2, (1, 8, 8)), given=given)
     with pytest.raises(UserError, match="too many positional arguments; its fields are: hidden$"):
         make("MLPGenerator(256)", networks, context=(2, (1, 8, 8)), given=given)
@@ -155,7 +155,7 @@ def test_a_network_does_not_take_what_the_data_decides() -> None:
 def test_what_the_caller_gives_is_left_out_only_if_it_means_nothing() -> None:
     with trusted(True):
         assert make("fractions.Fraction(1, 3)", penalties, given={"classes": 0}) == Fraction(1, 3)
-    message = r"Fraction .*cannot be given classes=3; use a component that knows classes"
+    message = r"Fraction .*takes no classes, but classes=3 is required; use a component that takes classes"
     with pytest.raises(UserError, match=message), trusted(True):
         make("fractions.Fraction(1, 3)", penalties, given={"classes": 3})
     assert make("MLPGenerator()", networks, context=(2, (1, 8, 8)), given={"classes": 3}).classes == 3
@@ -401,7 +401,7 @@ class OtherDefault(Limits):
         ({"some": 1.0}, r"some=1.0 must be a whole number"),
         ({"share": 1.5}, r"share=1.5 must be a number, at least 0 and at most 1"),
         ({"share": math.nan}, "share=nan must be a number"),
-        ({"kind": "c"}, "kind='c'; There is: a, b"),
+        ({"kind": "c"}, "kind='c'; allowed are a, b"),
         ({"on": 1}, "on=1 must be True or False"),
     ],
 )

@@ -510,7 +510,7 @@ def test_a_run_learns_its_codes_information() -> None:
 
 
 def test_a_network_of_the_users_that_knows_no_classes() -> None:
-    with pytest.raises(UserError, match="cannot be given classes=3"), trusted(True):
+    with pytest.raises(UserError, match="takes no classes, but classes=3 is required"), trusted(True):
         build_game(RECIPE.replace(generator="torch.nn.Linear()"), FORM, torch.device("cpu"))
 
 
