@@ -23,8 +23,8 @@ from sparring.networks import (
 )
 from sparring.networks.critic import CriticOutput
 from sparring.networks.gated import Gated
-from sparring.networks.images import ImageGenerator, filled_up
-from sparring.networks.layers import Enlarge, reflected
+from sparring.networks.images import ImageGenerator, pad_to_multiple
+from sparring.networks.layers import Upsample, reflection_pad
 
 SIZES = [(1, 1), (1, 2), (3, 5), (17, 4), (33, 31), (32, 16)]
 RGB = (3, 32, 32)
@@ -167,8 +167,8 @@ def test_a_part_that_begins_at_the_stride_gives_the_same(network: Any) -> None:
     [
         (UNetGenerator, RGB, (3, 64, 64), "as large as the source.*EDSRGenerator"),
         (ResNetTranslator, RGB, (3, 32, 31), "as large as the source"),
-        (GatedGenerator, (2,), (2,), "turns images"),
-        (EDSRGenerator, (3, 8, 8), (3, 40, 40), "1, 2, 3, 4, 8 times.*8x8 and 40x40"),
+        (GatedGenerator, (2,), (2,), "translates images"),
+        (EDSRGenerator, (3, 8, 8), (3, 40, 40), "1, 2, 3, 4, 8 times.*40x40 from 8x8"),
         (EDSRGenerator, RGB, (3, 16, 16), "times"),
         (RRDBGenerator, (3, 8, 8), (3, 16, 24), "times"),
     ],
@@ -195,7 +195,7 @@ def test_wrong_options(text: str) -> None:
 
 
 def test_enlarging_is_copying_pixels_before_a_convolution() -> None:
-    layer = Enlarge(5, 7).double()
+    layer = Upsample(5, 7).double()
     maps = torch.randn(2, 5, 9, 6, dtype=torch.double)
     expected = layer.convolution(F.interpolate(maps, scale_factor=2, mode="nearest"))
     torch.testing.assert_close(layer(maps), expected)
@@ -203,14 +203,14 @@ def test_enlarging_is_copying_pixels_before_a_convolution() -> None:
 
 def test_reflecting_is_torchs() -> None:
     maps = torch.randn(2, 3, 4, 7)
-    assert torch.equal(reflected(maps, 3), F.pad(maps, (3, 3, 3, 3), mode="reflect"))
+    assert torch.equal(reflection_pad(maps, 3), F.pad(maps, (3, 3, 3, 3), mode="reflect"))
 
 
 def test_filling_up_repeats_the_last_row_and_column() -> None:
     image = torch.arange(6.0).view(1, 1, 2, 3)
-    assert filled_up(image, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
-    assert filled_up(image, 1) is image
-    assert filled_up(image, 1, least=4).shape == (1, 1, 4, 4)
+    assert pad_to_multiple(image, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
+    assert pad_to_multiple(image, 1) is image
+    assert pad_to_multiple(image, 1, least=4).shape == (1, 1, 4, 4)
 
 
 @pytest.mark.parametrize(("side", "depth"), [(256, 6), (64, 4), (48, 4), (32, 3), (28, 3), (8, 1), (4, 1), (4096, 8)])
@@ -306,7 +306,7 @@ def test_the_new_pixels_of_a_place_are_shuffled_from_channels() -> None:
 @pytest.mark.parametrize("layer", ["convolution", "enlarging"])
 def test_a_gated_layer_by_hand_keeps_the_size_of_its_inputs(layer: str) -> None:
     torch.manual_seed(0)
-    gated = Gated(Enlarge(64, 128) if layer == "enlarging" else nn.Conv2d(64, 128, 3, padding=1))
+    gated = Gated(Upsample(64, 128) if layer == "enlarging" else nn.Conv2d(64, 128, 3, padding=1))
     maps = torch.randn(2, 64, 32, 32)
     features, gates = gated.convolution(maps).chunk(2, 1)
     expected = torch.where(features > 0, features, features.exp() - 1) / (1 + (-gates).exp())

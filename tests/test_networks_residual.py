@@ -15,8 +15,16 @@ from sparring.base.components import make
 from sparring.base.errors import UserError
 from sparring.networks import R3GANDiscriminator, R3GANGenerator, ResNetDiscriminator, ResNetGenerator
 from sparring.networks.attention import SelfAttention, nearest_level
-from sparring.networks.r3gan import SLOPE, Enlarge, Reduce, ResidualBlock, _reduced_by_matrices, enlarged, reduced
-from sparring.networks.resnet import judged_sizes, pooled
+from sparring.networks.r3gan import (
+    SLOPE,
+    Downsample,
+    ResidualBlock,
+    Upsample,
+    _downsampled_by_matrices,
+    downsampled,
+    upsampled,
+)
+from sparring.networks.resnet import discriminator_sizes, pooled
 
 SMALL = [(1, 8, 8), (3, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 50, 37), (1, 9, 31)]
 LARGE = [(3, 64, 64), (1, 128, 96), (3, 256, 256)]
@@ -184,7 +192,7 @@ def test_the_papers_layouts() -> None:
     assert outputs(ResNetGenerator(128, (3, 48, 48), width=64, most=512))[1::2] == [256, 128, 64]  # table 5
     wide = outputs(ResNetDiscriminator((3, 48, 48), width=64, most=1024))
     assert wide[1::2] == [64, 128, 256, 512, 1024]
-    heights = {side: [h for h, _ in judged_sizes((3, side, side))] for side in (8, 16, 28, 32, 48, 128)}
+    heights = {side: [h for h, _ in discriminator_sizes((3, side, side))] for side in (8, 16, 28, 32, 48, 128)}
     assert heights[32] == [32, 16, 8, 8, 8]
     assert heights[48] == [48, 24, 12, 6, 3, 3]
     assert heights[128] == [128, 64, 32, 16, 8, 4, 4]
@@ -308,22 +316,22 @@ def test_variance_of_r3gans_outputs_at_the_start(blocks: int) -> None:
 def test_reducing_is_the_transpose_of_enlarging() -> None:
     maps = torch.randn(2, 3, 9, 12, dtype=torch.double, requires_grad=True)
     small = torch.randn(2, 3, 4, 6, dtype=torch.double)
-    large = enlarged(small, (9, 12))
-    torch.testing.assert_close((reduced(maps, (4, 6)) * small).sum() * 108 / 24, (maps * large).sum())
-    assert torch.autograd.gradgradcheck(lambda m: reduced(m, (4, 6)).square(), maps)
+    large = upsampled(small, (9, 12))
+    torch.testing.assert_close((downsampled(maps, (4, 6)) * small).sum() * 108 / 24, (maps * large).sum())
+    assert torch.autograd.gradgradcheck(lambda m: downsampled(m, (4, 6)).square(), maps)
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
 def test_reducing_by_matrices_is_the_same(size: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, 9, 12)
-    torch.testing.assert_close(_reduced_by_matrices(maps, size), reduced(maps, size))
+    torch.testing.assert_close(_downsampled_by_matrices(maps, size), downsampled(maps, size))
 
 
 TAPS = torch.tensor([1.0, 3, 3, 1], dtype=torch.double)
 FILTER = TAPS[:, None] * TAPS / TAPS.sum() ** 2
 
 
-def published_enlarging(maps: Tensor) -> Tensor:
+def published_upsampling(maps: Tensor) -> Tensor:
     """Zeros between and around the values, then the filter with a gain of 4."""
     n, channels, height, width = maps.shape
     spread = maps.new_zeros(n, channels, 2 * height, 2 * width)
@@ -332,7 +340,7 @@ def published_enlarging(maps: Tensor) -> Tensor:
     return F.conv2d(spread.flatten(0, 1)[:, None], 4 * FILTER[None, None]).unflatten(0, (n, channels))[:, :, 0]
 
 
-def published_reducing(maps: Tensor) -> Tensor:
+def published_downsampling(maps: Tensor) -> Tensor:
     """Zeros around, the filter, then every second value."""
     smooth = F.conv2d(F.pad(maps, (1, 1, 1, 1)).flatten(0, 1)[:, None], FILTER[None, None])
     return smooth[:, 0, ::2, ::2].unflatten(0, maps.shape[:2])
@@ -340,21 +348,21 @@ def published_reducing(maps: Tensor) -> Tensor:
 
 def test_resampling_by_two_is_the_published_filter_with_zeros_around() -> None:
     maps = torch.randn(2, 3, 8, 6, dtype=torch.double)
-    torch.testing.assert_close(enlarged(maps, (16, 12)), published_enlarging(maps), rtol=0, atol=1e-12)
-    torch.testing.assert_close(reduced(maps, (4, 3)), published_reducing(maps), rtol=0, atol=1e-12)
-    assert reduced(torch.ones(1, 1, 8, 8), (4, 4))[0, 0, 0].tolist() == [0.875**2, 0.875, 0.875, 0.875**2]
+    torch.testing.assert_close(upsampled(maps, (16, 12)), published_upsampling(maps), rtol=0, atol=1e-12)
+    torch.testing.assert_close(downsampled(maps, (4, 3)), published_downsampling(maps), rtol=0, atol=1e-12)
+    assert downsampled(torch.ones(1, 1, 8, 8), (4, 4))[0, 0, 0].tolist() == [0.875**2, 0.875, 0.875, 0.875**2]
 
 
 def test_networks_resample_as_published() -> None:
     generator = stirred(R3GANGenerator(5, (3, 16, 16), width=4, group=4)).double()
     found = images = torch.randn(2, 5, dtype=torch.double)
     for layer in generator.layers:
-        found = published_enlarging(layer.change(found)) if isinstance(layer, Enlarge) else layer(found)
+        found = published_upsampling(layer.change(found)) if isinstance(layer, Upsample) else layer(found)
     torch.testing.assert_close(generator(images), found, rtol=0, atol=1e-12)
     discriminator = stirred(R3GANDiscriminator((3, 16, 16), width=4, group=4)).double()
     samples = found.detach()
     for layer in discriminator.layers:
-        found = layer.change(published_reducing(found)) if isinstance(layer, Reduce) else layer(found)
+        found = layer.change(published_downsampling(found)) if isinstance(layer, Downsample) else layer(found)
     torch.testing.assert_close(discriminator.features(samples), found, rtol=0, atol=1e-12)
 
 

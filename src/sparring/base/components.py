@@ -1,6 +1,6 @@
 """Components as text: `make("R1(weight=5, every=16)", penalties)`.
 
-The text is parsed with `ast` and never executed. It holds a component's name, literals, and nested components. A name is
+The text is parsed with `ast` and never executed. It holds a component's name, literals and nested components. A name is
 looked up in the `__all__` of the home modules. A dotted name imports the user's own code, only within `trusted(True)`.
 """
 

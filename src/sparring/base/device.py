@@ -40,7 +40,7 @@ def find_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """A factory of contexts for forward passes: bf16 runs matrix products and convolutions in bf16; weights stay fp32."""
+    """A factory of contexts for forward passes. bf16 computes products and convolutions in bf16; weights stay fp32."""
     if precision == "bf16":
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext

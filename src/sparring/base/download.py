@@ -121,7 +121,7 @@ def _blocks(url: str) -> Iterator[bytes]:
 
 
 def _compare(kind: str, what: str, expected: str, file: io.BufferedIOBase) -> str:
-    state = hashlib.new(kind, usedforsecurity=False)  # MD5, where nothing else is published, detects accidental damage only
+    state = hashlib.new(kind, usedforsecurity=False)  # some sets publish MD5 alone, which detects accidents only
     while block := file.read(BLOCK):
         state.update(block)
     found = state.hexdigest()
