@@ -147,7 +147,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--data", "digist"], "no data 'digist': did you mean 'digits'"),
     (
         ["train", "--data", "ring", "--generator", "DCGANGenerator()"],
-        r"needs images \[C, H, W\], the data has shape \[2\]; use an MLP",
+        r"needs images \[C, H, W\], and the data has shape \[2\]; use an MLP",
     ),
     (["train", "--data", "digits", "--size", "9"], "has its own size"),
     (["resume", "no/such/run"], "no/such/run is not a run directory: it has no recipe.toml"),

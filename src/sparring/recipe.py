@@ -72,7 +72,7 @@ class Recipe:
         "dataset: a named set, a folder, archive or .parquet file of images, hub:OWNER/NAME, .npz or .csv",
     )
     size: str = _field(
-        "", "data", 'image size in pixels: "64" (square) or "96x64" (width x height); empty keeps the size'
+        "", "data", 'image size in pixels: "64" (square) or "96x64" (width x height); empty or 0 keeps the size'
     )
     fit: str = _field(
         "crop",
@@ -83,7 +83,7 @@ class Recipe:
     held_out: float = _field(
         0.0,
         "data",
-        "share of the samples kept out of training, 0 to 0.99, to measure overfitting; 0 uses the set's test split",
+        "share of the samples held out to measure overfitting, 0 to 0.99; 0 uses the set's test split, if any",
         high=0.99,
     )
     task: str = _field(

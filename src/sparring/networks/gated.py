@@ -16,7 +16,7 @@ GAIN = 2.5  # preserves the mean square of normal inputs: E[elu(2.5 z)^2] E[sigm
 
 
 class GatedGenerator(ImageGenerator):
-    """Sources [n, C, h, w] -> images [n, C', h, w]: an encoder to a quarter of the size, dilations, and a decoder.
+    """Sources [n, C, h, w] -> raw maps [n, C', h, w]: an encoder to a quarter of the size, dilations, a decoder.
 
     All convolutions but the last are gated. A source is an image with zeros in its holes; its last channel is the mask,
     1 where pixels are missing. The layers are those of the paper's coarse network; the refinement network is left out.

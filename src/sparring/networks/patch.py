@@ -112,7 +112,7 @@ class PatchCritic(nn.Module):
                 maybe_spectral(convolution, use=True)
 
     def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
-        """As `PatchDiscriminator.judge`, for this scale. UserError: the source is missing, or there is one too many."""
+        """As `PatchDiscriminator.judge`, for this scale. UserError: the source is missing or unexpected."""
         if (condition is None) == bool(self.source_channels):
             raise UserError(
                 f"PatchDiscriminator(source_channels={self.source_channels}) takes images "

@@ -112,9 +112,7 @@ class R3GANDiscriminator(Critic):
                 layers.append(Downsample(channels[level - 1], channels[level], size))
             layers += [ResidualBlock(channels[level], group, blocks * len(sizes)) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, DiscriminativeBasis(channels[-1], sizes[-1]))
-        self.add_heads(
-            channels[-1], bias=False
-        )  # the relativistic loss uses differences of logits, which cancel a bias
+        self.add_heads(channels[-1], bias=False)  # a bias cancels in the relativistic loss
         init_fan_in(self.logit)
         if self.condition == "projection":
             assert isinstance(self.embedding, nn.Embedding)
@@ -209,7 +207,7 @@ def upsampled(maps: Tensor, size: Size) -> Tensor:
 
 
 def downsampled(maps: Tensor, size: Size) -> Tensor:
-    """Maps [n, C, H, W] -> [n, C, *size]: the transpose of `upsampled`, scaled to keep averages away from borders.
+    """Maps [n, C, H, W] -> [n, C, *size]: the transpose of `upsampled`, scaled to preserve means in the interior.
 
     Halving is the published filter (1, 3, 3, 1) / 8 along each side, with zeros beyond the borders.
     """
