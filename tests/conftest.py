@@ -1,4 +1,4 @@
-"""Shared fixtures: small trained runs, and what a failed command must look like."""
+"""Shared fixtures: small trained runs, and a check of failed commands."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-# Small networks gain little by a second thread, and lose much where other programs keep the cores busy. The tests'
-# subprocesses inherit this, so that their bits are those of the tests' own process. It must stand before torch.
+# One thread: small networks gain little from a second one and lose much on busy cores. Subprocesses inherit it, so
+# their bits equal those of the test process. Must precede the import of torch.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Classifiers that tests train, and files that they fetch, are not the user's; processes that test together share them.
+# Keeps classifiers and downloads of tests out of the user's cache; parallel test processes share one folder.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sparring-cache-")
 
 from sparring.cli import main
 
-# Where tests find real sets, unless the variable says where; absolute, as some tests change the working folder.
+# Default folder of real datasets; absolute, because some tests change the working folder.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 if DATA.is_dir():
     os.environ.setdefault("SPARRING_DATA", str(DATA))
@@ -39,7 +39,7 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 20 steps on digits. It is shared: take `run_copy` to change it."""
+    """A run of 20 steps on digits, shared by all tests; use `run_copy` to change it."""
     from sparring import train
 
     return train("digits", out=tmp_path_factory.mktemp("tiny") / "run", **TINY)
@@ -47,7 +47,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_points_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 20 steps on the ring of Gaussians. It is shared."""
+    """A run of 20 steps on the ring of Gaussians, shared by all tests."""
     from sparring import train
 
     return train("digits", out=tmp_path_factory.mktemp("points") / "run", **{**TINY, "data": "ring"})
@@ -55,14 +55,14 @@ def tiny_points_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def real_set() -> Callable[[str], Path]:
-    """The folder of a real set in `$SPARRING_DATA`; without it the test is skipped."""
+    """The folder of a real dataset in `$SPARRING_DATA`; the test is skipped if it is missing."""
 
     def find(name: str) -> Path:
         folder = os.environ.get("SPARRING_DATA")
         if not folder:
-            pytest.skip(f"SPARRING_DATA is not set: it is to name the folder that holds {name}")
+            pytest.skip(f"set SPARRING_DATA to the folder that holds {name}")
         if not (Path(folder) / name).is_dir():
-            pytest.skip(f"{name} is not in {folder}, which SPARRING_DATA names")
+            pytest.skip(f"{name} is not in SPARRING_DATA={folder}")
         return Path(folder).resolve() / name
 
     return find
@@ -70,13 +70,13 @@ def real_set() -> Callable[[str], Path]:
 
 @pytest.fixture
 def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
-    """A copy of the run on digits, to be damaged or trained further."""
+    """A copy of the run on digits, which tests may change."""
     return Path(shutil.copytree(tiny_run, tmp_path / "run"))
 
 
 @pytest.fixture
 def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command that must fail as a user's mistake does: status 2 and one line, which is returned."""
+    """Run a command that must fail with status 2 and one line on stderr; return the line."""
 
     def check(*arguments: object) -> str:
         capfd.readouterr()
@@ -94,7 +94,7 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @pytest.fixture
 def killed_at() -> Callable[..., AbstractContextManager[None]]:
-    """Within `with killed_at(step):`, training is killed before that step, as by a second Ctrl-C."""
+    """A context `killed_at(step)` in which training is killed before that step, as by a second Ctrl-C."""
 
     @contextmanager
     def kill(at: int, seed: int = 0) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The import order of the packages: each imports only what stands before it, and no import leads back."""
+"""The import order of the packages: each imports only packages before it, without cycles."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def modules(root: Path) -> dict[tuple[str, ...], Path]:
 
 
 def imports(root: Path) -> Iterator[Import]:
-    """Every import of the package's own modules, those inside functions and for types alone included."""
+    """Every import of the package's own modules, also inside functions and for type checking."""
     known = modules(root)
     for importer, path in known.items():
         text = path.read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def imports(root: Path) -> Iterator[Import]:
 
 
 def _named(node: ast.AST) -> list[str]:
-    """The dotted names that an import statement may mean."""
+    """The dotted names that an import statement may refer to."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -78,7 +78,7 @@ def _named(node: ast.AST) -> list[str]:
 
 
 def _module(parts: list[str], known: dict[tuple[str, ...], Path]) -> tuple[str, ...] | None:
-    """The module that holds a dotted name of this package; None for other packages."""
+    """The module that defines a dotted name of this package; None for other packages."""
     if parts[0] != SOURCE.name:
         return None
     inner = tuple(parts[1:])
@@ -89,17 +89,17 @@ def _module(parts: list[str], known: dict[tuple[str, ...], Path]) -> tuple[str, 
 
 
 def upward(found: list[Import], order: tuple[str, ...]) -> list[str]:
-    """The lines that import what stands above the importer."""
+    """The lines that import a package above the importer's."""
     return [i.line for i in found if order.index(i.imported[0]) > order.index(i.importer[0])]
 
 
-def circles(found: list[Import]) -> list[str]:
-    """For each circle of imports, the shortest: a line that goes round it, and the line that closes it."""
+def cycles(found: list[Import]) -> list[str]:
+    """For each cycle of imports, the shortest one: its first line and the line that closes it."""
     after: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {}
     for i in found:
         after.setdefault(i.importer, {}).setdefault(i.imported, i.line)
 
-    def direction(start: tuple[str, ...], end: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
+    def chain(start: tuple[str, ...], end: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
         """The shortest chain of imports, each as the module it reaches and its line; empty if there is none."""
         seen, waiting = {start}, [(start, [])]
         while waiting:
@@ -114,24 +114,24 @@ def circles(found: list[Import]) -> list[str]:
 
     shown, closed = [], set()
     for module in after:
-        steps = direction(module, module)
+        steps = chain(module, module)
         if steps and not closed & {name for name, _ in steps}:
             closed |= {name for name, _ in steps}
-            shown.append(f"{steps[0][1]}\n    and back by {steps[-1][1]}")
+            shown.append(f"{steps[0][1]}\n    closed by {steps[-1][1]}")
     return shown
 
 
-def test_every_package_stands_in_the_order() -> None:
+def test_every_package_is_in_the_order() -> None:
     assert {parts[0] for parts in modules(SOURCE)} <= set(ORDER)
 
 
-def test_no_import_leads_upward() -> None:
+def test_no_upward_imports() -> None:
     found = upward(list(imports(SOURCE)), ORDER)
     assert not found, "\n".join(found)
 
 
-def test_no_imports_go_in_a_circle() -> None:
-    found = circles(list(imports(SOURCE)))
+def test_there_are_no_import_cycles() -> None:
+    found = cycles(list(imports(SOURCE)))
     assert not found, "\n".join(found)
 
 
@@ -165,15 +165,15 @@ def test_the_documentation_shows_the_order_and_names_files_that_exist() -> None:
     assert not missing
 
 
-ASKED = {
-    "tasks": "they are what is asked for",
-    "apply": "a generator of samples is not applied to images, nor the other way round: the user's mistake",
-    "doctor": "probes of images see fewer samples",
+ALLOWED = {
+    "tasks": "it defines the kinds",
+    "apply": "a generator of samples cannot be applied to images, nor the reverse: the user's mistake",
+    "doctor": "probes of images use fewer samples",
 }
-"""Where the kind of a task may be asked for, and why; besides, once where the scoring of a task is chosen."""
+"""Packages that may check the kind of a task, and why; so may `evaluation.evaluator`, once, to choose the scoring."""
 
 
-def test_nobody_asks_whether_a_task_translates() -> None:
+def test_only_listed_modules_check_for_translating_tasks() -> None:
     found = [
         parts
         for parts, path in modules(SOURCE).items()
@@ -184,4 +184,4 @@ def test_nobody_asks_whether_a_task_translates() -> None:
         and getattr(call.func, "id", "") == "isinstance"
         and any(getattr(name, "id", "") == "Translating" for name in ast.walk(call.args[1]))
     ]
-    assert {parts for parts in found if parts[0] not in ASKED} == {("evaluation", "evaluator")}
+    assert {parts for parts in found if parts[0] not in ALLOWED} == {("evaluation", "evaluator")}

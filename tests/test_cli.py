@@ -182,8 +182,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--minutes", "nan"], "minutes=nan must be a number, at least 0"),
     (["train", "--batch-size", "0"], "batch_size=0 must be a whole number, at least 1"),
     (["train", "--micro-batches", "7"], "batch_size=64 cannot be cut into .*7"),
-    (["train", "--precision", "fp64"], "precision='fp64'; .*There is: auto, bf16, fp32"),
-    (["train", "--device", "tpu"], "device='tpu'; .*There is: auto, cpu, cuda, mps"),
+    (["train", "--precision", "fp64"], "precision='fp64'; .*[Aa]llowed are auto, bf16, fp32"),
+    (["train", "--device", "tpu"], "device='tpu'; .*[Aa]llowed are auto, cpu, cuda, mps"),
     (["train", "--loss", "Hingee()"], "unknown component 'Hingee'.*did you mean 'Hinge'"),
     (["train", "--loss", ""], "cannot be read"),
     (["train", "--penalties", "R1(wieght=5)"], "no field 'wieght': did you mean 'weight'"),
@@ -203,11 +203,11 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--data", "digist"], "no data 'digist': did you mean 'digits'"),
     (
         ["train", "--data", "ring", "--generator", "DCGANGenerator()"],
-        r"needs images \[C, H, W\], the data has shape \[2\]; use an MLP",
+        r"needs images \[C, H, W\], and the data has shape \[2\]; use an MLP",
     ),
     (["train", "--data", "digits", "--size", "9"], "has its own size"),
-    (["resume", "no/such/run"], "no/such/run is not a run: it has no recipe.toml"),
-    (["resume", "."], "is not a run: it has no recipe.toml"),
+    (["resume", "no/such/run"], "no/such/run is not a run directory: it has no recipe.toml"),
+    (["resume", "."], "is not a run directory: it has no recipe.toml"),
     (["sample", "no/such/run", "--out", "x.png"], "no/such/run is not a run"),
     (["sample", "no/such/run"], "required: --out"),
     (["doctor"], "doctor needs either a run or a log: .*--csv FILE"),
@@ -217,7 +217,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["explain", "no-such-name"], "nothing is called 'no-such-name'; .*sparring list"),
     (["list", "no-such-kind"], "kind='no-such-kind'; There is: .*losses"),
     (["data", "no/such/data"], "no data 'no/such/data'"),
-    (["data", "digits", "--size", "big"], "size='big' is no size of images; write 64"),
+    (["data", "digits", "--size", "big"], "size='big' is no image size; write 64"),
 ]
 
 
@@ -405,7 +405,10 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no safetensors": (not_safetensors, "step-000000020.safetensors is not a safetensors file"),
     "foreign weights": (foreign_weights, "does not fit the recipe: generator's .* is missing.*recipe.toml"),
-    "other shapes": (other_shapes, r"does not fit the recipe: generator's .* is \(5, 5\), the recipe wants \(32, 32\)"),
+    "other shapes": (
+        other_shapes,
+        r"does not fit the recipe: generator's .* is \(5, 5\) there and \(32, 32\) in the recipe",
+    ),
     "manifest cut": (manifest_of('{"step": 20,'), "step-000000020.json is damaged .*remove it"),
     "manifest empty": (manifest_of(""), "step-000000020.json is damaged"),
     "manifest a list": (manifest_of("[1]"), "step-000000020.json is damaged"),
@@ -414,7 +417,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no checkpoints": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint"),
     "recipe changed": (
         lambda run: damage(run / "recipe.toml", "hidden=(32,)", "hidden=(16,)"),
-        r"does not fit the recipe: generator's .* is \(32,\), the recipe wants \(16,\)",
+        r"does not fit the recipe: generator's .* is \(32,\) there and \(16,\) in the recipe",
     ),
     "recipe no TOML": (lambda run: (run / "recipe.toml").write_text("steps = "), "recipe.toml is not TOML"),
     "recipe unknown field": (lambda run: (run / "recipe.toml").write_text("x = 1"), "recipe.toml: .*no field 'x'"),

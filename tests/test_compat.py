@@ -1,4 +1,4 @@
-"""What older versions of torch lack: the same results without the newer functions."""
+"""Older versions of torch: the same results without the newer functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_total_norm(newer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     ("flags", "units"),
     [("fpu avx512_bf16 amx_bf16", ["amx_bf16", "avx512_bf16"]), ("fpu avx512_bf16_more", []), ("", []), (None, [])],
 )
-def test_units_of_bf16_in_linux_list(
+def test_bf16_units_from_cpuinfo(
     flags: str | None, units: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
@@ -38,7 +38,7 @@ def test_units_of_bf16_in_linux_list(
 
 
 @pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities") or not compat.PROCESSOR.exists(), reason="one list only")
-def test_torch_and_linux_list_the_same_units(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_and_cpuinfo_list_the_same_units(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = compat.bf16_units()
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert compat.bf16_units() == listed

@@ -1,4 +1,4 @@
-"""Components as text: what is accepted, and what each refusal says."""
+"""Components as text: accepted texts, and the message of each refusal."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_lists(text: str, expected: list[object]) -> None:
     assert make_all(text, penalties, schedules) == expected
 
 
-def test_the_first_home_wins_and_only_public_names_are_found() -> None:
+def test_only_public_names_of_the_first_home_are_found() -> None:
     assert make("Normal(3)", latents) == Normal(3)
     for private in ("_Latent()", "torch", "dataclass", "check_number(1, 2, 3)", "Penalty()", "annotations"):
         with pytest.raises(UserError, match="unknown component"):
@@ -83,10 +83,10 @@ def test_the_first_home_wins_and_only_public_names_are_found() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("R3(weight=5)", "unknown component 'R3'.*There is: AuxiliaryClassifier, .*R1, R2, WeightClip"),
+        ("R3(weight=5)", "unknown component 'R3'.*allowed are AuxiliaryClassifier, .*R1, R2, WeightClip"),
         ("r1()", "unknown component 'r1'.*did you mean 'R1'"),
         ("GradientPenality()", "did you mean 'GradientPenalty'"),
-        ("Xyzzy", "unknown component 'Xyzzy'.*There is: .*R1, R2, WeightClip"),
+        ("Xyzzy", "unknown component 'Xyzzy'.*allowed are .*R1, R2, WeightClip"),
         ("R1(wieght=5)", "R1 in .*no field 'wieght': did you mean 'weight'.*every"),
         ("R1(5, 1, 2)", "R1 in .*too many positional arguments; its fields are: weight, every"),
         ("R1(5, weight=6)", "R1 in .*multiple values for argument 'weight'"),
@@ -132,7 +132,7 @@ def test_the_nearest_name_of_a_nested_component_is_found_in_its_own_home() -> No
 
 
 @pytest.mark.parametrize("text", ["R1(weight=R2())", "R1(weight=Cosine(R1(), 1))"])
-def test_a_component_that_is_no_schedule_is_no_weight(text: str) -> None:
+def test_a_weight_must_be_a_number_or_a_schedule(text: str) -> None:
     with pytest.raises(UserError, match=r"R1\(|R2\("):
         make(text, penalties, schedules)
 
@@ -142,20 +142,20 @@ def test_numbers_beyond_floats_are_refused() -> None:
         make(f"R1(weight={'9' * 400})", penalties)
 
 
-def test_a_network_does_not_take_what_the_data_decides() -> None:
+def test_a_recipe_cannot_set_arguments_that_the_data_decides() -> None:
     given = {"classes": 3}
-    with pytest.raises(UserError, match="no field 'latent_size': There is: hidden$"):
+    with pytest.raises(UserError, match="no field 'latent_size': allowed are hidden$"):
         make("MLPGenerator(latent_size=5)", networks, context=(2, (1, 8, 8)), given=given)
-    with pytest.raises(UserError, match="no field 'classes': There is: hidden$"):
+    with pytest.raises(UserError, match="no field 'classes': allowed are hidden$"):
         make("MLPGenerator(classes=5)", networks, context=(2, (1, 8, 8)), given=given)
     with pytest.raises(UserError, match="too many positional arguments; its fields are: hidden$"):
         make("MLPGenerator(256)", networks, context=(2, (1, 8, 8)), given=given)
 
 
-def test_what_the_caller_gives_is_left_out_only_if_it_means_nothing() -> None:
+def test_given_arguments_are_left_out_only_if_they_are_zero() -> None:
     with trusted(True):
         assert make("fractions.Fraction(1, 3)", penalties, given={"classes": 0}) == Fraction(1, 3)
-    message = r"Fraction .*cannot be given classes=3; use a component that knows classes"
+    message = r"Fraction .*takes no classes, but classes=3 is required; use a component that takes classes"
     with pytest.raises(UserError, match=message), trusted(True):
         make("fractions.Fraction(1, 3)", penalties, given={"classes": 3})
     assert make("MLPGenerator()", networks, context=(2, (1, 8, 8)), given={"classes": 3}).classes == 3
@@ -211,7 +211,7 @@ def test_trust_ends_with_its_block() -> None:
             raise ZeroDivisionError
         assert is_trusted()
         with ThreadPoolExecutor(1) as pool:
-            assert not pool.submit(is_trusted).result(), "another thread is told explicitly"
+            assert not pool.submit(is_trusted).result(), "other threads do not inherit trust"
     assert not is_trusted()
     with pytest.raises(ZeroDivisionError), trusted(True):
         raise ZeroDivisionError
@@ -229,7 +229,7 @@ def test_trust_ends_with_its_block() -> None:
         ("'a'.join('b')", "is not a component"),
     ],
 )
-def test_dotted_names_that_lead_nowhere(text: str, message: str) -> None:
+def test_dotted_names_that_cannot_be_imported(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message), trusted(True):
         make(text, penalties)
 
@@ -240,7 +240,7 @@ def test_a_trusted_callable_without_a_signature() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 5, R1(), ["R1()"]])
-def test_what_is_not_text(value: object) -> None:
+def test_components_must_be_text(value: object) -> None:
     with pytest.raises(UserError, match="a component is written as text"):
         make(value, penalties)  # type: ignore[arg-type]
 
@@ -269,19 +269,19 @@ def test_reading_text_does_not_warn() -> None:
         ),
     ],
 )
-def test_a_text_is_read_and_written(text: str, wanted: str) -> None:
+def test_a_text_survives_parsing_and_writing(text: str, wanted: str) -> None:
     assert str(Spec.read(text)) == wanted
     assert Spec.read(wanted) == Spec.read(text)
 
 
-def test_fields_of_a_text_are_read_and_replaced() -> None:
+def test_fields_of_a_parsed_text_can_be_replaced() -> None:
     spec = Spec.read("R1(5, every=Linear(1, finish=(2,)))")
     assert (spec.name, spec.positional) == ("R1", (5,))
     assert spec.get("every") == Spec("Linear", (1,), {"finish": (2,)})
     assert spec.get("weight") is None
     assert spec.get("weight", 3) == 3
     assert str(spec.replace(every=4, weight=Spec("Cosine", (5, 1)))) == "R1(5, every=4, weight=Cosine(5, 1))"
-    assert spec == Spec.read("R1(5, every=Linear(1, finish=(2,)))"), "it stays as it was"
+    assert spec == Spec.read("R1(5, every=Linear(1, finish=(2,)))"), "replace makes a copy"
     assert [each.name for each in Spec.read_all("R1(weight=5), mine.R2, WeightClip(0.1),")] == [
         "R1",
         "mine.R2",
@@ -292,7 +292,7 @@ def test_fields_of_a_text_are_read_and_replaced() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "5", "R1, R2", "R1(*[5])", "R1(weight=2**3)", "R1(weight=5, weight=6)", "R1("])
-def test_what_no_component_can_be_is_not_read(text: str) -> None:
+def test_texts_that_are_not_a_component_are_refused(text: str) -> None:
     with pytest.raises(UserError):
         Spec.read(text)
 
@@ -347,7 +347,7 @@ def test_no_text_raises_anything_but_a_user_error(text: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(LIKELY)
-def test_the_text_of_what_was_read_reads_the_same(text: str) -> None:
+def test_the_text_of_a_parsed_text_parses_to_the_same(text: str) -> None:
     try:
         spec = Spec.read(text)
     except UserError:
@@ -368,7 +368,7 @@ def test_the_text_of_what_was_read_reads_the_same(text: str) -> None:
     ],
     ids=lambda text: f"{text[:12]}...",
 )
-def test_text_of_monstrous_depth_or_length_is_refused(text: str) -> None:
+def test_very_deep_or_long_texts_are_refused(text: str) -> None:
     with pytest.raises(UserError):
         make(text, *HOMES)
 
@@ -401,12 +401,12 @@ class OtherDefault(Limits):
         ({"some": 1.0}, r"some=1.0 must be a whole number"),
         ({"share": 1.5}, r"share=1.5 must be a number, at least 0 and at most 1"),
         ({"share": math.nan}, "share=nan must be a number"),
-        ({"kind": "c"}, "kind='c'; There is: a, b"),
+        ({"kind": "c"}, "kind='c'; allowed are a, b"),
         ({"on": 1}, "on=1 must be True or False"),
     ],
 )
 def test_fields_have_limits(fields: dict[str, Any], message: str) -> None:
-    for kind in (Limits, OtherDefault):  # which sets another default, and keeps the limits
+    for kind in (Limits, OtherDefault):  # a sub-class with another default keeps the limits
         with pytest.raises(UserError, match=f"^{kind.__name__}: {message}"):
             kind(**fields)
     assert OtherDefault(share=0.5) == OtherDefault(3, 0.5, "a", False, -1.0)

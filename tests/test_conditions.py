@@ -509,8 +509,8 @@ def test_training_learns_the_codes() -> None:
     assert turn.terms["adversarial/MutualInformation"] < 0.2
 
 
-def test_a_custom_network_without_classes_is_rejected() -> None:
-    with pytest.raises(UserError, match="cannot be given classes=3"), trusted(True):
+def test_a_network_of_the_users_that_knows_no_classes() -> None:
+    with pytest.raises(UserError, match="takes no classes, but classes=3 is required"), trusted(True):
         build_game(RECIPE.replace(generator="torch.nn.Linear()"), FORM, torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""What holds for every public component, found by its name in its home: a new one joins by being there."""
+"""Tests of every public component, found by its name in `__all__`; a new component is tested automatically."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RESTORED = {
     "generator": "UNetGenerator(width=4)",
     "discriminator": "PatchDiscriminator(width=4)",
 }
-# what a component needs beside its defaults to play
+# recipe fields that a component requires besides its defaults
 NEEDS: dict[str, dict[str, str]] = {
     "AuxiliaryClassifier": {
         "task": "Generate(latent=Normal(5), classes=True)",
@@ -136,7 +136,7 @@ def test_penalties_give_one_value_per_sample_or_per_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names(penalties))
-def test_penalties_and_constraints_keep_to_their_turn(name: str) -> None:
+def test_penalties_and_constraints_change_only_the_player_of_the_turn(name: str) -> None:
     game = game_of(penalties=name, **NEEDS.get(name, {}))
     for side in SIDES:
         other = game.player("generator" if side == "discriminator" else "discriminator").network
@@ -160,7 +160,7 @@ def test_augmentations(name: str, channels: int) -> None:
     torch.manual_seed(1)
     changed = change(images, 0.0)
     torch.manual_seed(1)
-    assert torch.equal(changed, change(images, 0.0)), "the seed of the step decides"
+    assert torch.equal(changed, change(images, 0.0)), "the step's seed determines it"
     assert changed.shape == images.shape
     assert not torch.equal(changed, images)
     (gradient,) = torch.autograd.grad(changed.square().sum(), images, create_graph=True)
@@ -177,7 +177,7 @@ def remembering() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("field", "name"), remembering())
-def test_memories_change_with_the_discriminators_turns_alone(field: str, name: str) -> None:
+def test_memories_change_only_after_turns_of_the_discriminator(field: str, name: str) -> None:
     game = game_of(**{field: name})
     (component,) = game.stateful.values()
 
@@ -210,43 +210,43 @@ def test_turn_rules_move_both_players(name: str) -> None:
 TRANSLATORS = names(networks, ImageGenerator)
 
 
-def build(name: str, reported: int = 0, latent: int = 5) -> nn.Module:
-    """A small network that is told `told` classes, or of a patch critic channels of the source."""
+def build(name: str, conditioned: int = 0, latent: int = 5) -> nn.Module:
+    """A small network with `conditioned` classes, or a patch discriminator with as many source channels."""
     torch.manual_seed(0)
-    given: dict[str, object] = {"classes": reported}
+    given: dict[str, object] = {"classes": conditioned}
     context: tuple[object, ...] = (FORM.shape,)
     if name in TRANSLATORS:
         context = ((4, *FORM.shape[1:]), FORM.shape)
     elif name.endswith("Generator"):
         context = (latent, FORM.shape)
     elif issubclass(getattr(networks, name), PatchDiscriminator):
-        given = {"source_channels": reported}
+        given = {"source_channels": conditioned}
     else:
-        given["codes"] = 2 if reported else 0
+        given["codes"] = 2 if conditioned else 0
     small = "hidden=(12,)" if name.startswith("MLP") else "width=8"
     return make(f"{name}({small})", networks, context=context, given=given)  # type: ignore[no-any-return]
 
 
-def inputs_of(name: str, reported: int) -> list[Tensor]:
-    """Six inputs, with what the network is told beside them."""
+def inputs_of(name: str, conditioned: int) -> list[Tensor]:
+    """Six inputs, with labels or sources if `conditioned` is not 0."""
     if name in TRANSLATORS:
         return [torch.randn(6, 4, *FORM.shape[1:])]
     inputs = torch.randn(6, 5) if name.endswith("Generator") else torch.randn(6, *FORM.shape)
-    if not reported:
+    if not conditioned:
         return [inputs]
     patches = issubclass(getattr(networks, name), PatchDiscriminator)
-    return [inputs, torch.randn(6, reported, *FORM.shape[1:]) if patches else torch.arange(6) % reported]
+    return [inputs, torch.randn(6, conditioned, *FORM.shape[1:]) if patches else torch.arange(6) % conditioned]
 
 
 @pytest.mark.parametrize(
-    ("name", "reported"),
-    [(n, reported) for n in networks.__all__ for reported in (0, 3) if not reported or n not in TRANSLATORS],
+    ("name", "conditioned"),
+    [(n, conditioned) for n in networks.__all__ for conditioned in (0, 3) if not conditioned or n not in TRANSLATORS],
 )
-def test_networks(name: str, reported: int) -> None:
-    network: Any = build(name, reported)
-    twin = build(name, reported)
+def test_networks(name: str, conditioned: int) -> None:
+    network: Any = build(name, conditioned)
+    twin = build(name, conditioned)
     torch.manual_seed(1)
-    inputs = inputs_of(name, reported)
+    inputs = inputs_of(name, conditioned)
     if not name.endswith("Discriminator"):
         assert network(*inputs).shape == (6, *FORM.shape)
     else:
@@ -255,21 +255,21 @@ def test_networks(name: str, reported: int) -> None:
         assert logits.shape == (6,) if isinstance(network, Critic) else logits[:, 0].shape == (6,)
         assert torch.equal(network.eval()(*inputs), network(*inputs)), "judging is repeatable"
         network.train()
-    with torch.no_grad():  # what begins at zero, such as residual branches, would hide what lies before it
+    with torch.no_grad():  # layers that start at zero, such as residual branches, block gradients of layers before them
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     if not name.endswith("Discriminator"):
         network(*inputs).square().sum().backward()
     else:
-        said = network.judge(*inputs)  # type: ignore[operator]
-        sum(p.square().sum() for p in (said.logits, said.codes) if p is not None).backward()  # type: ignore[union-attr]
+        output = network.judge(*inputs)  # type: ignore[operator]
+        sum(p.square().sum() for p in (output.logits, output.codes) if p is not None).backward()  # type: ignore[union-attr]
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
     twin.load_state_dict(network.state_dict())
     assert torch.equal(*(m.eval()(*inputs) for m in (network, twin)))
 
 
 @pytest.mark.parametrize("name", [n for n in networks.__all__ if n.endswith("Discriminator")])
-def test_critics_can_be_differentiated_twice_and_judge_samples_alone(name: str) -> None:
+def test_critics_can_be_differentiated_twice_and_samples_are_independent(name: str) -> None:
     network, images = build(name), torch.randn(5, *FORM.shape, requires_grad=True)
     logits = network(images)
     torch.testing.assert_close(network.eval()(images), torch.cat([network(i[None]) for i in images]))
@@ -297,7 +297,7 @@ def test_codes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", optimizers.__all__)
-def test_optimisers_move_weights_downhill(name: str) -> None:
+def test_optimisers_descend(name: str) -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
     optimizer = make(name, optimizers)([weight])
     weight.square().backward()

@@ -141,7 +141,7 @@ def test_sizes(text: str, sides: tuple[int, int] | None) -> None:
     "text", ["64x", "x64", "0x5", "5x0", "-3", "4097", "6.4", "64X64", "64x64x3", " 64", "٦٤", None]
 )
 def test_no_sizes(text: object) -> None:
-    with pytest.raises(UserError, match=r"size=.* is no size of images; write 64 \(square\) or 96x64"):
+    with pytest.raises(UserError, match=r"size=.* is no image size; write 64 \(square\) or 96x64"):
         parse_size(text)
 
 

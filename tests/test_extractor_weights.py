@@ -441,7 +441,9 @@ def test_a_damaged_file_in_the_cache(cache: Path) -> None:
 
 def test_a_download_that_breaks_off_is_reported_and_not_kept(tmp_path: Path, serve: Callable[..., str]) -> None:
     address = serve(Breaks)
-    with pytest.raises(UserError, match=f"cannot fetch a.pth .{address}: it broke off after 1000 of 1000000 bytes.; x"):
+    with pytest.raises(
+        UserError, match=f"cannot fetch a.pth .{address}: the connection ended after 1000 of 1000000 bytes.; x"
+    ):
         fetch([address], tmp_path / "a.pth", sha256("0"), "x")
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""The log: appended by several processes, followed while it grows; what views runs loads no torch."""
+"""The log: appended by several processes, followed while it grows; viewing runs imports no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def written(path: Path, count: int, start: int = 0) -> None:
         file.writelines(json.dumps({"step": step, "loss": 0.5}) + "\n" for step in range(start, start + count))
 
 
-def test_a_log_is_followed_from_where_the_last_reading_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_continues_after_the_last_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log.jsonl"
     written(path, 100_000)
     log, parsed = Log(path, FIX), []
@@ -37,7 +37,7 @@ def test_a_log_is_followed_from_where_the_last_reading_ended(tmp_path: Path, mon
     assert len(parsed) == 3
 
 
-def test_a_row_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
+def test_an_incomplete_row_is_read_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = Log(path, FIX)
     assert log.rows() == []
@@ -48,7 +48,7 @@ def test_a_row_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) ->
     assert log.new_rows() == [{"step": 2}]
 
 
-def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+def test_a_replaced_log_is_read_from_the_start(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = Log(path, FIX)
     written(path, 10)
@@ -70,7 +70,7 @@ def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     assert log.rows() == []
 
 
-def test_appending_removes_what_a_killed_process_left_of_a_line(tmp_path: Path) -> None:
+def test_appending_removes_an_incomplete_line(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2, "lo')
     log = Log(path, FIX)
@@ -122,7 +122,7 @@ def test_rows_are_found_by_their_kind() -> None:
     assert [row["step"] for row in of_kind(without_abandoned(rows), "", EVALUATION)] == [1, 2]
 
 
-def test_what_views_runs_loads_neither_torch_nor_matplotlib() -> None:
+def test_viewing_runs_imports_neither_torch_nor_matplotlib() -> None:
     code = (
         "import sys, sparring.run, sparring.recipe\n"
         "assert sparring.run.Run and sparring.recipe.Recipe\n"

@@ -1,4 +1,4 @@
-"""Networks: shapes, the lecture's layers, and that every parameter plays a part."""
+"""Networks: shapes, the lecture's layers, and gradients of every parameter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def small(kind: Any) -> dict[str, Any]:
     return {"hidden": (12, 12)} if kind in (MLPGenerator, MLPDiscriminator) else {"width": 4}
 
 
-# in files of their own
+# tested in other files
 RESIDUAL = {"ResNetGenerator", "ResNetDiscriminator", "R3GANGenerator", "R3GANDiscriminator"}
 IMAGES = {n for n in networks.__all__ if issubclass(getattr(networks, n), (ImageGenerator, PatchDiscriminator))}
 
@@ -70,7 +70,7 @@ def test_discriminator(kind: Any, shape: tuple[int, ...], spectral_norm: bool) -
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATORS)
-def test_samples_do_not_see_each_other_in_a_discriminator(kind: Any) -> None:
+def test_discriminators_treat_samples_independently(kind: Any) -> None:
     network = kind((1, 8, 8), **small(kind))
     samples = torch.randn(5, 1, 8, 8)
     torch.testing.assert_close(network(samples), torch.cat([network(s[None]) for s in samples]))

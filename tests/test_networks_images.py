@@ -1,4 +1,4 @@
-"""Networks of image-to-image GANs: any size, how far a pixel sees, what the papers say, and patch critics."""
+"""Image-to-image networks: any size, the reach of a pixel, the papers' layers; patch discriminators."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sparring.networks import (
 )
 from sparring.networks.critic import CriticOutput
 from sparring.networks.gated import Gated
-from sparring.networks.images import ImageGenerator, filled_up
-from sparring.networks.layers import Enlarge, reflected
+from sparring.networks.images import ImageGenerator, pad_to_multiple
+from sparring.networks.layers import Upsample, reflection_pad
 
 SIZES = [(1, 1), (1, 2), (3, 5), (17, 4), (33, 31), (32, 16)]
 RGB = (3, 32, 32)
-# generators as they are built: (class, source, target, options)
+# (class, source shape, target shape, options)
 BUILT: list[tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     *((UNetGenerator, RGB, (1, 32, 32), {"width": 4, "norm": norm}) for norm in ("instance", "batch", "none")),
     (UNetGenerator, RGB, RGB, {"width": 4, "depth": 1}),
@@ -53,7 +53,7 @@ def test_all_image_generators_are_covered() -> None:
 
 
 @every_generator
-def test_any_size_comes_out_at_scale(kind: Any, source: Any, target: Any, options: dict[str, Any]) -> None:
+def test_outputs_have_the_scaled_size(kind: Any, source: Any, target: Any, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = stirred(kind(source, target, **options)).eval()
     for height, width in SIZES:
@@ -81,8 +81,10 @@ def test_every_weight_is_trained(
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-def probed_at(network: Any, channels: int, height: int, width: int, row: int, column: int) -> tuple[int, int, int, int]:
-    """How far above, below, left and right of itself an output pixel sees, in source pixels, found by its gradient."""
+def measured_reach(
+    network: Any, channels: int, height: int, width: int, row: int, column: int
+) -> tuple[int, int, int, int]:
+    """Reach of an output pixel above, below, left and right in source pixels, measured by its gradient."""
     source = torch.randn(1, channels, height, width, dtype=torch.double, requires_grad=True)
     made = network(source)
     weights = torch.randn(made.shape[1], dtype=torch.double)
@@ -109,7 +111,7 @@ def probed_at(network: Any, channels: int, height: int, width: int, row: int, co
         (GatedGenerator((4, 32, 32), RGB, width=4, blocks=1), 33),
     ],
 )
-def test_a_pixel_sees_as_far_as_reach_and_no_further(network: Any, reach: int) -> None:
+def test_reach_is_exact(network: Any, reach: int) -> None:
     torch.manual_seed(0)
     network = stirred(network).double().eval()
     assert network.reach == reach
@@ -118,7 +120,7 @@ def test_a_pixel_sees_as_far_as_reach_and_no_further(network: Any, reach: int) -
     middle = side // 2 // network.stride * period
     farthest = 0
     for place in {0, 1 % period, period // 2, period - 1}:
-        found = probed_at(network, channels, side, side + 3, middle + place, middle + place)
+        found = measured_reach(network, channels, side, side + 3, middle + place, middle + place)
         assert max(found) <= reach
         farthest = max(farthest, *found)
     assert farthest == reach
@@ -126,19 +128,19 @@ def test_a_pixel_sees_as_far_as_reach_and_no_further(network: Any, reach: int) -
 
 @pytest.mark.parametrize("at", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
 @pytest.mark.parametrize("kind", [UNetGenerator, ResNetTranslator])
-def test_reach_holds_at_borders_that_are_filled_up(kind: Any, at: tuple[int, int]) -> None:
+def test_reach_holds_at_padded_borders(kind: Any, at: tuple[int, int]) -> None:
     torch.manual_seed(0)
     network = kind(RGB, RGB, width=4, norm="none").double().eval()
     side = 2 * network.reach + 7
-    assert max(probed_at(network, 3, side, side + 2, at[0] % side, at[1] % (side + 2))) <= network.reach
+    assert max(measured_reach(network, 3, side, side + 2, at[0] % side, at[1] % (side + 2))) <= network.reach
 
 
 @pytest.mark.parametrize(
     "network", [UNetGenerator(RGB, RGB, width=4), ResNetTranslator(RGB, RGB, width=4, blocks=1)], ids=["UNet", "ResNet"]
 )
-def test_with_instance_normalisation_a_pixel_sees_the_whole_image(network: Any) -> None:
+def test_with_instance_normalisation_a_pixel_depends_on_the_whole_image(network: Any) -> None:
     assert network.reach is None
-    assert probed_at(network.double(), 3, 64, 64, 5, 60) == (5, 58, 60, 3)
+    assert measured_reach(network.double(), 3, 64, 64, 5, 60) == (5, 58, 60, 3)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_with_instance_normalisation_a_pixel_sees_the_whole_image(network: Any) 
     ],
     ids=["UNet", "EDSR", "Gated"],
 )
-def test_a_part_that_begins_at_the_stride_gives_the_same(network: Any) -> None:
+def test_a_crop_that_begins_at_the_stride_gives_the_same_output(network: Any) -> None:
     torch.manual_seed(0)
     network = stirred(network).double().eval()
     image = torch.randn(1, 3, 101, 97, dtype=torch.double)
@@ -167,8 +169,8 @@ def test_a_part_that_begins_at_the_stride_gives_the_same(network: Any) -> None:
     [
         (UNetGenerator, RGB, (3, 64, 64), "as large as the source.*EDSRGenerator"),
         (ResNetTranslator, RGB, (3, 32, 31), "as large as the source"),
-        (GatedGenerator, (2,), (2,), "turns images"),
-        (EDSRGenerator, (3, 8, 8), (3, 40, 40), "1, 2, 3, 4, 8 times.*8x8 and 40x40"),
+        (GatedGenerator, (2,), (2,), "translates images"),
+        (EDSRGenerator, (3, 8, 8), (3, 40, 40), "1, 2, 3, 4, 8 times.*40x40 from 8x8"),
         (EDSRGenerator, RGB, (3, 16, 16), "times"),
         (RRDBGenerator, (3, 8, 8), (3, 16, 24), "times"),
     ],
@@ -194,23 +196,23 @@ def test_wrong_options(text: str) -> None:
         make(text, networks, context=(RGB,) if name == "PatchDiscriminator" else (RGB, RGB))
 
 
-def test_enlarging_is_copying_pixels_before_a_convolution() -> None:
-    layer = Enlarge(5, 7).double()
+def test_upsampling_is_nearest_neighbour_before_a_convolution() -> None:
+    layer = Upsample(5, 7).double()
     maps = torch.randn(2, 5, 9, 6, dtype=torch.double)
     expected = layer.convolution(F.interpolate(maps, scale_factor=2, mode="nearest"))
     torch.testing.assert_close(layer(maps), expected)
 
 
-def test_reflecting_is_torchs() -> None:
+def test_reflection_padding_equals_torchs() -> None:
     maps = torch.randn(2, 3, 4, 7)
-    assert torch.equal(reflected(maps, 3), F.pad(maps, (3, 3, 3, 3), mode="reflect"))
+    assert torch.equal(reflection_pad(maps, 3), F.pad(maps, (3, 3, 3, 3), mode="reflect"))
 
 
-def test_filling_up_repeats_the_last_row_and_column() -> None:
+def test_padding_repeats_the_last_row_and_column() -> None:
     image = torch.arange(6.0).view(1, 1, 2, 3)
-    assert filled_up(image, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
-    assert filled_up(image, 1) is image
-    assert filled_up(image, 1, least=4).shape == (1, 1, 4, 4)
+    assert pad_to_multiple(image, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
+    assert pad_to_multiple(image, 1) is image
+    assert pad_to_multiple(image, 1, least=4).shape == (1, 1, 4, 4)
 
 
 @pytest.mark.parametrize(("side", "depth"), [(256, 6), (64, 4), (48, 4), (32, 3), (28, 3), (8, 1), (4, 1), (4096, 8)])
@@ -241,7 +243,7 @@ def test_cyclegans_translator() -> None:
 
 @pytest.mark.parametrize("norm", ["instance", "none"])
 @pytest.mark.parametrize("text", ["UNetGenerator(depth=8", "UNetGenerator(", "ResNetTranslator(blocks=9"])
-def test_translators_begin_where_tanh_is_not_flat(text: str, norm: str) -> None:
+def test_initial_outputs_are_where_tanh_is_not_saturated(text: str, norm: str) -> None:
     torch.manual_seed(0)
     network: Any = make(f"{text}{', ' if '=' in text else ''}width=16, norm={norm!r})", networks, context=(RGB, RGB))
     assert 0.01 < network(torch.rand(4, *RGB) * 2 - 1).std() < 1  # seen: 0.08 to 0.4
@@ -275,14 +277,14 @@ def test_later_stages_are_not_run_for_features() -> None:
 @pytest.mark.parametrize("kind", [EDSRGenerator, RRDBGenerator])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_enlargers_begin_as_interpolation(kind: Any, scale: int, channels: int) -> None:
+def test_upscalers_start_as_interpolation(kind: Any, scale: int, channels: int) -> None:
     network = kind((channels, 8, 8), (3, 8 * scale, 8 * scale), width=4, blocks=1)
     source = torch.randn(2, channels, 7, 9)
     expected = F.interpolate(source, size=(7 * scale, 9 * scale), mode="bicubic", align_corners=False)
     torch.testing.assert_close(network(source), expected.expand(-1, 3, -1, -1), atol=1e-5, rtol=1e-5)
 
 
-def test_many_residual_blocks_do_not_swell() -> None:
+def test_variance_stays_bounded_over_many_residual_blocks() -> None:
     torch.manual_seed(0)
     network = EDSRGenerator(RGB, RGB, width=32, blocks=24)
     maps = torch.randn(2, 32, 16, 16)
@@ -295,7 +297,7 @@ def test_other_sources_are_not_added() -> None:
     assert not network.adds_source
 
 
-def test_the_new_pixels_of_a_place_are_shuffled_from_channels() -> None:
+def test_pixel_shuffle_by_hand() -> None:
     network = EDSRGenerator((1, 4, 4), (1, 8, 8), width=4)
     nn.init.constant_(network.last.bias, 0.0)
     with torch.no_grad():
@@ -303,10 +305,10 @@ def test_the_new_pixels_of_a_place_are_shuffled_from_channels() -> None:
     assert network(torch.zeros(1, 1, 1, 1))[0, 0].tolist() == [[1, 2], [3, 4]]
 
 
-@pytest.mark.parametrize("layer", ["convolution", "enlarging"])
-def test_a_gated_layer_by_hand_keeps_the_size_of_its_inputs(layer: str) -> None:
+@pytest.mark.parametrize("layer", ["convolution", "upsampling"])
+def test_a_gated_layer_by_hand_keeps_the_variance(layer: str) -> None:
     torch.manual_seed(0)
-    gated = Gated(Enlarge(64, 128) if layer == "enlarging" else nn.Conv2d(64, 128, 3, padding=1))
+    gated = Gated(Upsample(64, 128) if layer == "upsampling" else nn.Conv2d(64, 128, 3, padding=1))
     maps = torch.randn(2, 64, 32, 32)
     features, gates = gated.convolution(maps).chunk(2, 1)
     expected = torch.where(features > 0, features, features.exp() - 1) / (1 + (-gates).exp())
@@ -321,12 +323,12 @@ def test_a_gated_layer_by_hand_keeps_the_size_of_its_inputs(layer: str) -> None:
 )
 def test_sizes_of_patch_maps(side: int, sizes: list[int]) -> None:
     network = PatchDiscriminator((3, side, side), width=4)
-    said = network.judge(torch.randn(2, 3, side, side))
-    assert [maps.shape[2] for maps in said.layers] == sizes[:-1]
-    assert said.logits.shape == (2, sizes[-1] ** 2)
+    output = network.judge(torch.randn(2, 3, side, side))
+    assert [maps.shape[2] for maps in output.layers] == sizes[:-1]
+    assert output.logits.shape == (2, sizes[-1] ** 2)
 
 
-def test_pix2pixs_critic_sees_patches_of_70() -> None:
+def test_pix2pixs_patches_have_70_pixels() -> None:
     torch.manual_seed(0)
     network = PatchDiscriminator((3, 256, 256), width=8, norm="none").double()
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
@@ -339,13 +341,13 @@ def test_pix2pixs_critic_sees_patches_of_70() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "none", "spectral_norm": True}])
-def test_a_critics_weights_are_small_where_something_makes_up_for_it(options: dict[str, Any]) -> None:
+def test_initial_weights_of_normalised_critics(options: dict[str, Any]) -> None:
     network = PatchDiscriminator(RGB, width=32, **options)
     (weight,) = (w for n, w in network.named_parameters() if n.startswith("scales.0.hidden.2.0.") and w.dim() == 4)
     assert weight.std().item() == pytest.approx(0.02, rel=0.05)
 
 
-def test_a_critic_with_nothing_that_makes_up_for_small_weights_has_logits_to_learn_by() -> None:
+def test_initial_logits_of_unnormalised_critics() -> None:
     torch.manual_seed(0)
     bare = PatchDiscriminator((3, 64, 64), width=32, norm="none")
     assert 0.05 < bare(torch.rand(4, 3, 64, 64) * 2 - 1).std() < 1  # seen: 0.1; 0.0035 with weights of 0.02
@@ -360,21 +362,21 @@ def test_several_scales() -> None:
     whole = network.judge(images, source)
     assert torch.equal(whole.logits, torch.cat([part.logits for part in parts], 1))
     assert [maps.shape[2] for maps in whole.layers] == [16, 8, 4, 3, 8, 4, 3, 4, 3]
-    # the second critic judges halved images as a critic of one scale does
+    # the second critic equals a critic of one scale on halved images
     alone = PatchDiscriminator((3, 16, 16), width=4, source_channels=2)
     alone.critics()[0].load_state_dict(network.critics()[1].state_dict())
     halves = [F.avg_pool2d(x, 3, 2, 1, count_include_pad=False) for x in (images, source)]
     torch.testing.assert_close(alone(*halves), parts[1].logits)
 
 
-def test_critics_scales_need_large_images() -> None:
+def test_several_scales_need_large_images() -> None:
     with pytest.raises(UserError, match="scales=3.*20x40.*use scales=2"):
         PatchDiscriminator((3, 20, 40), scales=3)
     with pytest.raises(UserError, match="use an MLP"):
         PatchDiscriminator((2,))
 
 
-def test_a_critic_that_sees_the_source_wants_it() -> None:
+def test_a_critic_with_source_channels_requires_a_source() -> None:
     network = PatchDiscriminator(RGB, width=4, source_channels=1)
     images, source = torch.randn(2, *RGB), torch.randn(2, 1, 32, 32)
     assert not torch.equal(network(images, source), network(images, -source))
@@ -384,7 +386,7 @@ def test_a_critic_that_sees_the_source_wants_it() -> None:
         PatchDiscriminator(RGB, width=4)(images, source)
 
 
-def test_a_smaller_source_is_seen_as_large_as_the_image() -> None:
+def test_a_smaller_source_is_upsampled() -> None:
     network = PatchDiscriminator(RGB, width=4, source_channels=1)
     images, source = torch.randn(2, *RGB), torch.randn(2, 1, 8, 8)
     large = F.interpolate(source, scale_factor=4, mode="nearest")
@@ -409,9 +411,9 @@ def test_spectral_norm_bounds_every_layer_of_a_critic() -> None:
         assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
 
 
-def test_a_judgement_in_full_precision() -> None:
-    said = CriticOutput(torch.zeros(2).bfloat16(), layers=(torch.zeros(2, 3).bfloat16(), torch.zeros(2, 4).double()))
-    found = said.float()
+def test_critic_outputs_in_fp32() -> None:
+    output = CriticOutput(torch.zeros(2).bfloat16(), layers=(torch.zeros(2, 3).bfloat16(), torch.zeros(2, 4).double()))
+    found = output.float()
     assert found.logits.dtype == torch.float32
     assert [maps.dtype for maps in found.layers] == [torch.float32, torch.float64]
     assert found.features is None
@@ -431,7 +433,7 @@ def test_logits_of_patches_are_computed_in_fp32_under_autocast(options: dict[str
         torch.testing.assert_close(one.logits, critic.logit(one.layers[-1].float()).flatten(1), rtol=1e-6, atol=1e-7)
 
 
-def test_a_critics_hidden_layers_carry_gradients() -> None:
+def test_hidden_layers_of_a_critic_carry_gradients() -> None:
     network = PatchDiscriminator(RGB, width=4)
     images: Tensor = torch.randn(2, *RGB, requires_grad=True)
     for maps in network.judge(images).layers:

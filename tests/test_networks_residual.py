@@ -1,4 +1,4 @@
-"""Residual networks: any size, what the papers' formulas say, and how deep networks start."""
+"""Residual networks: any size, the papers' formulas, and the initialisation of deep networks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ from sparring.base.components import make
 from sparring.base.errors import UserError
 from sparring.networks import R3GANDiscriminator, R3GANGenerator, ResNetDiscriminator, ResNetGenerator
 from sparring.networks.attention import SelfAttention, nearest_level
-from sparring.networks.r3gan import SLOPE, Enlarge, Reduce, ResidualBlock, _reduced_by_matrices, enlarged, reduced
-from sparring.networks.resnet import judged_sizes, pooled
+from sparring.networks.r3gan import (
+    SLOPE,
+    Downsample,
+    ResidualBlock,
+    Upsample,
+    _downsampled_by_matrices,
+    downsampled,
+    upsampled,
+)
+from sparring.networks.resnet import discriminator_sizes, pooled
 
 SMALL = [(1, 8, 8), (3, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 50, 37), (1, 9, 31)]
 LARGE = [(3, 64, 64), (1, 128, 96), (3, 256, 256)]
@@ -53,7 +61,7 @@ def labels_of(network: Any, count: int) -> Tensor | None:
 
 @pytest.mark.parametrize("shape", SMALL)
 @pytest.mark.parametrize("kind", GENERATORS)
-def test_generators_make_any_size(kind: Any, shape: tuple[int, ...]) -> None:
+def test_generators_of_any_size(kind: Any, shape: tuple[int, ...]) -> None:
     network = stirred(kind(7, shape, width=4, most=8))
     samples = network(torch.randn(5, 7))
     assert samples.shape == (5, *shape)
@@ -125,8 +133,8 @@ def test_the_same_seed_gives_the_same_network_and_its_state_can_be_loaded(kind: 
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATORS)
-def test_samples_do_not_see_each_other_in_a_discriminator(kind: Any) -> None:
-    network = stirred(kind((3, 16, 16), width=4)).eval()  # power iterations rest
+def test_discriminators_treat_samples_independently(kind: Any) -> None:
+    network = stirred(kind((3, 16, 16), width=4)).eval()  # no power iterations
     samples = torch.randn(5, 3, 16, 16)
     torch.testing.assert_close(network(samples), torch.cat([network(s[None]) for s in samples]))
 
@@ -163,7 +171,7 @@ def test_the_gradient_penalty_has_the_gradient_of_finite_differences(kind: Any, 
 def test_wrong_options(kind: Any, text: str) -> None:
     context = (7, (3, 16, 16)) if kind in GENERATORS else ((3, 16, 16),)
     with pytest.raises(UserError, match=rf"{kind.__name__}.*{text.split(', ')[-1].split('=')[0]}") as caught:
-        make(f"{kind.__name__}({text})", networks, context=context)  # options of another family are refused as well
+        make(f"{kind.__name__}({text})", networks, context=context)  # also options of other networks
     assert "\n" not in str(caught.value)
 
 
@@ -184,14 +192,14 @@ def test_the_papers_layouts() -> None:
     assert outputs(ResNetGenerator(128, (3, 48, 48), width=64, most=512))[1::2] == [256, 128, 64]  # table 5
     wide = outputs(ResNetDiscriminator((3, 48, 48), width=64, most=1024))
     assert wide[1::2] == [64, 128, 256, 512, 1024]
-    heights = {side: [h for h, _ in judged_sizes((3, side, side))] for side in (8, 16, 28, 32, 48, 128)}
+    heights = {side: [h for h, _ in discriminator_sizes((3, side, side))] for side in (8, 16, 28, 32, 48, 128)}
     assert heights[32] == [32, 16, 8, 8, 8]
     assert heights[48] == [48, 24, 12, 6, 3, 3]
     assert heights[128] == [128, 64, 32, 16, 8, 4, 4]
     assert (heights[8], heights[16], heights[28]) == ([8, 4, 4, 4], [16, 8, 8, 8], [28, 14, 7, 7, 7])
 
 
-def test_pooling_halves_and_leaves_no_row_out() -> None:
+def test_pooling_halves_and_covers_every_row() -> None:
     even, odd = torch.randn(2, 3, 8, 6), torch.randn(2, 3, 9, 7, requires_grad=True)
     torch.testing.assert_close(pooled(even), F.interpolate(even, scale_factor=0.5, mode="area"))
     assert pooled(odd).shape == (2, 3, 4, 3)
@@ -250,20 +258,20 @@ def test_attention_by_hand() -> None:
         for j in range(6):
             scores = torch.stack([(f @ places[:, i]) @ (g @ places[:, j]) for i in range(6)])
             weights = scores.exp() / scores.exp().sum()
-            seen = v @ sum(weights[i] * (h @ places[:, i]) for i in range(6))
-            expected[n, :, j // 3, j % 3] += 0.7 * seen
+            attended = v @ sum(weights[i] * (h @ places[:, i]) for i in range(6))
+            expected[n, :, j // 3, j % 3] += 0.7 * attended
     torch.testing.assert_close(layer(maps), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("side", "stands"), [(0, None), (8, 8), (9, 8), (16, 16), (100, 32)])
-def test_where_attention_stands(side: int, stands: int | None) -> None:
+@pytest.mark.parametrize(("side", "size"), [(0, None), (8, 8), (9, 8), (16, 16), (100, 32)])
+def test_the_size_of_maps_with_attention(side: int, size: int | None) -> None:
     seen: list[int] = []
     network = ResNetGenerator(7, (3, 32, 32), width=8, attention=side)
     for layer in network.modules():
         if isinstance(layer, SelfAttention):
             layer.register_forward_hook(lambda _, inputs, output: seen.append(output.shape[2]))
     network(torch.randn(2, 7))
-    assert seen == ([] if stands is None else [stands])
+    assert seen == ([] if size is None else [size])
     assert nearest_level([(64, 48), (32, 24), (16, 12)], 24) == 1
 
 
@@ -286,12 +294,12 @@ def test_variance_does_not_grow_with_the_depth(count: int) -> None:
     torch.manual_seed(0)
     maps = start = torch.randn(8, 32, 8, 8)
     for _ in range(count):
-        block = ResidualBlock(32, 64, count)  # one group sees all, so that fans are large
+        block = ResidualBlock(32, 64, count)  # one group, so that fans are large
         nn.init.normal_(block.layers[-1].weight, std=64**-0.5)
         with torch.no_grad():
             maps = block(maps)
     growth = (maps.var() / start.var()).item()
-    assert 1.7 < growth < 3.5  # the border's zeros take a little; without the factor it is 2^L
+    assert 1.7 < growth < 3.5  # zero padding reduces it slightly; without the factor it is 2^L
 
 
 @pytest.mark.parametrize("blocks", [1, 16])
@@ -301,30 +309,30 @@ def test_variance_of_r3gans_outputs_at_the_start(blocks: int) -> None:
         images = R3GANGenerator(64, (3, 32, 32), width=8, blocks=blocks)(torch.randn(64, 64))
         smooth = F.interpolate(torch.randn(64, 3, 4, 4), size=(32, 32), mode="bilinear")
         logits = R3GANDiscriminator((3, 32, 32), width=8, blocks=blocks)(smooth)
-    assert 0.2 < images.std() < 1.5  # each enlargement averages: the larger, the less
+    assert 0.2 < images.std() < 1.5  # each upsampling averages, which reduces the variance
     assert 0.2 < logits.std() < 1.5
 
 
-def test_reducing_is_the_transpose_of_enlarging() -> None:
+def test_downsampling_is_the_transpose_of_upsampling() -> None:
     maps = torch.randn(2, 3, 9, 12, dtype=torch.double, requires_grad=True)
     small = torch.randn(2, 3, 4, 6, dtype=torch.double)
-    large = enlarged(small, (9, 12))
-    torch.testing.assert_close((reduced(maps, (4, 6)) * small).sum() * 108 / 24, (maps * large).sum())
-    assert torch.autograd.gradgradcheck(lambda m: reduced(m, (4, 6)).square(), maps)
+    large = upsampled(small, (9, 12))
+    torch.testing.assert_close((downsampled(maps, (4, 6)) * small).sum() * 108 / 24, (maps * large).sum())
+    assert torch.autograd.gradgradcheck(lambda m: downsampled(m, (4, 6)).square(), maps)
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
-def test_reducing_by_matrices_is_the_same(size: tuple[int, int]) -> None:
+def test_downsampling_by_matrices_is_the_same(size: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, 9, 12)
-    torch.testing.assert_close(_reduced_by_matrices(maps, size), reduced(maps, size))
+    torch.testing.assert_close(_downsampled_by_matrices(maps, size), downsampled(maps, size))
 
 
 TAPS = torch.tensor([1.0, 3, 3, 1], dtype=torch.double)
 FILTER = TAPS[:, None] * TAPS / TAPS.sum() ** 2
 
 
-def published_enlarging(maps: Tensor) -> Tensor:
-    """Zeros between and around the values, then the filter with a gain of 4."""
+def published_upsampling(maps: Tensor) -> Tensor:
+    """Zeros between the values and beyond the borders, then the filter with a gain of 4."""
     n, channels, height, width = maps.shape
     spread = maps.new_zeros(n, channels, 2 * height, 2 * width)
     spread[:, :, ::2, ::2] = maps
@@ -332,41 +340,41 @@ def published_enlarging(maps: Tensor) -> Tensor:
     return F.conv2d(spread.flatten(0, 1)[:, None], 4 * FILTER[None, None]).unflatten(0, (n, channels))[:, :, 0]
 
 
-def published_reducing(maps: Tensor) -> Tensor:
-    """Zeros around, the filter, then every second value."""
+def published_downsampling(maps: Tensor) -> Tensor:
+    """Zeros beyond the borders, the filter, then every second value."""
     smooth = F.conv2d(F.pad(maps, (1, 1, 1, 1)).flatten(0, 1)[:, None], FILTER[None, None])
     return smooth[:, 0, ::2, ::2].unflatten(0, maps.shape[:2])
 
 
-def test_resampling_by_two_is_the_published_filter_with_zeros_around() -> None:
+def test_resampling_by_two_is_the_published_filter() -> None:
     maps = torch.randn(2, 3, 8, 6, dtype=torch.double)
-    torch.testing.assert_close(enlarged(maps, (16, 12)), published_enlarging(maps), rtol=0, atol=1e-12)
-    torch.testing.assert_close(reduced(maps, (4, 3)), published_reducing(maps), rtol=0, atol=1e-12)
-    assert reduced(torch.ones(1, 1, 8, 8), (4, 4))[0, 0, 0].tolist() == [0.875**2, 0.875, 0.875, 0.875**2]
+    torch.testing.assert_close(upsampled(maps, (16, 12)), published_upsampling(maps), rtol=0, atol=1e-12)
+    torch.testing.assert_close(downsampled(maps, (4, 3)), published_downsampling(maps), rtol=0, atol=1e-12)
+    assert downsampled(torch.ones(1, 1, 8, 8), (4, 4))[0, 0, 0].tolist() == [0.875**2, 0.875, 0.875, 0.875**2]
 
 
 def test_networks_resample_as_published() -> None:
     generator = stirred(R3GANGenerator(5, (3, 16, 16), width=4, group=4)).double()
     found = images = torch.randn(2, 5, dtype=torch.double)
     for layer in generator.layers:
-        found = published_enlarging(layer.change(found)) if isinstance(layer, Enlarge) else layer(found)
+        found = published_upsampling(layer.change(found)) if isinstance(layer, Upsample) else layer(found)
     torch.testing.assert_close(generator(images), found, rtol=0, atol=1e-12)
     discriminator = stirred(R3GANDiscriminator((3, 16, 16), width=4, group=4)).double()
     samples = found.detach()
     for layer in discriminator.layers:
-        found = layer.change(published_reducing(found)) if isinstance(layer, Reduce) else layer(found)
+        found = layer.change(published_downsampling(found)) if isinstance(layer, Downsample) else layer(found)
     torch.testing.assert_close(discriminator.features(samples), found, rtol=0, atol=1e-12)
 
 
-def test_r3gans_ends_by_hand() -> None:
+def test_r3gans_bases_by_hand() -> None:
     torch.manual_seed(0)
     generator = R3GANGenerator(5, (3, 8, 8), width=4, classes=3)
     latent, label = torch.randn(2, 5), torch.tensor([2, 0])
     basis = generator.layers[0]
-    beside = torch.cat([latent, generator.embedding.weight[label]], 1)
-    scales = beside @ basis.scale.weight.T
+    conditioned = torch.cat([latent, generator.embedding.weight[label]], 1)
+    scales = conditioned @ basis.scale.weight.T
     expected = torch.stack([torch.stack([s * b for s, b in zip(row, basis.basis)]) for row in scales])
-    torch.testing.assert_close(basis(beside), expected)
+    torch.testing.assert_close(basis(conditioned), expected)
     discriminator = R3GANDiscriminator((3, 8, 8), width=4, classes=3)
     maps = torch.randn(2, 8, 4, 4)
     features = F.conv2d(maps, discriminator.layers[-1].basis[:, None], groups=8).flatten(1)

@@ -1,5 +1,5 @@
-"""Runs that an earlier version made: `tests/runs/before-packages` was trained to step 20 of 40 before the packages of
-today, when all modules stood in one folder. The numbers here are what that version gave for it.
+"""Runs of earlier versions. `tests/runs/before-packages` was trained to step 20 of 40 by one without packages. The
+expected numbers are that version's results.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def test_it_is_diagnosed(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capfd.readouterr().out)["findings"][0]["failure"] == "too-early"
 
 
-def test_its_scores_are_those_of_the_same_protocol(old: Path) -> None:
+def test_its_scores_are_unchanged_under_the_same_protocol(old: Path) -> None:
     before = Run.open(old).scores()[0]
     scores = sparring.evaluate(old, metrics="sliced_wasserstein", count=64, extractor="Pixels()")
     assert scores.to_json()["protocol"]["data_digest"] == before["protocol"]["data_digest"]
     assert scores.values["sliced_wasserstein"] == pytest.approx(before["values"]["sliced_wasserstein"], rel=1e-3)
 
 
-def test_what_a_recipe_means_by_another_thing_now_is_said(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_changed_behaviour_is_reported(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert Run.open(old).changes() == []
     text = (old / "recipe.toml").read_text()
     (old / "recipe.toml").write_text(f"{text}\n# R3GANGenerator(width=8), Cycle(identity=0)\n")

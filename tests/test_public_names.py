@@ -1,4 +1,4 @@
-"""Names that users write: of the package, of its short module names, and what they lead to."""
+"""Public names of the package and its short module names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_modules_by_their_short_names(module: str, name: str) -> None:
     assert "." in module or found is getattr(getattr(sparring, module), name)
 
 
-def test_an_old_name_is_the_same_module_and_not_a_second_one() -> None:
+def test_an_old_name_is_the_same_module() -> None:
     import sparring.penalties.base
     from sparring.penalties import R1
 

@@ -1,4 +1,4 @@
-"""Recipes: to TOML and back, what is refused, and that every named recipe can be built."""
+"""Recipes: TOML round trips, refusals, and every named recipe can be built."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ POINTS = Form((2,), centre=(0.0, 0.0), low=(-1.0, -1.0), high=(1.0, 1.0))
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_named_recipes_go_through_toml(name: str) -> None:
+def test_named_recipes_survive_toml(name: str) -> None:
     recipe = load_recipe(name)
     assert parse_recipe(recipe.to_toml(), "test") == recipe
-    assert recipe.about, "a named recipe says what it is for"
+    assert recipe.about, "a named recipe has a description"
     assert "\n" not in recipe.about
 
 
@@ -62,7 +62,7 @@ def test_named_recipes_build_their_components(name: str) -> None:
     assert fake.shape[1:] == form.input_shape
 
 
-def test_the_default_recipe_is_there() -> None:
+def test_the_default_recipe_exists() -> None:
     assert DEFAULT in recipe_names()
 
 
@@ -85,7 +85,7 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         return st.booleans()
     if kind is int:
         return st.integers(limits["low"], 10**15)
-    # training in the same process flushes denormal numbers to zero, so none are drawn
+    # training in the same process flushes denormals to zero, so none are drawn
     high = min(limits["high"], 1e300)
     return st.floats(1e-9 if limits["open_low"] else limits["low"], high, allow_subnormal=False)
 
@@ -95,7 +95,7 @@ RANDOM = st.fixed_dictionaries({}, optional={f.name: _values(f) for f in datacla
 
 @settings(deadline=None)
 @given(RANDOM)
-def test_any_values_go_through_toml(values: dict[str, Any]) -> None:
+def test_any_values_survive_toml(values: dict[str, Any]) -> None:
     try:
         recipe = Recipe(**{**values, "micro_batches": 1})
     except UserError:
@@ -116,12 +116,12 @@ def test_every_field_is_in_a_group() -> None:
     assert all(GROUPS.values()), "each group has a description"
 
 
-def test_left_out_fields_have_their_defaults() -> None:
+def test_missing_fields_have_their_defaults() -> None:
     assert parse_recipe("", "test") == Recipe()
     assert parse_recipe('loss = "Hinge()"', "test") == Recipe(loss="Hinge()")
 
 
-def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
+def test_a_float_field_accepts_a_whole_number() -> None:
     recipe = parse_recipe("minutes = 2", "test")
     assert recipe.minutes == 2
     assert isinstance(recipe.minutes, float)
@@ -147,14 +147,14 @@ def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
         ("checkpoint_every = 0", "checkpoint_every=0.0 must be a number, above 0"),
         ("keep = 0", "keep=0 must be a whole number, at least 1"),
         ("seed = -1", "seed=-1 must be a whole number, at least 0"),
-        ("precision = 'fp16'", "precision='fp16'; .*There is: auto, bf16, fp32"),
+        ("precision = 'fp16'", "precision='fp16'; .*[Aa]llowed are auto, bf16, fp32"),
         ("precision = 'FP32'", "did you mean 'fp32'"),
-        ("device = 'gpu'", "device='gpu'; .*There is: auto, cpu, cuda, mps"),
-        ("size = '64x'", "size='64x' is no size of images; write 64"),
-        ("size = '0x5'", "size='0x5' is no size"),
-        ("size = 1.5", "size=1.5 is no size"),
-        ("size = true", "size=True is no size"),
-        ("size = 5000", "size='5000' is no size.*each side 1 to 4096"),
+        ("device = 'gpu'", "device='gpu'; .*[Aa]llowed are auto, cpu, cuda, mps"),
+        ("size = '64x'", "size='64x' is no image size; write 64"),
+        ("size = '0x5'", "size='0x5' is no image size"),
+        ("size = 1.5", "size=1.5 is no image size"),
+        ("size = true", "size=True is no image size"),
+        ("size = 5000", "size='5000' is no image size.*each side 1 to 4096"),
         ("fit = 'croop'", "fit='croop'; did you mean 'crop'"),
         ("steps", "is not TOML"),
         ("steps = 5\nsteps = 6", "is not TOML"),
@@ -207,7 +207,7 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
     assert load_recipe(str(path)).about == 'ä "quoted" \\ text'
 
 
-def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_recipe(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no recipe 'digist': did you mean 'digits'"):
         load_recipe("digist")
     missing = tmp_path / "missing.toml"
@@ -229,7 +229,7 @@ def test_auto_fields_are_resolved_for_data_task_and_device() -> None:
     assert auto_fields(recipe) == ["precision", "augment", "metrics"]
     resolved = resolve_auto(recipe, load_data("digits"), cpu)
     assert auto_fields(resolved) == []
-    assert (resolved.augment, resolved.metrics) == ("", "frechet"), "8x8 images are left alone"
+    assert (resolved.augment, resolved.metrics) == ("", "frechet"), "8x8 images are not augmented"
     assert (resolved.device, resolved.extractor) == (recipe.device, recipe.extractor)
     assert (
         resolve_auto(recipe.replace(data="mnist"), load_data("mnist").part(torch.arange(100)), cpu).augment == "ADA()"

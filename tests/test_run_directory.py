@@ -1,4 +1,4 @@
-"""What a run leaves behind, and what one sees while it trains."""
+"""The files of a run, and the progress line."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_log(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    numbers = [row for row in rows if "event" not in row]
-    assert [row["step"] for row in numbers] == [10, 20, 30]
+    metrics = [row for row in rows if "event" not in row]
+    assert [row["step"] for row in metrics] == [10, 20, 30]
     assert all(a["seconds"] <= b["seconds"] for a, b in zip(rows, rows[1:]))
     expected = {"loss/discriminator", "loss/generator", "accuracy", "logit/real", "logit/fake", "gradient/generator"}
-    assert all(expected <= set(row) for row in numbers)
+    assert all(expected <= set(row) for row in metrics)
     assert rows[-1]["event"] == "checkpoint"
     assert rows[-1]["sliced_wasserstein"] > 0
 
 
-def test_the_penalty_is_a_term_of_its_own(tmp_path: Path) -> None:
+def test_a_penalty_is_logged_as_a_separate_term(tmp_path: Path) -> None:
     path = sparring.train("digits", out=tmp_path / "run", **{**TINY, "penalties": "R1(weight=1)"})
     row = Run.open(path).rows()[-1]
     assert row["term/discriminator/adversarial/R1"] > 0
@@ -74,7 +74,7 @@ def test_the_summary_shows_the_plots(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_doctor_has_a_section_in_the_summary_where_it_watched(
+def test_the_summary_has_a_doctor_section_only_with_the_doctor_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for doctor in ("watch", "off"):
@@ -83,7 +83,7 @@ def test_the_doctor_has_a_section_in_the_summary_where_it_watched(
         assert ("| doctor: too-early" in capfd.readouterr().err) == (doctor == "watch")
 
 
-def test_a_run_of_the_users_own_optimiser_that_breaks_has_its_summary(tmp_path: Path) -> None:
+def test_a_diverged_run_with_a_custom_optimiser_has_a_summary(tmp_path: Path) -> None:
     own = {**TINY, "discriminator_optimizer": "sparring.game.optimizers.SGD(lr=1e30)", "log_every": 1}
     with pytest.raises(sparring.NotFiniteError):
         sparring.train("digits", out=tmp_path / "run", trust=True, **own)
@@ -92,7 +92,7 @@ def test_a_run_of_the_users_own_optimiser_that_breaks_has_its_summary(tmp_path: 
     assert "settled training" in text
 
 
-def test_the_environment_is_written_down(run: Path) -> None:
+def test_the_environment_is_saved(run: Path) -> None:
     environment = json.loads((run / "environment.json").read_text())
     assert environment["torch"] == torch.__version__
     assert environment["threads"] == torch.get_num_threads()
@@ -103,7 +103,7 @@ def test_nothing_is_pickled(run: Path) -> None:
     assert {p.suffix for p in (run / "checkpoints").iterdir()} == {".json", ".safetensors"}
 
 
-def test_the_same_seed_gives_the_same_samples_and_more_of_them(run: Path) -> None:
+def test_a_seed_gives_the_same_samples_at_any_count(run: Path) -> None:
     generator = sparring.load(run)
     few, many = generator.sample(5, seed=7), generator.sample(300, seed=7)
     assert few.shape == (5, 1, 8, 8)
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_samples_and_more_of_them(run: Path) -> Non
 
 
 class Counting(nn.Module):
-    """A generator of images of one value, the sum of their latent; it notes how many it makes at once."""
+    """A generator of constant images with the sum of the latent as value; it records its batch sizes."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Counting(nn.Module):
     [((1, 8, 8), 1, [1]), ((1, 8, 8), 300, [256, 44]), ((3, 256, 256), 17, [8, 8, 1]), ((1, 1024, 1024), 2, [1, 1])],
     ids=str,
 )
-def test_the_network_makes_the_samples_asked_for_and_no_more(
+def test_the_network_generates_exactly_the_requested_samples(
     shape: tuple[int, ...], count: int, rows: list[int]
 ) -> None:
     network, task = Counting(shape), Generate(latent=Normal(3))
@@ -141,14 +141,14 @@ def test_the_network_makes_the_samples_asked_for_and_no_more(
     torch.testing.assert_close(made[:, 0, 0, 0], small[:count, 0, 0, 0], msg="a seed means the same samples")
 
 
-def test_rows_beyond_the_checkpoint_that_a_run_went_on_from_are_not_its_own(tmp_path: Path) -> None:
+def test_rows_of_abandoned_steps_are_dropped(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for row in ({"step": 10}, {"step": 20, "old": 1}, {"step": 30}, {"step": 15, "event": "resumed"}, {"step": 20}):
         run.append(row)
     assert run.rows() == [{"step": 10}, {"step": 20}]
 
 
-def test_what_a_killed_process_left_is_removed(run: Path, tmp_path: Path) -> None:
+def test_incomplete_files_of_a_killed_process_are_removed(run: Path, tmp_path: Path) -> None:
     copy = Run(Path(shutil.copytree(run, tmp_path / "copy")))
     kept = {p.name for p in copy.path.rglob("*") if "step-000000030.png" not in p.name}
     orphan = copy.checkpoints / "step-000000025.safetensors"
@@ -158,7 +158,7 @@ def test_what_a_killed_process_left_is_removed(run: Path, tmp_path: Path) -> Non
     assert {p.name for p in copy.path.rglob("*")} == kept
 
 
-def test_what_the_progress_line_says() -> None:
+def test_the_progress_line() -> None:
     progress = Progress(Recipe(batch_size=100), Path("run"), (1.386, 0.693), step=50, seconds=10.0)
     row = {"step": 100, "seconds": 20.0, "progress": 0.25, "accuracy": 0.625}
     row |= {"loss/discriminator": 1.25, "loss/generator": 0.75}

@@ -194,7 +194,7 @@ def test_a_killed_and_resumed_run_with_evaluations_equals_a_plain_one(
 
 def test_mistakes_are_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
     out = ("--out", tmp_path / "run")
-    assert "patience needs evaluations" in refused("train", "--patience", "3", *out)
+    assert "patience=3 needs evaluations" in refused("train", "--patience", "3", *out)
     assert "evaluate_budget=2.0" in refused("train", "--evaluate-every", "5", "--evaluate-budget", "2", *out)
     assert "did you mean 'frechet'" in refused("train", "--evaluate-every", "5", "--metrics", "freche", *out)
     words = ("--evaluate-every", "5", "--extractor", "pixels", "--metrics")

@@ -1,4 +1,4 @@
-"""What a user's session keeps: torch's settings are what they were, after a call as after an error."""
+"""Calls restore torch's settings, also after an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparring.base.device import prepared
 
 
 def settings() -> dict[str, object]:
-    """All that is torch's own and the whole process's."""
+    """All process-wide settings of torch."""
     return {
         "flushes denormals": torch.tensor([2.0**-130]).mul(1).item() == 0,
         "threads": torch.get_num_threads(),
@@ -61,37 +61,35 @@ def load(folder: Path, run: Path) -> None:
 
 
 @pytest.mark.parametrize("call", [train, resume, evaluate, evaluate_images, load])
-def test_settings_are_what_they_were(call: Callable[[Path, Path], None], run_copy: Path, tmp_path: Path) -> None:
+def test_calls_restore_settings(call: Callable[[Path, Path], None], run_copy: Path, tmp_path: Path) -> None:
     before = settings()
     call(tmp_path, run_copy)
     assert settings() == before
 
 
-def test_settings_are_what_they_were_after_an_error(
-    run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_restore_settings(run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = settings()
     with pytest.raises(sparring.UserError, match="needs points"):
         sparring.evaluate(run_copy, metrics="wasserstein", extractor="Random()")
     assert settings() == before
 
     def fail(*_: Any) -> None:
-        raise RuntimeError("in the midst of a step")
+        raise RuntimeError("within a step")
 
     monkeypatch.setattr("sparring.training.step.Stepper.__call__", fail)
-    with pytest.raises(RuntimeError, match="in the midst"):
+    with pytest.raises(RuntimeError, match="within a step"):
         train(tmp_path, run_copy)
     assert settings() == before
 
 
-def test_what_runs_compute_with() -> None:
+def test_settings_within_a_run() -> None:
     torch.use_deterministic_algorithms(True)
     try:
         with prepared(torch.device("cuda")):
             assert settings() == {**settings(), "flushes denormals": True, "warn only": True, "cudnn tf32": False}
             with prepared(torch.device("cpu")):
                 pass
-            assert settings()["flushes denormals"], "one within another"
+            assert settings()["flushes denormals"], "nested contexts"
         assert settings() == {**settings(), "flushes denormals": False, "warn only": False, "deterministic": True}
     finally:
         torch.use_deterministic_algorithms(False)

@@ -420,14 +420,14 @@ def test_without_adversarial_loss_nothing_is_unrolled(tmp_path: Path) -> None:
         ("super-resolution", {"generator": "R3GANGenerator()"}),
     ],
 )
-def test_generators_of_noise_are_rejected(name: str, changes: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="samples of noise, and this task turns images into others"):
+def test_generators_of_noise_are_refused(name: str, changes: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="samples from noise, and this task translates images"):
         sparring.train(tiny(name, **changes), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_generators_of_images_are_rejected_for_noise(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="UNetGenerator turns images into others, and this task makes samples of noise"):
+def test_generators_of_images_make_nothing_of_noise(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="UNetGenerator translates images, and this task generates samples from noise"):
         sparring.train("digits", out=tmp_path / "run", generator="UNetGenerator(width=4)")
 
 

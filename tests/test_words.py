@@ -28,6 +28,7 @@ REPLACED = {
     "anew": "again, from the start",
     "tell of|tells of|told of": "report",
 }
+KEPT = {"src/sparring/__init__.py": "verdicts", "src/sparring/run/log.py": "illness"}  # names in old code and logs
 WORDS = {rf"\b({words})\b": instead for words, instead in REPLACED.items()}
 SOURCES = sorted(
     p for folder in ("src", "benchmarks") for end in ("py", "toml") for p in (ROOT / folder).rglob(f"*.{end}")
@@ -44,7 +45,8 @@ def test_no_word_of_our_own(path: Path) -> None:
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         for pattern, instead in WORDS.items():
-            found += [f"{number}: {match.group()} -> {instead}" for match in re.finditer(pattern, line, re.IGNORECASE)]
+            matches = [match.group() for match in re.finditer(pattern, line, re.IGNORECASE)]
+            found += [f"{number}: {word} -> {instead}" for word in matches if word != KEPT.get(name_of(path))]
     assert not found, f"{name_of(path)}: words that only this project uses"
 
 

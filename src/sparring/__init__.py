@@ -1,4 +1,4 @@
-"""Sparring: trains, diagnoses and applies generative adversarial networks."""
+"""Sparring: train, diagnose and apply generative adversarial networks (GANs)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAMES = {
     "training.train": ("resume", "train"),
 }
 _PACKAGES = ("data", "doctor", "evaluation", "metrics", "networks", "run", "tasks", "training")
-_SHORT = {  # components and what else users name without the package that holds it
+_SHORT = {  # short module names for users -> modules
     "augment": "sparring.game.augment",
     "checkpoint": "sparring.run.checkpoint",
     "clinic": "sparring.studies.clinic",

@@ -1,4 +1,4 @@
-"""A recipe: everything that a training run is made from, as plain values and component texts."""
+"""A recipe: everything that defines a training run, as plain values and component texts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GROUPS = {
 
 
 def _field(default: Any, group: str, about: str, allowed: Sequence[str] = (), **limits: Any) -> Any:
-    """A field with its group and its help text; a number is at least 0."""
+    """A field with its group and its help text. Numbers are at least 0 unless `limits` say otherwise."""
     texts: dict[str, Any] = {"group": group, "help": about}
     if allowed:
         return choice(default, allowed, **texts)
@@ -52,100 +52,147 @@ def _check_text(owner: str, name: str, value: object, example: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{owner}: {name}={value!r} is not text that can be written") from None
+        raise UserError(
+            f"{owner}: {name}={value!r} is not valid Unicode text; write plain text, such as {example!r}"
+        ) from None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train and how. Components are text, such as `R1(weight=5, every=16)`; see `sparring.base.components`.
-    UserError: a field has the wrong type or is out of range."""
+    """What to train, and how. Components are text, such as `R1(weight=5, every=16)`; see `sparring.base.components`.
 
-    about: str = _field("", "data", "one line: what the recipe is for, and what it was seen to give")
+    Raises:
+        UserError: a field has the wrong type or is out of range.
+    """
+
+    about: str = _field("", "data", "description of the recipe in one line: its purpose and a measured result")
     data: str = _field(
-        "digits", "data", "a set's name, a folder, archive or .parquet of images, hub:OWNER/NAME, .npz or .csv"
+        "digits",
+        "data",
+        "dataset: a named set, a folder, archive or .parquet file of images, hub:OWNER/NAME, .npz or .csv",
     )
     size: str = _field(
-        "", "data", 'the size images are brought to: "64", or "96x64" (width x height); empty: as they are'
+        "", "data", 'image size in pixels: "64" (square) or "96x64" (width x height); empty or 0 keeps the size'
     )
     fit: str = _field(
-        "crop", "data", "how: crop (cover, cut the middle), pad, stretch, or patch: parts cut anew at each step", FITS
+        "crop",
+        "data",
+        "method to reach `size`: crop (cover, cut the centre), pad, stretch, or patch (random crops at each step)",
+        FITS,
     )
     held_out: float = _field(
-        0.0, "data", "the share of the samples kept away from training, to compare with", high=0.99
+        0.0,
+        "data",
+        "share of the samples held out to measure overfitting, 0 to 0.99; 0 uses the set's test split, if any",
+        high=0.99,
     )
-    task: str = _field("Generate(latent=Normal(100))", "networks", "what the generator is given and judged by")
-    generator: str = _field("DCGANGenerator()", "networks", "the generator network")
-    discriminator: str = _field("DCGANDiscriminator()", "networks", "the discriminator network")
+    task: str = _field(
+        "Generate(latent=Normal(100))", "networks", "task: the generator's inputs, its losses and its scores"
+    )
+    generator: str = _field("DCGANGenerator()", "networks", "generator network")
+    discriminator: str = _field("DCGANDiscriminator()", "networks", "discriminator network")
     start: str = _field(
-        "", "networks", "a run of the same networks whose weights this one begins with; empty: random weights"
+        "", "networks", "run with the same networks whose weights to fine-tune; empty starts from random weights"
     )
-    loss: str = _field("NonSaturating()", "game", "the adversarial loss")
+    loss: str = _field("NonSaturating()", "game", "adversarial loss")
     adversarial: str = _field(
-        "1", "game", "its weight beside the task's own terms (L1 ...): a number or a schedule; 0: no adversary"
+        "1",
+        "game",
+        "weight of the adversarial loss relative to the task's own losses, a number of at least 0 or a schedule; "
+        "0 trains without a discriminator",
     )
-    penalties: str = _field("", "game", 'penalties and constraints, separated by commas: "R1(weight=5, every=16)"')
+    penalties: str = _field(
+        "", "game", 'penalties and weight constraints, separated by commas: "R1(weight=5, every=16)"; empty: none'
+    )
     augment: str = _field(
-        "auto", "game", 'what D sees samples through, "ADA()"; auto: that, if images are few; empty: nothing'
+        "auto",
+        "game",
+        'augmentation of the discriminator\'s inputs, such as "ADA()"; empty: none; '
+        "auto: ADA() for fewer than 5,000 images of at least 16x16, else none",
     )
     mirror: bool = _field(
-        False, "data", "mirror half of the images, at random: for data where left and right mean nothing"
+        False, "data", "horizontal flips of half of the training images, chosen at random at each step"
     )
-    turns: str = _field("Alternating()", "game", "the order of the players' turns")
-    generator_optimizer: str = _field("Adam()", "game", "the generator's optimiser")
-    discriminator_optimizer: str = _field("Adam()", "game", "the discriminator's optimiser")
+    turns: str = _field("Alternating()", "game", "order of the discriminator's and the generator's updates in a step")
+    generator_optimizer: str = _field("Adam()", "game", "optimiser of the generator")
+    discriminator_optimizer: str = _field("Adam()", "game", "optimiser of the discriminator")
     learning_rate: str = _field(
-        "Constant(1)", "game", "a schedule that both optimisers' learning rates are multiplied with"
+        "Constant(1)", "game", "factor of both optimisers' learning rates, a number of at least 0 or a schedule"
     )
-    ema: str = _field("EMA()", "networks", "the average of the generator that samples are taken from; empty: none")
-    clip_gradients: float = _field(0.0, "game", "largest norm of a player's gradient; 0: any")
-    batch_size: int = _field(64, "budget", "samples a turn", low=1)
+    ema: str = _field(
+        "EMA()", "networks", "moving average of the generator's weights, which samples use; empty uses the last weights"
+    )
+    clip_gradients: float = _field(
+        0.0, "game", "gradient clipping: the largest norm of a network's gradient; 0 does not clip"
+    )
+    batch_size: int = _field(64, "budget", "batch size: samples per update, at least 1", low=1)
     micro_batches: int = _field(
-        1, "budget", "equal parts of a batch that are computed one after another, to save memory", low=1
+        1, "budget", "gradient accumulation: number of equal parts of a batch, computed in turn to save memory", low=1
     )
-    steps: int = _field(10_000, "budget", "the budget in steps, bit for bit repeatable; 0: use minutes")
-    minutes: float = _field(0.0, "budget", "the budget in minutes of training; 0: use steps")
-    seed: int = _field(0, "budget", "every random choice follows from it")
-    precision: str = _field("auto", "machine", "fp32, bf16, or auto: bf16 where the hardware gains by it", PRECISIONS)
-    device: str = _field("auto", "machine", "cpu, cuda, mps, or auto", DEVICES)
-    log_every: int = _field(50, "budget", "steps between two rows of the log", low=1)
-    pictures: int = _field(20, "budget", "pictures of the same latents through the run")
-    checkpoint_every: float = _field(1.0, "budget", "minutes between two checkpoints", open_low=True)
+    steps: int = _field(10_000, "budget", "budget in training steps; a repeat is bit-identical; 0 uses `minutes`")
+    minutes: float = _field(0.0, "budget", "budget in minutes of training; 0 uses `steps`")
+    seed: int = _field(0, "budget", "random seed, at least 0; it determines every random choice")
+    precision: str = _field(
+        "auto",
+        "machine",
+        "number format: fp32, bf16, or auto (bf16 where the hardware computes faster in it)",
+        PRECISIONS,
+    )
+    device: str = _field(
+        "auto", "machine", "device: cpu, cuda, mps, or auto (the first available of cuda, mps, cpu)", DEVICES
+    )
+    log_every: int = _field(50, "budget", "logging interval in steps, at least 1", low=1)
+    pictures: int = _field(
+        20, "budget", "number of sample sheets saved over the run, all from the same inputs; 0 saves the first and last"
+    )
+    checkpoint_every: float = _field(1.0, "budget", "checkpoint interval in minutes, above 0", open_low=True)
     evaluate_every: int = _field(
-        0, "evaluation", "steps between two evaluations; 0: only a quick score at each checkpoint"
+        0, "evaluation", "evaluation interval in steps; 0 computes only a quick score at each checkpoint"
     )
     metrics: str = _field(
-        "auto", "evaluation", "what evaluations compute, the first decides what is best; auto: by the task"
+        "auto",
+        "evaluation",
+        "metrics of evaluations; the first one selects the best checkpoint; auto depends on the task",
     )
     extractor: str = _field(
-        "auto", "evaluation", "what evaluations see samples with, such as Classifier(); auto: by the data"
+        "auto", "evaluation", "feature extractor of the metrics, such as Classifier(); auto depends on the data"
     )
-    evaluate_count: int = _field(5000, "evaluation", "samples that an evaluation draws", low=2)
+    evaluate_count: int = _field(5000, "evaluation", "number of samples generated for an evaluation, at least 2", low=2)
     evaluate_budget: float = _field(
-        0.2, "evaluation", "the largest share of the time that evaluations may take; 1: any", high=1
+        0.2, "evaluation", "largest share of the training time spent on evaluations, 0 to 1; 1 sets no limit", high=1
     )
-    patience: int = _field(0, "evaluation", "stop after so many evaluations without a better one; 0: never")
+    patience: int = _field(
+        0, "evaluation", "early stopping: number of evaluations without improvement before the run ends; 0 never stops"
+    )
     doctor: str = _field(
         "watch",
         "doctor",
-        "watch: look for illnesses while training; treat: and change the recipe against them; off: do not look",
+        "doctor: watch (diagnose during training), treat (also change the recipe to fix failures), or off",
         DOCTORS,
     )
-    keep: int = _field(3, "budget", "how many of the last checkpoints to keep, besides the best", low=1)
+    keep: int = _field(
+        3, "budget", "number of latest checkpoints to keep, at least 1; the best one is kept as well", low=1
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_text(self.size))  # TOML and Python may have size=64
         check_fields("recipe", self)
         if not self.steps and not self.minutes:
-            raise UserError("recipe: steps=0 and minutes=0 leave no budget; give one of them, such as steps=1000")
+            raise UserError("recipe: steps=0 and minutes=0 leave no budget; set one of them, such as steps=1000")
         if self.patience and not self.evaluate_every:
-            raise UserError("recipe: patience needs evaluations; add evaluate_every, such as evaluate_every=500")
+            raise UserError(
+                f"recipe: patience={self.patience} needs evaluations; set evaluate_every, such as evaluate_every=500"
+            )
         if self.batch_size % self.micro_batches:
             parts = f"{self.micro_batches} equal micro_batches"
-            raise UserError(f"recipe: batch_size={self.batch_size} cannot be cut into {parts}")
+            raise UserError(f"recipe: batch_size={self.batch_size} cannot be cut into {parts}; choose a divisor of it")
 
     def replace(self, **changes: object) -> Recipe:
-        """The recipe with some fields changed. `steps` and `minutes` replace each other. UserError: an unknown field,
-        or a value that is not allowed."""
+        """A copy with some fields changed. `steps` and `minutes` replace each other unless both are given.
+
+        Raises:
+            UserError: a field is unknown, or a value is not allowed.
+        """
         names = field_names()
         for name in changes:
             if name not in names:
@@ -157,7 +204,7 @@ class Recipe:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
     def to_toml(self) -> str:
-        """The recipe as a TOML document, one line a field, each with what it means."""
+        """The recipe as a TOML document; a comment before each field explains it."""
         import tomli_w
 
         lines = []
@@ -167,7 +214,11 @@ class Recipe:
 
 
 def parse_recipe(text: str, source: str) -> Recipe:
-    """Read a TOML document of recipe fields; those that it leaves out have their defaults."""
+    """The recipe in a TOML document. Missing fields have their defaults; `source` names the document in errors.
+
+    Raises:
+        UserError: the text is not TOML, a field is unknown, or a value is not allowed.
+    """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -186,7 +237,11 @@ def parse_recipe(text: str, source: str) -> Recipe:
 
 
 def load_recipe(name: str) -> Recipe:
-    """A named recipe, or the one in a TOML file."""
+    """A recipe by its name, or from the path of a TOML file.
+
+    Raises:
+        UserError: there is no such recipe or file, or the file is not a valid recipe.
+    """
     folder = resources.files("sparring") / "recipes"
     if name in recipe_names():
         return parse_recipe((folder / f"{name}.toml").read_text(encoding="utf-8"), name)
@@ -197,7 +252,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def read_recipe_file(path: Path) -> Recipe:
-    """The recipe in a TOML file."""
+    """The recipe in a TOML file. UserError: the file cannot be read, or is not a valid recipe."""
     try:
         return parse_recipe(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -205,7 +260,7 @@ def read_recipe_file(path: Path) -> Recipe:
 
 
 def train_command(recipe: str, changes: Mapping[str, object]) -> str:
-    """The command line that trains a recipe with some fields changed, quoted for a shell."""
+    """The shell command that trains a recipe with some fields changed."""
     words = ["sparring", "train", recipe]
     for name, value in changes.items():
         option = f"--{name.replace('_', '-')}"
@@ -217,11 +272,11 @@ def train_command(recipe: str, changes: Mapping[str, object]) -> str:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Names of the recipes in the package, sorted."""
     folder = resources.files("sparring") / "recipes"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def field_names() -> list[str]:
-    """The fields of a recipe, in order."""
+    """Names of the fields of a recipe, in order."""
     return [f.name for f in dataclasses.fields(Recipe)]

@@ -1,1 +1,1 @@
-"""What knows nothing of GANs: errors, component texts, seeds, files, downloads, processes, devices."""
+"""Helpers independent of GANs: errors, component texts, seeds, files, downloads, processes, devices."""

@@ -1,4 +1,4 @@
-"""Fields of recipes and options with few values: devices, sizes of images and more. Nothing here needs torch."""
+"""Allowed values of options: devices, precisions, image sizes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST_SIDE = 4096
 
 
 def size_text(size: object) -> str:
-    """A size as a recipe keeps it: 64 -> "64", 0 and "0" -> "", other text unchanged; raises as `parse_size`."""
+    """A size as a recipe stores it: 64 -> "64", 0 and "0" -> "", other text unchanged. UserError: as `parse_size`."""
     text = str(size) if isinstance(size, int) and not isinstance(size, bool) else size
     text = "" if text == "0" else text
     parse_size(text)
@@ -23,15 +23,18 @@ def size_text(size: object) -> str:
 
 
 def parse_size(text: object) -> tuple[int, int] | None:
-    """ "64" -> (64, 64), "96x64" -> (96, 64), width first; "" -> None: images stay as they are; raises UserError on
-    another text, or a side that is not 1 to 4096 pixels."""
+    """(width, height) in pixels of a size: "64" -> (64, 64), "96x64" -> (96, 64); "" -> None, which keeps the size.
+
+    Raises:
+        UserError: the text is not a size, or a side is not 1 to 4096 pixels.
+    """
     if text == "":
         return None
     found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text, re.ASCII) if isinstance(text, str) else None
     sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not all(1 <= side <= LARGEST_SIDE for side in sides):
         raise UserError(
-            f"size={shortened(repr(text))} is no size of images; write 64 (square) or 96x64 (width x height), "
+            f"size={shortened(repr(text))} is no image size; write 64 (square) or 96x64 (width x height), "
             f"each side 1 to {LARGEST_SIDE}"
         )
     return sides

@@ -1,7 +1,7 @@
-"""Functions that the oldest supported versions of torch lack. No other module depends on torch's version.
+"""Replacements for functions missing from older supported versions of torch. No other module depends on the version.
 
-The oldest version is 2.3, the first that works with NumPy 2. Each function has the same result in all versions, but for
-rounding.
+The oldest supported version is 2.3, the first that works with NumPy 2. Each function has the same result in all
+versions up to rounding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FUSED_SINCE = {"cuda": (2, 0), "cpu": (2, 4), "mps": (2, 5)}  # of Adam, AdamW a
 
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """The 2-norm of all `tensors` together: a scalar, 0 where there are none."""
+    """The 2-norm of all `tensors` together: a scalar, 0 for no tensors."""
     if hasattr(torch.nn.utils, "get_total_norm"):  # from torch 2.6 on; one kernel for all tensors on CUDA
         return torch.nn.utils.get_total_norm(tensors)
     norms = [torch.linalg.vector_norm(tensor) for tensor in tensors]
@@ -33,7 +33,7 @@ def total_norm(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """A context without autocast on a device; nothing is entered where torch knows no autocast for it."""
+    """A context that turns autocast off on a device; an empty context where torch has no autocast for it."""
     known = not hasattr(torch.amp, "is_autocast_available") or torch.amp.is_autocast_available(device.type)
     if not known or (device.type == "mps" and VERSION < MPS_AUTOCAST_SINCE):
         return nullcontext()
@@ -41,10 +41,10 @@ def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def bf16_units() -> list[str]:
-    """Those of `BF16_UNITS`, the CPU's fast multiplications in bf16, that this machine has.
+    """The CPU's instruction sets for fast bf16 products, out of `BF16_UNITS`.
 
-    Older versions of torch do not list them. Then Linux's list is read, which uses the same names; on other systems the
-    result is empty.
+    Older versions of torch do not list them. Then Linux's `/proc/cpuinfo` is read, which uses the same names; on other
+    systems the result is empty.
     """
     if hasattr(torch.cpu, "get_capabilities"):
         able = torch.cpu.get_capabilities()
@@ -57,7 +57,7 @@ def bf16_units() -> list[str]:
 
 
 def has_fused(kind: Callable[..., torch.optim.Optimizer], parameters: Iterable[Tensor]) -> bool:
-    """Whether this optimiser has a fused kernel on the devices of all `parameters`. RMSprop has none."""
+    """True if this optimiser has a fused kernel on the devices of all `parameters`. RMSprop has none."""
     devices = {parameter.device.type for parameter in parameters}
     return "fused" in inspect.signature(kind).parameters and all(
         device in FUSED_SINCE and FUSED_SINCE[device] <= VERSION for device in devices

@@ -1,7 +1,7 @@
 """Components as text: `make("R1(weight=5, every=16)", penalties)`.
 
-The text is read with `ast`, never executed: a component's name, literals, and nested components. A name is looked up in
-the `__all__` of its home modules; a dotted name reaches the user's own code, and only within `trusted(True)`.
+The text is parsed with `ast` and never executed. It holds a component's name, literals and nested components. A name is
+looked up in the `__all__` of the home modules. A dotted name imports the user's own code, only within `trusted(True)`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _TRUST: ContextVar[bool] = ContextVar("trust", default=False)
 
 @contextmanager
 def trusted(trust: bool) -> Iterator[None]:
-    """Whether dotted names may import the user's own code in this block; nowhere else unless another block says so:
-    other threads and processes do not inherit it."""
+    """Allow or forbid dotted names, which import the user's own code, within this block. They are forbidden outside of
+    any block. Other threads and processes do not inherit the setting."""
     before = _TRUST.set(trust)
     try:
         yield
@@ -34,45 +34,51 @@ def trusted(trust: bool) -> Iterator[None]:
 
 
 def is_trusted() -> bool:
-    """What the innermost `trusted` says."""
+    """True if dotted names are allowed here."""
     return _TRUST.get()
 
 
 def make(
     text: str, *homes: ModuleType, context: Sequence[object] = (), given: Mapping[str, object] | None = None
 ) -> Any:
-    """Build the one component that `text` describes, such as `"R1(weight=5)"` or `"R1"`; arguments are literals or
-    components. UserError: for anything that is not such text; the message names the mend.
+    """Build the component that a text describes, such as `"R1(weight=5)"` or `"R1"`.
 
-    The `__all__` of `homes` names what may be built: that of the first the outermost component, all of them nested
-    ones. The outermost is called with leading arguments, `context` (a network's shapes), and named ones that the text
-    may not give, `given`, such as `classes`; those that are 0 are left out where the component does not know them.
+    Args:
+        text: a name with arguments, which are literals or components.
+        homes: modules whose `__all__` lists the components: the first one the outermost component, all of them nested
+            components.
+        context: leading arguments of the outermost component, such as a network's shapes.
+        given: named arguments of the outermost component that the text must not set, such as `classes`. Those with the
+            value 0 are left out if the component has no such argument.
+
+    Raises:
+        UserError: the text does not describe a component; the message shows what to write.
     """
     return _Maker(text, homes).component(Spec.read(text), context, homes[:1], given or {})
 
 
 def make_all(text: str, *homes: ModuleType) -> list[Any]:
-    """Build the components of a comma-separated list; empty text gives an empty list."""
+    """Build the components of a comma-separated list, as `make` does; empty text gives an empty list."""
     maker = _Maker(text, homes)
     return [maker.component(spec, (), homes[:1], {}) for spec in Spec.read_all(text)]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A component's text, read and not built: `R1(weight=5, every=16)`. `str` gives the text."""
+    """A component's text, parsed but not built: `R1(weight=5, every=16)`. `str` gives the text back."""
 
-    name: str  # such as `R1`; dotted where it is the user's own
-    positional: tuple[Any, ...] = ()  # values without a name: literals, `Spec`s, and tuples of them
-    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)  # values by name
+    name: str  # such as `R1`; dotted for the user's own code
+    positional: tuple[Any, ...] = ()  # unnamed arguments: literals, `Spec`s, and tuples of them
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)  # named arguments
 
     @classmethod
     def read(cls, text: str) -> Spec:
-        """The component that a text describes; UserError: it is no such text."""
+        """Parse the text of one component. UserError: it is not one."""
         return _spec(_parse(text), text)
 
     @classmethod
     def read_all(cls, text: str) -> list[Spec]:
-        """Those of a comma-separated list; empty text gives none."""
+        """Parse a comma-separated list; empty text gives an empty list. UserError: it is not such a list."""
         if not text.strip():
             return []
         node = _parse(text)
@@ -96,7 +102,7 @@ def _text(value: Any) -> str:
 
 
 def _spec(node: ast.expr, text: str) -> Spec:
-    """The component of a piece of the text."""
+    """The component of a node of the parsed text."""
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
     name = _dotted_name(call.func)
     if name is None:
@@ -128,7 +134,7 @@ def _parse(text: str) -> ast.expr:
         raise UserError(f'{text!r}: a component is written as text, such as "R1(weight=5)"')
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes in strings
+            warnings.simplefilter("ignore")  # of invalid escapes in strings
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         fix = 'write a name and its fields, such as "R1(weight=5)"'
@@ -150,7 +156,7 @@ class _Maker:
             given = {key: value for key, value in given.items() if value or key in signature.parameters}
             try:
                 if named.keys() & given.keys():
-                    raise TypeError("it is not for the text")
+                    raise TypeError("the text must not set it")
                 signature.bind(*positional, **named, **given)
             except TypeError as error:
                 fields = [field for field in list(signature.parameters)[len(context) :] if field not in given]
@@ -190,10 +196,10 @@ class _Maker:
 def _misnamed(
     signature: inspect.Signature, fields: Sequence[str], named: Mapping[str, object], given: Mapping[str, object]
 ) -> str:
-    """What is wrong with the names of arguments, in words; "" where it is something else."""
+    """What is wrong with the names of arguments, for a message; "" if nothing."""
     for name, value in given.items():
         if name not in signature.parameters:
-            return f"it cannot be given {name}={value}; use a component that knows {name}"
+            return f"it takes no {name}, but {name}={value} is required; use a component that takes {name}"
     for name in named:
         if name not in fields:
             return f"no field {name!r}: {did_you_mean(name, fields) if fields else 'it has none'}"
@@ -204,7 +210,7 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(factory)
     except (TypeError, ValueError):
-        return None  # builtins tell nothing of their fields
+        return None  # some builtins have no signature
 
 
 def _dotted_name(node: ast.expr) -> str | None:
@@ -217,7 +223,7 @@ def _dotted_name(node: ast.expr) -> str | None:
 
 
 def _shown(node: ast.expr) -> str:
-    """A piece of the text for a message."""
+    """The source of a node, for a message."""
     try:
         return shortened(ast.unparse(node))
     except RecursionError:

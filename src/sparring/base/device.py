@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Devices, number formats, and torch's settings for a run."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    """The device with a name; `auto` takes the first available of CUDA, MPS and CPU. UserError: it is not available."""
     check_choice("device", "device", name, DEVICES)
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if has[device]))
     if not has[name]:
         here = ", ".join(device for device, there in has.items() if there)
-        raise UserError(f"device={name!r} is not on this machine; there is: {here}")
+        raise UserError(f"device={name!r} is not on this machine; choose one of: {here}")
     return torch.device(name)
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """`fp32` or `bf16`; `auto` takes bf16 where the hardware multiplies matrices faster in it."""
+    """`fp32` or `bf16`; `auto` takes bf16 where the device has fast bf16 matrix products."""
     if name != "auto":
         return name
     if device.type == "cpu":
@@ -40,7 +40,7 @@ def find_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """What forward passes run in: bf16 matrix products and convolutions, or nothing special. Weights stay fp32."""
+    """A factory of contexts for forward passes. bf16 computes products and convolutions in bf16; weights stay fp32."""
     if precision == "bf16":
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext
@@ -48,10 +48,10 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
 
 @contextmanager
 def prepared(device: torch.device) -> Iterator[None]:
-    """Compute as a run does: same input, same bits; no slow denormals, which saturated networks breed. Afterwards
-    torch's settings and its random numbers on the CPU are what they were before, also after an error.
+    """A context with the settings of a run: deterministic kernels, fp32 without TF32, denormals flushed to zero.
 
-    Denormals are a matter of threads: those that torch starts meanwhile keep the setting.
+    Saturated networks produce many denormals, which are slow. On exit, also after an error, torch's settings and its
+    random state on the CPU are restored. Threads that torch starts within the context keep flushing denormals.
     """
     flushes, workspace = _flushes_denormals(), os.environ.get(WORKSPACE)
     benchmark, tf32 = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
@@ -63,7 +63,7 @@ def prepared(device: torch.device) -> Iterator[None]:
             if device.type == "cuda":
                 os.environ.setdefault(WORKSPACE, ":4096:8")
                 torch.backends.cudnn.benchmark = False
-                torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+                torch.backends.cudnn.allow_tf32 = False
                 torch.use_deterministic_algorithms(True, warn_only=True)
             yield
         finally:
@@ -75,5 +75,5 @@ def prepared(device: torch.device) -> Iterator[None]:
 
 
 def _flushes_denormals() -> bool:
-    """Are results below the least normal number 0 in this thread? Torch tells it by computing alone."""
+    """True if this thread flushes denormals to zero. Torch has no query for it, so this computes one."""
     return torch.tensor([2.0**-126], dtype=torch.float32).mul(0.5).item() == 0

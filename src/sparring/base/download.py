@@ -1,4 +1,4 @@
-"""Downloads that are checked before anyone sees them."""
+"""Downloads, verified by checksum before they are used."""
 
 from __future__ import annotations
 
@@ -20,26 +20,32 @@ BLOCK = 1 << 20
 ROOM = "free some space or set XDG_CACHE_HOME"
 
 Check = Callable[[Path], str]
-"""What is wrong with a downloaded file, in words; empty if nothing is."""
+"""Downloaded file -> what is wrong with it; "" if nothing."""
 
 
 def cache_folder() -> Path:
-    """Where downloads and decoded images are kept: `$XDG_CACHE_HOME/sparring`, else `~/.cache/sparring`."""
+    """The folder of downloads and decoded images: `$XDG_CACHE_HOME/sparring`, else `~/.cache/sparring`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparring"
 
 
 def set_file(name: str) -> Path | None:
-    """A file of a named set, such as "mnist/x.gz", in `$SPARRING_DATA`, if that is set, or in the cache."""
+    """A file of a named set, such as "mnist/x.gz", in `$SPARRING_DATA` or the cache; None if it is in neither."""
     own = os.environ.get("SPARRING_DATA")
     found = [folder / name for folder in ([Path(own)] if own else []) + [cache_folder()]]
     return next((path for path in found if path.is_file()), None)
 
 
 def fetch(urls: Iterable[str], target: Path, check: Check, fix: str) -> None:
-    """Fetch a file from the first address that gives the right one; `target` appears only then, and whole.
+    """Download a file from the first address whose file passes the check. `target` appears complete or not at all.
+
+    Args:
+        urls: addresses, tried in order.
+        target: path of the file.
+        check: verifies the downloaded file.
+        fix: the end of the error message.
 
     Raises:
-        UserError: no address gave it (the message says what each of them did, and `mend`), or it cannot be written.
+        UserError: every address failed (the message lists why), or the file cannot be written.
     """
     part = target.with_name(f"{target.name}.part{os.getpid()}")
     problems = []
@@ -59,7 +65,7 @@ def fetch(urls: Iterable[str], target: Path, check: Check, fix: str) -> None:
 
 
 def unpacked_md5(expected: str) -> Check:
-    """What is in the gzip file has this MD5 sum. (The gzip files themselves differ in the wild.)"""
+    """A check: the content of a gzip file has this MD5 sum. Mirrors compress the same content differently."""
 
     def check(path: Path) -> str:
         try:
@@ -72,12 +78,12 @@ def unpacked_md5(expected: str) -> Check:
 
 
 def sha256(expected: str) -> Check:
-    """The file has this SHA-256 sum."""
+    """A check: the file has this SHA-256 sum."""
     return partial(_check_file, "sha256", "its SHA-256 sum", expected)
 
 
 def md5(expected: str) -> Check:
-    """The file has this MD5 sum."""
+    """A check: the file has this MD5 sum."""
     return partial(_check_file, "md5", "its MD5 sum", expected)
 
 
@@ -87,11 +93,11 @@ def _check_file(kind: str, what: str, expected: str, path: Path) -> str:
 
 
 class _NotFetchedError(Exception):
-    """An address did not give a whole file. No OSError: those of the network and of the disk must not mix."""
+    """A download failed. Not an OSError, so that network errors differ from disk errors."""
 
 
 def _fetch_to(path: Path, url: str) -> str:
-    """Write what the address gives to a file, block by block; what went wrong, or an empty text."""
+    """Download an address to a file; return what went wrong, or ""."""
     try:
         with writing(path, ROOM), path.open("wb") as file:
             for block in _blocks(url):
@@ -109,13 +115,13 @@ def _blocks(url: str) -> Iterator[bytes]:
                 received += len(block)
                 yield block
         if promised is not None and received != int(promised):
-            raise _NotFetchedError(f"it broke off after {received} of {promised} bytes")
+            raise _NotFetchedError(f"the connection ended after {received} of {promised} bytes")
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
         raise _NotFetchedError(str(getattr(error, "reason", error))) from error
 
 
 def _compare(kind: str, what: str, expected: str, file: io.BufferedIOBase) -> str:
-    state = hashlib.new(kind, usedforsecurity=False)  # MD5, where it is all that was published, shows accidents only
+    state = hashlib.new(kind, usedforsecurity=False)  # some sets publish MD5 alone, which detects accidents only
     while block := file.read(BLOCK):
         state.update(block)
     found = state.hexdigest()

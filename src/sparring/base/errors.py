@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend, told in one line."""
+"""Errors of users, reported in one line, and checks that raise them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """A user's mistake: one line that names the value, what is allowed, and the mend. The command line prints it
-    without a traceback and exits with status 2."""
+    """A user's mistake, in one line: what was given, what is allowed, what to type.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
 
 
 class NotFiniteError(ArithmeticError):
-    """Training met NaN or infinity; the message names the term, the tensor and the last good checkpoint."""
+    """A value became NaN or infinite. The message names the term, the tensor and the last good checkpoint."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """The nearest allowed name as a hint, or the list of what there is."""
+    """A hint for a message: the nearest allowed name, if one is similar, and the list of all."""
     names = sorted(allowed)
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.6)
     matches = [n for n in names if near and n.lower() == near[0]]
-    hint = f"did you mean {matches[0]!r}? " if matches else ""
-    return f"{hint}There is: {', '.join(names)}"
+    hint = f"did you mean {matches[0]!r}? Allowed" if matches else "allowed"
+    return f"{hint} are {', '.join(names)}"
 
 
 def check_number(
@@ -38,13 +40,13 @@ def check_number(
     open_low: bool = False,
     whole: bool = False,
 ) -> None:
-    """Raise UserError unless `value` is a finite number in [low, high] ((low, high] with `open_low`)."""
+    """Raise UserError unless `value` is a finite number in [low, high], or in (low, high] with `open_low`."""
     kind = "a whole number" if whole else "a number"
     limits = f"{'above' if open_low else 'at least'} {low:g}" if low > -math.inf else ""
     if high < math.inf:
         limits += f"{' and ' if limits else ''}at most {high:g}"
     allowed = f"{kind}{', ' if limits else ''}{limits}"
-    largest = 1e15 if whole else sys.float_info.max  # whole numbers beyond that are no sizes, steps or seeds
+    largest = 1e15 if whole else sys.float_info.max  # no size, step or seed is larger
     if (
         isinstance(value, bool)
         or not isinstance(value, int if whole else (int, float))
@@ -56,13 +58,13 @@ def check_number(
 
 
 def listed(names: Sequence[str], most: int = 10, joint: str = ", and") -> str:
-    """Names for a message: the first ones, and how many more there are."""
+    """Names for a message: the first `most`, then the number of the others."""
     more = f"{joint} {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """Text for a message of one line: without line breaks, cut in the middle if it is long."""
+    """Text in one line; its middle is cut out where it is longer than `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 4 :]}"
 
@@ -81,17 +83,17 @@ def check_flag(owner: str, name: str, value: object, allowed: str = "True or Fal
 
 
 def existing_path(text: str) -> Path | None:
-    """The path that a user wrote, if there is something there; `~` is the home folder."""
+    """The path of an existing file or folder, with `~` as the home folder; None if it does not exist."""
     try:
         path = Path(text).expanduser()
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # longer than names may be, nobody's home, a zero byte
+    except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user's home, a zero byte
         return None
 
 
 @contextmanager
 def writing(path: Path, fix: str) -> Iterator[None]:
-    """Turn a failed write (full disk, no permission) into one clear line."""
+    """A context that turns an OSError (full disk, no permission) into a UserError that ends with `fix`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Limits of a dataclass's fields, stated with the field: `n_critic: int = number(1, low=1)`."""
+"""Dataclass fields with limits: `n_critic: int = number(1, low=1)`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Check: TypeAlias = "Callable[[str, str, object], None]"
 
 
 class Limited:
-    """A dataclass that checks its fields when it is made. One with more to check calls this first."""
+    """A dataclass that checks its fields in `__post_init__`. A sub-class with more checks calls `super()` first."""
 
     def __post_init__(self) -> None:
         check_fields(type(self).__name__, self)
@@ -23,19 +23,19 @@ class Limited:
 
 def check_fields(owner: str, made: Any) -> None:
     """Raise UserError unless each field of a dataclass is within its limits."""
-    for name, check in _checks(type(made)):  # type: ignore[arg-type]  # mypy takes a class for unhashable
+    for name, check in _checks(type(made)):  # type: ignore[arg-type]  # mypy considers classes unhashable
         check(owner, name, getattr(made, name))
 
 
 @cache
 def _checks(kind: type[Any]) -> tuple[tuple[str, Check], ...]:
-    """Checks by field; a sub-class that only sets another default keeps its base's."""
+    """(field, check) pairs. A sub-class that only changes a default keeps its base's check."""
     fields = [f for base in reversed(kind.__mro__) for f in vars(base).get("__dataclass_fields__", {}).values()]
     return tuple({f.name: f.metadata["check"] for f in fields if "check" in f.metadata}.items())
 
 
 def checked(default: Any, check: Check, **metadata: Any) -> Any:
-    """A field with a check of its own."""
+    """A field with its own check."""
     return dataclasses.field(default=default, metadata={"check": check, **metadata})
 
 
@@ -48,15 +48,15 @@ def number(
     whole: bool | None = None,
     **metadata: Any,
 ) -> Any:
-    """A field for a number in [low, high] ((low, high] with `open_low`); a whole one where the default is written so,
-    unless `whole` says otherwise."""
+    """A field for a number in [low, high], or (low, high] with `open_low`. It must be whole where `whole` is True; by
+    default, where the field's default is an int."""
     whole = isinstance(default, int) if whole is None else whole
     limits: dict[str, Any] = {"low": low, "high": high, "open_low": open_low, "whole": whole}
     return checked(default, partial(check_number, **limits), limits=limits, **metadata)
 
 
 def choice(default: str, allowed: Sequence[str], **metadata: Any) -> Any:
-    """A field for one of the allowed texts."""
+    """A field for one of the `allowed` texts."""
     return checked(default, partial(check_choice, allowed=allowed), **metadata)
 
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sparring.base.errors import writing
 
 
 def write_atomically(path: Path, content: bytes, fix: str) -> None:
-    """Write a file; raises UserError with what to do about it (`mend`) if that fails."""
+    """Write a file atomically. UserError: the write failed; the message ends with `fix`."""
     part = path.with_name(path.name + ".part")
     with writing(path, fix):
         try:

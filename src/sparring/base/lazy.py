@@ -1,4 +1,4 @@
-"""Names of packages that are imported on first use, and old module names that keep working."""
+"""Lazy imports of names, and aliases for old module names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 
 def lazy_names(package: str, names: Mapping[str, Sequence[str]], modules: Sequence[str] = ()) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose names (by the module in it that holds them) and modules are imported on
-    first use."""
+    """The `__getattr__` of a package that imports names and modules on first use.
+
+    Args:
+        package: the package's full name.
+        names: module in the package -> names that it defines.
+        modules: modules that are attributes of the package.
+    """
     homes = {name: f"{package}.{module}" for module, held in names.items() for name in held}
 
     def get(name: str) -> Any:
@@ -30,8 +35,12 @@ def lazy_names(package: str, names: Mapping[str, Sequence[str]], modules: Sequen
 
 
 def module_names(package: str, path: Sequence[str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package with this `__path__`, which offers the public functions and classes
-    of its modules, and its modules, without naming them."""
+    """The `__getattr__` and `__dir__` of a package that exposes its modules and all their public functions and classes.
+
+    Args:
+        package: the package's full name.
+        path: the package's `__path__`.
+    """
     modules = [found.name for found in iter_modules(path)]
 
     def names(module: str) -> dict[str, Any]:
@@ -51,9 +60,10 @@ def module_names(package: str, path: Sequence[str]) -> tuple[Callable[[str], Any
 
 
 class Aliases:
-    """Import old names of modules, such as `sparring.losses`, as the modules that they are now, and their submodules.
+    """A finder that imports modules, and their submodules, by old or short names such as `sparring.losses`.
 
-    `homes` are the present names."""
+    `homes` maps these names to the full names.
+    """
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self.homes = homes
@@ -64,10 +74,10 @@ class Aliases:
         return ModuleSpec(fullname, cast("Loader", self)) if self._home(fullname) else None
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """An empty module is made as usual."""
+        """None: Python creates an empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the module that is meant in the place of the empty one which was made for the old name."""
+        """Replace the empty module by the real one."""
         name = module.__name__
         sys.modules[name] = import_module(self._home(name))
 

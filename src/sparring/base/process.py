@@ -1,4 +1,4 @@
-"""One process at a time: locks on files, which the system lifts when a process ends, however it ends."""
+"""File locks between processes, and signals. The system releases the locks of a process that ends or crashes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from sparring.base.errors import UserError, writing
 
 @contextmanager
 def locked(path: Path, taken: str, fix: str) -> Iterator[None]:
-    """Hold a lock, at once or not at all.
+    """Hold a lock on a file without waiting for it.
+
+    Args:
+        path: the lock file.
+        taken: the error message where another process holds the lock.
+        fix: the end of the error message where the lock file cannot be written.
 
     Raises:
-        UserError: another process holds it (the message is `taken`), or it cannot be written (it ends with `mend`).
+        UserError: another process holds the lock, or the file cannot be written.
     """
     with writing(path.parent, fix):
         held = _acquired(path)
@@ -31,22 +36,22 @@ def locked(path: Path, taken: str, fix: str) -> Iterator[None]:
 
 @contextmanager
 def exclusively(path: Path) -> Iterator[None]:
-    """Wait for other processes that change the file at this path, and keep them away meanwhile; raises OSError if there
-    is no place for the lock, `.NAME.lock` beside it."""
+    """Wait for the lock of a file, then hold it. The lock is `.NAME.lock` in the same folder. OSError: it cannot be
+    written."""
     with FileLock(path.with_name(f".{path.name}.lock")):
         yield
 
 
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
-    """Keep other processes away from what is about to be made at a path; False where one is at it already."""
+    """Hold the lock of a file that is about to be written; yield False where another process holds it."""
     held = _acquired(path.with_name(f".{path.name}.lock"))
     with nullcontext() if held is None else held:
         yield held is not None
 
 
 def _acquired(path: Path) -> AbstractContextManager[object] | None:
-    """A lock that is held until the context ends; or None where another process holds it."""
+    """A lock, held until its context ends; None where another process holds it."""
     try:
         return FileLock(path).acquire(blocking=False)
     except Timeout:
@@ -54,15 +59,15 @@ def _acquired(path: Path) -> AbstractContextManager[object] | None:
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal, after a checkpoint was written."""
+    """A signal stopped training, after a checkpoint was written."""
 
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one ends the process as usual."""
+    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process as usual."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals belong to the main thread
+        yield stop  # only the main thread can handle signals
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -1,18 +1,25 @@
 """Networks: plain torch modules.
 
-A generator is built as `Generator(latent_size, shape, **options)` and maps latents [n, latent_size] to samples
-[n, *shape]; a discriminator as `Discriminator(shape, **options)` maps samples to logits [n]. A recipe names the options
-only. `shape` is (channels, height, width) of images, which span [-1, 1], or (dimensions,) of points.
+`shape` is (channels, height, width) of images with values in [-1, 1], or (dimensions,) of points. A recipe sets only
+the options; shapes and the number of classes come from the data.
 
-A generator of images from images (an `ImageGenerator`) is built as `Generator(source_shape, target_shape, **options)`
-and maps sources [n, C, h, w] of any size to raw maps [n, C', scale * h, scale * w], which the task finishes. A
-`PatchDiscriminator` may be given `source_channels`, and gives logits [n, P], one for each patch.
+- A generator, `Generator(latent_size, shape, **options)`: latents [n, latent_size] -> samples [n, *shape].
+- An image-to-image generator (`ImageGenerator`), `Generator(source_shape, target_shape, **options)`: sources
+  [n, C, h, w] of any size -> raw maps [n, C', scale * h, scale * w]; the task applies tanh or softmax.
+- A discriminator, `Discriminator(shape, **options)`: samples [n, *shape] -> logits [n].
+- `PatchDiscriminator(shape, **options)`: images [n, C, H, W], and sources if it has `source_channels` -> logits [n, P],
+  one for each patch.
 
-Options of several: `width` is the channels at the image's size, doubled with each halving, up to `most`. `classes` is
-the number of classes of labelled samples (0: no labels). `spectral_norm` divides weights by their largest singular
-values (Miyato et al. 2018). `deviation` shows a discriminator how much each group of that many samples differs (0:
-not). `attention` is the smaller side of the maps that get self-attention, or the nearest to it (0: none). UserError is
-raised where an option is out of range or a shape is none of the network's; convolutional ones take 8x8 and up.
+Options that several networks share:
+
+- `width`: channels of the maps at the image's size; they double with each halving of the size, up to `most`.
+- `classes`: number of classes of labelled samples; 0: no labels.
+- `spectral_norm`: divides each weight by its largest singular value (Miyato et al. 2018).
+- `deviation`: group size of the minibatch standard deviation, which detects mode collapse; 0: none.
+- `attention`: smaller side of the maps that get self-attention; the nearest size is taken; 0: none.
+
+A network raises UserError if an option is out of range or the shape does not fit. Convolutional networks need images of
+at least 8x8.
 """
 
 from sparring.networks.dcgan import DCGANDiscriminator, DCGANGenerator

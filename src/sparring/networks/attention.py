@@ -1,4 +1,4 @@
-"""Self-attention over the places of a map."""
+"""Self-attention over the positions of a map."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sparring.networks.layers import maybe_spectral
 
 
 class SelfAttention(nn.Module):
-    """maps + gate * what each place gathers from all places, weighted by the softmax of its likeness to them.
+    """maps + gate * attention(maps), where each position attends to all positions.
 
-    Queries, keys and values are 1x1 convolutions to an eighth of the channels. The gate starts at 0, so that a network
-    begins as if the layer were not there. Source: Zhang et al. 2019 (SAGAN), equations 1 to 3.
+    Queries, keys and values are 1x1 convolutions to an eighth of the channels. The gate starts at 0, so the layer
+    starts as the identity. Source: Zhang et al. 2019 (SAGAN), equations 1 to 3.
     """
 
     def __init__(self, channels: int, spectral_norm: bool = False) -> None:
@@ -29,13 +29,13 @@ class SelfAttention(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """[n, C, H, W] -> [n, C, H, W]."""
         query, key, value = (layer(maps).flatten(2) for layer in (self.query, self.key, self.value))
-        # The plain product, not torch's fused attention, whose gradient cannot be differentiated again.
-        weights = (query.mT @ key).softmax(-1)  # [n, places, places]; each row sums to 1
-        gathered = value @ weights.mT
-        seen: Tensor = self.out(gathered.unflatten(2, maps.shape[2:]))
-        return maps + self.gate * seen
+        # Torch's fused attention cannot be differentiated twice.
+        weights = (query.mT @ key).softmax(-1)  # [n, positions, positions]; each row sums to 1
+        attended = value @ weights.mT
+        output: Tensor = self.out(attended.unflatten(2, maps.shape[2:]))
+        return maps + self.gate * output
 
 
 def nearest_level(sizes: Sequence[tuple[int, int]], side: int) -> int:
-    """The index of the first of `sizes` whose smaller side is nearest to `side`; -1 for side 0, which means none."""
+    """Index of the first of `sizes` whose smaller side is nearest to `side`; -1 for side 0: no attention."""
     return min(range(len(sizes)), key=lambda level: abs(min(sizes[level]) - side)) if side else -1

@@ -1,4 +1,4 @@
-"""What all discriminators share: they judge samples by features, and may know or tell classes and codes."""
+"""The base class of discriminators: features, a logit, and heads for classes and codes."""
 
 from __future__ import annotations
 
@@ -18,36 +18,52 @@ CONDITIONS = ("projection", "concatenation", "classifier")
 
 @dataclass(frozen=True)
 class CriticOutput:
-    """What a critic says of n samples; all but the logits may be left out."""
+    """The output of a discriminator for n samples; only the logits are required.
 
-    logits: Tensor  # real or not, before any sigmoid; [n], or [n, ...] of a patch critic
-    features: Tensor | None = None  # the last hidden layer [n, F]
-    classes: Tensor | None = None  # logits of the samples' classes [n, K] (AC-GAN)
-    codes: Tensor | None = None  # parameters of the codes that the samples were made of [n, Q] (InfoGAN)
-    layers: tuple[Tensor, ...] = ()  # hidden layers [n, ...], from the first to the last (feature matching)
+    Attributes:
+        logits: real or generated, before any sigmoid; [n], or [n, ...] of a patch discriminator.
+        features: the last hidden layer [n, F].
+        classes: class logits [n, K] (AC-GAN).
+        codes: predicted parameters of the latent codes [n, Q] (InfoGAN).
+        layers: hidden layers [n, ...], from the first to the last (feature matching).
+    """
+
+    logits: Tensor
+    features: Tensor | None = None
+    classes: Tensor | None = None
+    codes: Tensor | None = None
+    layers: tuple[Tensor, ...] = ()
 
     def float(self) -> CriticOutput:
-        """The same in fp32, or in fp64 where it was."""
-        features, classes, codes = (p if p is None else exact(p) for p in (self.features, self.classes, self.codes))
-        return CriticOutput(exact(self.logits), features, classes, codes, tuple(exact(p) for p in self.layers))
+        """A copy with all tensors in fp32; fp64 stays."""
+        optional = (self.features, self.classes, self.codes)
+        features, classes, codes = (part if part is None else at_least_fp32(part) for part in optional)
+        layers = tuple(map(at_least_fp32, self.layers))
+        return CriticOutput(at_least_fp32(self.logits), features, classes, codes, layers)
 
 
-def exact(values: Tensor) -> Tensor:
-    """Values in fp32, or in fp64 where they were."""
+def at_least_fp32(values: Tensor) -> Tensor:
+    """Values in fp32; fp64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class Critic(nn.Module, ABC):
-    """Features of a sample -> one logit, with up to three more heads on the same features.
+    """A discriminator: features of a sample -> a logit, with up to three more heads on the same features.
 
-    A sub-class builds what `features` runs for samples of `self.seen`, then calls `self.add_heads`. How a critic of
-    labelled samples uses the label is its `condition`: "projection" adds the inner product of the class's embedding
-    and the features to the logit (Miyato and Koyama 2018, equation 3); "concatenation" shows the body the label as
-    one more channel a class (Mirza and Osindero 2014); "classifier" hides the label and tells the class instead
-    (Odena et al. 2017; it wants the penalty AuxiliaryClassifier). Without classes it means nothing. `codes` is how many
-    parameters of codes to predict.
+    A sub-class builds the layers of `features` for samples of shape `self.input_shape`, then calls `self.add_heads`.
+    Under autocast the heads compute in fp32, as in StyleGAN2 and R3GAN: a logit in bf16 has 8 binary digits.
 
-    Under autocast the heads still compute in fp32, as in StyleGAN2 and R3GAN: a logit in bf16 has 8 binary digits.
+    Args:
+        shape: [C, H, W] of images, or (dimensions,) of points.
+        condition: how a discriminator with classes uses the label:
+
+            - "projection": adds the inner product of the class's embedding and the features to the logit
+              (Miyato and Koyama 2018, equation 3).
+            - "concatenation": appends the label to the input, one channel for each class (Mirza and Osindero 2014).
+            - "classifier": hides the label and predicts the class (Odena et al. 2017); add the penalty
+              AuxiliaryClassifier.
+        classes: number of classes; 0: no labels, and `condition` has no effect.
+        codes: number of code parameters to predict (InfoGAN); 0: none.
     """
 
     def __init__(self, shape: Shape, condition: str = "projection", classes: int = 0, codes: int = 0) -> None:
@@ -56,10 +72,10 @@ class Critic(nn.Module, ABC):
         self.condition = condition if classes else ""
         self.class_count, self.code_count = classes, codes
         extra = classes if self.condition == "concatenation" else 0
-        self.seen = (shape[0] + extra, *shape[1:])
+        self.input_shape = (shape[0] + extra, *shape[1:])
 
     def add_heads(self, features: int, spectral_norm: bool = False, bias: bool = True) -> None:
-        """Make what stands on `features` numbers a sample; `bias` is the logit's."""
+        """Build the heads on `features` features per sample. `bias`: whether the logit has a bias."""
         self.logit = maybe_spectral(nn.Linear(features, 1, bias=bias), spectral_norm)
         if self.condition == "projection":
             self.embedding = maybe_spectral(nn.Embedding(self.class_count, features), spectral_norm)
@@ -70,15 +86,21 @@ class Critic(nn.Module, ABC):
 
     @abstractmethod
     def features(self, samples: Tensor) -> Tensor:
-        """Samples [n, *seen] -> [n, F]."""
+        """Samples [n, *input_shape] -> features [n, F]."""
 
     def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
-        """Judge samples [n, *shape], with their labels [n] where the critic has classes."""
+        """Samples [n, *shape] and, for classes, labels [n] -> the output for them.
+
+        Raises:
+            UserError: the labels are missing.
+        """
         if self.condition in ("projection", "concatenation") and condition is None:
-            raise UserError(f"{type(self).__name__} has {self.class_count} classes: judge samples with their labels")
+            raise UserError(
+                f"{type(self).__name__} has {self.class_count} classes and needs labels; call judge(samples, labels)"
+            )
         if self.condition == "concatenation":
             samples = with_label(samples, condition, self.class_count)
-        features = exact(self.features(samples))
+        features = at_least_fp32(self.features(samples))
         with no_autocast(features.device):
             logits = self.logit(features).flatten()
             if self.condition == "projection":
@@ -91,7 +113,7 @@ class Critic(nn.Module, ABC):
 
 
 def with_label(samples: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """Samples or latents [n, C, ...] with one more channel a class, 1 for the label's and 0 for others."""
+    """Samples or latents [n, C, ...] and labels [n] -> [n, C + classes, ...]: the label is appended, one-hot."""
     hot = F.one_hot(required(label), classes).to(samples.dtype)
     maps = hot.view(*hot.shape, *[1] * (samples.dim() - 2)).expand(-1, -1, *samples.shape[2:])
     return torch.cat([samples, maps], 1)

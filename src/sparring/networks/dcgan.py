@@ -1,4 +1,4 @@
-"""Deep convolutional networks for images of any size from 8x8 up. Source: Radford et al. 2016 (DCGAN)."""
+"""DCGAN: deep convolutional networks for images of 8x8 and larger. Source: Radford et al. 2016."""
 
 from __future__ import annotations
 
@@ -21,11 +21,21 @@ from sparring.networks.layers import (
 
 
 class DCGANGenerator(nn.Module):
-    """Latents -> a small map -> transposed convolutions that double it -> tanh.
+    """Latents [n, latent_size] -> images [n, *shape] in (-1, 1), by transposed convolutions that double the size.
 
-    Sizes are the image's floor halvings, so 28x28 grows from 7x7 and 50x37 from 6x4. The `refine` smallest maps get one
-    more 3x3 convolution each, which costs little and sharpens the picture. The label stands beside the latents
-    (condition "concatenation") or chooses the gains and biases of the batch normalisation (condition "batch_norm").
+    A linear layer gives the smallest map; tanh follows the last layer. Sizes are the image's halvings down to at least
+    4, so 28x28 grows from 7x7 and 50x37 from 6x4.
+
+    Args:
+        latent_size: numbers of a latent, the label not included.
+        shape: [C, H, W] of the images.
+        width: channels before the last layer; they double towards the smaller maps.
+        most: largest number of channels.
+        refine: number of the smallest maps with one more 3x3 convolution each, which costs little and sharpens.
+        batch_norm: use batch normalisation.
+        condition: how the generator uses the label: "concatenation" appends it to the latent, one-hot; "batch_norm"
+            chooses the gains and biases of batch normalisation by it.
+        classes: number of classes; 0: no labels.
     """
 
     def __init__(
@@ -49,10 +59,10 @@ class DCGANGenerator(nn.Module):
         check_choice("DCGANGenerator", "condition", condition, ("concatenation", "batch_norm"))
         if classes and condition == "batch_norm" and not batch_norm:
             raise UserError('DCGANGenerator: condition="batch_norm" needs batch_norm=True')
-        self.beside = classes if condition == "concatenation" else 0
-        norms = classes - self.beside
+        self.concatenated = classes if condition == "concatenation" else 0
+        norms = classes - self.concatenated
         self.base = (channels[0], *sizes[0])
-        self.project = nn.Linear(latent_size + self.beside, math.prod(self.base), bias=not batch_norm)
+        self.project = nn.Linear(latent_size + self.concatenated, math.prod(self.base), bias=not batch_norm)
 
         def activated(channels: int) -> list[nn.Module]:
             return [normalisation(channels, norms), nn.ReLU()] if batch_norm else [nn.ReLU()]
@@ -69,15 +79,26 @@ class DCGANGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        latent = with_label(latent, label, self.beside) if self.beside else latent
+        latent = with_label(latent, label, self.concatenated) if self.concatenated else latent
         return run_layers(self.layers, self.project(latent).unflatten(1, self.base), label)
 
 
 class DCGANDiscriminator(Critic):
-    """Strided convolutions with LeakyReLU that halve the image down to 2x2 or 3x3 -> one logit each.
+    """Images [n, *shape] -> logits [n], by strided 4x4 convolutions with leaky ReLU down to 2x2 or 3x3.
 
-    Without batch normalisation, samples stay independent and gradient penalties are what they say, unless `deviation`
-    mixes them.
+    It has no batch normalisation, so samples stay independent and gradient penalties are exact, unless `deviation`
+    mixes samples.
+
+    Args:
+        shape: [C, H, W] of the images.
+        width: channels after the first layer; they double with each layer.
+        most: largest number of channels.
+        slope: slope of leaky ReLU for negative inputs, 0 to 1.
+        spectral_norm: use spectral normalisation.
+        deviation: group size of the minibatch standard deviation; 0: none.
+        condition: see `Critic`.
+        classes: number of classes; 0: no labels.
+        codes: number of code parameters to predict (InfoGAN); 0: none.
     """
 
     def __init__(
@@ -98,7 +119,7 @@ class DCGANDiscriminator(Critic):
         check_number("DCGANDiscriminator", "slope", slope, low=0, high=1)
         check_counts("DCGANDiscriminator", 0, deviation=deviation)
         sizes = halvings(shape, smallest=2)
-        channels = [self.seen[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
+        channels = [self.input_shape[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
         layers: list[nn.Module] = []
         for before, after in zip(channels, channels[1:]):
             layers += [maybe_spectral(nn.Conv2d(before, after, 4, 2, 1), spectral_norm), nn.LeakyReLU(slope)]

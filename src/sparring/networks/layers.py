@@ -1,4 +1,4 @@
-"""Pieces that several network families share."""
+"""Layers and helpers that several networks share."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ NORMS = ("instance", "batch", "none")
 
 
 def check_counts(owner: str, least: int = 1, **counts: object) -> None:
-    """Raise UserError unless all options are whole numbers of at least `least`."""
+    """Raise UserError unless each option is a whole number of at least `least`."""
     for name, value in counts.items():
         check_number(owner, name, value, low=least, whole=True)
 
 
 def maybe_spectral(layer: nn.Module, use: bool) -> nn.Module:
-    """The layer, divided by its largest singular value if `use` (Miyato et al. 2018)."""
+    """The layer; with spectral normalisation (Miyato et al. 2018) if `use`."""
     return spectral_norm(layer) if use else layer
 
 
 def required(label: Tensor | None) -> Tensor:
-    """The labels of a batch, which a network with classes cannot do without."""
+    """The labels of a batch. UserError: there are none."""
     if label is None:
-        raise UserError("a network with classes needs a label for each sample")
+        raise UserError("the network has classes and needs a label for each sample; pass label=...")
     return label
 
 
 def check_latent(owner: str, size: object) -> None:
-    """Raise UserError unless a generator that makes samples of noise is given how many numbers a latent has."""
+    """Raise UserError unless `size` is a latent size: the task must generate samples from noise."""
     if not isinstance(size, int):
         raise UserError(
-            f"{owner} makes samples of noise, and this task turns images into others; take UNetGenerator(), "
-            "ResNetTranslator() or, to enlarge, EDSRGenerator()"
+            f"{owner} generates samples from noise, and this task translates images; use UNetGenerator(), "
+            "ResNetTranslator() or, to upscale, EDSRGenerator()"
         )
 
 
 class Conditional(nn.Module):
-    """A layer that is called with maps and the samples' labels; `run_layers` gives it both."""
+    """A layer that is called with maps and labels; `run_layers` passes both."""
 
 
 class ConditionalBatchNorm(Conditional):
@@ -64,28 +64,29 @@ class ConditionalBatchNorm(Conditional):
 
 
 def normalisation(channels: int, classes: int) -> nn.Module:
-    """Batch normalisation; of labelled samples, the conditional one."""
+    """Batch normalisation, conditional if there are classes."""
     return ConditionalBatchNorm(channels, classes) if classes else nn.BatchNorm2d(channels)
 
 
 def image_norm(norm: str, channels: int) -> nn.Module:
-    """One of `NORMS`: of each image by itself, without gains; of the batch, with them; or none."""
+    """A layer by its name in `NORMS`: instance normalisation without gains, batch normalisation with gains, or none."""
     if norm == "none":
         return nn.Identity()
     return nn.BatchNorm2d(channels) if norm == "batch" else nn.InstanceNorm2d(channels)
 
 
 def run_layers(layers: Iterable[nn.Module], maps: Tensor, label: Tensor | None) -> Tensor:
-    """Layer after layer; those that are conditional are given the label."""
+    """Run layers in order; conditional ones also get the label."""
     for layer in layers:
         maps = layer(maps, label) if isinstance(layer, Conditional) else layer(maps)
     return maps
 
 
 class MinibatchDeviation(nn.Module):
-    """One more channel, by which D sees a batch of copies: the deviation of features over each group of samples.
+    """Minibatch standard deviation: one more channel, by which a discriminator detects mode collapse.
 
-    It is averaged over features and places. The last group may be smaller; that of a group of one is 0.
+    The channel holds the standard deviation of features over each group of `group` samples, averaged over features and
+    positions. The last group may be smaller; the deviation of a single sample is 0.
     Source: Karras et al. 2018, section 3; groups as in Karras et al. 2020.
     """
 
@@ -98,15 +99,15 @@ class MinibatchDeviation(nn.Module):
         parts = []
         for part in features.split(self.group):
             variance = (part - part.mean(0)).square().mean(0)
-            deviation = (variance + 1e-8).sqrt().mean()  # the root's own gradient is infinite at 0
+            deviation = (variance + 1e-8).sqrt().mean()  # the gradient of the root is infinite at 0
             parts.append(deviation.expand(len(part), 1, *part.shape[2:]))
         return torch.cat([features, torch.cat(parts)], 1)
 
 
-class Enlarge(nn.Module):
-    """Each pixel becomes 2x2 equal ones, then a 3x3 convolution: no checkerboards (Odena et al. 2016).
+class Upsample(nn.Module):
+    """Nearest-neighbour upsampling by 2, then a 3x3 convolution, which avoids checkerboards (Odena et al. 2016).
 
-    Computed as the one transposed 4x4 convolution that both together are, for 4/9 of the work.
+    Both together are one transposed 4x4 convolution, which takes 4/9 of the work.
     """
 
     def __init__(self, before: int, after: int, bias: bool = True) -> None:
@@ -120,10 +121,10 @@ class Enlarge(nn.Module):
         return F.conv_transpose2d(maps, weight, self.convolution.bias, stride=2, padding=1)
 
 
-def reflected(maps: Tensor, by: int) -> Tensor:
-    """Maps with `by` more rows and columns on each side, which mirror the inner ones; they must be larger than `by`.
+def reflection_pad(maps: Tensor, by: int) -> Tensor:
+    """Reflection padding by `by` rows and columns on each side. Maps must be larger than `by`.
 
-    Unlike torch's own, its gradient is the same each time on a GPU.
+    Unlike torch's own, its gradient is deterministic on a GPU.
     """
     for side in (2, 3):
         first = maps.narrow(side, 1, by).flip(side)
@@ -132,10 +133,10 @@ def reflected(maps: Tensor, by: int) -> Tensor:
     return maps
 
 
-def start_normal(network: nn.Module, norm: str) -> None:
-    """Let convolutions begin as pix2pix's and CycleGAN's do: weights N(0, 0.02), biases 0.
+def init_normal(network: nn.Module, norm: str) -> None:
+    """Initialise convolutions as pix2pix and CycleGAN do: weights N(0, 0.02^2), biases 0.
 
-    Where no normalisation makes up for such small weights, they are N(0, 1 / inputs), so that sums keep their size.
+    With norm "none", weights are N(0, 1 / fan in), which keeps the variance of the maps.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
@@ -148,12 +149,17 @@ def start_normal(network: nn.Module, norm: str) -> None:
 
 
 def halvings(shape: Shape, smallest: int = 4) -> list[tuple[int, int]]:
-    """Sizes from (height, width) down by floor halving, while both sides stay at least `smallest`.
+    """Sizes (height, width) of an image's shape, halved (rounding down) while both sides stay at least `smallest`.
 
     (28, 28) gives 28, 14, 7; (50, 37) gives (50, 37), (25, 18), (12, 9), (6, 4).
+
+    Raises:
+        UserError: the shape is not [C, H, W], or a side is below 8.
     """
     if len(shape) != 3:
-        raise UserError(f"a convolutional network needs images [C, H, W], the data has shape {list(shape)}; use an MLP")
+        raise UserError(
+            f"a convolutional network needs images [C, H, W], and the data has shape {list(shape)}; use an MLP"
+        )
     height, width = shape[1:]
     if min(height, width) < 8:
         raise UserError(f"images of {height}x{width} are too small for convolutions, which take 8x8 and up; use an MLP")

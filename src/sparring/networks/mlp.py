@@ -1,4 +1,4 @@
-"""Multilayer perceptrons for small images and for points."""
+"""Multilayer perceptrons for small images and points."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from sparring.networks.layers import MinibatchDeviation, Shape, check_counts, ch
 
 
 class MLPGenerator(nn.Module):
-    """Latents -> hidden layers of ReLU -> samples; tanh at the end for images, nothing for points.
+    """Latents [n, latent_size] -> samples [n, *shape], by hidden layers with ReLU; images end with tanh.
 
-    The defaults are the lecture's: latent 100 -> 256 -> 512 -> 1024 -> 784 for MNIST. Labels stand beside the latents.
+    The default widths are those of a lecture notebook on MNIST: 100 -> 256 -> 512 -> 1024 -> 784.
+
+    Args:
+        latent_size: numbers of a latent, the label not included.
+        shape: [C, H, W] of images, or (dimensions,) of points.
+        hidden: widths of the hidden layers.
+        classes: number of classes; the label is appended to the latent, one-hot; 0: no labels.
     """
 
     def __init__(
@@ -39,9 +45,19 @@ class MLPGenerator(nn.Module):
 
 
 class MLPDiscriminator(Critic):
-    """Samples -> hidden layers of LeakyReLU -> one logit each.
+    """Samples [n, *shape] -> logits [n], by hidden layers with leaky ReLU.
 
-    The defaults are the lecture's: 784 -> 1024 -> 512 -> 256 -> 1 for MNIST. `deviation` is shown to the last layer.
+    The default widths are those of a lecture notebook on MNIST: 784 -> 1024 -> 512 -> 256 -> 1.
+
+    Args:
+        shape: [C, H, W] of images, or (dimensions,) of points.
+        hidden: widths of the hidden layers.
+        slope: slope of leaky ReLU for negative inputs, 0 to 1.
+        spectral_norm: use spectral normalisation.
+        deviation: group size of the minibatch standard deviation, a feature of the last layer; 0: none.
+        condition: see `Critic`.
+        classes: number of classes; 0: no labels.
+        codes: number of code parameters to predict (InfoGAN); 0: none.
     """
 
     def __init__(
@@ -60,7 +76,7 @@ class MLPDiscriminator(Critic):
         check_hidden("MLPDiscriminator", hidden)
         check_number("MLPDiscriminator", "slope", slope, low=0, high=1)
         check_counts("MLPDiscriminator", 0, deviation=deviation)
-        sizes = [math.prod(self.seen), *hidden]
+        sizes = [math.prod(self.input_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in zip(sizes, sizes[1:]):
             layers += [maybe_spectral(nn.Linear(before, after), spectral_norm), nn.LeakyReLU(slope)]
@@ -73,7 +89,7 @@ class MLPDiscriminator(Critic):
 
 
 def check_hidden(owner: str, hidden: object) -> None:
-    """Raise UserError unless `hidden` is a tuple of layer widths."""
+    """Raise UserError unless `hidden` is a non-empty tuple of layer widths."""
     if not isinstance(hidden, (tuple, list)) or not hidden:
         raise UserError(f"{owner}: hidden={hidden!r} must be the layers' widths, such as (256, 256)")
     for width in hidden:

@@ -1,4 +1,4 @@
-"""Critics that judge patches of an image, at one scale or several. Source: Isola et al. 2017, appendix 6.1.2."""
+"""Patch discriminators at one or several scales. Source: Isola et al. 2017, appendix 6.1.2."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from torch import Tensor, nn
 
 from sparring.base.compat import no_autocast
 from sparring.base.errors import UserError, check_choice
-from sparring.networks.critic import CriticOutput, exact
-from sparring.networks.layers import NORMS, Shape, check_counts, halvings, image_norm, maybe_spectral, start_normal
+from sparring.networks.critic import CriticOutput, at_least_fp32
+from sparring.networks.layers import NORMS, Shape, check_counts, halvings, image_norm, init_normal, maybe_spectral
 
 SMALLEST = 8
 
 
 class PatchDiscriminator(nn.Module):
-    """Strided 4x4 convolutions -> a map of logits, each of which sees a patch of the image: 70x70 with 3 layers.
+    """Images [n, C, H, W] -> logits [n, P], one for each patch, by strided 4x4 convolutions.
 
-    With several `scales`, as many critics look at the image, at half of it, at a quarter (Wang et al. 2018, section
-    3.2). `judge` gives all their logits side by side, where the larger scales have more of them; for scales that count
-    alike, judge by each of `critics()`. The defaults are pix2pix's, but for the normalisation, which is CycleGAN's.
+    With 3 layers a patch has 70x70 pixels. Defaults are pix2pix's, except for the normalisation, which is CycleGAN's.
+    With several `scales`, one critic each sees the image at full size, half, a quarter (Wang et al. 2018, section 3.2).
+    `judge` concatenates their logits, so finer scales weigh more; use `critics()` to weigh the scales equally.
 
-    Channels double from `width` with each strided layer, up to 8 times; there are fewer `layers` where the image would
-    be smaller than 4x4 behind them. `norm` is "instance", "batch" (pix2pix's; samples then see each other) or "none". A
-    source image of `source_channels` stands beside the judged one; 0: there is none.
+    Args:
+        shape: [C, H, W] of the images.
+        width: channels of the first layer; they double with each strided layer, up to 8 * width.
+        layers: number of strided layers; fewer where maps would be smaller than 4x4.
+        scales: number of scales.
+        norm: "instance", "batch" (pix2pix's; it mixes the samples of a batch) or "none".
+        spectral_norm: use spectral normalisation.
+        source_channels: channels of the source image, which is concatenated to the image; 0: no source.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class PatchDiscriminator(nn.Module):
         check_counts("PatchDiscriminator", width=width, layers=layers, scales=scales)
         check_counts("PatchDiscriminator", 0, source_channels=source_channels)
         check_choice("PatchDiscriminator", "norm", norm, NORMS)
-        halvings(shape)  # no points, and no smaller images
+        halvings(shape)  # refuses points and images below 8x8
         channels, height, width_of_image = shape
         sizes = [(-(-height // 2**i), -(-width_of_image // 2**i)) for i in range(scales)]
         fitting = sum(min(size) >= SMALLEST for size in sizes)
@@ -56,11 +61,14 @@ class PatchDiscriminator(nn.Module):
         )
 
     def critics(self) -> list[PatchCritic]:
-        """The critic of each scale, the finest first; each takes images of full size."""
+        """The critic of each scale, the finest first. Each takes images of full size."""
         return [critic for critic in self.scales if isinstance(critic, PatchCritic)]
 
     def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
-        """Judge images [n, C, H, W], with their sources [n, source_channels, h, w] if it has some -> logits [n, P]."""
+        """The output for images [n, C, H, W] and, if there are `source_channels`, sources [n, source_channels, h, w].
+
+        Logits are [n, P]; `layers` holds the hidden layers of all scales.
+        """
         found = [critic.judge(samples, condition) for critic in self.critics()]
         layers = tuple(layer for output in found for layer in output.layers)
         return CriticOutput(torch.cat([output.logits for output in found], 1), layers=layers)
@@ -70,9 +78,9 @@ class PatchDiscriminator(nn.Module):
 
 
 class PatchCritic(nn.Module):
-    """The critic of one scale, which halves the images `shrink` times before it looks.
+    """The critic of one scale; it halves images `shrink` times first.
 
-    Convolutions whose output is normalised have no bias, which the normalisation would take away.
+    Convolutions before a normalisation have no bias, which the normalisation would cancel.
     """
 
     def __init__(
@@ -98,18 +106,18 @@ class PatchCritic(nn.Module):
             self.hidden.append(nn.Sequential(layer, normal, nn.LeakyReLU(0.2)))
             before = after
         self.logit = nn.Conv2d(before, 1, 4, padding=1)
-        start_normal(self, "instance" if spectral_norm else norm)  # which makes up for any scale
+        init_normal(self, "instance" if spectral_norm else norm)  # spectral normalisation removes any scale
         if spectral_norm:
             for convolution in [m for m in self.modules() if isinstance(m, nn.Conv2d)]:
                 maybe_spectral(convolution, use=True)
 
     def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
-        """As `PatchDiscriminator.judge`, of this scale alone; UserError where the source is missing or not known."""
+        """As `PatchDiscriminator.judge`, for this scale. UserError: the source is missing or unexpected."""
         if (condition is None) == bool(self.source_channels):
             raise UserError(
-                f"PatchDiscriminator(source_channels={self.source_channels}) judges images "
-                f"{'with their' if self.source_channels else 'without a'} source; give source_channels the number of "
-                "the source's channels, or 0"
+                f"PatchDiscriminator(source_channels={self.source_channels}) takes images "
+                f"{'with their' if self.source_channels else 'without a'} source; set source_channels to the number "
+                "of the source's channels, or to 0"
             )
         maps = samples
         if condition is not None:
@@ -120,7 +128,7 @@ class PatchCritic(nn.Module):
         for part in self.hidden:
             maps = part(maps)
             layers.append(maps)
-        maps = exact(maps)
+        maps = at_least_fp32(maps)
         with no_autocast(maps.device):
             return CriticOutput(self.logit(maps).flatten(1), layers=tuple(layers))
 
@@ -129,6 +137,6 @@ class PatchCritic(nn.Module):
 
 
 def resized(source: Tensor, like: Tensor) -> Tensor:
-    """A source in the size of the images that were made of it: smaller ones by copies of pixels, larger by means."""
+    """A source at the size of the images `like`: upsampled by repetition, or downsampled by averages."""
     size = (like.shape[2], like.shape[3])
     return source if source.shape[2:] == size else F.interpolate(source, size, mode="area")

@@ -1,10 +1,12 @@
-"""The modern baseline for images of any size from 8x8 up. Source: Huang et al. 2024 (R3GAN), section 4, Config E.
+"""R3GAN, the modern baseline, for images of 8x8 and larger. Source: Huang et al. 2024, section 4, Config E.
 
-Nothing is normalised; what keeps the variance of deep networks in bounds is the start ("Fixup", Zhang et al. 2019).
-Weights are drawn with deviation gain / sqrt(fan in), where the gain is 1 for a layer that no activation follows. A
-block's last layer starts at 0, so a network starts as its resampling alone. Its other two layers have the leaky ReLU's
-gain, sqrt(2 / (1 + 0.2^2)), times L^(-1/4) in a network of L blocks: Fixup's L^(-1 / (2 m - 2)) for m = 3 layers. The
-two factors make a branch's variance 1 / L of what it would be, so that L branches together weigh as much as one.
+Nothing is normalised. The initialisation keeps the variance of deep networks in bounds ("Fixup", Zhang et al. 2019):
+
+- Weights have standard deviation gain / sqrt(fan in). The gain is 1 for a layer without an activation.
+- The last layer of a block starts at 0, so a network starts as its resampling alone.
+- The other two layers of a block have the gain of leaky ReLU, sqrt(2 / (1 + 0.2^2)), times L^(-1/4) in a network of L
+  blocks: Fixup's L^(-1 / (2 m - 2)) for m = 3 layers. So each branch has 1 / L of the variance, and all L branches
+  together that of one.
 """
 
 from __future__ import annotations
@@ -24,13 +26,21 @@ SLOPE = 0.2
 
 
 class R3GANGenerator(nn.Module):
-    """Latents -> a learned basis -> residual blocks and bilinear enlargement in turn -> 1x1 convolution.
+    """Latents [n, latent_size] -> images [n, *shape], by residual blocks and bilinear upsampling.
 
-    The last layer is linear, as published: samples may leave [-1, 1] a little. Sizes are the image's floor halvings
-    down to 4 at least, so 28x28 grows from 7x7 and 50x37 from 6x4; each has `blocks` residual blocks. `group` channels
-    see each other in a 3x3 convolution (the paper: 16). The paper's networks are `width=768, most=768` for CIFAR-10,
-    `width=384, most=768` for FFHQ at 64 and `width=96, most=768` at 256, all with latents of 64 numbers. Of labelled
-    data, an embedding of the class, as long as the latent, stands beside it.
+    A learned basis gives the smallest map; a 1x1 convolution gives the image. The output is linear, as published, and
+    may leave [-1, 1] slightly. Sizes are the image's halvings down to at least 4, so 28x28 grows from 7x7 and 50x37
+    from 6x4. The paper's networks, with latents of 64 numbers, are `width=768, most=768` for CIFAR-10,
+    `width=384, most=768` for FFHQ at 64 and `width=96, most=768` at 256.
+
+    Args:
+        latent_size: numbers of a latent, the label not included.
+        shape: [C, H, W] of the images.
+        width: channels at the image's size; they double with each halving.
+        most: largest number of channels.
+        blocks: residual blocks at each size.
+        group: channels of a group in grouped 3x3 convolutions; the paper has 16.
+        classes: number of classes; an embedding of the class, as long as the latent, is appended to it; 0: no labels.
     """
 
     def __init__(
@@ -49,12 +59,12 @@ class R3GANGenerator(nn.Module):
         sizes, channels = levels("R3GANGenerator", shape, width, most, blocks, group)
         if classes:
             self.embedding = nn.Embedding(classes, latent_size)
-            nn.init.normal_(self.embedding.weight, std=classes**-0.5)  # the label counts as `classes` inputs
+            nn.init.normal_(self.embedding.weight, std=classes**-0.5)  # a one-hot label has `classes` inputs
         self.classes = classes
         layers: list[nn.Module] = [GenerativeBasis(latent_size * (2 if classes else 1), channels[-1], sizes[-1])]
         for level in reversed(range(len(sizes))):
             if level < len(sizes) - 1:
-                layers.append(Enlarge(channels[level + 1], channels[level], sizes[level]))
+                layers.append(Upsample(channels[level + 1], channels[level], sizes[level]))
             layers += [ResidualBlock(channels[level], group, blocks * len(sizes)) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, pointwise(channels[0], shape[0]))
 
@@ -65,11 +75,21 @@ class R3GANGenerator(nn.Module):
 
 
 class R3GANDiscriminator(Critic):
-    """1x1 convolution -> residual blocks and bilinear reduction in turn -> a learned basis -> one logit each.
+    """Images [n, *shape] -> logits [n], by residual blocks and bilinear downsampling.
 
-    The mirror of R3GANGenerator, with the same sizes and options. What sees the last map is its basis: one weight for
-    each place of each channel. The paper's logit of a labelled sample is the inner product of the class's embedding
-    with a linear map of these features; with condition "projection", the `Critic` adds one without a class to it.
+    The mirror image of R3GANGenerator, with the same sizes. A learned basis turns the last maps into one feature for
+    each channel. The paper's logit of a labelled sample is the inner product of the class's embedding and a linear map
+    of the features; with condition "projection", `Critic` adds a logit without a class to it.
+
+    Args:
+        shape: [C, H, W] of the images.
+        width: channels at the image's size; they double with each halving.
+        most: largest number of channels.
+        blocks: residual blocks at each size.
+        group: channels of a group in grouped 3x3 convolutions; the paper has 16.
+        condition: see `Critic`.
+        classes: number of classes; 0: no labels.
+        codes: number of code parameters to predict (InfoGAN); 0: none.
     """
 
     def __init__(
@@ -86,14 +106,14 @@ class R3GANDiscriminator(Critic):
     ) -> None:
         super().__init__(shape, condition, classes, codes)
         sizes, channels = levels("R3GANDiscriminator", shape, width, most, blocks, group)
-        layers: list[nn.Module] = [pointwise(self.seen[0], channels[0])]
+        layers: list[nn.Module] = [pointwise(self.input_shape[0], channels[0])]
         for level, size in enumerate(sizes):
             if level:
-                layers.append(Reduce(channels[level - 1], channels[level], size))
+                layers.append(Downsample(channels[level - 1], channels[level], size))
             layers += [ResidualBlock(channels[level], group, blocks * len(sizes)) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, DiscriminativeBasis(channels[-1], sizes[-1]))
-        self.add_heads(channels[-1], bias=False)  # a pair's difference, which the relativistic loss sees, has no bias
-        start(self.logit)
+        self.add_heads(channels[-1], bias=False)  # a bias cancels in the relativistic loss
+        init_fan_in(self.logit)
         if self.condition == "projection":
             assert isinstance(self.embedding, nn.Embedding)
             nn.init.normal_(self.embedding.weight, std=(channels[-1] * classes) ** -0.5)
@@ -103,10 +123,10 @@ class R3GANDiscriminator(Critic):
 
 
 class ResidualBlock(nn.Module):
-    """x + (1x1 to twice the channels, leaky ReLU, 3x3 in groups, leaky ReLU, 1x1 back): the identity at the start.
+    """x + (1x1 to twice the channels, leaky ReLU, grouped 3x3, leaky ReLU, 1x1 back)(x): the identity at the start.
 
-    Biases stand before the two activations only. `count` is the number of blocks in the whole network. Where `group`
-    does not divide the inner channels, groups are the largest common divisor.
+    Only the layers before the two activations have a bias. `count` is the number of blocks in the network. Where
+    `group` does not divide the inner channels, groups have their greatest common divisor.
     """
 
     def __init__(self, channels: int, group: int, count: int) -> None:
@@ -115,11 +135,11 @@ class ResidualBlock(nn.Module):
         groups = inner // math.gcd(inner, group)
         gain = math.sqrt(2 / (1 + SLOPE**2)) * count**-0.25
         self.layers = nn.Sequential(
-            start(nn.Conv2d(channels, inner, 1), gain),
+            init_fan_in(nn.Conv2d(channels, inner, 1), gain),
             nn.LeakyReLU(SLOPE),
-            start(nn.Conv2d(inner, inner, 3, padding=1, groups=groups), gain),
+            init_fan_in(nn.Conv2d(inner, inner, 3, padding=1, groups=groups), gain),
             nn.LeakyReLU(SLOPE),
-            start(nn.Conv2d(inner, channels, 1, bias=False), gain=0),
+            init_fan_in(nn.Conv2d(inner, channels, 1, bias=False), gain=0),
         )
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -128,12 +148,12 @@ class ResidualBlock(nn.Module):
 
 
 class GenerativeBasis(nn.Module):
-    """Latents -> a learned map for each channel, scaled by a linear function of the latent."""
+    """Latents -> maps: a learned map for each channel, scaled by a linear function of the latent."""
 
     def __init__(self, latent_size: int, channels: int, size: Size) -> None:
         super().__init__()
         self.basis = nn.Parameter(torch.randn(channels, *size))
-        self.scale = start(nn.Linear(latent_size, channels, bias=False))
+        self.scale = init_fan_in(nn.Linear(latent_size, channels, bias=False))
 
     def forward(self, latent: Tensor) -> Tensor:
         """[n, latent] -> [n, C, *size]."""
@@ -141,7 +161,7 @@ class GenerativeBasis(nn.Module):
 
 
 class DiscriminativeBasis(nn.Module):
-    """Each channel's map -> its inner product with a learned one: a depthwise convolution as large as the map."""
+    """Maps -> features: the inner product of each channel's map and a learned one."""
 
     def __init__(self, channels: int, size: Size) -> None:
         super().__init__()
@@ -153,7 +173,7 @@ class DiscriminativeBasis(nn.Module):
 
 
 class Resample(nn.Module):
-    """To another size, bilinearly, and to other channels by a 1x1 convolution, where they change."""
+    """Bilinear resampling to a size, and a 1x1 convolution where the number of channels changes."""
 
     def __init__(self, before: int, after: int, size: Size) -> None:
         super().__init__()
@@ -161,80 +181,79 @@ class Resample(nn.Module):
         self.change = pointwise(before, after) if before != after else nn.Identity()
 
 
-class Enlarge(Resample):
-    """Channels first; then to a larger size."""
+class Upsample(Resample):
+    """The 1x1 convolution, then bilinear upsampling."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """[n, before, h, w] -> [n, after, *size]."""
-        return enlarged(self.change(maps), self.size)
+        return upsampled(self.change(maps), self.size)
 
 
-class Reduce(Resample):
-    """To a smaller size; then channels."""
+class Downsample(Resample):
+    """Bilinear downsampling, then the 1x1 convolution."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """[n, before, H, W] -> [n, after, *size]."""
-        return self.change(reduced(maps, self.size))  # type: ignore[no-any-return]
+        return self.change(downsampled(maps, self.size))  # type: ignore[no-any-return]
 
 
-def enlarged(maps: Tensor, size: Size) -> Tensor:
-    """Maps [n, C, h, w] at a larger size, bilinearly, with zeros around them.
+def upsampled(maps: Tensor, size: Size) -> Tensor:
+    """Maps [n, C, h, w] -> [n, C, *size], upsampled bilinearly with zeros beyond the borders.
 
-    For doubles that is the published filter (1, 3, 3, 1) / 4 along each side, over maps with zeros inserted and around.
+    Doubling is the published filter (1, 3, 3, 1) / 4 along each side, after zeros are inserted between the values.
     """
-    large = F.interpolate(maps, size=size, mode="bilinear")  # which repeats the edges
-    return large * _shares(maps.shape[2:], size, large)
+    large = F.interpolate(maps, size=size, mode="bilinear")  # it repeats the edges
+    return large * _border_factors(maps.shape[2:], size, large)
 
 
-def reduced(maps: Tensor, size: Size) -> Tensor:
-    """Maps [n, C, H, W] at a smaller size: the transpose of `enlarged`, scaled so that averages stay but at the edges.
+def downsampled(maps: Tensor, size: Size) -> Tensor:
+    """Maps [n, C, H, W] -> [n, C, *size]: the transpose of `upsampled`, scaled to preserve means in the interior.
 
-    For halves that is the published filter (1, 3, 3, 1) / 8 along each side, with zeros around; no place aliases.
+    Halving is the published filter (1, 3, 3, 1) / 8 along each side, with zeros beyond the borders.
     """
     if maps.device.type != "cpu":
-        return _reduced_by_matrices(maps, size)
+        return _downsampled_by_matrices(maps, size)
     whole = list(maps.shape)
-    # torch's kernel of the enlargement's gradient is that transpose; it is many times faster on a CPU than smoothing by
-    # a depthwise convolution, or than antialiased interpolation, above all where it is differentiated twice.
-    maps = maps * _shares(size, whole[2:], maps)  # that kernel is for repeated edges
+    # The transpose is torch's kernel for the gradient of upsampling. On a CPU it is many times faster than a depthwise
+    # convolution or antialiased interpolation, above all when it is differentiated twice.
+    maps = maps * _border_factors(size, whole[2:], maps)  # the kernel assumes repeated edges
     transposed = torch.ops.aten.upsample_bilinear2d_backward(maps, whole[2:], [*whole[:2], *size], False)
     return transposed * (math.prod(size) / math.prod(whole[2:]))  # type: ignore[no-any-return]
 
 
-def _reduced_by_matrices(maps: Tensor, size: Size) -> Tensor:
-    """The same as two matrix products: on a GPU torch's kernel adds in any order, so its bits cannot be repeated."""
-    rows, columns = (_enlarging(small, large).to(maps) for small, large in zip(size, maps.shape[2:]))
+def _downsampled_by_matrices(maps: Tensor, size: Size) -> Tensor:
+    """`downsampled` as two matrix products: on a GPU torch's kernel adds in any order, which is not deterministic."""
+    rows, columns = (_upsampling_matrix(small, large).to(maps) for small, large in zip(size, maps.shape[2:]))
     return rows.T @ maps @ columns
 
 
-def _shares(small: Sequence[int], large: Sequence[int], like: Tensor) -> Tensor:
-    """Enlarging with zeros around gives these shares [H, W] of what enlarging with repeated edges gives.
+def _border_factors(small: Sequence[int], large: Sequence[int], like: Tensor) -> Tensor:
+    """Factors [H, W] that turn bilinear upsampling with repeated edges into that with zeros beyond the borders.
 
-    Outside the outermost centres of the small maps the latter gives the value at the edge, the former less of it: for
-    doubles 3/4 along the sides, and 1 within.
+    They are below 1 only outside the outermost centres of the small maps: 3/4 along the sides for doubling.
     """
-    rows, columns = (_share(*sizes).to(like) for sizes in zip(small, large))
+    rows, columns = (_border_factor(*sizes).to(like) for sizes in zip(small, large))
     return rows[:, None] * columns
 
 
-def _share(small: int, large: int) -> Tensor:
-    places = (torch.arange(large, dtype=torch.float64) + 0.5) * (small / large) - 0.5
-    return 1 - (-places).clamp(min=0) - (places - (small - 1)).clamp(min=0)
+def _border_factor(small: int, large: int) -> Tensor:
+    centres = (torch.arange(large, dtype=torch.float64) + 0.5) * (small / large) - 0.5
+    return 1 - (-centres).clamp(min=0) - (centres - (small - 1)).clamp(min=0)
 
 
-def _enlarging(small: int, large: int) -> Tensor:
-    """The matrix [large, small] of bilinear enlargement along one side, scaled as its transpose is used."""
+def _upsampling_matrix(small: int, large: int) -> Tensor:
+    """The matrix [large, small] of bilinear upsampling along one side, scaled for its use as a transpose."""
     basis = F.interpolate(torch.eye(small)[None], size=large, mode="linear")[0].T
-    return basis * _share(small, large)[:, None] * (small / large)
+    return basis * _border_factor(small, large)[:, None] * (small / large)
 
 
 def pointwise(before: int, after: int) -> nn.Module:
-    """A 1x1 convolution that no activation follows; without a bias."""
-    return start(nn.Conv2d(before, after, 1, bias=False))
+    """A 1x1 convolution without an activation or a bias."""
+    return init_fan_in(nn.Conv2d(before, after, 1, bias=False))
 
 
-def start(layer: nn.Module, gain: float = 1.0) -> nn.Module:
-    """Draw a linear layer's weights with deviation gain / sqrt(fan in); its bias is 0."""
+def init_fan_in(layer: nn.Module, gain: float = 1.0) -> nn.Module:
+    """Initialise a layer: weights with standard deviation gain / sqrt(fan in), bias 0."""
     assert isinstance(layer, (nn.Linear, nn.Conv2d))
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
@@ -243,7 +262,7 @@ def start(layer: nn.Module, gain: float = 1.0) -> nn.Module:
 
 
 def levels(owner: str, shape: Shape, width: int, most: int, blocks: int, group: int) -> tuple[list[Size], list[int]]:
-    """The sizes of maps, from the image's down, and their channels, once the options are found to be in range."""
+    """Sizes of the maps, from the image's down, and their channels. UserError: an option is out of range."""
     check_counts(owner, width=width, most=most, blocks=blocks, group=group)
     sizes = halvings(shape)
     return sizes, [min(width * 2**level, most) for level in range(len(sizes))]

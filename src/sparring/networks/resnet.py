@@ -1,4 +1,4 @@
-"""Residual networks for images of any size from 8x8 up. Source: Miyato et al. 2018 (SNGAN), tables 4 to 6."""
+"""Residual networks for images of 8x8 and larger. Source: Miyato et al. 2018 (SNGAN), tables 4 to 6."""
 
 from __future__ import annotations
 
@@ -24,13 +24,23 @@ from sparring.networks.layers import (
 
 
 class ResNetGenerator(nn.Module):
-    """Latents -> a small map -> residual blocks that double it -> batch normalisation, 3x3 convolution, tanh.
+    """Latents [n, latent_size] -> images [n, *shape] in (-1, 1), by residual blocks that double the size.
 
-    Sizes are the image's floor halvings down to 4 at least, so 28x28 grows from 7x7 and 50x37 from 6x4; `width` is the
-    channels of the last block. The defaults are the paper's for CIFAR-10 (table 4; latents of 128 numbers); its network
-    for STL-10 (table 5) is `width=64, most=512`, the one for ImageNet (table 6) `width=64, most=1024`. The label
-    chooses the gains and biases of the blocks' batch normalisation (condition "batch_norm"; Miyato and Koyama 2018) or
-    stands beside the latents ("concatenation"). `spectral_norm` in the generator, too, is SAGAN's.
+    A linear layer gives the smallest map; batch normalisation, a 3x3 convolution and tanh follow the last block. Sizes
+    are the image's halvings down to at least 4, so 28x28 grows from 7x7 and 50x37 from 6x4. Defaults are the paper's
+    for CIFAR-10 (table 4; latents of 128); STL-10 (table 5) is `width=64, most=512`, ImageNet (table 6)
+    `width=64, most=1024`.
+
+    Args:
+        latent_size: numbers of a latent, the label not included.
+        shape: [C, H, W] of the images.
+        width: channels of the last block; they double towards the smaller maps.
+        most: largest number of channels.
+        attention: smaller side of the maps that get self-attention; 0: none.
+        spectral_norm: use spectral normalisation, as SAGAN does.
+        condition: how the generator uses the label: "batch_norm" chooses the gains and biases of batch normalisation
+            by it (Miyato and Koyama 2018); "concatenation" appends it to the latent, one-hot.
+        classes: number of classes; 0: no labels.
     """
 
     def __init__(
@@ -50,36 +60,48 @@ class ResNetGenerator(nn.Module):
         check_counts("ResNetGenerator", width=width, most=most)
         check_counts("ResNetGenerator", 0, attention=attention)
         check_choice("ResNetGenerator", "condition", condition, ("batch_norm", "concatenation"))
-        self.beside = classes if condition == "concatenation" else 0
+        self.concatenated = classes if condition == "concatenation" else 0
         sizes = halvings(shape)[::-1]
         channels = [min(width * 2**level, most) for level in range(len(sizes) - 1)][::-1]
-        channels = [channels[0], *channels]  # the smallest map has as many as the first block gives
+        channels = [channels[0], *channels]  # the smallest map has the channels of the first block
         self.base = (channels[0], *sizes[0])
-        self.project = maybe_spectral(nn.Linear(latent_size + self.beside, math.prod(self.base)), spectral_norm)
+        self.project = maybe_spectral(nn.Linear(latent_size + self.concatenated, math.prod(self.base)), spectral_norm)
         layers: list[nn.Module] = []
-        looking = nearest_level(sizes, attention)
+        attention_level = nearest_level(sizes, attention)
         for level, size in enumerate(sizes):
             if level:
                 pair = channels[level - 1], channels[level]
-                layers.append(GeneratorBlock(*pair, size, classes - self.beside, spectral_norm))
-            layers += [SelfAttention(channels[level], spectral_norm)] if level == looking else []
+                layers.append(GeneratorBlock(*pair, size, classes - self.concatenated, spectral_norm))
+            layers += [SelfAttention(channels[level], spectral_norm)] if level == attention_level else []
         last = _convolution(channels[-1], shape[0], 3, spectral_norm)
         self.layers = nn.Sequential(*layers, nn.BatchNorm2d(channels[-1]), nn.ReLU(), last, nn.Tanh())
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        latent = with_label(latent, label, self.beside) if self.beside else latent
+        latent = with_label(latent, label, self.concatenated) if self.concatenated else latent
         return run_layers(self.layers, self.project(latent).unflatten(1, self.base), label)
 
 
 class ResNetDiscriminator(Critic):
-    """Residual blocks that halve the image, and some that do not -> features summed over places -> one logit each.
+    """Images [n, *shape] -> logits [n], by residual blocks and the sum of features over positions.
 
-    For images up to 32 (the smaller side) the layout is the paper's for CIFAR-10 (table 4): blocks halve while the side
-    stays at least 6, and once at least, then two more keep it: 32x32 is seen at 16, 8, 8 and 8, 28x28 at 14, 7, 7 and
-    7. For larger ones it is that of STL-10 and ImageNet (tables 5 and 6): blocks halve while the side stays at least 3,
-    then one keeps it. `width` is the channels of the first block, and doubles with each, up to `most`. The defaults are
-    CIFAR-10's; STL-10's and ImageNet's are `width=64, most=1024`. There is no batch normalisation, so samples stay
-    independent, unless `deviation` mixes them.
+    | smaller side | layout | blocks |
+    | --- | --- | --- |
+    | up to 32 | CIFAR-10's (table 4) | halve at least once, while sides stay at least 6; then two keep the size |
+    | above 32 | STL-10's and ImageNet's (tables 5 and 6) | halve while sides stay at least 3; then one keeps the size |
+
+    So 32x32 gives maps of 16, 8, 8 and 8; 28x28 gives 14, 7, 7 and 7. Defaults are CIFAR-10's; STL-10's and ImageNet's
+    are `width=64, most=1024`. Without batch normalisation, samples stay independent, unless `deviation` mixes them.
+
+    Args:
+        shape: [C, H, W] of the images.
+        width: channels of the first block; they double with each block.
+        most: largest number of channels.
+        attention: smaller side of the maps that get self-attention; 0: none.
+        spectral_norm: use spectral normalisation.
+        deviation: group size of the minibatch standard deviation; 0: none.
+        condition: see `Critic`.
+        classes: number of classes; 0: no labels.
+        codes: number of code parameters to predict (InfoGAN); 0: none.
     """
 
     def __init__(
@@ -98,17 +120,17 @@ class ResNetDiscriminator(Critic):
         super().__init__(shape, condition, classes, codes)
         check_counts("ResNetDiscriminator", width=width, most=most)
         check_counts("ResNetDiscriminator", 0, attention=attention, deviation=deviation)
-        sizes = judged_sizes(shape)
-        channels = [self.seen[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
+        sizes = discriminator_sizes(shape)
+        channels = [self.input_shape[0], *(min(width * 2**level, most) for level in range(len(sizes) - 1))]
         layers: list[nn.Module] = []
-        looking = nearest_level(sizes[1:], attention) + 1  # 0 is the image, where none stands
+        attention_level = nearest_level(sizes[1:], attention) + 1  # level 0 is the image, which gets none
         for level in range(1, len(sizes)):
             halve = sizes[level] != sizes[level - 1]
             pair = channels[level - 1], channels[level]
             layers.append(DiscriminatorBlock(*pair, halve, level == 1, spectral_norm))
-            layers += [SelfAttention(channels[level], spectral_norm)] if level == looking else []
+            layers += [SelfAttention(channels[level], spectral_norm)] if level == attention_level else []
         self.layers = nn.Sequential(*layers, nn.ReLU())
-        # The deviation is the same at all places: beside the sums it has the features' scale, in the maps it would not.
+        # The deviation is constant over positions. Appended to the sums, it has the scale of the features.
         self.deviation = MinibatchDeviation(deviation) if deviation else nn.Identity()
         self.add_heads(channels[-1] + bool(deviation), spectral_norm)
 
@@ -117,9 +139,9 @@ class ResNetDiscriminator(Critic):
 
 
 class GeneratorBlock(Conditional):
-    """Normalise, ReLU, enlarge, 3x3; normalise, ReLU, 3x3; plus the enlarged input through a 1x1 convolution.
+    """Normalisation, ReLU, upsampling, 3x3, normalisation, ReLU, 3x3; plus the upsampled input through a 1x1.
 
-    Convolutions have no bias: the batch normalisation behind each sum takes constants away.
+    Convolutions have no bias: the batch normalisation after each sum cancels constants.
     """
 
     def __init__(self, before: int, after: int, size: tuple[int, int], classes: int, spectral_norm: bool) -> None:
@@ -137,13 +159,13 @@ class GeneratorBlock(Conditional):
     def forward(self, maps: Tensor, label: Tensor | None) -> Tensor:
         """[n, before, h, w] -> [n, after, *size]."""
         inner = F.interpolate(run_layers(self.first, maps, label), size=self.size, mode="nearest")
-        # a 1x1 convolution gives the same before copies are made as after, for a quarter of the work
+        # a 1x1 convolution before upsampling gives the same for a quarter of the work
         shortcut = F.interpolate(self.shortcut(maps), size=self.size, mode="nearest")
         return run_layers(self.second, inner, label) + shortcut
 
 
 class DiscriminatorBlock(nn.Module):
-    """ReLU, 3x3, ReLU, 3x3, pool; plus the pooled input. The first block of a network has no first ReLU."""
+    """ReLU, 3x3, ReLU, 3x3, pooling; plus the pooled input. The first block of a network has no first ReLU."""
 
     def __init__(self, before: int, after: int, halve: bool, first: bool, spectral_norm: bool) -> None:
         super().__init__()
@@ -162,18 +184,18 @@ class DiscriminatorBlock(nn.Module):
         """[n, before, H, W] -> [n, after, H, W], or half of that size."""
         if not self.halve:
             return self.residual(maps) + self.shortcut(maps)  # type: ignore[no-any-return]
-        # a 1x1 convolution gives the same after pooling as before, for a quarter of the work
+        # a 1x1 convolution after pooling gives the same for a quarter of the work
         return pooled(self.residual(maps)) + self.shortcut(pooled(maps))  # type: ignore[no-any-return]
 
 
 def pooled(maps: Tensor) -> Tensor:
-    """Averages of two by two places; where a side is odd, of three that overlap, so that no row is left out."""
+    """Average pooling by 2; an odd side uses overlapping windows of 3, so that no row is left out."""
     height, width = maps.shape[2:]
     return F.avg_pool2d(maps, (2 + height % 2, 2 + width % 2), 2)
 
 
-def judged_sizes(shape: Shape) -> list[tuple[int, int]]:
-    """The image's size and those that a discriminator's blocks give, one for each block."""
+def discriminator_sizes(shape: Shape) -> list[tuple[int, int]]:
+    """The image's size, then the output size of each block of a discriminator."""
     side = min(halvings(shape)[0])
     smallest, resting = (min(6, side // 2), 2) if side <= 32 else (3, 1)
     sizes = halvings(shape, smallest)
@@ -181,7 +203,7 @@ def judged_sizes(shape: Shape) -> list[tuple[int, int]]:
 
 
 def _convolution(before: int, after: int, kernel: int, spectral_norm: bool, bias: bool = True) -> nn.Module:
-    """A convolution that keeps the size; Glorot's start, 3x3 ones times the root of 2 for the ReLU before them."""
+    """A convolution that keeps the size, with Glorot initialisation; the gain of 3x3 ones is sqrt(2), for the ReLU."""
     layer = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=bias)
     nn.init.xavier_uniform_(layer.weight, gain=math.sqrt(2) if kernel > 1 else 1.0)
     if layer.bias is not None:

@@ -1,4 +1,4 @@
-"""Networks that enlarge images, or restore them at their size: the source enlarged, plus what is learnt."""
+"""Networks for super-resolution and restoration: the upsampled source plus learned details."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.networks.images import ImageGenerator, Look, around, enlarged, reach_of
-from sparring.networks.layers import Enlarge, Shape, check_counts
+from sparring.networks.images import ImageGenerator, InputRange, conv_range, reach_of, upsample_range
+from sparring.networks.layers import Shape, Upsample, check_counts
 
-CUBIC = 2  # rows and columns on each side that bicubic interpolation looks at
+CUBIC = 2  # reach of bicubic interpolation in source pixels
 
 
-class Enlarger(ImageGenerator):
-    """The source, enlarged by bicubic interpolation, plus `details` of it.
+class Upscaler(ImageGenerator):
+    """Sources [n, C, h, w] -> raw maps [n, C', scale * h, scale * w]: the bicubic upsampling plus `details`.
 
-    The target is 1, 2, 3, 4 or 8 times as large. The source is added where it has the target's channels, or one (which
-    then stands for each of them). There, the last layer begins at zero, so that training begins with the interpolated
-    image.
+    `scale` is 1, 2, 3, 4 or 8. The source is added only if it has the target's channels, or one channel, which is added
+    to each of the target's. Then the last layer starts at zero, so training starts with the interpolated image.
     """
 
     scales = (1, 2, 3, 4, 8)
@@ -35,37 +34,43 @@ class Enlarger(ImageGenerator):
 
     @property
     @abstractmethod
-    def looks(self) -> Sequence[Look]:
-        """What the layers of `details` look at."""
+    def input_ranges(self) -> Sequence[InputRange]:
+        """Input ranges of the layers of `details`."""
 
     @property
     def reach(self) -> int | None:
-        return max(reach_of(self.looks, self.scale, 1), CUBIC if self.scale > 1 else 0)
+        return max(reach_of(self.input_ranges, self.scale, 1), CUBIC if self.scale > 1 else 0)
 
     def translate(self, source: Tensor) -> Tensor:
         details = self.details(source)
         if not self.adds_source:
             return details
         if self.scale > 1:
-            # in fp32, as interpolating in bf16 would round pixels to one of 256 values
+            # in fp32: bf16 would round pixels to one of 256 values
             source = F.interpolate(source.float(), scale_factor=self.scale, mode="bicubic").to(source.dtype)
         return source + details
 
-    def begin_at_the_source(self, last: nn.Conv2d) -> None:
-        """Let the last layer begin at zero, if the source is added to what it gives."""
+    def zero_last_layer(self, last: nn.Conv2d) -> None:
+        """Initialise the last layer to zero if the source is added to its output."""
         if self.adds_source:
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
 
-class EDSRGenerator(Enlarger):
-    """Residual blocks without normalisation, and a shuffle of channels into pixels. Source: Lim et al. 2017, section 3.
+class EDSRGenerator(Upscaler):
+    """EDSR: residual blocks without normalisation, and a pixel shuffle. Source: Lim et al. 2017, section 3.
 
-    The paper enlarges by two at a time, with 3x3 convolutions and no activation in between, and ends with another one.
-    All that is linear, so here one convolution gives all pixels at once, for a tenth of the work at scale 4.
+    Sources [n, C, h, w] -> raw maps [n, C', scale * h, scale * w]; see `Upscaler`. The paper upsamples by steps of two,
+    with 3x3 convolutions without activations between. All of them are linear, so here one convolution gives all pixels
+    at once, for a tenth of the work at scale 4.
 
-    The paper's baseline has `width=64, blocks=16`. From block to block, the first convolution is dilated by 1, 2, 4 ...
-    up to `dilation`, and by 1 again (Zhang et al. 2017, IRCNN); so they see further for the same work.
+    Args:
+        source_shape: [C, H, W].
+        target_shape: [C', scale * H, scale * W].
+        width: channels; the paper's baseline has 64.
+        blocks: number of residual blocks; the paper's baseline has 16.
+        dilation: largest dilation; the first convolutions of the blocks have dilations 1, 2, 4 ... up to it, in turn
+            (Zhang et al. 2017, IRCNN), which increases the reach for the same work.
     """
 
     def __init__(
@@ -73,17 +78,17 @@ class EDSRGenerator(Enlarger):
     ) -> None:
         super().__init__(source_shape, target_shape)
         check_counts("EDSRGenerator", dilation=dilation, width=width, blocks=blocks)
-        rounds = [2**i for i in range(dilation.bit_length())]
-        self.dilations = [rounds[i % len(rounds)] for i in range(blocks)]
+        cycle = [2**i for i in range(dilation.bit_length())]
+        self.dilations = [cycle[i % len(cycle)] for i in range(blocks)]
         self.first = nn.Conv2d(source_shape[0], width, 3, padding=1)
         body = [EDSRBlock(width, blocks, step) for step in self.dilations]
         self.body = nn.Sequential(*body, nn.Conv2d(width, width, 3, padding=1))
         self.last = nn.Conv2d(width, target_shape[0] * self.scale**2, 3, padding=1)
-        self.begin_at_the_source(self.last)
+        self.zero_last_layer(self.last)
 
     @property
-    def looks(self) -> Sequence[Look]:
-        return [around(3 + sum(step + 1 for step in self.dilations)), enlarged(self.scale, radius=0)]
+    def input_ranges(self) -> Sequence[InputRange]:
+        return [conv_range(3 + sum(step + 1 for step in self.dilations)), upsample_range(self.scale, radius=0)]
 
     def details(self, source: Tensor) -> Tensor:
         maps = self.first(source)
@@ -97,18 +102,25 @@ class EDSRBlock(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        start_he(self.first, 1.0)
-        start_he(self.second, (2 * blocks) ** -0.5)  # the sum over all blocks is as large as what they start from
+        init_he(self.first, 1.0)
+        init_he(self.second, (2 * blocks) ** -0.5)  # each block adds 1 / blocks of the variance
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps + self.second(F.relu(self.first(maps)))  # type: ignore[no-any-return]
 
 
-class RRDBGenerator(Enlarger):
-    """Residual-in-residual dense blocks, then enlargement by copying pixels. Source: Wang et al. 2018 (ESRGAN), 3.1.
+class RRDBGenerator(Upscaler):
+    """ESRGAN's generator: residual-in-residual dense blocks, then upsampling. Source: Wang et al. 2018, 3.1.
 
-    Each of the `blocks` (the paper: 23, of `width` 64) holds three dense blocks of five convolutions, which add
-    `growth` channels each (the authors' code: 32).
+    Sources [n, C, h, w] -> raw maps [n, C', scale * h, scale * w]; see `Upscaler`. Each block holds three dense blocks
+    of five convolutions. Upsampling repeats pixels.
+
+    Args:
+        source_shape: [C, H, W].
+        target_shape: [C', scale * H, scale * W].
+        width: channels; the paper has 64.
+        blocks: number of blocks; the paper has 23.
+        growth: channels that each convolution of a dense block adds; the authors' code has 32.
     """
 
     def __init__(
@@ -119,14 +131,14 @@ class RRDBGenerator(Enlarger):
         self.blocks = blocks
         self.first = nn.Conv2d(source_shape[0], width, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
-        rise = [layer for step in self._steps for layer in (*enlarging(width, step), nn.LeakyReLU(0.2))]
+        rise = [layer for step in self._steps for layer in (*upsampling(width, step), nn.LeakyReLU(0.2))]
         self.rise = nn.Sequential(*rise, nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.2))
         self.last = nn.Conv2d(width, target_shape[0], 3, padding=1)
-        self.begin_at_the_source(self.last)
+        self.zero_last_layer(self.last)
 
     @property
-    def looks(self) -> Sequence[Look]:
-        return [around(15 * self.blocks + 2), *(enlarged(step) for step in self._steps), around(2)]
+    def input_ranges(self) -> Sequence[InputRange]:
+        return [conv_range(15 * self.blocks + 2), *(upsample_range(step) for step in self._steps), conv_range(2)]
 
     def details(self, source: Tensor) -> Tensor:
         maps = self.first(source)
@@ -137,10 +149,10 @@ class RRDBGenerator(Enlarger):
         return {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}[self.scale]
 
 
-def enlarging(width: int, scale: int) -> list[nn.Module]:
-    """Copies of each pixel, then a 3x3 convolution."""
+def upsampling(width: int, scale: int) -> list[nn.Module]:
+    """Nearest-neighbour upsampling, then a 3x3 convolution."""
     if scale == 2:
-        return [Enlarge(width, width)]
+        return [Upsample(width, width)]
     return [nn.Upsample(scale_factor=scale, mode="nearest"), nn.Conv2d(width, width, 3, padding=1)]
 
 
@@ -156,9 +168,9 @@ class RRDB(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """maps + 0.2 * (five 3x3 convolutions, each of which sees what all before it gave)(maps).
+    """maps + 0.2 * (five 3x3 convolutions, each on the outputs of all before it)(maps).
 
-    Weights begin a tenth as large as He et al. 2015 have it, as in the paper's supplement.
+    Initial weights are a tenth of those of He et al. 2015, as in the paper's supplement.
     """
 
     def __init__(self, width: int, growth: int) -> None:
@@ -166,17 +178,17 @@ class DenseBlock(nn.Module):
         afters = [growth] * 4 + [width]
         self.layers = nn.ModuleList(nn.Conv2d(width + i * growth, n, 3, padding=1) for i, n in enumerate(afters))
         for layer in self.layers:
-            start_he(layer, 0.1)
+            init_he(layer, 0.1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        seen = [maps]
+        features = [maps]
         for layer in self.layers[:-1]:
-            seen.append(F.leaky_relu(layer(torch.cat(seen, 1)), 0.2))
-        return maps + 0.2 * self.layers[-1](torch.cat(seen, 1))  # type: ignore[no-any-return]
+            features.append(F.leaky_relu(layer(torch.cat(features, 1)), 0.2))
+        return maps + 0.2 * self.layers[-1](torch.cat(features, 1))  # type: ignore[no-any-return]
 
 
-def start_he(layer: nn.Module, factor: float) -> None:
-    """Weights as He et al. 2015 have it for rectified layers, times `factor`; biases 0."""
+def init_he(layer: nn.Module, factor: float) -> None:
+    """Initialise as He et al. 2015 for ReLU: weights times `factor`, biases 0."""
     assert isinstance(layer, nn.Conv2d)
     nn.init.kaiming_normal_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -8,24 +8,27 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import check_choice, check_number
-from sparring.networks.images import ImageGenerator, Look, enlarged, halved, reach_of
-from sparring.networks.layers import NORMS, Enlarge, Shape, check_counts, image_norm, start_normal
+from sparring.networks.images import ImageGenerator, InputRange, reach_of, strided_range, upsample_range
+from sparring.networks.layers import NORMS, Shape, Upsample, check_counts, image_norm, init_normal
 
 DEEPEST = 8
 DROPPED = 3
 
 
 class UNetGenerator(ImageGenerator):
-    """Strided 4x4 convolutions down, enlargements up, and each level's maps beside those that come back to it.
+    """Sources [n, C, h, w] -> raw maps [n, C', h, w], by strided 4x4 convolutions, upsampling and skip connections.
 
-    Channels are `width`, twice, four and eight times that, and no more further down. Maps are enlarged by copying
-    pixels before a 3x3 convolution, not by the paper's transposed convolutions, which leave checkerboards; the work is
-    the same. As in the authors' code, the outermost and innermost levels are not normalised. Images of any size are
-    filled up to a multiple of 2**depth, and the result is cut.
+    Upsampling repeats pixels before a 3x3 convolution; the paper's transposed convolutions cost the same and leave
+    checkerboards. As in the authors' code, the outermost and innermost levels are not normalised. Images are padded to
+    a multiple of 2**depth, and the output is cropped.
 
-    Maps are halved `depth` times, at most 8 (the paper's); 0: to about 4 pixels at the size of training. `norm` is
-    "instance", "batch" (the paper's) or "none". `dropout` is the share of values dropped in training, in the three
-    innermost levels on the way up (the paper: 0.5).
+    Args:
+        source_shape: [C, H, W].
+        target_shape: [C', H, W].
+        width: channels of the first level; they double with each level, up to 8 * width.
+        depth: number of halvings, at most 8 (the paper's); 0: halve to about 4 pixels at the size of training.
+        norm: "instance", "batch" (the paper's) or "none".
+        dropout: share of values dropped in training in the decoder's three innermost levels (the paper: 0.5).
     """
 
     def __init__(
@@ -56,25 +59,25 @@ class UNetGenerator(ImageGenerator):
         for level in reversed(range(depth)):
             before = channels[level] * (1 if level == depth - 1 else 2)
             after = channels[level - 1] if level else target_shape[0]
-            layers = [nn.ReLU(), Enlarge(before, after, bias=level == 0 or norm == "none")]
+            layers = [nn.ReLU(), Upsample(before, after, bias=level == 0 or norm == "none")]
             if level:
                 layers.append(image_norm(norm, after))
                 layers += [nn.Dropout(dropout)] if dropout and depth - level <= DROPPED else []
             self.up.append(nn.Sequential(*layers))
-        start_normal(self, norm)
+        init_normal(self, norm)
 
     @property
     def reach(self) -> int | None:
         if self.norm == "instance" and self.depth > 1:
             return None
-        looks: list[Look] = [halved(4)] * self.depth + [enlarged()] * self.depth
-        return reach_of(looks, self.scale, self.stride)
+        input_ranges: list[InputRange] = [strided_range(4)] * self.depth + [upsample_range()] * self.depth
+        return reach_of(input_ranges, self.scale, self.stride)
 
     def translate(self, source: Tensor) -> Tensor:
-        beside = [self.down[0](source)]
+        skips = [self.down[0](source)]
         for layer in self.down[1:]:
-            beside.append(layer(beside[-1]))
-        maps = self.up[0](beside.pop())
+            skips.append(layer(skips[-1]))
+        maps = self.up[0](skips.pop())
         for layer in self.up[1:]:
-            maps = layer(torch.cat([maps, beside.pop()], 1))
+            maps = layer(torch.cat([maps, skips.pop()], 1))
         return maps  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The run directory. `log` and `directory` need neither torch nor matplotlib, so that viewers start at once."""
+"""The run directory. `log` and `directory` import neither torch nor matplotlib, so that viewers start fast."""
 
 from sparring.run.directory import Run
 from sparring.run.log import Row

@@ -1,4 +1,4 @@
-"""What a recipe of an earlier version means now: changes that a run of that version shows when it goes on."""
+"""Changed behaviour since earlier versions, which `sparring resume` reports for a run of such a version."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 
 CHANGES = {
     "0.2": {
-        r"R3GAN\w+": "R3GAN's networks resample with zeros around the maps (before: with repeated edges)",
-        r"PairedFeatureMatching": "PairedFeatureMatching counts 4 times as much with one scale, twice with two",
-        r"(Cycle|Contrast)\b": "the default weights of Cycle are 1/2 of those before, those of Contrast 1/4",
+        r"R3GAN\w+": "R3GAN's networks resample with zeros beyond the borders (before: with repeated edges)",
+        r"PairedFeatureMatching": "PairedFeatureMatching weighs 4 times as much with one scale, twice with two",
+        r"(Cycle|Contrast)\b": "the default weights of Cycle are 1/2 of the earlier ones, those of Contrast 1/4",
     }
 }
-"""By the version that brought them, and by a pattern of the recipe's text."""
+"""Version that made the change -> pattern of the recipe's text -> report."""
 
 
 def changes_since(version: str, recipe: str) -> list[str]:
-    """What has changed for a recipe since a version of Sparring.
+    """Reports of the changes since a version that affect a recipe.
 
     Args:
-        version: such as "0.1.0".
-        recipe: its text (TOML).
+        version: the version that began the run, such as "0.1.0".
+        recipe: the recipe's text (TOML).
     """
     made = _numbers(version)
     return [

@@ -1,13 +1,13 @@
-"""The run directory: the one interface between training and everything that looks at it.
+"""The run directory: the only interface between training and viewers.
 
-recipe.toml       what was asked for, with the budget as it stands now and the precision that was chosen
-data.json         what the samples look like, and a hash of the data
+recipe.toml       the recipe, with its present budget and with values in place of `auto`
+data.json         name, size, form and hash of the data
 environment.json  versions, processor and threads
-log.jsonl         one JSON object a line, appended only; each has `step`, `seconds` of training, and named numbers
-scores.jsonl      what `sparring evaluate` measured, one JSON object a line, each with its protocol
-samples/          the same latents through time
+log.jsonl         a JSON object on each line, append-only, with `step`, `seconds` of training, and metrics or an event
+scores.jsonl      results of evaluations, a JSON object on each line, with their protocols
+samples/          samples from the same latents during training
 checkpoints/      see `sparring.run.checkpoint`
-summary.md        made at the end, with curves.png
+summary.md        written at the end, with curves.png
 """
 
 from __future__ import annotations
@@ -32,30 +32,38 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run directory that exists."""
+    """An existing run directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.log = Log(path / "log.jsonl", self.fix)
-        self.score_log = Log(path / "scores.jsonl", f"make room or set the rights of {path}")
+        self.score_log = Log(path / "scores.jsonl", f"free disk space or set the permissions of {path}")
 
     @property
     def fix(self) -> str:
-        """How to go on after a write failed."""
-        return f"make room or set the rights, then: sparring resume {self.path}"
+        """The end of the error message for a failed write."""
+        return f"free disk space or set the permissions, then: sparring resume {self.path}"
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, data: Data, environment: Mapping[str, Any]) -> Run:
-        """Make a run directory; `environment` is as `sparring.run.environment` finds it.
+        """Create a run directory.
+
+        Args:
+            path: the new directory; it must not exist, or be empty.
+            recipe: the recipe.
+            data: the training data.
+            environment: the result of `sparring.run.environment.environment`.
 
         Raises:
-            UserError: there is one already, or it cannot be written.
+            UserError: the path exists already, or it cannot be written.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            more = f"sparring resume {path}" if (path / "recipe.toml").exists() else "choose another --out"
-            raise UserError(f"{path} exists already; to go on: {more}")
+            fix = (
+                f"to continue it: sparring resume {path}" if (path / "recipe.toml").exists() else "choose another --out"
+            )
+            raise UserError(f"{path} exists already; {fix}")
         run = cls(path)
         with writing(path, "choose another --out"):
             run.samples.mkdir(parents=True)
@@ -68,9 +76,9 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """A run directory that was made before; UserError: it is none."""
+        """Open a run directory. UserError: the path is not one."""
         if not (path / "recipe.toml").is_file():
-            raise UserError(f"{path} is not a run: it has no recipe.toml; sparring train makes one")
+            raise UserError(f"{path} is not a run directory: it has no recipe.toml; sparring train creates one")
         return cls(path)
 
     def write(self, name: str, text: str) -> None:
@@ -83,7 +91,7 @@ class Run:
         return read_recipe_file(self.path / "recipe.toml")
 
     def read_data(self) -> tuple[str, Form]:
-        """(the data's hash, its form)."""
+        """The data's hash and its form. UserError: data.json is missing or damaged."""
         path = self.path / "data.json"
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
@@ -92,7 +100,7 @@ class Run:
             raise UserError(f"{path} is damaged ({error!r}); copy the whole run directory again") from error
 
     def read_environment(self) -> dict[str, Any]:
-        """What the numbers of the run may depend on, as it was where the run began."""
+        """The environment in which the run began. UserError: environment.json is missing or damaged."""
         path = self.path / "environment.json"
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -100,29 +108,29 @@ class Run:
             raise UserError(f"{path} is damaged ({error}); copy the whole run directory again") from error
 
     def changes(self) -> list[str]:
-        """What its recipe means by another thing now than in the version that began the run."""
+        """Reports of changed behaviour since the version that began the run; see `changes_since`."""
         text = (self.path / "recipe.toml").read_text(encoding="utf-8")
         return changes_since(str(self.read_environment().get("sparring", "")), text)
 
     def changed_environment(self, now: Mapping[str, Any]) -> list[str]:
-        """What differs from where the run began, such as "threads was 2 and is 1"."""
+        """Differences from the environment in which the run began, such as "threads was 2 and is 1"."""
         before = self.read_environment()
         return [f"{k} was {before[k]} and is {v}" for k, v in now.items() if k in before and before[k] != v]
 
     def append(self, row: Row) -> None:
-        """Add a row to the log, in one write."""
+        """Append a row to the log in one write. UserError: it cannot be written."""
         self.log.append(row)
 
     def append_scores(self, scores: Row) -> None:
-        """Add scores to those of the run, in one write."""
+        """Append scores to scores.jsonl in one write. UserError: they cannot be written."""
         self.score_log.append(scores)
 
     def scores(self) -> list[Row]:
-        """All scores of the run, as plain values, in the order in which they were measured."""
+        """All rows of scores.jsonl, in order."""
         return self.score_log.rows()
 
     def clean_up(self, step: int) -> None:
-        """Before going on from a step: remove pictures beyond it, and what a killed process left half written."""
+        """Prepare to resume from a step: remove later pictures, and incomplete files of a killed process."""
         tensors = self.checkpoints.glob("*.safetensors")
         orphans = [path for path in tensors if not path.with_suffix(".json").exists()]
         beyond = [path for path in self.samples.glob("step-*.png") if path.stem > f"step-{step:09d}"]
@@ -131,20 +139,20 @@ class Run:
         self.log.cut_torn_line()
 
     def rows(self) -> list[Row]:
-        """The log's rows of numbers, one a step, in order; where a resumed run repeated steps, the later rows."""
+        """The log's rows of metrics, one for each step, in order. Where a resumed run repeats steps, the later rows."""
         found = {row["step"]: row for row in of_kind(self.history(), "")}
         return [found[step] for step in sorted(found)]
 
     def history(self) -> list[Row]:
-        """The log without what lies beyond a checkpoint that the run went on from: that was never part of it."""
+        """The log without rows of abandoned steps: those later than a checkpoint from which the run resumed."""
         return without_abandoned(self.entries())
 
     def entries(self) -> list[Row]:
-        """All whole rows of the log as they were written, events too; UserError: a row is damaged."""
+        """All complete rows of the log, events included. UserError: a row is damaged."""
         return self.log.rows()
 
     def evaluations(self) -> list[Row]:
-        """The log's rows of evaluations, in order; those after which the run stopped early have `stopped`."""
+        """The log's rows of evaluations, in order; `stopped` is True in those after which the run stopped early."""
         found: list[Row] = []
         for row in self.history():
             if kind_of(row) == EVALUATION:
@@ -154,13 +162,13 @@ class Run:
         return found
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keep a second trainer away."""
-        taken = f"{self.path} is being trained by another process; wait for it, or stop it"
+        """Hold the lock against a second trainer. UserError: another process trains this run."""
+        taken = f"{self.path} is being trained by another process; wait for it or stop it"
         return locked(self.path / "lock", taken, self.fix)
 
 
 def _read_form(saved: Row) -> Form:
-    """A form as `asdict` wrote it, with that of its source; ValueError or TypeError: it is none."""
+    """A form, and that of its source, from the output of `asdict`. ValueError or TypeError: it is not a form."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     form = Form(**{**values, "source": _read_form(saved["source"]) if saved.get("source") else None})
     if not form.shape or not all(isinstance(n, int) and n > 0 for n in form.shape):

@@ -13,12 +13,12 @@ from sparring.base.version import __version__
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What the numbers of a run may depend on besides the recipe."""
+    """Versions and hardware that a run's results may depend on: name -> value."""
     names = ("numpy", "scikit-learn", "pillow", "safetensors")
     return {
         "python": sys.version.split()[0],
         "sparring": __version__,
-        "torch": str(torch.__version__),  # with its build, such as +cu130, which the package's metadata may leave out
+        "torch": str(torch.__version__),  # with its build, such as +cu130, which the package's metadata may omit
         **{name: metadata.version(name) for name in names},
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),

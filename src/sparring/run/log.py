@@ -1,8 +1,7 @@
-"""Logs of JSON lines, such as a run's `log.jsonl` and `scores.jsonl`: appended by any number of processes, read while
-they grow. Nothing here needs torch.
+"""Logs of JSON lines, such as a run's `log.jsonl` and `scores.jsonl`. Any number of processes append; readers follow.
 
-A row is a JSON object with the `step` that it belongs to. A row without `event` holds the metrics of a step; a row with
-`event` is of one of the kinds below.
+A row is a JSON object with a `step`. A row without `event` holds the metrics of the step; `event` names another kind of
+row. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,31 +16,33 @@ from sparring.base.errors import UserError, writing
 from sparring.base.process import exclusively
 
 Row = dict[str, Any]
-"""`step`; `seconds` of training; `event`, but for the metrics of a step; and what the kind says."""
+"""`step`, `seconds` of training, `event` (except for the metrics of a step), and the values of its kind."""
 
 CHECKPOINT: Final = "checkpoint"  # a checkpoint was written: its quick scores by name
-EVALUATION: Final = "evaluated"  # an evaluation: its scores by name, and `cost`, the seconds that it took
-PROBE: Final = "probe"  # what the doctor measured, by name; `progress`, the share of the budget spent; `cost`
+EVALUATION: Final = "evaluated"  # an evaluation: its scores by name; `cost` in seconds
+PROBE: Final = (
+    "probe"  # the doctor's measurements by name; `progress`, the share of the budget spent; `cost` in seconds
+)
 LEAKED: Final = "leak"  # the doctor found a value that no training reaches: `what`
 TREATMENT: Final = "treated"  # the doctor changed the recipe: see `Treatment`
-STOP: Final = "stopped"  # it ended early for lack of progress: `what`
-NOT_FINITE: Final = "not finite"  # it ended by NaN or infinity: `what`
-RESUME: Final = "resumed"  # it went on from a checkpoint: rows before this one of later steps are void
-BRANCH: Final = "branched"  # it begins from the state of another run: `what`
+STOP: Final = "stopped"  # early stopping: `what`
+NOT_FINITE: Final = "not finite"  # training ended with NaN or infinity: `what`
+RESUME: Final = "resumed"  # training resumed from a checkpoint: earlier rows of later steps are abandoned
+BRANCH: Final = "branched"  # training started from the state of another run: `what`
 
 
 class Treatment(TypedDict):
-    """A row of the kind TREATMENT: what was done about a failure."""
+    """A row of the kind TREATMENT: a fix that the doctor applied."""
 
     step: int
     seconds: float
     event: str
     failure: str
     about: str
-    changes: dict[str, Any]  # fields of the recipe
-    back_to: int | None  # the step whose healthy state it went back to
-    restarted: list[str]  # the networks that begin anew
-    untreated_run: str  # the run directory that goes on untreated
+    changes: dict[str, Any]  # recipe field -> new value
+    back_to: int | None  # step of the healthy state that training went back to
+    restarted: list[str]  # networks with new random weights
+    untreated_run: str  # run directory that continues without the fix
 
 
 def kind_of(row: Row) -> str:
@@ -60,7 +61,7 @@ def treatments(rows: Iterable[Row]) -> list[Treatment]:
 
 
 def without_abandoned(rows: Iterable[Row]) -> list[Row]:
-    """Rows without those beyond a step that the training went back to, which a row of the kind RESUME reports."""
+    """Rows without abandoned steps: a RESUME row drops earlier rows of later steps."""
     found: list[Row] = []
     for row in rows:
         if kind_of(row) == RESUME:
@@ -70,9 +71,9 @@ def without_abandoned(rows: Iterable[Row]) -> list[Row]:
 
 
 class Log:
-    """One file of rows, which need not exist. Reading parses only what was appended since the object's last reading.
+    """A log file, which need not exist yet. Reading parses only rows appended since this object's last reading.
 
-    `fix` is what to do where it cannot be written, for messages.
+    `fix` ends the error message for a failed write.
     """
 
     def __init__(self, path: Path, fix: str) -> None:
@@ -81,37 +82,37 @@ class Log:
 
     def _forget(self) -> None:
         self._rows: list[Row] = []
-        self._offset = 0  # bytes that were read
-        self._lines = 0  # lines that were read
-        self._file: tuple[int, int] | None = None  # which file that was
-        self._changed = 0  # when it was last written
-        self._last = b""  # the last line that was read
+        self._offset = 0  # bytes read
+        self._lines = 0  # lines read
+        self._file: tuple[int, int] | None = None  # device and inode of the file
+        self._changed = 0  # its last modification in nanoseconds
+        self._last = b""  # the last line read
 
     def append(self, row: Row) -> None:
-        """Add a row, in one write, without a torn line before it. UserError: it cannot be written."""
+        """Append a row in one write, after removing an incomplete line. UserError: it cannot be written."""
         with writing(self.path, self.fix), exclusively(self.path), self.path.open("ab") as file:
             _cut_torn_line(self.path, file)
             file.write(f"{json.dumps(row)}\n".encode())
 
     def cut_torn_line(self) -> None:
-        """Remove what a write that failed or was killed left of a line."""
+        """Remove the incomplete last line of a failed or killed write. UserError: the file cannot be written."""
         if self.path.exists():
             with writing(self.path, self.fix), exclusively(self.path), self.path.open("ab") as file:
                 _cut_torn_line(self.path, file)
 
     def rows(self) -> list[Row]:
-        """All whole rows, in order; none where there is no file. UserError: a line is damaged."""
+        """All complete rows, in order; an empty list if the file is missing. UserError: a line is damaged."""
         self.new_rows()
         return [{**row} for row in self._rows]
 
     def new_rows(self) -> list[Row]:
-        """The whole rows that were appended since the last reading; all of them where the file was written anew."""
+        """Complete rows appended since the last reading; all if the file was replaced. UserError: a line is damaged."""
         try:
             with self.path.open("rb") as file:
                 found = os.fstat(file.fileno())
                 grown = found.st_size > self._offset or found.st_mtime_ns == self._changed
                 file.seek(max(self._offset - len(self._last), 0))
-                same = file.read(len(self._last)) == self._last  # a system may give a new file the old one's number
+                same = file.read(len(self._last)) == self._last  # a new file may have the old one's inode
                 if (found.st_dev, found.st_ino) != self._file or not grown or not same:
                     self._forget()
                 self._file, self._changed = (found.st_dev, found.st_ino), found.st_mtime_ns
@@ -130,7 +131,7 @@ class Log:
         return new
 
 
-# names in logs of development versions before 0.2.0 -> names of today
+# names in logs of development versions before 0.2.0 -> present names
 _EVENTS = {"look": PROBE}
 _NAMES = {
     "cells": "mode_coverage",
@@ -148,18 +149,18 @@ _NAMES = {
 }
 
 
-def _in_names_of_today(row: Row) -> Row:
-    """A row of a PROBE or TREATMENT by an earlier version with the names of today; any other row unchanged."""
+def _with_present_names(row: Row) -> Row:
+    """A PROBE or TREATMENT row of an earlier version with present names; any other row unchanged."""
     event = kind_of(row)
     if event not in _EVENTS and not (event == TREATMENT and "illness" in row):
         return row
     found: Row = {}
     for name, value in row.items():
-        direction, _, own = name.rpartition("/") if name not in _NAMES else ("", "", name)
-        if own not in _NAMES and "/" in direction:  # such as back/area/train
+        direction, _, metric = name.rpartition("/") if name not in _NAMES else ("", "", name)
+        if metric not in _NAMES and "/" in direction:  # such as back/area/train
             direction, _, rest = direction.partition("/")
-            own = f"{rest}/{own}"
-        renamed = _NAMES.get(own)
+            metric = f"{rest}/{metric}"
+        renamed = _NAMES.get(metric)
         found[name if renamed is None else f"{direction}/{renamed}" if direction else renamed] = value
     return {**found, "event": _EVENTS.get(event, event)}
 
@@ -168,14 +169,14 @@ def _parsed(path: Path, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line)
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise ValueError("it is not a row with a step")
-    except ValueError as error:  # what is not JSON or not text is one, too
+            raise ValueError("it is not a JSON object with a step")
+    except ValueError as error:  # also of invalid JSON or UTF-8
         raise UserError(f"{path}, line {number} is damaged ({error}); remove the line") from error
-    return _in_names_of_today(row)
+    return _with_present_names(row)
 
 
 def _cut_torn_line(path: Path, file: BinaryIO) -> None:
-    """Remove what stands behind the last line break of a file that is open for appending, and locked."""
+    """Remove all bytes after the last line break of a locked file that is open for appending."""
     size = file.seek(0, os.SEEK_END)
     if not size:
         return
