@@ -149,7 +149,7 @@ MISTAKES: list[tuple[list[str], str]] = [
         ["train", "--data", "ring", "--generator", "DCGANGenerator()"],
         r"needs images \[C, H, W\], the data has shape \[2\]; use an MLP",
     ),
-    (["train", "--data", "digits", "--size", "9"], "has its own size"),
+    (["train", "--data", "digits", "--size", "9"], "has the fixed shape"),
     (["resume", "no/such/run"], "no/such/run is not a run: it has no recipe.toml"),
     (["resume", "."], "is not a run: it has no recipe.toml"),
     (["sample", "no/such/run", "--out", "x.png"], "no/such/run is not a run"),
@@ -439,7 +439,7 @@ def test_data_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     assert re.search("samples +10\n", reported)
     assert re.search("duplicates +2 samples are exact copies", reported)
     assert re.search(r"left out +set/torn.png: not an image", reported)
-    assert re.search(r"careful +channel 1 is the same everywhere", reported)
+    assert re.search(r"warning +channel 1 has one value in all images", reported)
     assert (tmp_path / "data-set.png").exists()
 
 
