@@ -258,7 +258,7 @@ def test_sample_points(tiny_points_run: Path, tmp_path: Path, refused: Refused) 
     assert np.isfinite(points).all()
     assert main(["sample", str(tiny_points_run), "--count", "5", "--out", str(tmp_path / "x.png")]) == 0
     assert Image.open(tmp_path / "x.png").mode == "RGB"
-    assert "points have no folder of images" in refused("sample", tiny_points_run, "--out", tmp_path / "folder")
+    assert "points cannot be written as a folder of images" in refused("sample", tiny_points_run, "--out", tmp_path / "folder")
 
 
 def test_sample_from_a_chosen_checkpoint(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +276,7 @@ def test_sample_from_a_chosen_checkpoint(tiny_run: Path, tmp_path: Path, capsys:
         (["--checkpoint", "7"], "has no checkpoint '7'; there is: last, best, 0, 20"),
         (["--checkpoint", "lats"], "has no checkpoint 'lats'; there is: last, best"),
         (["--device", "tpu"], "--device: invalid choice: 'tpu'"),
-        (["--out", "x.jpg"], "the ending '.jpg' is not known; use .png, .npy"),
+        (["--out", "x.jpg"], "unknown file type '.jpg'; use .png, .npy"),
     ],
 )
 def test_mistakes_of_sample(options: list[str], message: str, tiny_run: Path, tmp_path: Path, refused: Refused) -> None:

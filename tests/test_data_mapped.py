@@ -430,8 +430,8 @@ def test_no_room_for_the_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.
 
 # ------------------------------------------------------------------------------------------------- resident memory
 
-# MiB: the bound on samples in memory, and what decoding, batches and allocators may take beside it. Looks at all
-# samples may take that much more than looks at as many as are looked at at once.
+# MiB: the bound on samples in memory, and what decoding, batches and allocators may take in addition. Reading all
+# samples may take SLACK more than reading as many as are read at once.
 BOUND, SLACK = 48, 48
 COUNT, SIDE = 1100, 256  # 206 MiB of pixels
 NAMES = ("loading", "batches", "digest and report", "parts", "features")

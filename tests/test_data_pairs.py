@@ -442,7 +442,7 @@ def test_super_resolution_pairs_keep_their_sizes(tmp_path: Path) -> None:
         load_data(str(tmp_path), layout=Pairs())
     both = load_data(str(tmp_path), 8, layout=Pairs())
     assert (both.form.shape, both.source and both.source.form.shape) == ((3, 8, 8), (3, 8, 8))
-    assert any("1 sources are of another shape" in remark for remark in both.remarks)
+    assert any("1 sources have another aspect ratio" in remark for remark in both.remarks)
     for side, size in (("A", (12, 8)), ("B", (36, 24))):
         save(tmp_path / side / "1.png", noise(1, size=size))
     with pytest.raises(
@@ -618,7 +618,7 @@ def test_digit_colours() -> None:
         ("mnist", Pairs(), "data 'mnist' does not hold pairs of a source and a target.*A/1.png"),
         ("digit-inverts", Pairs(), "does not hold pairs"),
         ("digits", Sets(), "data 'digits' does not hold two sets of images.*trainA/ and trainB/"),
-        ("digit-edges", None, "is.* for image translation"),
+        ("digit-edges", None, "holds pairs or two sets, for image translation"),
         ("digit-edgs", Pairs(), "no data 'digit-edgs': did you mean 'digit-edges'"),
         ("digit-invert", Sets(), "no data 'digit-invert': did you mean 'digit-inverts'"),
         ("hub:owner/name", Pairs(), "for pairs of a source and a target, download it"),

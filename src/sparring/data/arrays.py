@@ -75,9 +75,7 @@ def paired_arrays(path: Path, *maps: bool) -> list[NDArray[np.generic]]:
         raise UserError(f"{path} holds {sorted(arrays)}; pairs need two arrays: name them 'source' and 'target'")
     found = [arrays["source"], arrays["target"]]
     if len(found[0]) != len(found[1]):
-        raise UserError(
-            f"{path}: {len(found[0])} sources and {len(found[1])} targets; each source needs a target: make them equal"
-        )
+        raise UserError(f"{path}: {len(found[0])} sources and {len(found[1])} targets; save one target per source")
     return [_side(path, name, array, ids) for name, array, ids in zip(("source", "target"), found, maps)]
 
 
@@ -127,7 +125,7 @@ def _npz_labels(path: Path, labels: NDArray[np.generic] | None, count: int) -> t
     if labels.shape != (count,):
         raise UserError(f"{path}: labels have shape {list(labels.shape)}; {count} samples need labels of [{count}]")
     if labels.dtype.kind == "f" and not np.equal(labels, np.round(labels.astype(np.float64))).all():
-        raise UserError(f"{path}: labels are fractions; allowed are whole numbers or names: save class numbers")
+        raise UserError(f"{path}: labels hold fractions; allowed are whole numbers or names: save class numbers")
     if labels.dtype.kind in "if" and len(labels) and labels.min() < 0:
         raise UserError(
             f"{path}: label {labels.min():g} is negative; allowed are names and whole numbers of at least 0; correct it"

@@ -51,6 +51,7 @@ class Form:
 
     @property
     def is_points(self) -> bool:
+        """True for points, False for images and maps."""
         return len(self.shape) == 1
 
     @property

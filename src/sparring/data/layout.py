@@ -28,7 +28,7 @@ class Pairs:
         source_classes: for sources that are maps of class ids: the class names from id 0 on, or their number; () or 0
             for ordinary images.
         target_classes: the same for the targets.
-        ignore: an id that stands for no class, besides 255.
+        ignore: an id that stands for no class, in addition to 255.
 
     Raises:
         UserError: a field is not allowed.

@@ -30,6 +30,8 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
       or a `.parquet`;
     * parquet files with two columns of images, A and B.
 
+    The sub-folder `data` of a folder is searched, too.
+
     Args:
         spec: the path.
         layout: the names of the two sets.

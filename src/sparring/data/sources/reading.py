@@ -31,7 +31,7 @@ class Side:
         what: the noun for one of them, in messages.
         target: the size that single images are resized to while reading.
         classes: the class names of maps of class ids; () for ordinary images.
-        ignore: an id of maps that is no class, besides 255.
+        ignore: an id of maps that stands for no class, in addition to 255.
         channels: the required number, 1 or 3; 0: grey if every image is grey.
     """
 
@@ -66,7 +66,7 @@ class ReadReport:
         broken: a line for each image that cannot be decoded.
         too_small: a line for each image that is smaller than half a patch.
         mismatched: pairs whose sizes do not fit together.
-        distorted: pairs whose source was stretched to the aspect ratio of its target.
+        distorted: pairs whose images have different aspect ratios, so that the source is distorted.
         padded: the number of images that were padded to the size of a patch.
     """
 
@@ -132,7 +132,9 @@ class ReadReport:
         fitted = fitted_remarks(self.sizes[-1], self.target, self.what)
         if not self.distorted:
             return fitted
-        count = f"{len(self.distorted):,} sources were stretched to the aspect ratio of their targets"
+        count = (
+            f"{len(self.distorted):,} sources have another aspect ratio than their targets and are distorted to match"
+        )
         return (*fitted, f"warning: {count}: {self.distorted[0]}, ...")
 
 

@@ -40,15 +40,15 @@ def compression(images: Tensor) -> list[Artifact]:
     share = (with_grid.sum() / known.sum()).item()
     if share < 0.15:
         return []
-    across, beside = grid_steps(grey[with_grid], phase)
-    if not _is_visible(across, beside):
+    across, nearby = grid_steps(grey[with_grid], phase)
+    if not _is_visible(across, nearby):
         if share < 0.85:
             return []
         return [Artifact("note", "the images were stored as JPEG of high quality; its 8x8 grid is hardly visible")]
     height, width = images.shape[2:]
     size = f"{width // 2}x{height // 2}"
     half = f", or halve the size (--size {size}), which nearly removes it" if min(height, width) >= 64 else ""
-    excess = across.mean() / beside.mean() - 1
+    excess = across.mean() / nearby.mean() - 1
     visible = f"the 8x8 grid of JPEG is visible (steps across it are {excess:.0%} larger than the steps next to it)"
     fix = f"Use originals of higher quality{half}"
     if share > 0.85:
@@ -87,19 +87,19 @@ def grid_traces(grey: Tensor, phase: tuple[int, int]) -> Tensor:
 
 def grid_steps(grey: Tensor, phase: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Mean pixel steps across the grid, and next to it: [n, H, W] -> [n] and [n], in levels."""
-    across, beside = [], []
+    across, nearby = [], []
     for first, pixels in ((phase[0], grey.transpose(1, 2)), (phase[1], grey)):
         steps = pixels.diff(dim=2).abs().clamp(max=48).mean(1)  # edges of objects would dominate the mean
         at = torch.arange((first - 1) % 8, steps.shape[1], 8)
         at = at[(at > 0) & (at < steps.shape[1] - 1)]
         across.append(steps[:, at].mean(1))
-        beside.append((steps[:, at - 1] + steps[:, at + 1]).mean(1) / 2)
-    return torch.stack(across).mean(0), torch.stack(beside).mean(0)
+        nearby.append((steps[:, at - 1] + steps[:, at + 1]).mean(1) / 2)
+    return torch.stack(across).mean(0), torch.stack(nearby).mean(0)
 
 
-def _is_visible(across: Tensor, beside: Tensor) -> bool:
+def _is_visible(across: Tensor, nearby: Tensor) -> bool:
     """True if the ratio of the steps exceeds VISIBLE by more than two standard errors."""
-    excess = across - VISIBLE * beside
+    excess = across - VISIBLE * nearby
     return excess.mean().item() > 2 * (excess.std() / math.sqrt(len(excess))).item()
 
 

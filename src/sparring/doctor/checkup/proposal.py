@@ -108,7 +108,7 @@ def _recipe(count: int, side: int, conditional: bool) -> tuple[str, str]:
 
 
 def training_size(height: int, width: int) -> tuple[int, int]:
-    """The (height, width) to train at: unchanged up to 64 pixels, else 64 on the longer side at about the same shape."""
+    """The (height, width) to train at: unchanged up to 64 pixels, else 64 on the longer side, same shape."""
     longer = max(height, width)
     if longer <= LARGEST:
         return height, width

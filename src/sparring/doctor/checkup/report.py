@@ -83,11 +83,11 @@ def _images(data: Data) -> list[tuple[str, str]]:
 
 def duplicates(samples: torch.Tensor) -> int:
     """The number of samples that are exact copies of an earlier one."""
-    seen: set[bytes] = set()
+    hashes: set[bytes] = set()
     for chunk in chunks(samples):
         rows = chunk.contiguous().flatten(1).numpy()
-        seen.update(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
-    return len(samples) - len(seen)
+        hashes.update(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    return len(samples) - len(hashes)
 
 
 def _classes(data: Data) -> list[tuple[str, str]]:
