@@ -258,7 +258,9 @@ def test_sample_points(tiny_points_run: Path, tmp_path: Path, refused: Refused) 
     assert np.isfinite(points).all()
     assert main(["sample", str(tiny_points_run), "--count", "5", "--out", str(tmp_path / "x.png")]) == 0
     assert Image.open(tmp_path / "x.png").mode == "RGB"
-    assert "points cannot be written as a folder of images" in refused("sample", tiny_points_run, "--out", tmp_path / "folder")
+    assert "points cannot be written as a folder of images" in refused(
+        "sample", tiny_points_run, "--out", tmp_path / "folder"
+    )
 
 
 def test_sample_from_a_chosen_checkpoint(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

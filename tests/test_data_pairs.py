@@ -251,7 +251,7 @@ def test_two_folders(source: str, target: str, tmp_path: Path) -> None:
     check_members(load_data(folder(tmp_path, (source, target)), layout=Pairs()), sources(), targets())
 
 
-def test_named_folders_and_the_way_back(tmp_path: Path) -> None:
+def test_named_folders_in_both_directions(tmp_path: Path) -> None:
     spec = folder(tmp_path, ("day", "night"))
     check_members(load_data(spec, layout=Pairs("day", "night")), sources(), targets())
     check_members(load_data(spec, layout=Pairs("night", "day")), targets(), sources())

@@ -60,7 +60,9 @@ def archive_source(path: Path) -> Source:
         names = [*_list_zip(path)] if zipped else [*_list_tar(path)]
     images = [name for name in names if is_image(PurePosixPath(name.replace("\\", "/")))]
     if not images:
-        raise UserError(f"{path} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+        raise UserError(
+            f"{path} holds no images; looked for {', '.join(sorted(SUFFIXES))}; give an archive of such files"
+        )
     parts = [_parts(name) for name in images]
     if len({p[0] for p in parts}) == 1 and all(len(p) > 1 for p in parts):
         parts = [p[1:] for p in parts]

@@ -116,7 +116,9 @@ def folder_source(folder: Path) -> Source:
     """
     paths = image_paths(folder)
     if not paths:
-        raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+        raise UserError(
+            f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}; give a folder with such files"
+        )
     place, items, identify = str(folder.resolve()), partial(_items, folder, paths), partial(_identity, folder, paths)
     return Source(str(folder), identify(), items, len(paths), place=place, identify=identify)
 
