@@ -340,9 +340,7 @@ def test_maps_of_classes_are_read(tmp_path: Path, mode: str) -> None:
     ids.save(tmp_path / "ids.png")
     assert np.asarray(applied(PAINT, tmp_path / "ids.png")).tolist() == [[0, 128, 255, 128]]
     Image.fromarray(np.array([[0, 1, 7]], np.uint8)).save(tmp_path / "wrong.png")
-    with pytest.raises(
-        UserError, match="class id 7 in the image is out of range: there are classes 0 to 2; give a map"
-    ):
+    with pytest.raises(UserError, match="class id 7 in the image is out of range; allowed are 0 to 2; give a map"):
         applied(PAINT, tmp_path / "wrong.png")
 
 

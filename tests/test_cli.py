@@ -205,7 +205,7 @@ MISTAKES: list[tuple[list[str], str]] = [
         ["train", "--data", "ring", "--generator", "DCGANGenerator()"],
         r"needs images \[C, H, W\], and the data has shape \[2\]; use an MLP",
     ),
-    (["train", "--data", "digits", "--size", "9"], "has its own size"),
+    (["train", "--data", "digits", "--size", "9"], "has the fixed shape"),
     (["resume", "no/such/run"], "no/such/run is not a run directory: it has no recipe.toml"),
     (["resume", "."], "is not a run directory: it has no recipe.toml"),
     (["sample", "no/such/run", "--out", "x.png"], "no/such/run is not a run"),
@@ -215,7 +215,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["evaluate", "--images", "x", "--against", "digits", "--raw"], "--raw and --checkpoint are for runs"),
     (["explain"], "required: name"),
     (["explain", "no-such-name"], "nothing is called 'no-such-name'; .*sparring list"),
-    (["list", "no-such-kind"], "kind='no-such-kind'; There is: .*losses"),
+    (["list", "no-such-kind"], "kind='no-such-kind'.*losses"),
     (["data", "no/such/data"], "no data 'no/such/data'"),
     (["data", "digits", "--size", "big"], "size='big' is no image size; write 64"),
 ]
@@ -320,7 +320,9 @@ def test_sample_points(tiny_points_run: Path, tmp_path: Path, refused: Refused) 
     assert np.isfinite(points).all()
     assert main(["sample", str(tiny_points_run), "--count", "5", "--out", str(tmp_path / "x.png")]) == 0
     assert Image.open(tmp_path / "x.png").mode == "RGB"
-    assert "points have no folder of images" in refused("sample", tiny_points_run, "--out", tmp_path / "folder")
+    assert "points cannot be written as a folder of images" in refused(
+        "sample", tiny_points_run, "--out", tmp_path / "folder"
+    )
 
 
 def test_sample_from_a_chosen_checkpoint(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,7 +340,7 @@ def test_sample_from_a_chosen_checkpoint(tiny_run: Path, tmp_path: Path, capsys:
         (["--checkpoint", "7"], "has no checkpoint '7'; there is: last, best, 0, 20"),
         (["--checkpoint", "lats"], "has no checkpoint 'lats'; there is: last, best"),
         (["--device", "tpu"], "--device: invalid choice: 'tpu'"),
-        (["--out", "x.jpg"], "the ending '.jpg' is not known; use .png, .npy"),
+        (["--out", "x.jpg"], "unknown file type '.jpg'; use .png, .npy"),
     ],
 )
 def test_mistakes_of_sample(options: list[str], message: str, tiny_run: Path, tmp_path: Path, refused: Refused) -> None:
@@ -504,7 +506,7 @@ def test_data_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     assert re.search("samples +10\n", reported)
     assert re.search("duplicates +2 samples are exact copies", reported)
     assert re.search(r"left out +set/torn.png: not an image", reported)
-    assert re.search(r"careful +channel 1 is the same everywhere", reported)
+    assert re.search(r"warning +channel 1 has one value in all images", reported)
     assert (tmp_path / "data-set.png").exists()
 
 

@@ -45,9 +45,9 @@ def test_digits() -> None:
 
 def test_a_named_set_has_its_own_size() -> None:
     assert load_data("digits", size=8).form.shape == (1, 8, 8)
-    with pytest.raises(UserError, match=r"'digits' has its own size \[1, 8, 8\]; size=16"):
+    with pytest.raises(UserError, match=r"'digits' has the fixed shape \[1, 8, 8\]; size=16"):
         load_data("digits", size=16)
-    with pytest.raises(UserError, match="'ring' has its own size"):
+    with pytest.raises(UserError, match="'ring' has the fixed shape"):
         load_data("ring", size=16)
 
 
@@ -68,7 +68,7 @@ def test_no_such_data(spec: str, message: str) -> None:
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "data.txt"
     path.write_text("1,2")
-    with pytest.raises(UserError, match=r"data.txt' is not data that can be read"):
+    with pytest.raises(UserError, match=r"data.txt' is not a supported kind of data"):
         load_data(str(path))
 
 
@@ -183,14 +183,14 @@ def test_a_folder_beside_the_working_folder_is_no_source(
 def test_a_damaged_idx_file(content: bytes, idx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARRING_DATA", str(idx_folder.parent))
     (idx_folder / TRAIN[0]).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{TRAIN[0]}.*remove it, so that it is fetched anew"):
+    with pytest.raises(UserError, match=rf"{TRAIN[0]}.*remove it to download it again"):
         load_data("mnist")
 
 
 def test_an_idx_file_that_is_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "short.gz"
     path.write_bytes(gzip.compress(gzip.decompress(idx(PIXELS))[:-1]))
-    with pytest.raises(UserError, match="short.gz is not an IDX file of bytes, or is cut short"):
+    with pytest.raises(UserError, match="short.gz is not an IDX file of bytes, or is truncated"):
         read_idx(path)
 
 
@@ -433,7 +433,9 @@ def test_too_many_broken_images(tmp_path: Path) -> None:
         write(tmp_path / f"{i}.png", grey(i))
     (tmp_path / "3.png").write_text("not an image")
     (tmp_path / "4.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"2 of 10 images in .* cannot be read \(.*3.png: not an image.*mend or remove"):
+    with pytest.raises(
+        UserError, match=r"2 of 10 images in .* cannot be read \(.*3.png: not an image.*repair or remove"
+    ):
         load_data(str(tmp_path))
 
 
@@ -466,7 +468,7 @@ def test_a_size_that_no_image_has(size: int, tmp_path: Path) -> None:
     write(tmp_path / "1.png", grey(50))
     with pytest.raises(UserError, match="size=") as caught:
         load_data(str(tmp_path), size=size)
-    assert "mend or remove" not in str(caught.value)
+    assert "repair or remove" not in str(caught.value)
 
 
 # -------------------------------------------------------------------------------------------------- npz and csv
@@ -526,7 +528,7 @@ def test_npz_points(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": LEVELS, "b": LEVELS}, r"holds \['a', 'b'\]; call the array of samples 'images'"),
+        ({"a": LEVELS, "b": LEVELS}, r"holds \['a', 'b'\]; name the array of samples 'images'"),
         ({"labels": np.zeros(3)}, "holds no samples"),
         ({"images": np.zeros((2, 3, 4, 5, 6))}, r"'images' has shape \[2, 3, 4, 5, 6\].*allowed are images"),
         ({"images": np.zeros(5)}, r"'images' has shape \[5\]"),
@@ -536,12 +538,12 @@ def test_npz_points(tmp_path: Path) -> None:
         ({"images": np.array([["a", "b"]])}, r"type <U1"),
         ({"images": np.array([[1j, 2]])}, "type complex128"),
         ({"images": np.array([[object()]])}, "not an .npz of plain arrays"),
-        ({"images": LEVELS * np.nan}, "holds NaN, infinity or huge"),
+        ({"images": LEVELS * np.nan}, "holds NaN, infinity or values beyond"),
         ({"images": LEVELS * 1.0}, r"pixels span 0 to 255; allowed are uint8, floats in \[0, 1\]"),
         ({"images": LEVELS.astype(int) - 1}, "pixels span -1 to 254"),
         ({"images": np.zeros((3, 8, 8, 4), np.uint8)}, r"the last axis must be 1 \(grey\) or 3 \(RGB\)"),
-        ({"images": LEVELS, "labels": np.zeros(3)}, r"labels have shape \[3\], for 4 samples it must be \[4\]"),
-        ({"images": np.array([[0.0, np.inf]])}, "holds NaN, infinity or huge"),
+        ({"images": LEVELS, "labels": np.zeros(3)}, r"labels have shape \[3\]; 4 samples need labels of \[4\]"),
+        ({"images": np.array([[0.0, np.inf]])}, "holds NaN, infinity or values beyond"),
         ({"images": np.array([[0.0, 1e300], [1, 1]])}, "images"),
         ({"images": np.zeros((5, 1))}, r"'images' has shape \[5, 1\]"),
     ],
@@ -581,12 +583,12 @@ def test_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no points; write one a row"),
+        ("", "holds no points; write one per row"),
         ("x,y\n", "holds no points"),
         ("x,y\n1,2\n3,four\n", r"row 3: \['3', 'four'\] is not a row of numbers"),
         ("1,2\n3\n", r"row 2: \['3'\] must be 2 finite numbers"),
         ("1,2\n3,4,5\n", "row 2: .* must be 2 finite numbers"),
-        ("1\n2\n", "row 1: .*must be two finite numbers or more"),
+        ("1\n2\n", "row 1: .*must be at least two finite numbers"),
         ("1,2\n3,nan\n", "row 2: .* must be 2 finite numbers"),
         ("1,2\n3,1e999\n", "row 2: .* must be 2 finite numbers"),
         ("1,2\n3,1e300\n", "row 2|1e300"),
@@ -655,7 +657,7 @@ def test_report() -> None:
     assert lines["samples"] == "4"
     assert lines["channels"] == "3 (RGB)"
     assert lines["values"].startswith("0 to 200 ")
-    assert lines["careful"].startswith("channel 0 is the same everywhere")
+    assert lines["warning"].startswith("channel 0 has one value in all images")
     assert lines["classes"] == "2: a (1), b (3)"
     assert lines["duplicates"].startswith("1 samples")
     assert lines["left out"] == "x.png: torn"
@@ -674,7 +676,7 @@ def test_the_order_does_not_depend_on_how_it_is_taken(count: int, parts: list[in
     for part in parts:
         expected = whole[position : position + part]
         assert sampler.take(position, part).tolist() == expected
-        assert Sampler(count, 3).take(position, part).tolist() == expected, "started anew"
+        assert Sampler(count, 3).take(position, part).tolist() == expected, "with a new sampler"
         position += part
 
 

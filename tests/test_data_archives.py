@@ -133,7 +133,7 @@ def test_a_damaged_archive(kind: str, tmp_path: Path, refused: Refused) -> None:
     for content in (whole[: len(whole) // 2], b"", b"nothing of the kind", whole[:512] + b"\xff" * 9000 + whole[9512:]):
         path.write_bytes(content)
         message = refused("data", path)
-        assert f"{path} is damaged, or no archive (" in message or "cannot be read" in message
+        assert f"{path} is damaged or not an archive (" in message or "cannot be read" in message
 
 
 def test_a_zip_that_wants_a_newer_program(tmp_path: Path, refused: Refused) -> None:
@@ -141,7 +141,7 @@ def test_a_zip_that_wants_a_newer_program(tmp_path: Path, refused: Refused) -> N
     first, *others = path.read_bytes().split(b"PK\x01\x02")  # the directory's entries
     wanting = [entry[:2] + (99).to_bytes(2, "little") + entry[4:] for entry in others]  # version 9.9
     path.write_bytes(b"PK\x01\x02".join([first, *wanting]))
-    assert f"{path} is damaged, or no archive (zip file version 9.9" in refused("data", path)
+    assert f"{path} is damaged or not an archive (zip file version 9.9" in refused("data", path)
 
 
 @pytest.mark.parametrize("kind", KINDS[:3])
@@ -175,7 +175,7 @@ def test_a_head_that_asks_for_much(tmp_path: Path, refused: Refused) -> None:
     info.type, info.size = tarfile.XHDTYPE, 1 << 32
     path = tmp_path / "a.tar"
     path.write_bytes(info.tobuf() + bytes(1024))
-    assert "'a head' unpacks to 4,096 MiB" in refused("data", path)
+    assert "'a header' unpacks to 4,096 MiB" in refused("data", path)
 
 
 def test_a_zip_that_declares_less_than_it_holds(tmp_path: Path, refused: Refused) -> None:

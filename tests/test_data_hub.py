@@ -126,8 +126,8 @@ def test_a_set_of_the_hub_is_mapped(hub: Hub) -> None:
     ],
 )
 def test_a_row_does_not_lead_to_other_files(path: str, hub: Hub, tmp_path: Path) -> None:
-    reported = _content({"bytes": None, "path": path.format(here=tmp_path)}, "them/set")
-    assert "names a file that is not of this set" in str(reported)
+    content = _content({"bytes": None, "path": path.format(here=tmp_path)}, "them/set")
+    assert "names a file outside this data set" in str(content)
 
 
 def test_the_hub_is_read_once_a_version(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
@@ -163,21 +163,21 @@ def test_a_set_of_the_hub_is_read_once_however_and_wherever_it_is_named(
     assert hub.opened == 3, "twice for its columns, once for its images"
     hub.down = True
     assert load_data("hub:them/set").digest == first
-    assert "its last answer is taken" in capfd.readouterr().err
+    assert "using its last saved answer" in capfd.readouterr().err
     assert len(list((tmp_path / "cache").rglob("hub-*.json"))) == len(list((tmp_path / "cache").rglob("*.pixels"))) == 1
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("hub:", "'hub:' names no data set of the Hub; write hub:OWNER/NAME"),
-        ("hub:a/b/c", "names no data set of the Hub"),
-        ("hub:them/set:", "names no data set of the Hub"),
+        ("hub:", "'hub:' is not a Hub data set; write hub:OWNER/NAME"),
+        ("hub:a/b/c", "is not a Hub data set"),
+        ("hub:them/set:", "is not a Hub data set"),
         (
             "hub:them/other",
             "hub:them/other cannot be read from the Hugging Face Hub (FileNotFoundError: Dataset 'them/",
         ),
-        ("hub:them/set:dev", "(ValueError: Bad split: dev); look at its name, and your network"),
+        ("hub:them/set:dev", "(ValueError: Bad split: dev); check the name and the network"),
     ],
 )
 def test_what_the_hub_does_not_have(spec: str, message: str, hub: Hub, refused: Refused) -> None:

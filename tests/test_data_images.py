@@ -16,10 +16,10 @@ from sparring import train
 from sparring.base.choices import parse_size, size_text
 from sparring.base.errors import UserError
 from sparring.data.form import Form
-from sparring.data.labels import class_labels, lonely_classes
+from sparring.data.labels import class_labels, single_image_classes
 from sparring.data.load import load_data
 from sparring.data.samples import image_data
-from sparring.data.sources.decode import NotDecodedError, Target, decode, look
+from sparring.data.sources.decode import NotDecodedError, Target, decode, read_header
 from sparring.recipe import Recipe, parse_recipe
 from sparring.run.directory import Run
 
@@ -96,7 +96,7 @@ def test_kinds_of_pixels(content: bytes | Image.Image, expected: tuple[str, obje
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.full((4, 4), 70_000, np.int32), "pixels span 70000 to 70000; allowed are 16 bits, 0 to 65535"),
+        (np.full((4, 4), 70_000, np.int32), "pixels span 70000 to 70000; allowed are 0 to 65535"),
         (np.full((4, 4), -1, np.int32), "pixels span -1 to -1"),
         (np.full((4, 4), 1.5, np.float32), "floating-point pixels span 1.5 to 1.5; allowed are 0 to 1"),
         (np.full((4, 4), np.nan, np.float32), "floating-point pixels span nan"),
@@ -121,9 +121,9 @@ def test_the_head_tells_the_upright_size_and_whether_it_is_grey() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(Image.new("L", (12, 8)), "JPEG", exif=exif)
-    assert look(content) == ((8, 12), True)
+    assert read_header(content) == ((8, 12), True)
     assert decode(content, Target())[1] == (8, 12)
-    assert look(encoded(Image.new("P", (3, 5)), "PNG")) == ((3, 5), False)
+    assert read_header(encoded(Image.new("P", (3, 5)), "PNG")) == ((3, 5), False)
 
 
 # -------------------------------------------------------------------------------------------------------- fitting
@@ -184,7 +184,7 @@ def test_stretch(halves: str) -> None:
     data = load_data(halves, size="30x20", fit="stretch")
     assert (data.samples[0, 0, :, :12] == 50).all()
     assert (data.samples[0, 0, :, -12:] == 200).all()
-    assert "stretched to 30x20; their shape changed by 333% on average" in data.remarks[0]  # 8/3 and 6 times
+    assert "stretched to 30x20; the aspect ratio changed by 333% on average" in data.remarks[0]  # 8/3 and 6 times
 
 
 def test_what_fits_already_is_left_alone(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_images_of_an_array_are_fitted_like_files(channels: int, tmp_path: Path)
         assert torch.equal(array.samples, files.samples)
         assert (array.remarks, array.form.counts) == (files.remarks, (2, 2))
     np.savez(tmp_path / "points.npz", samples=np.zeros((5, 2)))
-    with pytest.raises(UserError, match="holds points, which have no size"):
+    with pytest.raises(UserError, match="holds points, but --size is for images"):
         load_data(str(tmp_path / "points.npz"), "8")
 
 
@@ -260,12 +260,12 @@ def test_labels() -> None:
 @pytest.mark.parametrize(
     ("found", "names", "message"),
     [
-        ([1, None, 1], (), r"x.parquet: 1 of 3 samples have no label \(the first is number 1, from 0 on\)"),
+        ([1, None, 1], (), r"x.parquet: 1 of 3 samples have no label \(first: sample 1, counted from 0\)"),
         ([1, -1], ("a", "b"), "1 of 2 samples have no label"),
-        ([1, -1], (), "sample 1 has label -1; labels are names, or whole numbers from 0 on"),
-        ([0, 2], ("a", "b"), r"sample 1 has label 2, which is none of the 2 classes \(a, b ...\)"),
-        (["a", "z"], ("a", "b"), "sample 1 has label 'z', which is none of"),
-        ([0, 1], ("a", "b", "c"), "has 3 classes, but 2 samples; remove the labels, or take more samples"),
+        ([1, -1], (), "sample 1 has label -1; labels are names or whole numbers of at least 0"),
+        ([0, 2], ("a", "b"), r"sample 1 has label 2, which is not one of the 2 classes \(a, b ...\)"),
+        (["a", "z"], ("a", "b"), "sample 1 has label 'z', which is not one of"),
+        ([0, 1], ("a", "b", "c"), "has 3 classes but only 2 samples; .*remove the labels or add samples"),
     ],
 )
 def test_bad_labels(found: list[int | None], names: tuple[str, ...], message: str) -> None:
@@ -284,13 +284,13 @@ def test_negative_labels_of_an_array(tmp_path: Path) -> None:
         load_data(str(tmp_path / "a.npz"))
 
 
-def test_a_class_of_one_image_is_told(tmp_path: Path) -> None:
+def test_a_class_of_one_image_is_reported(tmp_path: Path) -> None:
     for name in ("cat/1", "cat/2", "dog/1"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4)).save(tmp_path / f"{name}.png")
-    assert load_data(str(tmp_path)).remarks == ("careful: class 'dog' has one image",)
-    assert lonely_classes([1, 1, 2, 1, 1], "abcde") == (
-        "careful: classes 'a', 'b', 'd' and 1 more have one image each",
+    assert load_data(str(tmp_path)).remarks == ("warning: class 'dog' has only one image",)
+    assert single_image_classes([1, 1, 2, 1, 1], "abcde") == (
+        "warning: classes 'a', 'b', 'd' and 1 more have only one image each",
     )
 
 

@@ -205,7 +205,7 @@ def test_parts_of_a_mapped_set(tmp_path: Path, cache: Path, monkeypatch: pytest.
     assert not is_mapped(select(train.samples, torch.tensor([2, 1])))
 
 
-def test_a_damaged_cache_is_told(tmp_path: Path, cache: Path) -> None:
+def test_a_damaged_cache_is_reported(tmp_path: Path, cache: Path) -> None:
     source = str(folder(tmp_path / "set"))
     load_data(source)
     pixels = next(cache.glob("*.pixels"))
@@ -247,7 +247,7 @@ def test_what_changes_while_it_is_read_is_not_kept(kind: str, tmp_path: Path, ca
     found = source()
     noise(99).save(images / "cat" / "01.png")
     if kind != "folder":
-        source()  # the file is written anew
+        source()  # the file is written again
     data = load_images(found, Target())
     assert is_mapped(data.samples)
     assert [path.suffix for path in cache.iterdir()] == [".lock"], "it belongs to no state of the source"
@@ -430,8 +430,8 @@ def test_no_room_for_the_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.
 
 # ------------------------------------------------------------------------------------------------- resident memory
 
-# MiB: the bound on samples in memory, and what decoding, batches and allocators may take beside it. Looks at all
-# samples may take that much more than looks at as many as are looked at at once.
+# MiB: the bound on samples in memory, and what decoding, batches and allocators may take in addition. Reading all
+# samples may take SLACK more than reading as many as are read at once.
 BOUND, SLACK = 48, 48
 COUNT, SIDE = 1100, 256  # 206 MiB of pixels
 NAMES = ("loading", "batches", "digest and report", "parts", "features")
@@ -449,7 +449,7 @@ def memory(what):  # not getrusage, which counts what the parent had
 def begin():
     global base
     base = memory("VmRSS")
-    open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+    open("/proc/self/clear_refs", "w").write("5")  # resets the peak
 
 def load(spec):
     data = load_data(spec)

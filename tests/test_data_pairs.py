@@ -135,8 +135,8 @@ def test_forms_are_written_and_read(run_copy: Path) -> None:
         (lambda: Pairs(target_classes=("a", "a")), "different names"),
         (lambda: Pairs(target_classes=256), "at most 255"),
         (lambda: Pairs(target_classes=("a", 1)), "different names"),  # type: ignore[arg-type]
-        (lambda: Pairs(target_classes=3, ignore=2), "ignore=2 is one of the 3 classes"),
-        (lambda: Sets("A", "A"), "must be two names"),
+        (lambda: Pairs(target_classes=3, ignore=2), "ignore=2 is one of the class ids 0 to 2"),
+        (lambda: Sets("A", "A"), "must be two different names"),
     ],
 )
 def test_layouts_refuse(make: Callable[[], object], message: str) -> None:
@@ -251,11 +251,11 @@ def test_two_folders(source: str, target: str, tmp_path: Path) -> None:
     check_members(load_data(folder(tmp_path, (source, target)), layout=Pairs()), sources(), targets())
 
 
-def test_named_folders_and_the_way_back(tmp_path: Path) -> None:
+def test_named_folders_in_both_directions(tmp_path: Path) -> None:
     spec = folder(tmp_path, ("day", "night"))
     check_members(load_data(spec, layout=Pairs("day", "night")), sources(), targets())
     check_members(load_data(spec, layout=Pairs("night", "day")), targets(), sources())
-    with pytest.raises(UserError, match="no sub-folders called so: source='dawn', target='night'"):
+    with pytest.raises(UserError, match="no sub-folders of images with these names: source='dawn', target='night'"):
         load_data(spec, layout=Pairs("dawn", "night"))
     back = folder(tmp_path / "usual")
     check_members(load_data(back, layout=Pairs(source="B")), targets(), sources())
@@ -297,14 +297,14 @@ def test_side_by_side(packed: str, tmp_path: Path) -> None:
 def test_single_images_are_not_taken_for_halves(tmp_path: Path) -> None:
     for i in range(3):
         save(tmp_path / f"{i}.png", noise(i))
-    with pytest.raises(UserError, match=r"holds single images, it seems \(.*0\.png has 12x8 pixels\).*source='left'"):
+    with pytest.raises(UserError, match=r"seems to hold single images \(.*0\.png has 12x8 pixels\).*source='left'"):
         load_data(str(tmp_path), layout=Pairs())
     assert load_data(str(tmp_path), layout=Pairs(source="left")).form.shape == (3, 8, 6)
 
 
 def test_an_archive_of_two_folders_is_to_be_unpacked(tmp_path: Path) -> None:
     spec = shutil.make_archive(str(tmp_path / "packed"), "zip", folder(tmp_path / "set"))
-    with pytest.raises(UserError, match="holds pairs in two folders; unpack it"):
+    with pytest.raises(UserError, match="holds pairs in two folders, .*; unpack it"):
         load_data(spec, layout=Pairs())
 
 
@@ -313,7 +313,9 @@ def test_two_columns(tmp_path: Path) -> None:
     check_members(load_data(spec, layout=Pairs()), sources(), targets())
     check_members(load_data(spec, layout=Pairs(source="image", target="mask")), targets(), sources())
     spec = table(tmp_path / "b.parquet", photo=targets(), sketch=sources())
-    with pytest.raises(UserError, match="these columns of images: photo, sketch; a pair is two of them: name the two"):
+    with pytest.raises(
+        UserError, match="these columns of images: photo, sketch; pairs need two of them: set their names"
+    ):
         load_data(spec, layout=Pairs())
     check_members(load_data(spec, layout=Pairs("sketch", "photo")), sources(), targets())
     with pytest.raises(UserError, match="these columns of images: photo, sketch"):
@@ -339,7 +341,7 @@ def test_two_arrays(maps: bool, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="5 sources and 3 targets"):
         load_data(str(tmp_path / "b.npz"), layout=Pairs())
     np.savez(tmp_path / "c.npz", images=first)
-    with pytest.raises(UserError, match="call the arrays of a set of pairs 'source' and 'target'"):
+    with pytest.raises(UserError, match="pairs need two arrays: name them 'source' and 'target'"):
         load_data(str(tmp_path / "c.npz"), layout=Pairs())
 
 
@@ -440,7 +442,7 @@ def test_super_resolution_pairs_keep_their_sizes(tmp_path: Path) -> None:
         load_data(str(tmp_path), layout=Pairs())
     both = load_data(str(tmp_path), 8, layout=Pairs())
     assert (both.form.shape, both.source and both.source.form.shape) == ((3, 8, 8), (3, 8, 8))
-    assert any("1 sources are of another shape" in remark for remark in both.remarks)
+    assert any("1 sources have another aspect ratio" in remark for remark in both.remarks)
     for side, size in (("A", (12, 8)), ("B", (36, 24))):
         save(tmp_path / side / "1.png", noise(1, size=size))
     with pytest.raises(
@@ -491,18 +493,16 @@ def test_ways_to_store_a_map(mode: str, tmp_path: Path) -> None:
     assert data.samples.tolist() == [[[[0, 1, 2, 255], [2, 1, 0, 255]]]]
     assert data.form == Form((1, 2, 4), ("a", "b", "c"), map=True, source=Form((3, 2, 4)))
     assert data.batch(torch.tensor([0]))["real"].sum() == 6
-    assert "ignored: 25.0% of the target's pixels belong to no class" in data.remarks
-    with pytest.raises(
-        UserError, match=r"class id 7 in .*row 0.* is out of range: there are classes 0 to 2; say ignore=7"
-    ):
+    assert "ignored: 25.0% of the target pixels belong to no class" in data.remarks
+    with pytest.raises(UserError, match=r"class id 7 in .*row 0.* is out of range; allowed are 0 to 2; .*set ignore=7"):
         load_data(spec, layout=Pairs(target_classes=3))
     four = load_data(spec, layout=Pairs(target_classes=9))
-    assert "careful: the target lacks 'class 3', 'class 4', 'class 5' and 2 more" in four.remarks
+    assert "warning: no target pixel has class 'class 3', 'class 4', 'class 5' and 2 more" in four.remarks
 
 
 def test_a_colour_picture_is_no_map(tmp_path: Path) -> None:
     spec = table(tmp_path / "a.parquet", image=targets(1), mask=targets(1))
-    with pytest.raises(UserError, match="is a colour image; a map of classes holds one number for each pixel"):
+    with pytest.raises(UserError, match="is a colour image; a class map holds one id per pixel"):
         load_data(spec, layout=Pairs(target_classes=3))
 
 
@@ -618,10 +618,10 @@ def test_digit_colours() -> None:
         ("mnist", Pairs(), "data 'mnist' does not hold pairs of a source and a target.*A/1.png"),
         ("digit-inverts", Pairs(), "does not hold pairs"),
         ("digits", Sets(), "data 'digits' does not hold two sets of images.*trainA/ and trainB/"),
-        ("digit-edges", None, "is for tasks that make images from images"),
+        ("digit-edges", None, "holds pairs or two sets, for image translation"),
         ("digit-edgs", Pairs(), "no data 'digit-edgs': did you mean 'digit-edges'"),
         ("digit-invert", Sets(), "no data 'digit-invert': did you mean 'digit-inverts'"),
-        ("hub:owner/name", Pairs(), "download it for pairs"),
+        ("hub:owner/name", Pairs(), "for pairs of a source and a target, download it"),
     ],
 )
 def test_sets_of_another_kind(spec: str, layout: Pairs | Sets | None, message: str) -> None:
@@ -660,7 +660,7 @@ def test_real_edges(real_set: Callable[[str], Path]) -> None:
 @pytest.mark.slow
 def test_real_street_scenes(real_set: Callable[[str], Path]) -> None:
     spec = str(real_set("camvid"))
-    with pytest.raises(UserError, match=r"class id 11 in .*row 0.* there are classes 0 to 10; say ignore=11"):
+    with pytest.raises(UserError, match=r"class id 11 in .*row 0.* allowed are 0 to 10; .*set ignore=11"):
         load_data(spec, layout=Pairs(target_classes=11))
     layout = Pairs("image", "mask", target_classes=11, ignore=11)
     data = load_data(spec, layout=layout)

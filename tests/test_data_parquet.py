@@ -84,10 +84,10 @@ def test_the_column_of_images_is_found(others: list[str], tmp_path: Path) -> Non
     assert data.form.shape == (1, 6, 8)
 
 
-def test_a_list_of_labels_is_not_used_but_told(tmp_path: Path) -> None:
+def test_a_list_of_labels_is_ignored_with_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"image": images(2), "label": [[1], [2]]})
     assert load_data(str(path)).labels is None
-    assert "careful: column 'label' holds list<" in load_data(str(path)).remarks[0]
+    assert "warning: column 'label' holds list<" in load_data(str(path)).remarks[0]
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -134,14 +134,18 @@ def test_a_snapshot_of_the_hub(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "classes", "message"),
     [
-        ({"x": [1, 2]}, {}, r"a.parquet holds no images; its columns are x \(int64\); call the one of images"),
+        ({"x": [1, 2]}, {}, r"a.parquet holds no images; its columns are x \(int64\); name the column of images"),
         ({"a": images(2), "b": images(2)}, {}, "holds several columns of images"),
-        ({"image": pa.nulls(2, KIND)}, {}, "2 of 2 images in .* cannot be read .*row 0: the row has no bytes"),
+        ({"image": pa.nulls(2, KIND)}, {}, "2 of 2 images in .* cannot be read .*row 0: the row has no image bytes"),
         ({"image": images(0)}, {}, "a.parquet holds no images"),
         ({"image": images(2), "label": pa.array([1, None])}, {}, "a.parquet: 1 of 2 samples have no label"),
         ({"image": images(2), "label": [0, -1]}, {}, "a.parquet: sample 1 has label -1"),
-        ({"image": images(2), "label": [0, 9]}, {"label": ["x", "y"]}, "sample 1 has label 9, which is none of the 2"),
-        ({"image": images(2), "label": [0, 1]}, {"label": ["x", "y", "z"]}, "has 3 classes, but 2 samples"),
+        (
+            {"image": images(2), "label": [0, 9]},
+            {"label": ["x", "y"]},
+            "sample 1 has label 9, which is not one of the 2",
+        ),
+        ({"image": images(2), "label": [0, 1]}, {"label": ["x", "y", "z"]}, "has 3 classes but only 2 samples"),
     ],
 )
 def test_refusals(
@@ -169,7 +173,7 @@ def test_damaged_files(tmp_path: Path, refused: Refused) -> None:
     whole = path.read_bytes()
     for content in (whole[:-100], b"", b"PAR1 nothing PAR1", whole[:4] + b"\xff" * 2000 + whole[2004:]):
         path.write_bytes(content)
-        assert f"{path} is damaged, or no parquet file (" in refused("data", path)
+        assert f"{path} is damaged or not a parquet file (" in refused("data", path)
 
 
 def test_damaged_metadata(tmp_path: Path, refused: Refused) -> None:
@@ -296,10 +300,10 @@ def test_a_damaged_cifar(nothing_there: Path, refused: Refused) -> None:
         info = tarfile.TarInfo("data_batch_1.bin")
         info.size = 100
         tar.addfile(info, io.BytesIO(bytes(100)))
-    assert "data_batch_1.bin is no batch of CIFAR-10" in refused("data", "cifar10")
+    assert "data_batch_1.bin is not a batch of CIFAR-10" in refused("data", "cifar10")
     with tarfile.open(path, "w:gz"):
         pass
-    assert "lacks data_batch_1.bin, data_batch_2.bin" in refused("data", "cifar10")
+    assert "does not contain data_batch_1.bin, data_batch_2.bin" in refused("data", "cifar10")
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_images_stay_whole_and_patches_are_cut(tmp_path: Path) -> None:
     assert corners(data.samples).tolist() == middles
     assert torch.equal(data.batch(torch.tensor([2, 1]))["real"], data.form.to_input(data.samples[[2, 1]]))
     (remark,) = data.remarks
-    assert remark.startswith("patches: of 16x24, cut from anywhere in 4 images of 4 sizes: ")
+    assert remark.startswith("patches: 16x24, cut at random places from 4 images of 4 sizes: ")
 
 
 def test_patches_come_from_everywhere_alike(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_small_images_are_reflected_or_left_out(tmp_path: Path) -> None:
         save(tmp_path / f"e{number}.png", gradient(9, 20, 20))
     data = load_data(str(tmp_path), 16, fit="patch")
     assert [note.split(": ")[0] for note in data.notes] == [f"left out {tmp_path / name}.png" for name in "db"]
-    assert data.notes[1].endswith("its 7x40 pixels are less than half of a patch of 16x16")
+    assert data.notes[1].endswith("its 7x40 pixels are less than half a patch of 16x16")
     assert len(data) == 22
     assert data.image(0)[0, 0].tolist() == [1, 0, *range(12), 11, 10]
     assert data.image(0)[1, :, 0].tolist() == [*range(20)]
@@ -131,13 +131,13 @@ def test_reflection_keeps_scales_in_step(step: int) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     spec = folder(tmp_path)
-    with pytest.raises(UserError, match="fit='patch' needs the size of the patches that are cut; add --size 64"):
+    with pytest.raises(UserError, match="fit='patch' needs the size of the patches; add --size 64"):
         load_data(spec, fit="patch")
     with pytest.raises(UserError, match="fit='patch' needs the size"):
         load_data("nowhere", fit="patch")
-    with pytest.raises(UserError, match="ring holds points, of which no patches can be cut"):
+    with pytest.raises(UserError, match="ring holds points, but --fit patch is for images"):
         load_data("ring", 8, fit="patch")
-    with pytest.raises(UserError, match="digits has images of 8x8; patches cannot be larger"):
+    with pytest.raises(UserError, match="digits has images of 8x8; patches of 9x9 must fit inside"):
         load_data("digits", 9, fit="patch")
 
 
@@ -282,11 +282,14 @@ def test_pairs_that_cannot_be_cut(tmp_path: Path) -> None:
         load_data(spec, 16, fit="patch", layout=Pairs())
     save(tmp_path / "a" / "A" / "1.png", gradient(1, 25, 40))
     with pytest.raises(
-        UserError, match=r"1 pairs .* have members of different sizes: .*1\.png .*; patches are cut from both"
+        UserError, match=r"1 pairs .* have images of different sizes: .*1\.png .*; patches are cut from both"
     ):
         load_data(spec, 15, fit="patch", layout=Pairs())
     save(tmp_path / "a" / "A" / "1.png", gradient(1, 72, 120))
-    with pytest.raises(UserError, match=r"differ in size by 3 times \(3\), 1 times \(1\); keep pairs of one kind"):
+    with pytest.raises(
+        UserError,
+        match=r"differ in size by 3 times \(3\), 1 times \(1\); keep only pairs that differ by the same factor",
+    ):
         load_data(spec, 15, fit="patch", layout=Pairs())
 
 

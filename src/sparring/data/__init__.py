@@ -1,4 +1,4 @@
-"""Data: named sets, folders, archives, tables and files, all as one `Data`, in memory or mapped into it."""
+"""Data sets: named sets, folders, archives, tables and arrays, all loaded as one type, `Data`."""
 
 from __future__ import annotations
 

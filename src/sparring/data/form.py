@@ -1,4 +1,4 @@
-"""What a sample looks like. Torch is loaded only where samples are converted, so viewers read a form at once."""
+"""The form of a sample. Torch is imported only for conversions, so that a form can be read without it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,31 @@ if TYPE_CHECKING:
 
 
 def bytes_to_input(images: Tensor) -> Tensor:
-    """uint8 images -> float32 in [-1, 1], as networks see them."""
+    """uint8 images -> float32 in [-1, 1], the input of networks."""
     return images.float().div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a sample looks like, and how it becomes a network's input and back; a run keeps it beside its weights.
+    """The form of a sample, and its conversion to the input of networks and back. A run stores it with its weights.
 
-    Images are uint8 [C, H, W] and become [-1, 1]. Points [D] become (x - centre) / scale; `low` and `high` frame them.
-    Maps (`map`) are uint8 [1, H, W] of ids of `classes`, and become one-hot; an id beyond them stands for no class.
-    `counts` are how many samples (of maps, pixels) each class has, () without labels and in old runs; forms that differ
-    in them alone are equal. `source` is the form of the images that these are made from, where there are such.
+    | sample | stored as | input of networks |
+    |---|---|---|
+    | image | uint8 [C, H, W] | float32 [C, H, W] in [-1, 1] |
+    | point | float32 [D] | (x - centre) / scale |
+    | map of class ids | uint8 [1, H, W] | one-hot float32 [classes, H, W]; all 0 for an id of no class |
+
+    Attributes:
+        shape: the shape of a stored sample.
+        classes: the class names.
+        centre: the mean of points.
+        scale: the standard deviation of points over all axes.
+        low: the smallest coordinates of points.
+        high: the largest coordinates of points.
+        counts: the number of samples (for maps: pixels) of each class; () without labels and in old runs. Ignored when
+            forms are compared.
+        map: True for maps of class ids.
+        source: the form of the source images of pairs or of two sets.
     """
 
     shape: tuple[int, ...]
@@ -38,15 +51,16 @@ class Form:
 
     @property
     def is_points(self) -> bool:
+        """True for points, False for images and maps."""
         return len(self.shape) == 1
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of a sample as networks see it."""
+        """The shape of a sample as input of networks."""
         return (len(self.classes), *self.shape[1:]) if self.map else self.shape
 
     def to_input(self, samples: Tensor) -> Tensor:
-        """Stored samples -> float32 as networks see them."""
+        """Stored samples -> float32 input of networks."""
         if self.is_points:
             return (samples - samples.new_tensor(self.centre)) / self.scale
         if not self.map:
@@ -56,12 +70,15 @@ class Form:
         return one_hot(samples, len(self.classes))
 
     def to_units(self, outputs: Tensor) -> Tensor:
-        """A generator's output -> floats: images stay in [-1, 1], points go back to their own units."""
+        """Output of a generator -> floats: images stay in [-1, 1], points return to the units of the data."""
         return outputs * self.scale + outputs.new_tensor(self.centre) if self.is_points else outputs
 
     def to_stored(self, outputs: Tensor) -> Tensor:
-        """A generator's output -> uint8 images (to the nearest level), ids of the classes of the highest scores (255
-        where all are 0, as in one-hot maps at pixels of no class), or points in their own units."""
+        """Output of a generator -> stored samples.
+
+        Images are rounded to uint8. Maps get the id of the highest score, or 255 (no class) where all scores are 0.
+        Points return to the units of the data.
+        """
         if self.is_points:
             return self.to_units(outputs)
         if self.map:
@@ -70,7 +87,7 @@ class Form:
         return outputs.add(1).mul(127.5).round().clamp(0, 255).byte()
 
     def to_picture(self, stored: Tensor) -> Tensor:
-        """Stored images or maps -> uint8 [n, C, H, W] to look at: images as they are, maps in colours."""
+        """Stored images or maps -> uint8 [n, C, H, W] for display: images unchanged, maps in colours."""
         assert not self.is_points
         if not self.map:
             return stored

@@ -1,4 +1,4 @@
-"""From a source of images to a set: in memory if it fits there, else in a file of the cache that is mapped."""
+"""Loading the images of a source: into memory, or into a memory-mapped file of the cache if they are too large."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ from sparring.data.sources.source import Source
 from sparring.data.store.mapped import chunks, map_file, mapped_folder, memory_bound, written
 from sparring.data.store.pixels import InFile, InMemory, TooLargeError
 
-VERSION = 2  # of the files in the cache, and of what decoding does to images
+VERSION = 2  # of the cache format and of decoding; a change invalidates the cache
 
 
 def load_images(source: Source, target: Target) -> Data:
-    """All images of a source, brought to the target's size. Grey if every image is.
+    """All images of a source at the target size; grey if every image is grey.
 
-    They lie in memory up to `memory_bound`; more are decoded into a file in the cache, once, and mapped from it.
-    Broken images are named in `notes` and left out.
+    Up to `memory_bound` they are kept in memory. Larger sets are decoded once into a file of the cache, which is
+    memory-mapped. Broken images are left out and listed in `notes`.
 
     Raises:
-        UserError: no images, more than a tenth broken, different sizes and none wanted, bad labels, or no room.
+        UserError: no images, more than a tenth broken, different sizes without a target size, bad labels, or no disk
+            space.
     """
     entry = _Entry(source, target)
     if (found := entry.read()) is not None:
@@ -47,10 +48,10 @@ def load_images(source: Source, target: Target) -> Data:
     if source.count is not None:
         pixels = InMemory(source.count, memory_bound())
         try:
-            reported = read_source(source, target, pixels)
-            return image_data(source.name, pixels.tensor(), *reported)
+            metadata = read_source(source, target, pixels)
+            return image_data(source.name, pixels.tensor(), *metadata)
         except TooLargeError:
-            del pixels  # then into a file
+            del pixels  # frees its memory before the file is written
     with writing(entry.pixels, ROOM):
         entry.pixels.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(entry.lock).acquire()
@@ -58,12 +59,12 @@ def load_images(source: Source, target: Target) -> Data:
         return entry.read() or entry.write()  # another process may have written it while this one waited
 
 
-def brought_to(target: Target, data: Data) -> Data:
-    """Images that are decoded already, at the target's size; raises UserError on points."""
+def resized(data: Data, target: Target) -> Data:
+    """Decoded images resized to the target; raises UserError on points."""
     if target.size is None or data.form.shape[:0:-1] == target.size:
         return data
     if data.form.is_points:
-        raise UserError(f"{data.name} holds points, which have no size; leave --size out")
+        raise UserError(f"{data.name} holds points, but --size is for images; remove --size")
     images = []
     for pixels in data.samples.permute(0, 2, 3, 1).numpy():
         image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
@@ -76,9 +77,10 @@ def brought_to(target: Target, data: Data) -> Data:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A set's place in the cache: `KEY.pixels`, raw bytes, and `KEY.json`, written last, which vouches for them.
+    """A set in the cache: `KEY.pixels` holds raw bytes, `KEY.json` its metadata, written last to mark it complete.
 
-    KEY is two hashes: of what is decoded and how, and of its present state. Older states are removed.
+    KEY is two hashes: of the set and its target size, and of the current state of its files. Writing a state removes
+    older ones.
     """
 
     source: Source
@@ -86,7 +88,7 @@ class _Entry:
 
     @cached_property
     def lock(self) -> Path:
-        """What a process holds while it writes any state of the set, and removes others."""
+        """The lock file that a process holds while it writes a state of the set and removes others."""
         source, target = self.source, self.target
         wanted = [source.place or source.name, source.part, target.size, target.fit if target.size else ""]
         return mapped_folder() / f"{_hash(wanted)}.lock"
@@ -102,7 +104,7 @@ class _Entry:
         return self.pixels.with_suffix(".json")
 
     def read(self) -> Data | None:
-        """The set, if it is there; raises UserError if it is damaged."""
+        """The set, or None if it is not in the cache; raises UserError if its entry is damaged."""
         if not self.manifest.exists():
             return None
         try:
@@ -114,44 +116,44 @@ class _Entry:
                     raise ValueError(f"{self.pixels.name} is not of shape {list(shape)}")
                 samples = map_file(file, shape)
             labels = None if saved["labels"] is None else torch.tensor(saved["labels"], dtype=torch.int64)
-            begun, begin = f"left out {saved['name']}", f"left out {self.source.name}"  # as the path is spelled now
-            own = [begin + note.removeprefix(begun) if note.startswith(begun) else note for note in saved["notes"]]
-            lines = tuple(saved["classes"]), tuple(own), tuple(saved["remarks"])
+            old, new = f"left out {saved['name']}", f"left out {self.source.name}"  # spell the path as in this call
+            notes = [new + note.removeprefix(old) if note.startswith(old) else note for note in saved["notes"]]
+            lines = tuple(saved["classes"]), tuple(notes), tuple(saved["remarks"])
             digest = str(saved["digest"]) if saved.get("modified") == state.st_mtime_ns else ""
-        except FileNotFoundError:  # meanwhile another process wrote another state
+        except FileNotFoundError:  # another process has just replaced this state
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{self.manifest} is damaged ({error}); remove it, so that it is made anew") from error
+            raise UserError(f"{self.manifest} is damaged ({error}); remove it and run the command again") from error
         found = image_data(self.source.name, samples, labels, *lines)
-        vars(found).update({"digest": digest} if digest else {})  # else it is computed from all samples
+        vars(found).update({"digest": digest} if digest else {})  # saves hashing all samples
         return found
 
     def write(self) -> Data:
-        """Decode the source into the file or, where it changed meanwhile, into one without a name."""
+        """Decode the source into the cache; if it changes meanwhile, into a temporary file."""
         part = self.pixels.with_suffix(".part")
         try:
             with writing(part, ROOM):
                 file = part.open("w+b")
             with file:
                 pixels = InFile(file)
-                reported = read_source(self.source, self.target, pixels)
+                metadata = read_source(self.source, self.target, pixels)
                 with writing(part, ROOM):
                     file.flush()
-                if not self.source.unchanged:  # these are not the images that the entry's name tells of
+                if not self.source.unchanged:  # the images no longer match the key
                     samples = written(chunks(map_file(file, pixels.shape)), pixels.shape)
-                    return image_data(self.source.name, samples, *reported)
+                    return image_data(self.source.name, samples, *metadata)
             with writing(self.pixels, ROOM):
                 part.replace(self.pixels)
         finally:
             part.unlink(missing_ok=True)
         with self.pixels.open("rb") as kept:
-            found = image_data(self.source.name, map_file(kept, pixels.shape), *reported)
-        labels = None if reported.labels is None else reported.labels.tolist()
+            found = image_data(self.source.name, map_file(kept, pixels.shape), *metadata)
+        labels = None if metadata.labels is None else metadata.labels.tolist()
         more = {"labels": labels, "name": self.source.name, "shape": pixels.shape, "digest": found.digest}
-        modified = self.pixels.stat().st_mtime_ns  # while it stays the same, the digest is that of the pixels
-        write_atomically(self.manifest, json.dumps({**reported._asdict(), **more, "modified": modified}).encode(), ROOM)
+        modified = self.pixels.stat().st_mtime_ns  # the digest is valid while this is unchanged
+        write_atomically(self.manifest, json.dumps({**metadata._asdict(), **more, "modified": modified}).encode(), ROOM)
         for old in sorted(self.lock.parent.glob(f"{self.lock.stem}-*")):  # manifests first
-            if old.stem != self.pixels.stem:  # who has it mapped keeps what was mapped
+            if old.stem != self.pixels.stem:  # processes that have it mapped keep their mapping
                 old.unlink(missing_ok=True)
         return found
 

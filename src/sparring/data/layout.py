@@ -1,4 +1,4 @@
-"""What a task wants of a set: single images, pairs of images, or two sets; and where they are found in it."""
+"""The layout of data that a task needs: single samples, pairs of images, or two unpaired sets."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from dataclasses import dataclass
 
 from sparring.base.errors import UserError, check_number, shortened
 
-MOST_CLASSES = 255  # a byte holds them, and one number more for pixels of no class
-IGNORED = 255  # how a pixel of no class is stored
+MOST_CLASSES = 255  # a byte holds these and the id of no class
+IGNORED = 255  # stored id of a pixel of no class
 
 Classes = tuple[str, ...] | int
 
 
 @dataclass(frozen=True)
 class Single:
-    """Samples by themselves: images or points, with or without labels."""
+    """Single samples: images or points, with or without labels."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A source and a target for each sample: what is translated, and what it is to become.
+    """Pairs: a source image and the target image that it is translated to.
 
     Attributes:
-        source, target: names of columns or sub-folders; "" finds them. Of images that hold both side by side, source
-            may be "left" or "right".
-        source_classes, target_classes: the classes' names, from id 0 on, or how many there are, where the pixels are
-            ids of classes; () or 0: they are colours.
-        ignore: an id that stands for no class, besides 255.
+        source: the column or sub-folder of the sources; "" finds it by its usual names. For images that hold both side
+            by side: "left" or "right".
+        target: the same for the targets.
+        source_classes: for sources that are maps of class ids: the class names from id 0 on, or their number; () or 0
+            for ordinary images.
+        target_classes: the same for the targets.
+        ignore: an id that stands for no class, in addition to 255.
+
+    Raises:
+        UserError: a field is not allowed.
     """
 
     source: str = ""
@@ -43,14 +48,21 @@ class Pairs:
             check_number("Pairs", "ignore", self.ignore, low=0, high=65535, whole=True)
             for names in sides:
                 if self.ignore < len(names):
-                    raise UserError(f"Pairs: ignore={self.ignore} is one of the {len(names)} classes")
+                    raise UserError(
+                        f"Pairs: ignore={self.ignore} is one of the class ids 0 to {len(names) - 1}; give a higher id"
+                    )
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Two sets of images that do not belong together one by one: `a` is the source, `b` the target.
+    """Two unpaired sets of images.
 
-    The names are those of sub-folders or columns, or what the names of files end with (trainA.parquet).
+    Attributes:
+        a: the source set: a sub-folder, a column, or the ending of a file name (`trainA.parquet`).
+        b: the target set, likewise.
+
+    Raises:
+        UserError: the names are equal or not allowed.
     """
 
     a: str = "A"
@@ -60,15 +72,18 @@ class Sets:
         for name in ("a", "b"):
             _check_name("Sets", name, getattr(self, name))
         if not self.a or self.a == self.b:
-            raise UserError(f"Sets: a={self.a!r} and b={self.b!r} must be two names, such as 'A' and 'B'")
+            raise UserError(f"Sets: a={self.a!r} and b={self.b!r} must be two different names, such as 'A' and 'B'")
 
 
 Layout = Single | Pairs | Sets
 
 
 def class_names(classes: object) -> tuple[str, ...]:
-    """Names of the classes that a map's ids stand for: as given, or made up for a number of them; raises UserError if
-    they are neither different names nor a number, or more than 255."""
+    """The names of the classes of a map: as given, or "class 0", "class 1", ... for a number.
+
+    Raises:
+        UserError: not a tuple of different names or a number, or more than 255.
+    """
     if isinstance(classes, int):
         check_number("Pairs", "classes", classes, low=0, high=MOST_CLASSES, whole=True)
         return tuple(f"class {i}" for i in range(classes))
@@ -76,7 +91,7 @@ def class_names(classes: object) -> tuple[str, ...]:
     if names is None or len(set(names)) < len(names) or len(names) > MOST_CLASSES:
         raise UserError(
             f"Pairs: classes={shortened(repr(classes))} must be at most {MOST_CLASSES} different names, such as "
-            "('sky', 'road'), or how many there are"
+            "('sky', 'road'), or their number"
         )
     return names
 

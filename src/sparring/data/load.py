@@ -1,4 +1,4 @@
-"""From the name of data to samples."""
+"""Loading data by name or path."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sparring.base.choices import check_fit, parse_size, size_text
 from sparring.base.errors import UserError, check_number, did_you_mean, existing_path
 from sparring.data.arrays import load_csv, load_npy, load_npz
 from sparring.data.form import Form
-from sparring.data.images import brought_to, load_images
+from sparring.data.images import load_images, resized
 from sparring.data.layout import Layout, Pairs, Sets, Single
 from sparring.data.pairs.find import WANTED as PAIRS_WANTED
 from sparring.data.pairs.find import find_pairs
 from sparring.data.pairs.load import load_pairs
 from sparring.data.pairs.two_sets import WANTED as SETS_WANTED
 from sparring.data.pairs.two_sets import as_sets, find_sets
-from sparring.data.patches import load_whole, patch_of, uncut
+from sparring.data.patches import load_whole, patch_of, with_patches
 from sparring.data.samples import Data, Split
 from sparring.data.sets import toys
 from sparring.data.sets.cifar import load_cifar10
@@ -52,20 +52,22 @@ Found = Source | PairSource | tuple[Source, Source]
 def load_data(
     spec: str, size: str | int = "", held_out: float = 0.0, fit: str = "crop", layout: Layout = SINGLE
 ) -> Data:
-    """Load what `spec` names.
+    """Load a data set by name or path.
 
     Args:
-        spec: one of `SETS`, a path (write `./ring` for a folder of that name), or `hub:OWNER/NAME`, perhaps with
-            `:SPLIT`. A folder that holds `train*.parquet` is the set of these files.
-        size: the size that a user's own images are brought to: "64" (square) or "96x64" (width x height); "" takes
-            them as they are.
-        held_out: the share of the samples that is kept away from training; see `load_held_out`.
-        fit: how they are brought to it: "crop" (scaled to cover it, the middle is cut), "pad" (scaled to fit inside,
-            with black borders) or "stretch"; or "patch": they stay as they are, and patches of that size are cut.
-        layout: single samples, pairs, or two sets: see `find_pairs` and `find_sets` for where these are looked for.
+        spec: one of `SETS`, a path, `hub:OWNER/NAME` or `hub:OWNER/NAME:SPLIT`. Write `./ring` for a folder with the
+            name of a set. In a folder with `train*.parquet`, only these files are read.
+        size: the size to resize the user's images to: "64" (square) or "96x64" (width x height); "" keeps their size.
+        held_out: the share of the samples to hold out from training, 0 to 0.99; see `load_held_out`.
+        fit: how images are resized: "crop" (scale to cover, cut the middle), "pad" (scale to fit, black borders) or
+            "stretch"; or "patch": images keep their size, and patches of `size` are cut from them.
+        layout: single samples, pairs or two sets; `find_pairs` and `find_sets` list the accepted files.
+
+    Returns:
+        The training samples.
 
     Raises:
-        UserError: no such data, nothing readable in it, or shapes that do not fit together.
+        UserError: no such data, nothing readable in it, or sizes that do not fit together.
     """
     whole = _load(spec, size, fit, layout)
     if not held_out:
@@ -82,13 +84,24 @@ def load_held_out(
     layout: Layout = SINGLE,
     train: Data | None = None,
 ) -> Data | None:
-    """Samples of the same distribution that `load_data` with the same arguments leaves out, or None.
+    """Load the samples that `load_data` with the same arguments leaves out.
 
-    With a share to hold out, that share (of two sets, of each); else the set's own test split (of parquet files and
-    the Hub the validation split, where there is no test), if it has one.
+    * `held_out` above 0: that share of the samples; with two sets, that share of each.
+    * Otherwise: the test split. For parquet files and the Hub, the validation split replaces a missing test split.
 
     Args:
-        train: what `load_data` gave with the same arguments; where it is at hand, nothing of it is read again.
+        spec: as in `load_data`.
+        size: as in `load_data`.
+        held_out: as in `load_data`.
+        fit: as in `load_data`.
+        layout: as in `load_data`.
+        train: the result of `load_data` with the same arguments, if available; it saves reading the data again.
+
+    Returns:
+        The held-out samples, or None if there are none.
+
+    Raises:
+        UserError: as `load_data`.
     """
     if held_out:
         return (train or load_data(spec, size, held_out, fit, layout)).rest
@@ -97,12 +110,17 @@ def load_held_out(
 
 
 def _shares(data: Data, held_out: float) -> tuple[Data, Data]:
-    """The share that is trained on and the one that is held out, by an order that depends on the number of samples
-    alone; of two sets, those of each."""
+    """Split into training and held-out samples by a permutation that depends only on the number of samples.
+
+    With two sets, each is split.
+    """
     check_number("data", "held_out", held_out, low=0, high=0.99)
     count = round(held_out * len(data))
     if not 0 < count < len(data):
-        raise UserError(f"held_out={held_out:g} of {len(data)} samples leaves one part empty; choose another share")
+        raise UserError(
+            f"held_out={held_out:g} of {len(data)} samples leaves one part empty; both parts need a sample: set "
+            "held_out=0.5 or add samples"
+        )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     train, rest = data.part(order[count:].sort().values), data.part(order[:count].sort().values, "test")
     if data.source is None or data.paired:
@@ -119,16 +137,16 @@ def _target(size: str | int, fit: str) -> Target:
 def _load(spec: str, size: str | int, fit: str, layout: Layout) -> Data:
     target = _target(size, fit)
     if fit == "patch":
-        patch_of(target)  # what lacks is told before anything is read
+        patch_of(target)  # raises on a missing size before anything is read
     own = _own_sets(spec, layout)
     if spec in own:
         data = own[spec]()
         if fit == "patch":
-            return uncut(data, target)
+            return with_patches(data, target)
         if target.size is not None and data.form.shape[:0:-1] != target.size:
             shape = list(data.form.shape)
             raise UserError(
-                f"data '{spec}' has its own size {shape}; size={size} is for folders and archives of images"
+                f"data '{spec}' has the fixed shape {shape}; size={size} is for images of your own: remove the size"
             )
         return data
     if (found := _find(spec, layout, "train")) is not None:
@@ -137,18 +155,18 @@ def _load(spec: str, size: str | int, fit: str, layout: Layout) -> Data:
     if path is None:
         raise UserError(f"no data {spec!r}: {did_you_mean(spec, SETS)}, or the path of {KINDS}")
     if path.suffix not in ARRAYS:
-        raise UserError(f"{spec!r} is not data that can be read; give {KINDS}")
+        raise UserError(f"{spec!r} is not a supported kind of data; give {KINDS}")
     data = ARRAYS[path.suffix](path)
-    return uncut(data, target) if fit == "patch" else brought_to(target, data)
+    return with_patches(data, target) if fit == "patch" else resized(data, target)
 
 
 def _own_sets(spec: str, layout: Layout) -> dict[str, Callable[[], Data]]:
-    """The named sets of one size for this layout; raises UserError if `spec` is a set of another layout."""
+    """The loaders of the named sets with this layout; raises UserError if `spec` names a set of another layout."""
     if isinstance(layout, Single):
         if spec in (*PAIR_SETS, *TWO_SETS):
             raise UserError(
-                f"data {spec!r} is for tasks that make images from images, such as the recipe pix2pix; this one needs "
-                "single images, such as digits"
+                f"data {spec!r} holds pairs or two sets, for image translation such as the recipe pix2pix; this task "
+                "needs single images; try --data digits"
             )
         return {"digits": load_digits, **{name: partial(load, "train") for name, load in SPLIT_SETS.items()}}
     if isinstance(layout, Pairs):
@@ -158,18 +176,18 @@ def _own_sets(spec: str, layout: Layout) -> dict[str, Callable[[], Data]]:
     if spec in SETS and spec not in own:
         raise UserError(f"data {spec!r} does not hold {needed}, which this task needs; give {wanted}")
     if spec.startswith(PREFIX):
-        raise UserError(f"{spec} can be read as single images only; download it for {needed}, and name its folder")
+        raise UserError(f"{spec} can only be read as single images; for {needed}, download it and give its folder")
     if spec not in own and existing_path(spec) is None:
         raise UserError(f"no data {spec!r}: {did_you_mean(spec, own)}, or the path of {wanted}")
     return {**own}
 
 
 def _load_test(spec: str, size: str | int, fit: str, layout: Layout, train: Data | None) -> Data | None:
-    """A set's own test split, if it has one, in the form of the training split."""
+    """The test split in the form of the training split, or None."""
     target = _target(size, fit)
     if spec in SPLIT_SETS and isinstance(layout, Single):
         test = SPLIT_SETS[spec]("test")
-        return uncut(test, target) if fit == "patch" else test
+        return with_patches(test, target) if fit == "patch" else test
     held = None if spec in SETS else _find(spec, layout, "test")
     if held is None:
         return None
@@ -177,7 +195,7 @@ def _load_test(spec: str, size: str | int, fit: str, layout: Layout, train: Data
 
 
 def _find(spec: str, layout: Layout, split: Split) -> Found | None:
-    """Where the images of a split are, or None if it has none."""
+    """The source of the images of a split, or None."""
     if isinstance(layout, Pairs):
         return find_pairs(spec, layout, split)
     if isinstance(layout, Sets):
@@ -191,7 +209,7 @@ def _find(spec: str, layout: Layout, split: Split) -> Found | None:
 
 
 def _path_source(path: Path, split: Split = "train") -> Source | None:
-    """The images of a split at a path, or None if there are none; only parquet files in a folder keep a test split."""
+    """The source of the images of a split at a path, or None; only folders of parquet files have a test split."""
     if path.is_dir() and parquet_parts(path):
         tables = parquet_parts(path, split)
         return parquet_source(tables, str(path)) if tables else None
@@ -205,7 +223,7 @@ def _path_source(path: Path, split: Split = "train") -> Source | None:
 
 
 def _read(spec: str, found: Found, layout: Layout, target: Target, like: Form | None = None) -> Data:
-    """Load what was found; another part of a set becomes `like` its training part."""
+    """Load a source; a test part gets the classes and channels of the form `like` of its training part."""
     if isinstance(found, PairSource):
         assert isinstance(layout, Pairs)
         return load_pairs(found, layout, target, like)

@@ -1,4 +1,4 @@
-"""Samples as pictures: grids of images, scatter plots of points."""
+"""Samples as pictures: grids of images and scatter plots of points."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def as_arrays(images: Tensor) -> NDArray[np.uint8]:
 
 
 def grid(images: Tensor, columns: int = 0, least: int = 640) -> Image.Image:
-    """A grid of uint8 images [N, C, H, W], enlarged by a whole number until it is about `least` pixels wide."""
+    """A grid of uint8 images [N, C, H, W], enlarged by a whole number to about `least` pixels width if smaller."""
     arrays = as_arrays(images)
     columns = columns or math.ceil(math.sqrt(len(arrays)))
     rows = math.ceil(len(arrays) / columns)
@@ -38,14 +38,14 @@ def grid(images: Tensor, columns: int = 0, least: int = 640) -> Image.Image:
 
 
 def sheet(rows: Sequence[Tensor], least: int = 640) -> Image.Image:
-    """Rows of uint8 images [n, 1 or 3, H, W]; smaller ones are enlarged by whole pixels to the size of the largest."""
+    """A grid of rows of uint8 images [n, 1 or 3, H, W]; smaller images are enlarged (nearest) to the largest size."""
     size = [max(row.shape[axis] for row in rows) for axis in (2, 3)]
     alike = [F.interpolate(row.expand(-1, 3, -1, -1).float(), size, mode="nearest-exact") for row in rows]
     return grid(torch.cat(alike).to(torch.uint8), columns=len(rows[0]), least=least)
 
 
 def scatter(points: Tensor, form: Form, reference: Tensor | None = None, side: int = 640) -> Image.Image:
-    """Points [N, D] (first two axes) in blue, over reference points in grey, in the data's frame."""
+    """A scatter plot of the first two axes of points [N, D], blue, over reference points, grey."""
     low, high = torch.tensor(form.low[:2]), torch.tensor(form.high[:2])
     middle, reach = (low + high) / 2, ((high - low).max().item() or 1.0) * 0.6
     image = Image.new("RGB", (side, side), "white")
@@ -60,19 +60,23 @@ def scatter(points: Tensor, form: Form, reference: Tensor | None = None, side: i
 
 
 def picture(samples: Tensor, form: Form, reference: Tensor | None = None, columns: int = 0) -> Image.Image:
-    """A picture of stored samples: uint8 images in `columns` (0: a square), or points before `reference`."""
+    """A picture of stored samples: a grid of uint8 images (`columns=0`: square), or a scatter plot of points."""
     return scatter(samples, form, reference) if form.is_points else grid(samples, columns)
 
 
 def save_image(image: Image.Image, path: Path, fix: str = "choose another --out") -> None:
-    """Write a PNG; its folder is made if need be."""
+    """Write a PNG and create its folder; raises UserError if it cannot be written."""
     with writing(path, fix):
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, format="PNG")
 
 
 def save_samples(samples: Tensor, path: Path, form: Form, columns: int = 0) -> None:
-    """Write samples (uint8 images or points) as a picture (`.png`), an array (`.npy`), else a folder of PNG files."""
+    """Write uint8 images or points: `.png` for one picture, `.npy` for an array, no ending for a folder of PNG files.
+
+    Raises:
+        UserError: another ending, points with a folder, or the file cannot be written.
+    """
     if path.suffix == ".png":
         save_image(picture(samples, form, columns=columns), path)
     elif path.suffix == ".npy":
@@ -81,9 +85,11 @@ def save_samples(samples: Tensor, path: Path, form: Form, columns: int = 0) -> N
             np.save(path, samples.cpu().numpy() if form.is_points else as_arrays(samples))
     elif path.suffix:
         ending = path.suffix
-        raise UserError(f"--out {path}: the ending {ending!r} is not known; use .png, .npy or the name of a folder")
+        raise UserError(f"--out {path}: unknown file type {ending!r}; use .png, .npy or the name of a folder")
     elif form.is_points:
-        raise UserError(f"--out {path}: points have no folder of images; use a name ending in .png or .npy")
+        raise UserError(
+            f"--out {path}: points cannot be written as a folder of images; use a name ending in .png or .npy"
+        )
     else:
         digits = len(str(len(samples) - 1))
         for i, array in enumerate(as_arrays(samples)):

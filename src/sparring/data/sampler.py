@@ -1,4 +1,4 @@
-"""An endless order of samples that can start anywhere."""
+"""The order of training samples: a new permutation in each epoch, reproducible from any position."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sparring.base.seeds import derive_seed
 
 
 class Sampler:
-    """Each epoch is a permutation that depends only on the seed and the epoch's number."""
+    """Shuffles `count` samples; the permutation of an epoch depends only on the seed and the number of the epoch."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def take(self, start: int, count: int) -> Tensor:
-        """Indices of the `count` samples from position `start` of the endless order on: int64 [count]."""
+        """Indices of `count` samples from position `start` of all concatenated epochs: int64 [count]."""
         parts = []
         while count:
             epoch, offset = divmod(start, self.count)

@@ -1,4 +1,4 @@
-"""Samples in memory, and how they become a network's input and back."""
+"""A set of samples, its batches for training, and constructors for images, maps and points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.form import Form
-from sparring.data.labels import count_classes, lonely_classes
+from sparring.data.labels import count_classes, single_image_classes
 from sparring.data.maps import class_pixels, map_remarks
 from sparring.data.store.mapped import chunks, gather, select
 from sparring.data.store.whole import Whole, at_random
@@ -22,7 +22,12 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Mixture:
-    """A mixture of equal round Gaussians: centres [modes, d] and their standard deviation, in the data's units."""
+    """A mixture of equally likely isotropic Gaussians, in the units of the data.
+
+    Attributes:
+        centres: float [modes, d].
+        deviation: the standard deviation of each mode.
+    """
 
     centres: Tensor
     deviation: float
@@ -33,24 +38,35 @@ class Data:
     """A set of samples.
 
     Attributes:
-        samples: images as uint8 [N, C, H, W], or points as float32 [N, D] in their own units. Images that outgrow
-            memory are mapped from a file: go through `chunks`, `take` or `batch`, which keep few of them in memory.
+        name: the name as the user wrote it.
+        samples: images as uint8 [N, C, H, W], or points as float32 [N, D] in their own units. Sets larger than memory
+            are memory-mapped: read them with `chunks`, `take` or `batch`, which keep few samples in memory.
+        form: the form of a sample.
         labels: int64 [N] into `form.classes`, or None.
+        notes: a line for each image that was left out.
+        mixture: the true distribution, if known.
+        channels: for StackedMNIST, the labelled grey set that the channels are drawn from.
+        split: "train" or "test".
+        remarks: lines on changes to many samples, and warnings.
+        source: the source images of pairs, or the source set of two sets.
+        paired: True if sample i of `source` belongs to sample i.
+        whole: the uncut images, if `samples` are patches from their middle.
+        rest: the held-out share of the same set.
     """
 
-    name: str  # as the user wrote it
+    name: str
     samples: Tensor
     form: Form
     labels: Tensor | None = None
-    notes: tuple[str, ...] = ()  # what was left out or changed on reading
-    mixture: Mixture | None = None  # the true distribution, where it is known
-    channels: Data | None = None  # the labelled grey set whose samples are the channels (StackedMNIST)
+    notes: tuple[str, ...] = ()
+    mixture: Mixture | None = None
+    channels: Data | None = None
     split: Split = "train"
-    remarks: tuple[str, ...] = ()  # what was done to all samples on reading, and what is odd about them
-    source: Data | None = None  # the images that these are made from: one for each, or a set of its own
-    paired: bool = True  # the source has one for each, in the same order
-    whole: Whole | None = None  # the uncut images, where `samples` are the patches in their middle
-    rest: Data | None = None  # the share of the same set that is held out from these
+    remarks: tuple[str, ...] = ()
+    source: Data | None = None
+    paired: bool = True
+    whole: Whole | None = None
+    rest: Data | None = None
 
     def __post_init__(self) -> None:
         assert self.source is None or not self.paired or len(self.source) == len(self)
@@ -61,7 +77,7 @@ class Data:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of samples, labels and what they are made from, which tells whether two runs saw the same data."""
+        """A hash of samples, labels and sources: equal for equal data."""
         state = hashlib.blake2b(digest_size=16)
         state.update(str((self.samples.dtype, tuple(self.samples.shape))).encode())
         for chunk in self.chunks():
@@ -77,8 +93,10 @@ class Data:
         return state.hexdigest()
 
     def part(self, indices: Tensor, split: Split | None = None) -> Data:
-        """The samples at `indices`, in the same form; a large part of mapped samples is mapped, too. Pairs stay
-        together. Of two sets it is a part of this one; the other stays unchanged."""
+        """The samples at `indices` as a set of the same form.
+
+        Pairs stay together. With two sets, the source set is unchanged. A large part of mapped samples is mapped.
+        """
         labels = None if self.labels is None else self.labels[indices]
         whole = None if self.whole is None else self.whole.part(indices)
         source = self.source.part(indices, split) if self.source is not None and self.paired else self.source
@@ -93,26 +111,29 @@ class Data:
         )
 
     def renamed(self, name: str = "", split: Split | None = None) -> Data:
-        """The same samples under another name, or (with their source) as another split; a known digest is kept."""
+        """The same samples with another name or split; the split also applies to the source."""
         source = None if self.source is None else self.source.renamed(split=split)
         found = replace(self, name=name or self.name, split=split or self.split, source=source)
         vars(found).update({"digest": self.digest} if "digest" in vars(self) else {})
         return found
 
     def chunks(self) -> Iterator[Tensor]:
-        """All samples in order, in slices of about 16 MiB."""
+        """Yield all samples in order, in slices of about 16 MiB."""
         return chunks(self.samples)
 
     def take(self, indices: Tensor) -> Tensor:
-        """The samples at `indices` as they are stored: a copy in memory."""
+        """The stored samples at `indices`, copied into memory."""
         return gather(self.samples, indices)
 
     def image(self, index: int) -> Tensor:
-        """One image or map as it is stored, uncut: uint8 [C, H, W]."""
+        """One stored image or map, uncut: uint8 [C, H, W]."""
         return self.take(torch.tensor([index]))[0] if self.whole is None else self.whole.images[index].clone()
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
-        """The samples at `indices` as `real` (and `label`, and `source`); always the same ones."""
+        """The samples at `indices` as input of networks: `real`, with `label` and `source` if the set has them.
+
+        Deterministic: middle patches, no mirroring. With two sets, sample i gets source i modulo their number.
+        """
         batch = self._batch(None, indices)
         if self.source is not None:
             partners = indices if self.paired else indices % len(self.source)
@@ -120,8 +141,11 @@ class Data:
         return batch
 
     def varied(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
-        """The same for training, by torch's global random numbers: patches from anywhere, the source's samples of two
-        sets at random and, with `mirror`, half of them seen in the mirror. Pairs are cut and turned alike."""
+        """A batch for training, as `batch`, varied with torch's global generator.
+
+        Patches are cut at random places, and the samples of an unpaired source set are drawn at random. With `mirror`,
+        each sample is mirrored with probability 1/2. The images of a pair are cut and mirrored in the same way.
+        """
         places = None if self.whole is None else at_random(self.whole.rooms(indices, self.form.shape[1:]))
         batch = self._batch(places, indices)
         if self.source is not None and self.paired:
@@ -141,7 +165,7 @@ class Data:
         return batch
 
     def _at(self, places: Tensor | None, indices: Tensor) -> Tensor:
-        """The samples at `indices`, or the patches at places of their uncut images."""
+        """The samples at `indices`, or patches of their uncut images if places are given."""
         if places is None:
             return self.take(indices)
         assert self.whole is not None
@@ -156,14 +180,14 @@ def image_data(
     notes: tuple[str, ...] = (),
     remarks: tuple[str, ...] = (),
 ) -> Data:
-    """Images, uint8 [N, C, H, W], and what `Data` says of them."""
+    """A set of images, uint8 [N, C, H, W]; the other arguments are those of `Data`."""
     counts = count_classes(labels, classes)
     form = Form(tuple(images.shape[1:]), classes, counts=counts)
-    return Data(name, images, form, labels, notes, remarks=(*remarks, *lonely_classes(counts, classes)))
+    return Data(name, images, form, labels, notes, remarks=(*remarks, *single_image_classes(counts, classes)))
 
 
 def map_data(name: str, maps: Tensor, classes: tuple[str, ...], what: str = "maps", whole: Whole | None = None) -> Data:
-    """Maps, uint8 [N, 1, H, W] of ids of `classes`; where they are patches, of `whole`, all of whose pixels count."""
+    """A set of maps, uint8 [N, 1, H, W] of ids of `classes`; pixels are counted in `whole` if they are its patches."""
     pixels = class_pixels(chunks(maps) if whole is None else whole.in_order())
     form = Form(tuple(maps.shape[1:]), classes, counts=tuple(pixels[: len(classes)].tolist()), map=True)
     return Data(name, maps, form, remarks=map_remarks(what, pixels, classes), whole=whole)
@@ -176,7 +200,7 @@ def point_data(
     classes: tuple[str, ...] = (),
     mixture: Mixture | None = None,
 ) -> Data:
-    """Points [N, D], scaled to mean 0 and, over all axes together, variance 1."""
+    """A set of points [N, D]; its form scales them to mean 0 and variance 1 over all axes."""
     points = points.float()
     centre = points.double().mean(0)
     scale = (points.double() - centre).square().mean().sqrt().item() or 1.0
@@ -187,6 +211,6 @@ def point_data(
 
 
 def joined(name: str, source: Data, target: Data, paired: bool) -> Data:
-    """A target that is made from a source."""
+    """The target set with its source set attached."""
     form = replace(target.form, source=source.form)
     return replace(target, name=name, form=form, source=source, paired=paired)

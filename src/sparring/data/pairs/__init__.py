@@ -1,1 +1,1 @@
-"""Pairs of images, and two sets of them."""
+"""Pairs of images, and two unpaired sets of images."""

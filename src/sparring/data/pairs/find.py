@@ -1,4 +1,4 @@
-"""Where pairs of images are found: two columns, two folders, two halves of an image, two arrays."""
+"""Finding pairs of images: two columns, two folders, two halves of an image, or two arrays."""
 
 from __future__ import annotations
 
@@ -26,15 +26,34 @@ WANTED = (
 Names = tuple[str, ...]
 SOURCES: Names = ("conditioning_image", "source", "input", "A", "mask")
 TARGETS: Names = ("image", "target", "output", "B")
-IMAGES: Names = ("image", "source", "input", "A")  # what has a map of class ids for a partner
+IMAGES: Names = ("image", "source", "input", "A")  # usual names of the images that MAPS belong to
 MAPS: Names = ("mask", "masks", "conditioning_image", "target", "output", "B")
 FOLDERS = (("A", "B"), ("source", "target"), ("input", "output"), ("images", "masks"), ("image", "mask"))
 HALVES = ("left", "right")
 
 
 def find_pairs(spec: str, layout: Pairs, split: Split = "train") -> PairSource | None:
-    """The pairs that `spec` holds, or None if it keeps none for this split; raises UserError if there are none, some
-    images have no partner, or it is not clear what is what."""
+    """Find the pairs at a path.
+
+    Accepted:
+
+    * a folder with two sub-folders of images with the same names, such as `A` and `B`, `train/A` and `train/B`,
+      `source` and `target` or `images` and `masks`;
+    * parquet files with two columns of images;
+    * a folder, archive or parquet column of images that hold source and target side by side;
+    * an `.npz` with the arrays `source` and `target`.
+
+    Args:
+        spec: the path.
+        layout: names of the columns, sub-folders or halves, and the classes of maps.
+        split: "train" or "test".
+
+    Returns:
+        The pairs; None without a test split.
+
+    Raises:
+        UserError: the path holds no pairs, images have no partner, or source and target are ambiguous.
+    """
     path = existing_path(spec)
     assert path is not None
     if path.is_dir():
@@ -50,7 +69,9 @@ def find_pairs(spec: str, layout: Pairs, split: Split = "train") -> PairSource |
         source = archive_source(path)
         folders = {item.label for item in source.items()}
         if any(folders >= {*pair} for pair in (*FOLDERS, (layout.source, layout.target))):
-            raise UserError(f"{path} holds pairs in two folders; unpack it, and name the folder")
+            raise UserError(
+                f"{path} holds pairs in two folders, which are only read unpacked; unpack it and give the folder"
+            )
         return _in_halves(source, layout)
     raise UserError(f"{spec!r} does not hold pairs; give {WANTED}")
 
@@ -69,7 +90,8 @@ def _in_folder(folder: Path, layout: Pairs, split: Split) -> PairSource | None:
     if split == "test" and _sub_folders(folder, layout, "train") is not None:
         return None
     if {layout.source, layout.target} - {"", *HALVES}:
-        raise UserError(f"{folder} has no sub-folders called so: source={layout.source!r}, target={layout.target!r}")
+        given = f"source={layout.source!r}, target={layout.target!r}"
+        raise UserError(f"{folder} has no sub-folders of images with these names: {given}; correct the names")
     inner = next((folder / word for word in PARTS[split] if (folder / word).is_dir()), None)
     if inner is None and split == "test":
         return None
@@ -81,35 +103,35 @@ def _maps(layout: Pairs) -> tuple[Names, Names]:
 
 
 def _in_tables(paths: Sequence[Path], name: str, layout: Pairs) -> PairSource:
-    there = image_columns(paths)
+    available = image_columns(paths)
     named = {layout.source, layout.target} - {"", *HALVES}
-    if len(there) == 1 and not named:
-        return _in_halves(column_source(paths, there[0], name), layout)
-    columns = _two_of(there, layout)
+    if len(available) == 1 and not named:
+        return _in_halves(column_source(paths, available[0], name), layout)
+    columns = _two_of(available, layout)
     if columns is None:
-        found = ", ".join(there) or "none"
+        found = ", ".join(available) or "none"
         raise UserError(
-            f"{name} has these columns of images: {shortened(found)}; a pair is two of them: name the two, as "
+            f"{name} has these columns of images: {shortened(found)}; pairs need two of them: set their names, such as "
             f"source={(layout.source or 'sketch')!r} and target={(layout.target or 'photo')!r}"
         )
     return paired_source(paths, columns, name)
 
 
-def _two_of(there: Sequence[str], layout: Pairs) -> tuple[str, str] | None:
-    """The columns of source and target: those that are named, else by the usual names."""
+def _two_of(available: Sequence[str], layout: Pairs) -> tuple[str, str] | None:
+    """The columns of source and target, by the names given, else by the usual names."""
     source_map, target_map = _maps(layout)
     sources, targets = SOURCES, TARGETS
     if source_map:
         sources, targets = MAPS, IMAGES
     elif target_map:
         sources, targets = IMAGES, MAPS
-    source = layout.source or next((n for n in sources if n in there and n != layout.target), "")
-    target = layout.target or next((n for n in targets if n in there and n != source), "")
-    return (source, target) if {source, target} <= {*there} and source != target else None
+    source = layout.source or next((n for n in sources if n in available and n != layout.target), "")
+    target = layout.target or next((n for n in targets if n in available and n != source), "")
+    return (source, target) if {source, target} <= {*available} and source != target else None
 
 
 def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path] | None:
-    """The folders of sources and targets of a split, if there are such."""
+    """The folders of sources and targets of a split, or None."""
     if {layout.source, layout.target} & {*HALVES}:
         return None
     source_map, target_map = _maps(layout)
@@ -130,15 +152,15 @@ def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path]
 
 
 def _in_folders(source: Path, target: Path, name: str) -> PairSource:
-    """Images of two folders whose names are the same but for what follows the dot."""
+    """Pair the images of two folders by their names without suffix."""
     sources, targets = _by_stem(source), _by_stem(target)
-    lonely = [
+    unpaired = [
         f"{len(stems)} of {len(own)} images in {folder} have no partner in {other}: {listed(stems)}"
         for own, theirs, folder, other in ((sources, targets, source, target), (targets, sources, target, source))
         if (stems := sorted(own.keys() - theirs.keys()))
     ]
-    if lonely:
-        raise UserError(f"{name}: {'; '.join(lonely)}; partners have the same name; add or remove some")
+    if unpaired:
+        raise UserError(f"{name}: {'; '.join(unpaired)}; partners have the same name: add or remove these images")
     found = [(sources[stem], targets[stem]) for stem in sorted(sources)]
     return PairSource(name, lambda: (Pair(Item(str(a), a), Item(str(b), b)) for a, b in found), len(found))
 
@@ -148,35 +170,35 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     for path in image_paths(folder):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
-            raise UserError(f"{found[stem]} and {path} have the same name, so partners are not clear; remove one")
+            raise UserError(f"{found[stem]} and {path} have the same name, but each pair needs its own; remove one")
         found[stem] = path
     return found
 
 
 def _in_halves(source: Source, layout: Pairs) -> PairSource:
-    """Images that hold source and target side by side. Source: the sets of pix2pix (Isola et al. 2017)."""
+    """Images that hold source and target side by side. Source: the data sets of pix2pix (Isola et al. 2017)."""
     for name in (layout.source, layout.target):
         if name not in ("", *HALVES):
             missing = f"{source.name} has no columns or sub-folders"
-            raise UserError(f"{missing}, of which {name!r} could be one; give {WANTED}")
+            raise UserError(f"{missing}, so no {name!r}; give {WANTED}")
     if layout.source and layout.source == layout.target:
-        raise UserError(f"source and target are both {layout.source!r}; one is 'left', the other 'right'")
+        raise UserError(f"source and target are both {layout.source!r}; set one to 'left' and the other to 'right'")
     assert source.count is not None
-    said = bool(layout.source or layout.target)
-    right = layout.source == "right" or layout.target == "left"
-    return PairSource(source.name, partial(_half_items, source, said, right), source.count)
+    sides_given = bool(layout.source or layout.target)
+    source_is_right = layout.source == "right" or layout.target == "left"
+    return PairSource(source.name, partial(_half_items, source, sides_given, source_is_right), source.count)
 
 
-def _half_items(source: Source, said: bool, right: bool) -> Iterator[Pair]:
-    """What is not at least twice as wide as high is hardly two images, unless the user says so."""
+def _half_items(source: Source, sides_given: bool, source_is_right: bool) -> Iterator[Pair]:
+    """Cut images in halves; unless the sides are given, raise UserError on images less than twice as wide as high."""
     for item in source.items():
         name = item.name
         try:
             image, (width, height) = decode(item.encoded, Target())
-            if width < 2 * height and not said:
+            if width < 2 * height and not sides_given:
                 raise UserError(
-                    f"{source.name} holds single images, it seems ({name} has {width}x{height} pixels), but this task "
-                    f"needs pairs: {WANTED}. If each image holds source and target side by side, say source='left'"
+                    f"{source.name} seems to hold single images ({name} has {width}x{height} pixels), but this task "
+                    f"needs pairs: {WANTED}. If each image holds source and target side by side, set source='left'"
                 )
             if width % 2:
                 raise NotDecodedError(f"its width of {width} is odd, so it is not two images side by side")
@@ -185,7 +207,7 @@ def _half_items(source: Source, said: bool, right: bool) -> Iterator[Pair]:
             continue
         half = width // 2
         halves = [image.crop((left, 0, left + half, height)) for left in (0, half)]
-        first, second = reversed(halves) if right else halves
+        first, second = reversed(halves) if source_is_right else halves
         yield Pair(Item(f"{name}, source", first), Item(f"{name}, target", second))
 
 

@@ -1,4 +1,4 @@
-"""Two sets of images that do not belong together one by one."""
+"""Two unpaired sets of images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,27 @@ WANTED = (
 
 
 def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tuple[Source, Source] | None:
-    """Where the images of both sets are, or None if none are kept for this split; raises UserError if there are none.
+    """Find the two sets of images at a path, without labels.
 
-    There are no labels. `find` gives the images that a path holds.
+    Accepted, for the names A and B of the layout, here for training:
+
+    * `trainA` and `trainB`, `train/A` and `train/B`, `A/train` and `B/train`, or `A` and `B`: each a folder, an archive
+      or a `.parquet`;
+    * parquet files with two columns of images, A and B.
+
+    The sub-folder `data` of a folder is searched, too.
+
+    Args:
+        spec: the path.
+        layout: the names of the two sets.
+        find: returns the source of the images at a path.
+        split: "train" or "test".
+
+    Returns:
+        The two sources; None without a test split.
+
+    Raises:
+        UserError: the path does not hold two sets.
     """
     path = existing_path(spec)
     assert path is not None
@@ -43,17 +61,17 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
 
 
 def as_sets(name: str, a: Data, b: Data) -> Data:
-    """The set that is made from the other, with what was told of both."""
-    reported = [("A", remark) for remark in a.remarks] + [("B", remark) for remark in b.remarks]
-    remarks = tuple(remark.replace(": ", f": set {which}: ", 1) for which, remark in reported)
+    """Set B with set A as its source, and the notes and remarks of both."""
+    lines = [("A", remark) for remark in a.remarks] + [("B", remark) for remark in b.remarks]
+    remarks = tuple(remark.replace(": ", f": set {which}: ", 1) for which, remark in lines)
     return replace(joined(name, a, b, paired=False), notes=(*a.notes, *b.notes), remarks=remarks)
 
 
 def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[Source, Source] | None:
     for place in (folder, folder / "data"):
-        for direction in places(split):
-            ended = (_ended(place / direction.format(side)) for side in (layout.a, layout.b))
-            a, b = (next((p for p in paths if p.exists()), None) for paths in ended)
+        for pattern in places(split):
+            sides = (_candidates(place / pattern.format(side)) for side in (layout.a, layout.b))
+            a, b = (next((p for p in paths if p.exists()), None) for paths in sides)
             if a is not None and b is not None:
                 first, second = find(a), find(b)
                 if first is not None and second is not None:
@@ -61,7 +79,7 @@ def _in_folder(folder: Path, layout: Sets, split: Split, find: Find) -> tuple[So
     return None
 
 
-def _ended(path: Path) -> list[Path]:
+def _candidates(path: Path) -> list[Path]:
     return [path, *(path.with_name(path.name + ending) for ending in (".parquet", *ENDINGS))]
 
 

@@ -1,1 +1,1 @@
-"""The named sets."""
+"""The named data sets."""

@@ -25,14 +25,17 @@ URL = "https://www.cs.toronto.edu/~kriz"
 FILE = "cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 RECORD = 1 + 3 * 32 * 32  # a label, then red, green and blue, row by row
-MEND = f"put {FILE}, or train.parquet and test.parquet, in $SPARRING_DATA/cifar10"
+FIX = f"put {FILE}, or train.parquet and test.parquet, in $SPARRING_DATA/cifar10"
 
 
 def load_cifar10(split: Split = "train") -> Data:
-    """CIFAR-10's 50,000 (train) or 10,000 (test) photographs of 32x32, RGB, ten classes. Source: Krizhevsky 2009.
+    """CIFAR-10: 50,000 (train) or 10,000 (test) photographs of 32x32, RGB, ten classes. Source: Krizhevsky 2009.
 
-    `train.parquet` and `test.parquet`, or the original archive, are looked for in `$SPARRING_DATA/cifar10`, else in the
-    cache, where the archive is downloaded to (and checked) if need be.
+    `train.parquet` and `test.parquet`, or the original archive, are read from `$SPARRING_DATA/cifar10`; otherwise the
+    archive is read from the cache, and downloaded there and verified if missing.
+
+    Raises:
+        UserError: a file is damaged or cannot be downloaded.
     """
     return load_images(_source(split), Target()).renamed("cifar10")
 
@@ -43,7 +46,7 @@ def _source(split: Split) -> Source:
     if (archive := set_file(f"cifar10/{FILE}")) is not None:
         return _binary_source(archive, split)
     target = cache_folder() / "cifar10" / FILE
-    fetch([f"{os.environ.get('SPARRING_CIFAR_URL') or URL}/{FILE}"], target, md5(MD5), MEND)
+    fetch([f"{os.environ.get('SPARRING_CIFAR_URL') or URL}/{FILE}"], target, md5(MD5), FIX)
     return _binary_source(target, split)
 
 
@@ -68,10 +71,10 @@ def _items(path: Path, names: list[str]) -> Iterator[Item]:
                     pixels = np.ascontiguousarray(record[1:].reshape(3, 32, 32).transpose(1, 2, 0))
                     yield Item(f"{path}/{name}, image {number}", Image.fromarray(pixels), int(record[0]))
     if missing:
-        raise UserError(f"{path} lacks {', '.join(sorted(missing))}; remove it, so that it is fetched anew")
+        raise UserError(f"{path} does not contain {', '.join(sorted(missing))}; remove it to download it again")
 
 
 def _records(path: Path, name: str, content: bytes) -> NDArray[np.uint8]:
     if not content or len(content) % RECORD or len(content) > 10_000 * RECORD:
-        raise UserError(f"{path}: {name} is no batch of CIFAR-10; remove the file, so that it is fetched anew")
+        raise UserError(f"{path}: {name} is not a batch of CIFAR-10; remove the archive to download it again")
     return np.frombuffer(content, np.uint8).reshape(-1, RECORD)

@@ -1,4 +1,4 @@
-"""Named image sets."""
+"""The sets of handwritten digits: scikit-learn's, MNIST, and sets made from MNIST."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sparring.data.samples import Data, Split, image_data
 
 DIGITS = tuple("0123456789")
 
-# The original files (LeCun et al. 1998), with the MD5 sums of what is in the gzip files (these differ in the wild).
+# The original files (LeCun et al. 1998). MD5 sums are of the unpacked content: the gzip files of mirrors differ.
 MNIST_MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
 MNIST_MD5 = {
     "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
@@ -29,7 +29,7 @@ MNIST_MD5 = {
 
 
 def load_digits() -> Data:
-    """1,797 handwritten digits of 8x8 that come with scikit-learn (0..16 grey levels, stretched to 0..255)."""
+    """The 1,797 handwritten digits of scikit-learn, 8x8, grey; levels 0 to 16 are scaled to 0 to 255."""
     from sklearn import datasets
 
     images, labels = datasets.load_digits(return_X_y=True)
@@ -38,19 +38,27 @@ def load_digits() -> Data:
 
 
 def load_mnist(split: Split = "train") -> Data:
-    """MNIST's 60,000 (train) or 10,000 (test) digits of 28x28, from the original IDX files: in `$SPARRING_DATA/mnist`,
-    else in the cache, where they are downloaded to (and checked) if need be."""
+    """MNIST: 60,000 (train) or 10,000 (test) digits of 28x28, grey, ten classes. Source: LeCun et al. 1998.
+
+    The original IDX files are read from `$SPARRING_DATA/mnist`, else from the cache; missing files are downloaded there
+    and verified.
+
+    Raises:
+        UserError: a file is damaged or cannot be downloaded.
+    """
     prefix = "train" if split == "train" else "t10k"
     images = read_idx(_mnist_file(f"{prefix}-images-idx3-ubyte.gz"))
     labels = read_idx(_mnist_file(f"{prefix}-labels-idx1-ubyte.gz"))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise UserError(f"mnist: images {list(images.shape)} and labels {list(labels.shape)} do not belong together")
+        raise UserError(
+            f"mnist: images {list(images.shape)} and labels {list(labels.shape)} do not match; put the original files "
+            "in $SPARRING_DATA/mnist"
+        )
     return image_data("mnist", torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)), DIGITS)
 
 
 def load_small_mnist(split: Split = "train") -> Data:
-    """600 random digits of MNIST's training images, for trying what helps where data is short; the test split is
-    MNIST's own."""
+    """600 random training images of MNIST, to test methods for small data sets; the test split is that of MNIST."""
     digits = load_mnist(split)
     if split == "train":
         order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))
@@ -59,7 +67,7 @@ def load_small_mnist(split: Split = "train") -> Data:
 
 
 def load_stacked_mnist(split: Split = "train") -> Data:
-    """60,000 (test: 30,000) RGB images whose channels are random digits of MNIST's split: 1,000 modes, "000" to "999".
+    """60,000 (test: 30,000) RGB images whose channels are random MNIST digits: 1,000 modes, "000" to "999".
 
     Source: Metz et al. 2017, section 3.3.1; Srivastava et al. 2017, section 4.1.
     """
@@ -73,15 +81,19 @@ def load_stacked_mnist(split: Split = "train") -> Data:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read a gzipped IDX file of unsigned bytes: two zero bytes, type 8, number of axes, sizes, values."""
+    """Read a gzipped IDX file of unsigned bytes: two zero bytes, type 8, number of axes, sizes, values.
+
+    Raises:
+        UserError: the file is damaged or of another type.
+    """
     try:
         raw = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error}); remove it, so that it is fetched anew") from error
+        raise UserError(f"{path} cannot be read ({error}); remove it to download it again") from error
     axes = raw[3] if len(raw) > 3 else 0
     shape = np.frombuffer(raw, ">u4", count=axes, offset=4) if len(raw) >= 4 + 4 * axes else np.zeros(0)
     if raw[:3] != b"\0\0\x08" or len(raw) != 4 + 4 * axes + int(np.prod(shape)):
-        raise UserError(f"{path} is not an IDX file of bytes, or is cut short; remove it, so that it is fetched anew")
+        raise UserError(f"{path} is not an IDX file of bytes, or is truncated; remove it to download it again")
     values: NDArray[np.uint8] = np.frombuffer(raw, np.uint8, offset=4 + 4 * axes)
     return np.array(values.reshape(shape.astype(int)))
 
@@ -95,6 +107,6 @@ def _mnist_file(name: str) -> Path:
 
 
 def download(urls: list[str], target: Path, md5: str) -> None:
-    """Fetch a gzip file from the first address whose unpacked bytes are right; `target` appears only then."""
+    """Download a gzip file from the first URL whose unpacked content has this MD5; other files are not kept."""
     fix = "put the original files in $SPARRING_DATA/mnist, or use --data digits, which needs no download"
     fetch(urls, target, unpacked_md5(md5), fix)

@@ -1,5 +1,4 @@
-"""Point sets in the plane, where one sees what a GAN does. Each holds 50,000 points, the same in every run, and as
-many others for its test split."""
+"""Sets of points in the plane: 50,000 training points, the same in every run, and 50,000 different test points."""
 
 from __future__ import annotations
 
@@ -27,19 +26,19 @@ def _mixture(name: str, centres: Tensor, deviation: float, split: Split) -> Data
 
 
 def load_ring(split: Split = "train") -> Data:
-    """8 Gaussians of deviation 0.02 on a circle of radius 2. Source: Metz et al. 2017, section 3.1."""
+    """8 Gaussians of standard deviation 0.02 on a circle of radius 2. Source: Metz et al. 2017, section 3.1."""
     angle = torch.arange(8) * (2 * math.pi / 8)
     return _mixture("ring", 2 * torch.stack([angle.cos(), angle.sin()], 1), 0.02, split)
 
 
 def load_grid(split: Split = "train") -> Data:
-    """25 Gaussians of deviation 0.05 on a 5x5 grid of spacing 2. Source: Srivastava et al. 2017, section 4.1."""
+    """25 Gaussians of standard deviation 0.05 on a 5x5 grid, spacing 2. Source: Srivastava et al. 2017, section 4.1."""
     axis = torch.arange(-4.0, 5.0, 2.0)
     return _mixture("grid", torch.cartesian_prod(axis, axis), 0.05, split)
 
 
 def load_spiral(split: Split = "train") -> Data:
-    """One arm of two turns, with a little noise."""
+    """A spiral of two turns with Gaussian noise of standard deviation 0.03."""
     rng = _rng(split)
     turn = torch.rand(COUNT, generator=rng).sqrt() * 4 * math.pi
     points = torch.stack([turn.cos(), turn.sin()], 1) * (turn / (2 * math.pi))[:, None]
@@ -47,7 +46,7 @@ def load_spiral(split: Split = "train") -> Data:
 
 
 def load_moons(split: Split = "train") -> Data:
-    """Two interleaved half circles, with a little noise."""
+    """Two interleaved half circles with Gaussian noise of standard deviation 0.05."""
     rng = _rng(split)
     labels = torch.randint(2, (COUNT,), generator=rng)
     angle = torch.rand(COUNT, generator=rng) * math.pi
@@ -58,7 +57,7 @@ def load_moons(split: Split = "train") -> Data:
 
 
 def load_checkerboard(split: Split = "train") -> Data:
-    """The 8 dark fields of a 4x4 board, uniformly filled."""
+    """A uniform distribution over 8 fields of a 4x4 checkerboard."""
     rng = _rng(split)
     labels = torch.randint(8, (COUNT,), generator=rng)
     row = labels // 2

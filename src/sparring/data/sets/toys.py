@@ -1,4 +1,4 @@
-"""Small sets at hand, to try tasks that make images from images; all come with scikit-learn."""
+"""Small sets for trying image translation and patches, made from images that scikit-learn contains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INK: Levels = np.array([255, 190, 60])
 
 
 def load_digit_edges() -> Data:
-    """1,797 pairs of 16x16: the outline of a digit, and the digit."""
+    """1,797 pairs of 16x16, grey: the outline of a digit (source), and the digit (target)."""
     digits = _enlarged()
     bright = np.pad(digits > 63, ((0, 0), (1, 1), (1, 1)))
     inside = bright[:, :-2, 1:-1] & bright[:, 2:, 1:-1] & bright[:, 1:-1, :-2] & bright[:, 1:-1, 2:]
@@ -28,21 +28,21 @@ def load_digit_edges() -> Data:
 
 
 def load_digit_maps() -> Data:
-    """1,797 pairs of 16x16: a digit, and the map of what is ink in it."""
+    """1,797 pairs of 16x16: a digit (source), and its map of the classes paper and ink (target)."""
     digits = _enlarged()
     ink = map_data("digit-maps", _data("digit-maps", (digits > 127).astype(np.int64)).samples, ("paper", "ink"))
     return joined("digit-maps", _data("digit-maps", digits), ink, paired=True)
 
 
 def load_digit_inverts() -> Data:
-    """Two sets of digits of 16x16: A, 899 white on black, and B, 898 others black on white."""
+    """Two unpaired sets of different digits of 16x16, grey: 899 white on black (A), and 898 black on white (B)."""
     digits = _enlarged()
     a, b = _data("digit-inverts", digits[::2]), _data("digit-inverts", 255 - digits[1::2])
     return joined("digit-inverts", a, b, paired=False)
 
 
 def load_digit_colours() -> Data:
-    """Two sets of digits of 16x16 in RGB: A, 899 white on black, and B, 898 others orange on blue."""
+    """Two unpaired sets of different digits of 16x16, RGB: 899 white on black (A), and 898 orange on blue (B)."""
     ink = _enlarged()[..., None]
     coloured: Levels = (PAPER * (255 - ink[1::2]) + INK * ink[1::2]) // 255
     a, b = _data("digit-colours", ink[::2].repeat(3, -1)), _data("digit-colours", coloured)
@@ -50,7 +50,7 @@ def load_digit_colours() -> Data:
 
 
 def photo_source() -> Source:
-    """Two photos of 640x427, of a temple in China and of a flower, to cut patches from."""
+    """Two photos of 640x427 (a temple and a flower), to cut patches from."""
     return Source("photos", "of scikit-learn", _photos, 2)
 
 
@@ -63,14 +63,14 @@ def _photos() -> Iterator[Item]:
 
 
 def _enlarged() -> Levels:
-    """The digits at twice their size, bilinearly, in whole numbers, which are the same everywhere: [N, 16, 16]."""
+    """The digits enlarged twice, bilinearly, in integer arithmetic for equal results on every machine: [N, 16, 16]."""
     levels = load_digits().samples[:, 0].numpy().astype(np.int64)
     enlarged: Levels = (_twice(_twice(levels).swapaxes(1, 2)).swapaxes(1, 2) + 8) // 16
     return enlarged
 
 
 def _twice(levels: Levels) -> Levels:
-    """Twice as many rows, times 4: each is three parts the row that it lies in, and one part that beside it."""
+    """Double the rows and multiply by 4: each new row is 3 times its own old row plus the nearest other row."""
     beyond = np.pad(levels, ((0, 0), (1, 1), (0, 0)), mode="edge")
     above, row, below = beyond[:, :-2], beyond[:, 1:-1], beyond[:, 2:]
     return np.stack([3 * row + above, 3 * row + below], 2).reshape(len(levels), -1, levels.shape[2])

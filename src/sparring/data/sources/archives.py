@@ -1,4 +1,4 @@
-"""Archives of images, read member by member; nothing is ever unpacked to the disk."""
+"""Archives of images, read member by member without unpacking to disk."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from sparring.data.sources.decode import SUFFIXES
 from sparring.data.sources.source import Item, Source, folder_classes, is_image, stamps
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
-LARGEST = 256 << 20  # bytes of a member
+LARGEST = 256 << 20  # bytes per member
 MOST = 2_000_000  # members
-PROPORTION = 100  # of unpacked to packed bytes, where there are more than PROPORTIONATE of them
-PROPORTIONATE = 64 << 20
+MOST_RATIO = 100  # unpacked bytes / packed bytes; checked beyond UNCHECKED unpacked bytes
+UNCHECKED = 64 << 20
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -35,31 +35,34 @@ DAMAGED = (
     struct.error,
     NotImplementedError,
     ValueError,
-    RecursionError,  # tarfile calls itself for each of a chain of long names
+    RecursionError,  # tarfile recurses once per header in a chain of long names
 )
 
 
 def is_archive(path: Path) -> bool:
-    """The file's name ends as that of an archive."""
+    """True if the file name ends in .zip, .tar, .tar.gz or .tgz."""
     return path.name.lower().endswith(ENDINGS)
 
 
 def archive_source(path: Path) -> Source:
-    """All images in a `.zip`, `.tar` or `.tar.gz`; the folders in it (below the only one, if one holds everything) are
-    classes, if all images lie in such.
+    """All images in a `.zip`, `.tar` or `.tar.gz`.
+
+    Top-level folders become classes if every image lies in one. A single folder around everything is skipped.
 
     Raises:
-        UserError: it is damaged or holds no images, a member's name or link leads out of it, or it unpacks to far more
-            than it holds (256 MiB a member, 2,000,000 members, and 100 times its size from 64 MiB on are allowed).
+        UserError: the archive is damaged, holds no images, or has a member path or link that leads out of it; or it
+            exceeds a limit: 256 MiB per member, 2,000,000 members, or, beyond 64 MiB, 100 times its packed size.
     """
     identify = partial(stamps, path)
-    identity = identify()  # before it is listed
+    identity = identify()  # before listing, so that a later change is detected
     zipped = path.name.lower().endswith(".zip")
     with reading_archive(path):
         names = [*_list_zip(path)] if zipped else [*_list_tar(path)]
     images = [name for name in names if is_image(PurePosixPath(name.replace("\\", "/")))]
     if not images:
-        raise UserError(f"{path} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+        raise UserError(
+            f"{path} holds no images; looked for {', '.join(sorted(SUFFIXES))}; give an archive of such files"
+        )
     parts = [_parts(name) for name in images]
     if len({p[0] for p in parts}) == 1 and all(len(p) > 1 for p in parts):
         parts = [p[1:] for p in parts]
@@ -76,7 +79,7 @@ def _check_name(path: Path, name: str) -> None:
     slashed = name.replace("\\", "/")
     if slashed.startswith("/") or slashed[1:2] == ":" or ".." in slashed.split("/") or "\0" in name:
         leads = f"{path} holds {shortened(repr(name))}, a path that leads out of the archive"
-        raise UserError(f"{leads}; pack the images anew, or unpack it with care and name the folder")
+        raise UserError(f"{leads}; pack the images again with relative paths, or unpack them and give the folder")
 
 
 def _check_size(path: Path, name: str, size: int, number: int) -> None:
@@ -84,35 +87,36 @@ def _check_size(path: Path, name: str, size: int, number: int) -> None:
         unpacks = f"{shortened(repr(name))} unpacks to {size / 2**20:,.0f} MiB"
         raise UserError(f"{path}: {unpacks}; at most {LARGEST >> 20} MiB are allowed; remove it from the archive")
     if number > MOST:
-        raise UserError(f"{path} holds more than {MOST:,} members; split it, or unpack it and name the folder")
+        raise UserError(f"{path} holds more than {MOST:,} members; split it, or unpack it and give the folder")
 
 
-def _check_proportion(path: Path, what: str, unpacked: int, packed: int) -> None:
-    if unpacked > PROPORTIONATE and unpacked > PROPORTION * max(1, packed):
+def _check_ratio(path: Path, what: str, unpacked: int, packed: int) -> None:
+    if unpacked > UNCHECKED and unpacked > MOST_RATIO * max(1, packed):
         raise UserError(
-            f"{path}: {what} unpacks to more than {PROPORTION} times its size; images do not, this is a bomb or no "
-            "archive of images; do not open it"
+            f"{path}: {what} unpacks to more than {MOST_RATIO} times its size, which images never do; this may be a "
+            "zip bomb; do not open it"
         )
 
 
 def _refuse_link(path: Path, name: str, kind: str = "a link") -> None:
     what = f"{shortened(repr(name))}, {kind}"
-    raise UserError(f"{path} holds {what}, which may lead out of the archive; pack the files themselves")
+    raise UserError(f"{path} holds {what}, which may lead out of the archive; pack only regular files")
 
 
 @contextmanager
 def reading_archive(path: Path) -> Iterator[None]:
-    """Turn what a damaged archive raises into one line."""
+    """Convert the errors of a damaged archive into a UserError."""
     try:
         yield
     except UserError:
         raise
     except DAMAGED as error:
-        raise UserError(f"{path} is damaged, or no archive ({shortened(str(error))}); copy or fetch it anew") from error
+        cause = shortened(str(error))
+        raise UserError(f"{path} is damaged or not an archive ({cause}); copy or download it again") from error
 
 
 def _list_zip(path: Path) -> Iterator[str]:
-    """The names of its files, each of which is checked."""
+    """Names of the files, each checked."""
     unpacked = 0
     with zipfile.ZipFile(path) as archive:
         for number, info in enumerate(sorted(archive.infolist(), key=lambda i: i.filename), start=1):
@@ -121,10 +125,10 @@ def _list_zip(path: Path) -> Iterator[str]:
                 _refuse_link(path, info.filename)
             if not info.is_dir():
                 _check_size(path, info.filename, info.file_size, number)
-                _check_proportion(path, repr(info.filename), info.file_size, info.compress_size)
+                _check_ratio(path, repr(info.filename), info.file_size, info.compress_size)
                 unpacked += info.file_size
                 yield info.filename
-    _check_proportion(path, "it", unpacked, path.stat().st_size)
+    _check_ratio(path, "it", unpacked, path.stat().st_size)
 
 
 def _zip_items(path: Path, labels: dict[str, str | None]) -> Iterator[Item]:
@@ -136,23 +140,23 @@ def _zip_items(path: Path, labels: dict[str, str | None]) -> Iterator[Item]:
 
 
 def _zip_content(archive: zipfile.ZipFile, name: str) -> bytes | Exception:
-    """A member's bytes; at most those that it declares are unpacked, whatever it holds."""
+    """The bytes of a member, at most its declared size, or the error."""
     try:
         with archive.open(name) as file:
             return file.read(LARGEST)
-    except (*DAMAGED, RuntimeError) as error:  # RuntimeError: it is encrypted
+    except (*DAMAGED, RuntimeError) as error:  # RuntimeError: encrypted
         return error
 
 
 class _Bounded:
-    """A file that refuses to be read in pieces beyond the largest member: tar's heads may ask for any size."""
+    """A file that refuses reads larger than the largest member, because a tar header can request any size."""
 
     def __init__(self, file: IO[bytes] | BufferedIOBase, path: Path) -> None:
         self.file, self.path = file, path
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= LARGEST:
-            _check_size(self.path, "a head", size if size > 0 else LARGEST + 1, 0)
+            _check_size(self.path, "a header", size if size > 0 else LARGEST + 1, 0)
         return self.file.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -164,7 +168,7 @@ class _Bounded:
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """A `.tar`, gzipped or not, open to be gone through once."""
+    """Open a `.tar`, gzipped or not, for one pass."""
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -174,7 +178,7 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _list_tar(path: Path) -> Iterator[str]:
-    """The names of its files, each of which is checked."""
+    """Names of the files, each checked."""
     packed = path.stat().st_size
     with open_tar(path) as archive:
         for number, info in enumerate(archive, start=1):
@@ -184,14 +188,14 @@ def _list_tar(path: Path) -> Iterator[str]:
             if not info.isfile() and not info.isdir():
                 _refuse_link(path, info.name, "neither a file nor a folder")
             _check_size(path, info.name, info.size, number)
-            _check_proportion(path, "it", archive.offset, packed)
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep the heads of all
+            _check_ratio(path, "it", archive.offset, packed)
+            archive.members.clear()  # type: ignore[attr-defined]  # or tarfile keeps every header
             if info.isfile():
                 yield info.name
         assert archive.fileobj is not None
         archive.fileobj.seek(archive.offset)
-        if any(archive.fileobj.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged head for the end
-            raise tarfile.ReadError(f"the head at byte {archive.offset} is none")
+        if any(archive.fileobj.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged header for the end
+            raise tarfile.ReadError(f"invalid header at byte {archive.offset}")
 
 
 def _tar_items(path: Path, labels: dict[str, str | None]) -> Iterator[Item]:

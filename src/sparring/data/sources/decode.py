@@ -1,4 +1,4 @@
-"""From an encoded image to 8-bit pixels, grey or RGB, of the size that is wanted."""
+"""Decoding an image to 8-bit pixels, grey or RGB, of the target size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-GREY_MODES = ("1", "L", "LA", "La", "F")  # besides those that begin with I: 16 or 32 bits of grey
+GREY_MODES = ("1", "L", "LA", "La", "F")  # and all that begin with I: 16 or 32 bits of grey
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
-# What Pillow raises for files that are damaged, or that it cannot read.
+# Errors that Pillow raises for damaged and unreadable files.
 DAMAGED = (
     OSError,
     SyntaxError,
@@ -37,18 +37,18 @@ Size = tuple[int, int]
 
 
 class NotDecodedError(Exception):
-    """An image that cannot be read; the message says why."""
+    """An image cannot be decoded; the message states the cause."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The size (width, height) that images are brought to, and how; None leaves them as they are."""
+    """The size (width, height) that images are resized to, and the method; None keeps their sizes."""
 
     size: Size | None = None
     fit: str = "crop"
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Crop (scale to cover, cut the middle), pad (scale to fit inside, black borders) or stretch."""
+        """Resize an image: crop (scale to cover, cut the middle), pad (scale to fit, black borders) or stretch."""
         if self.size is None or image.size == self.size:
             return image
         if self.fit == "stretch":
@@ -59,10 +59,13 @@ class Target:
 
 
 def decode(content: Content, target: Target) -> tuple[Image.Image, Size]:
-    """An image of mode L or RGB, brought to the target's size, and the (upright) size that it had.
+    """An image of mode L or RGB at the target size, and its original upright size (width, height).
 
-    Upright by its EXIF orientation, the first frame of several, transparency on white; 16 bits keep the upper 8. Raises
-    NotDecodedError if it is damaged, no image, or of numbers that are no grey levels.
+    The EXIF orientation is applied, the first of several frames is taken, transparency is filled with white, and 16-bit
+    pixels keep their upper 8 bits.
+
+    Raises:
+        NotDecodedError: the content is damaged, not an image, or its pixel values are out of range.
     """
     with load_upright(content) as image, reading():
         plain = eight_bits(image)
@@ -71,8 +74,7 @@ def decode(content: Content, target: Target) -> tuple[Image.Image, Size]:
 
 @contextmanager
 def load_upright(content: Content) -> Iterator[Image.Image]:
-    """An image in the mode that it is stored in, turned as its EXIF orientation says, while it is open; raises
-    NotDecodedError if it is damaged, or no image."""
+    """Open an image in its stored mode with its EXIF orientation applied; raises NotDecodedError if that fails."""
     with reading():
         opened = _opened(content)
     with opened:
@@ -84,7 +86,7 @@ def load_upright(content: Content) -> Iterator[Image.Image]:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn what Pillow raises into one error."""
+    """Convert Pillow's errors to NotDecodedError."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -93,9 +95,8 @@ def reading() -> Iterator[None]:
         raise NotDecodedError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-def look(content: Content) -> tuple[Size, bool]:
-    """From its head alone: an image's upright size, and whether it is grey; raises as `decode` where the head shows
-    damage."""
+def read_header(content: Content) -> tuple[Size, bool]:
+    """The upright size of an image, and True if it is grey, from the header alone; raises NotDecodedError."""
     with reading(), _opened(content) as image:
         width, height = image.size
         turned = image.getexif().get(0x0112) in TURNED
@@ -103,7 +104,7 @@ def look(content: Content) -> tuple[Size, bool]:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """The image's mode holds one channel of brightness."""
+    """True if the mode has one channel of brightness."""
     return image.mode in GREY_MODES or image.mode.startswith("I")
 
 
@@ -114,16 +115,16 @@ def _opened(content: Content) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Mode L or RGB, transparency on white; raises ValueError if its numbers are no grey levels."""
+    """Convert to mode L or RGB, transparency on white; raises ValueError if pixel values are out of range."""
     if image.mode.startswith("I"):
         values = np.asarray(image, np.int64)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise ValueError(f"pixels span {values.min()} to {values.max()}; allowed are 16 bits, 0 to 65535")
+            raise ValueError(f"pixels span {values.min()} to {values.max()}; allowed are 0 to 65535 (16 bits)")
         return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
         levels = np.asarray(image, np.float32)
         low, high = float(levels.min()), float(levels.max())
-        if not (low >= 0 and high <= 1):  # NaN is neither
+        if not (low >= 0 and high <= 1):  # true for NaN, too
             raise ValueError(f"floating-point pixels span {low:g} to {high:g}; allowed are 0 to 1")
         return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
     mode = "L" if is_grey(image) else "RGB"

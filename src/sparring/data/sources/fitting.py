@@ -1,4 +1,4 @@
-"""What bringing images to one size did to them, in words."""
+"""Remarks on how images were resized, and resizing both images of a pair in the same way."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DONE = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}
 
 
 def usual_sizes(sizes: Counter[Size]) -> str:
-    """The three most common, such as "20x10 (2 times), 8x8 (1 times)"."""
+    """The three most common sizes, such as "20x10 (2 times), 8x8 (1 times)"."""
     return ", ".join(f"{w}x{h} ({n:,} times)" for (w, h), n in sizes.most_common(3))
 
 
 def fitted_remarks(sizes: Counter[Size], target: Target, what: str = "images") -> tuple[str, ...]:
-    """What bringing images of these sizes to the target's did to them, in one line, if any was changed."""
+    """One line on how images of these sizes were resized to the target; empty if none changed."""
     size, fit = target.size, target.fit
     if size is None or not set(sizes) - {size}:
         return ()
@@ -26,23 +26,22 @@ def fitted_remarks(sizes: Counter[Size], target: Target, what: str = "images") -
     loss = sum(n * lost(before, size, fit) for before, n in sizes.items()) / count
     both = all if fit == "pad" else any  # padding enlarges what is smaller in both directions
     enlarged = sum(n for before, n in sizes.items() if both(b < s for b, s in zip(before, size)))
-    loss_in_words = {
+    effect = {
         "crop": f"{loss:.0%} of the area cut away on average",
         "pad": f"{loss:.0%} of the area is black border on average",
-        "stretch": f"their shape changed by {loss:.0%} on average",
+        "stretch": f"the aspect ratio changed by {loss:.0%} on average",
     }[fit]
     more = f"; {enlarged:,} were smaller and are enlarged" if enlarged else ""
-    words = f"fitted: {count:,} {what} of {_kinds(sizes)} {DONE[fit]} to {size[0]}x{size[1]}; {loss_in_words}{more}"
-    return (words,)
+    return (f"fitted: {count:,} {what} of {_kinds(sizes)} {DONE[fit]} to {size[0]}x{size[1]}; {effect}{more}",)
 
 
 def patch_remarks(sizes: Counter[Size], target: Target, padded: int, what: str) -> tuple[str, ...]:
-    """How patches are cut from images of these sizes, of which so many had to be padded, in a line or two."""
+    """One line on the images that patches are cut from, and one on those that were padded, if any."""
     assert target.size is not None
     size = f"{target.size[0]}x{target.size[1]}"
     common = f"{_kinds(sizes)}: {usual_sizes(sizes)}"
-    line = f"patches: of {size}, cut from anywhere in {sizes.total():,} {what} of {common}"
-    more = f"padded: {padded:,} {what} were smaller than a patch of {size}, and are enlarged by their reflection"
+    line = f"patches: {size}, cut at random places from {sizes.total():,} {what} of {common}"
+    more = f"padded: {padded:,} {what} were smaller than a patch of {size} and are padded by reflection"
     return (line, more) if padded else (line,)
 
 
@@ -51,16 +50,17 @@ def _kinds(sizes: Counter[Size]) -> str:
 
 
 def lost(before: Size, after: Size, fit: str) -> float:
-    """The share of an image's area that a crop cuts away, or that is border after padding; else by how much the ratio
-    of width to height changes."""
+    """The share of the area that a crop removes or padding adds; for "stretch", the change of the aspect ratio."""
     wide, high = after[0] / before[0], after[1] / before[1]
     change = max(wide, high) / min(wide, high)
     return change - 1 if fit == "stretch" else 1 - 1 / change
 
 
 def fit_alike(image: Image.Image, frame: Size, target: Target, ids: bool) -> Image.Image:
-    """An image brought to the target's size just as one of size `frame` is, to whose pair it belongs: the same window
-    of it, in shares of its sides. Of class ids the nearest is taken, and borders belong to no class."""
+    """Resize a pair's image to the target with the relative window that an image of size `frame` gets.
+
+    Class ids are resized by nearest neighbour; their borders get id 255, no class.
+    """
     assert target.size is not None
     if image.size == frame == target.size:
         return image

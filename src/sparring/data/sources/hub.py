@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub: streamed, image by image, into a file of the cache."""
+"""Data sets of the Hugging Face Hub, streamed image by image into a file of the cache."""
 
 from __future__ import annotations
 
@@ -24,48 +24,48 @@ ARCHIVES = ("zip://", "tar://", "gzip://")
 
 
 def hub_source(spec: str) -> Source:
-    """The images of `hub:OWNER/NAME` (its split `train`) or `hub:OWNER/NAME:SPLIT`; raises UserError if there are none.
+    """The images of `hub:OWNER/NAME` (split `train`) or `hub:OWNER/NAME:SPLIT`; raises UserError if there are none.
 
-    Where the Hub does not answer, its last answer about the set holds, so that images in the cache still serve.
+    If the Hub is unreachable, its last saved answer is used, so cached images still load.
     """
     name, split = parse_hub(spec)
     return _source(spec, name, split or "train")
 
 
 def hub_held_out_source(spec: str) -> Source | None:
-    """The images of its test (else validation) split; None if `spec` names a split, or there is none to hold out."""
+    """The images of the test split, else the validation split; None without either, or if `spec` names a split."""
     name, split = parse_hub(spec)
     if split:
         return None
-    reported = _remembered(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
-    held = next((word for word in PARTS["test"] if word in reported), "")
+    splits = _cached_answer(spec, f"{name} splits", lambda: list(_datasets().get_dataset_split_names(name)))
+    held = next((word for word in PARTS["test"] if word in splits), "")
     return _source(spec, name, held) if held else None
 
 
 def parse_hub(spec: str) -> tuple[str, str]:
-    """`hub:OWNER/NAME:SPLIT` -> (OWNER/NAME, SPLIT); the split may be left out."""
+    """`hub:OWNER/NAME:SPLIT` -> (OWNER/NAME, SPLIT); the split is optional."""
     found = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", spec)
     if found is None:
         name = shortened(spec)
-        raise UserError(f"{name!r} names no data set of the Hub; write hub:OWNER/NAME or hub:OWNER/NAME:SPLIT")
+        raise UserError(f"{name!r} is not a Hub data set; write hub:OWNER/NAME or hub:OWNER/NAME:SPLIT")
     return found[1], found[2] or ""
 
 
 def _source(spec: str, name: str, split: str) -> Source:
-    reported = _remembered(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
-    saved: dict[str, Any] = reported["columns"]
+    answer = _cached_answer(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
+    saved: dict[str, Any] = answer["columns"]
     columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
-    identity, place = f"{name} {split} {reported['fingerprint']}", f"{PREFIX}{name}:{split}"
+    identity, place = f"{name} {split} {answer['fingerprint']}", f"{PREFIX}{name}:{split}"
     items = partial(_items, spec, name, split, columns)
     return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place)
 
 
 def _describe(spec: str, name: str, split: str) -> dict[str, Any]:
-    """What the Hub says of a set: a fingerprint of its present version, and its columns."""
+    """The fingerprint of the set's current version, and its columns."""
     builder = _datasets().load_dataset_builder(name)
     features = _streamed(name, split).features
     if features is None:
-        raise UserError(f"{spec} does not tell its columns; download it, and name the folder of its parquet files")
+        raise UserError(f"{spec} does not list its columns; download it and give the folder of its parquet files")
     return {"fingerprint": str(builder.hash), "columns": asdict(columns_of(features.arrow_schema, spec))}
 
 
@@ -76,7 +76,7 @@ def _streamed(name: str, split: str) -> Any:
 def _items(spec: str, name: str, split: str, columns: Columns) -> Iterator[Item]:
     from datasets import Image
 
-    with _asking(spec):
+    with _hub_errors(spec):
         wanted = [columns.image, *([columns.label] if columns.label else [])]
         rows = _streamed(name, split).select_columns(wanted).cast_column(columns.image, Image(decode=False))
         for number, row in enumerate(rows):
@@ -85,35 +85,35 @@ def _items(spec: str, name: str, split: str, columns: Columns) -> Iterator[Item]
 
 
 def _content(image: dict[str, Any] | None, name: str) -> bytes | Exception:
-    """The bytes of an image, which may lie in a file of their own, or in an archive, among those of its set.
+    """The bytes of an image: from the row, or from a file or archive of the same data set.
 
-    The row may be a stranger's: a path to anywhere else, this machine's files included, is not followed.
+    Rows are untrusted: other paths, such as those of local files, are not opened.
     """
     if image is None or not (image["bytes"] or image["path"]):
-        return ValueError("the row has no bytes of an image")
+        return ValueError("the row has no image bytes")
     if image["bytes"]:
         return bytes(image["bytes"])
     *within, place = str(image["path"]).split("::")
     ours = place.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/")) and ".." not in place.split("/")
     if not ours or not all(part.startswith(ARCHIVES) for part in within):
-        return ValueError("the row names a file that is not of this set")
+        return ValueError("the row names a file outside this data set")
     import fsspec
 
     with fsspec.open(image["path"], "rb") as file:
         return bytes(file.read())
 
 
-def _remembered(spec: str, what: str, ask: Any) -> Any:
-    """What the Hub answers now; where it fails, what it answered the last time."""
+def _cached_answer(spec: str, what: str, ask: Any) -> Any:
+    """The Hub's answer, saved to the cache; if the Hub fails, the last saved answer."""
     digest = hashlib.blake2b(what.encode(), digest_size=12).hexdigest()
     path = mapped_folder() / f"hub-{digest}.json"
     try:
-        with _asking(spec):
+        with _hub_errors(spec):
             answer = ask()
     except UserError as error:
         if not path.is_file():
             raise
-        print(f"Note: {error}; its last answer is taken", file=sys.stderr)
+        print(f"Note: {error}; using its last saved answer", file=sys.stderr)
         return json.loads(path.read_text(encoding="utf-8"))
     with writing(path, ROOM):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,13 +125,13 @@ def _datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise UserError('hub: needs Hugging Face datasets; install it with: pip install "sparring[hub]"') from error
+        raise UserError('hub: needs the package datasets; install it with: pip install "sparring[hub]"') from error
     return datasets
 
 
 @contextmanager
-def _asking(spec: str) -> Iterator[None]:
-    """Turn whatever the Hub's client and the network below it raise into one line; they have no common error."""
+def _hub_errors(spec: str) -> Iterator[None]:
+    """Convert any error of the Hub's client and the network, which share no base class, into a UserError."""
     try:
         yield
     except UserError:
@@ -139,5 +139,5 @@ def _asking(spec: str) -> Iterator[None]:
     except Exception as error:
         cause = f"({shortened(f'{type(error).__name__}: {error}')})"
         raise UserError(
-            f"{spec} cannot be read from the Hugging Face Hub {cause}; look at its name, and your network"
+            f"{spec} cannot be read from the Hugging Face Hub {cause}; check the name and the network"
         ) from error

@@ -1,4 +1,4 @@
-"""Parquet files in the Hugging Face layout of images: encoded bytes in a column, class names in the schema."""
+"""Parquet files in the Hugging Face image layout: encoded bytes in a column, class names in the schema."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sparring.data.sources.source import Item, Pair, PairSource, Source, stamps
 if TYPE_CHECKING:
     import pyarrow
 
-BATCH = 32  # rows that are read at once
+BATCH = 32  # rows read at once
 IMAGES, LABELS = ("image", "img"), ("label", "labels")
 PARTS = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that matter: of images, of labels (or ""), the classes' names, and what to tell of the choice."""
+    """The columns to read: images, labels ("" for none), the class names, and remarks on the choice."""
 
     image: str
     label: str = ""
@@ -33,17 +33,24 @@ class Columns:
 
 
 def parquet_source(paths: Sequence[Path], name: str) -> Source:
-    """The images of parquet files of the same columns, one file after another; `name` is the path that holds them.
+    """The images of parquet files with the same columns.
 
-    The images are the column `image`, else `img`, else the only one of {bytes, path}; the labels are `label` or
-    `labels`, if it holds whole numbers or texts, else the only column of classes, else there are none. Raises UserError
-    if a file is damaged or holds no images, or the files' columns differ.
+    * Images: the column `image`, else `img`, else the only column of {bytes, path}.
+    * Labels: the column `label`, else `labels`, else the only ClassLabel column. `label` and `labels` must hold whole
+      numbers or strings; otherwise they are ignored, with a warning in the remarks.
+
+    Args:
+        paths: the files, read in this order.
+        name: the path that holds them.
+
+    Raises:
+        UserError: a file is damaged or holds no images, or the columns of the files differ.
     """
     return _source(paths, name, _alike(paths, [columns_of(_schema(path), str(path)) for path in paths]))
 
 
 def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
-    """The images of one column of some files, without labels; `name` is the path that holds them."""
+    """The images of one column, without labels; `name` is the path that holds the files."""
     return _source(paths, name, Columns(column), f", column {column}")
 
 
@@ -55,22 +62,25 @@ def _source(paths: Sequence[Path], name: str, columns: Columns, part: str = "") 
 
 
 def _alike(paths: Sequence[Path], found: Sequence[Any]) -> Any:
-    """What was found in all files, which must be the same."""
+    """What was found in every file; raises UserError if two files differ."""
     for path, other in zip(paths, found):
         if other != found[0]:
-            raise UserError(f"{path} has other columns or classes than {paths[0]}; keep files of one kind together")
+            raise UserError(f"{path} has other columns or classes than {paths[0]}; move it to a folder of its own")
     return found[0]
 
 
 def places(split: str) -> list[str]:
-    """Where a side of a split may lie, each way for itself: train/A, trainA, A/train, and A alone for training."""
-    directions = [direction for word in PARTS[split] for direction in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
-    return [*directions, "{}"] if split == "train" else directions
+    """Path patterns for one side of a split: train/A, trainA, A/train and, for training, A."""
+    patterns = [pattern for word in PARTS[split] for pattern in (f"{word}/{{}}", f"{word}{{}}", f"{{}}/{word}")]
+    return [*patterns, "{}"] if split == "train" else patterns
 
 
 def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
-    """The parquet files of a split in a folder (or its sub-folder `data`): `test.parquet` alone, if there is one, else
-    all whose names begin with `test`. Where no test is kept, the validation split is the test."""
+    """The parquet files of a split in a folder or its sub-folder `data`.
+
+    For the test split: `test.parquet` if it exists, else all files whose names begin with `test`; without any, the same
+    for the validation split.
+    """
     for place in (folder, folder / "data"):
         for word in PARTS[split]:
             if (place / f"{word}.parquet").is_file():
@@ -82,14 +92,14 @@ def parquet_parts(folder: Path, split: str = "train") -> list[Path]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises into one line."""
+    """Convert the errors of a damaged file into a UserError."""
     import pyarrow as pa
 
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         cause = shortened(str(error))
-        raise UserError(f"{path} is damaged, or no parquet file ({cause}); copy or fetch it anew") from error
+        raise UserError(f"{path} is damaged or not a parquet file ({cause}); copy or download it again") from error
 
 
 def _count_rows(paths: Sequence[Path]) -> int:
@@ -118,7 +128,7 @@ def columns_of(schema: pyarrow.Schema, source: str) -> Columns:
         found = ", ".join(f"{f.name} ({shortened(str(f.type), 40)})" for f in schema)
         raise UserError(
             f"{source} holds {'no images' if not structs else 'several columns of images'}; its columns are "
-            f"{shortened(found)}; call the one of images, a struct of bytes and path, 'image'"
+            f"{shortened(found)}; name the column of images, a struct of bytes and path, 'image'"
         )
     classes = {name: tuple(f["names"]) for name, f in features.items() if f.get("_type") == "ClassLabel"}
     label, remarks = _label_column(schema, list(classes))
@@ -133,18 +143,18 @@ def _label_column(schema: pyarrow.Schema, classes: list[str]) -> tuple[str, tupl
         if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
             return name, ()
         what = f"column {name!r} holds {shortened(str(kind), 40)}"
-        return "", (f"careful: {what}, no whole numbers or names: no classes",)
+        return "", (f"warning: {what} and is ignored; labels are whole numbers or strings",)
     return (classes[0] if len(classes) == 1 else ""), ()
 
 
 def _features(source: str, metadata: dict[bytes, bytes]) -> dict[str, dict[str, Any]]:
-    """What Hugging Face's metadata say of each column; nothing where there are none."""
+    """The description of each column in the Hugging Face metadata; empty without metadata."""
     text = metadata.get(b"huggingface", b"{}")
     try:
         features = json.loads(text).get("info", {}).get("features", {})
         return {str(name): f for name, f in features.items() if isinstance(f, dict)}
     except (ValueError, AttributeError) as error:
-        raise UserError(f"{source}: its metadata 'huggingface' are damaged ({error}); write the file anew") from error
+        raise UserError(f"{source}: its metadata 'huggingface' are damaged ({error}); write the file again") from error
 
 
 def _is_image(kind: pyarrow.DataType) -> bool:
@@ -160,14 +170,14 @@ def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
 
 
 def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The names of the columns of images, which must be the same in all files."""
+    """The names of the columns of images; raises UserError if the files differ."""
     schemas = map(_schema, paths)
     found: tuple[str, ...] = _alike(paths, [tuple(f.name for f in s if _is_image(f.type)) for s in schemas])
     return found
 
 
 def paired_source(paths: Sequence[Path], columns: tuple[str, str], name: str) -> PairSource:
-    """Of each row the images of two columns; `name` is the path that holds the files."""
+    """The images of two columns as pairs; `name` is the path that holds the files."""
     return PairSource(name, partial(_paired_items, paths, columns), _count_rows(paths))
 
 
@@ -178,16 +188,16 @@ def _paired_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[P
 
 def _content(image: pyarrow.StructScalar) -> Content | Exception:
     content = image["bytes"].as_py() if image.is_valid else None
-    return content or ValueError("the row has no bytes of an image")
+    return content or ValueError("the row has no image bytes")
 
 
 def _rows_of(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-    """The name of each row, and its scalars in some columns."""
+    """The name of each row, and its values in some columns."""
     from pyarrow import parquet
 
     for path in paths:
         number = 0
-        # pieces of a row group are read as they are needed, not the group as a whole
+        # Without pre-buffering a row group is read in pieces, which saves memory.
         with _reading(path), parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH, columns=list(columns), use_threads=False):
                 chosen = [batch.column(column) for column in columns]

@@ -1,4 +1,4 @@
-"""One pass over images, or over pairs of them: decode, keep the pixels, remember the rest."""
+"""One pass over images or pairs: decode them, store the pixels, and report what was left out or changed."""
 
 from __future__ import annotations
 
@@ -14,27 +14,35 @@ from torch import Tensor
 from sparring.base.errors import UserError, listed
 from sparring.data.labels import Label, class_labels
 from sparring.data.maps import decode_map
-from sparring.data.sources.decode import NotDecodedError, Size, Target, decode, look
+from sparring.data.sources.decode import NotDecodedError, Size, Target, decode, read_header
 from sparring.data.sources.fitting import fit_alike, fitted_remarks, patch_remarks, usual_sizes
 from sparring.data.sources.source import Item, PairSource, Source
 from sparring.data.store.pixels import Pixel, Pixels
 
-MOST_BROKEN = 0.1
-SHAPE = 0.02  # by which the ratio of width to height of a pair's members may differ, before it is told
+MOST_BROKEN = 0.1  # share of the images
+ASPECT_TOLERANCE = 0.02  # largest unreported relative difference between the aspect ratios of a pair's images
 
 
 @dataclass(frozen=True)
 class Side:
-    """How single images, or the members of one side of pairs, are read."""
+    """How to read single images, or one side of pairs.
 
-    what: str = "image"  # what one of them is called
-    target: Target = Target()  # what single images are brought to as they are read
-    classes: tuple[str, ...] = ()  # of a map, whose pixels are ids of them; (): colours
-    ignore: int | None = None  # an id that is no class, besides 255
-    channels: int = 0  # 1 or 3, or 0: grey if every image is
+    Attributes:
+        what: the noun for one of them, in messages.
+        target: the size that single images are resized to while reading.
+        classes: the class names of maps of class ids; () for ordinary images.
+        ignore: an id of maps that stands for no class, in addition to 255.
+        channels: the required number, 1 or 3; 0: grey if every image is grey.
+    """
+
+    what: str = "image"
+    target: Target = Target()
+    classes: tuple[str, ...] = ()
+    ignore: int | None = None
+    channels: int = 0
 
     def read(self, item: Item) -> tuple[Image.Image, Size]:
-        """An image of mode L or RGB, and the size that it had; raises as `decode` and `decode_map`."""
+        """An image of mode L or RGB and its original size; raises as `decode` and `decode_map`."""
         if not self.classes:
             return decode(item.encoded, self.target)
         ids = decode_map(item.name, item.encoded, len(self.classes), self.ignore)
@@ -42,12 +50,25 @@ class Side:
 
 
 Record = tuple[str, Label, list[Image.Image], list[Size]]
-"""The name and label of an image (of a pair, its target's), the one image or both, and the sizes they had."""
+"""Name and label of an image (for a pair, of its target), the one or two images, and their original sizes."""
 
 
 @dataclass
-class Reported:
-    """What a pass found besides pixels; `sizes` and what is said of them are of each side."""
+class ReadReport:
+    """Everything but pixels that a pass over images or pairs collects.
+
+    Attributes:
+        name: the name of the source.
+        target: the size that the images are brought to.
+        sides: one for single images, two (source, target) for pairs.
+        sizes: for each side, how many images have each original size.
+        labels: the label of each image that was read.
+        broken: a line for each image that cannot be decoded.
+        too_small: a line for each image that is smaller than half a patch.
+        mismatched: pairs whose sizes do not fit together.
+        distorted: pairs whose images have different aspect ratios, so that the source is distorted.
+        padded: the number of images that were padded to the size of a patch.
+    """
 
     name: str
     target: Target
@@ -55,9 +76,9 @@ class Reported:
     sizes: list[Counter[Size]] = field(init=False)
     labels: list[Label] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    small: list[str] = field(default_factory=list)
-    unequal: list[str] = field(default_factory=list)
-    bent: list[str] = field(default_factory=list)
+    too_small: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    distorted: list[str] = field(default_factory=list)
     padded: int = 0
 
     def __post_init__(self) -> None:
@@ -68,55 +89,57 @@ class Reported:
         return "images" if len(self.sides) == 1 else "pairs"
 
     @property
-    def refused(self) -> bool:
-        """Images stay as they are, but have several sizes."""
-        return self.target.size is None and (bool(self.unequal) or any(len(sizes) > 1 for sizes in self.sizes))
+    def sizes_conflict(self) -> bool:
+        """True if the images have several sizes and no target size was given: `check` will raise."""
+        return self.target.size is None and (bool(self.mismatched) or any(len(sizes) > 1 for sizes in self.sizes))
 
-    def note(self, name: str, sizes: Sequence[Size]) -> None:
+    def count_sizes(self, name: str, sizes: Sequence[Size]) -> None:
         """Count the sizes of an image or a pair."""
         for counts, size in zip(self.sizes, sizes):
             counts[size] += 1
         if self.target.size is None or self.target.fit == "patch":
-            self.unequal += [] if factor(sizes[0], sizes[-1]) else [_members(name, sizes)]
+            self.mismatched += [] if factor(sizes[0], sizes[-1]) else [_pair_sizes(name, sizes)]
 
     def check(self) -> None:
-        """Raise UserError if there was nothing, too much was broken, or sizes do not fit together."""
+        """Raise UserError if nothing was read, too much was broken, or the sizes do not fit together."""
         check_broken(self.name, self.broken, self.sizes[-1].total(), self.what)
-        if self.unequal:
-            fix = "add --size 64 to bring both to one, or mend them"
+        if self.mismatched:
+            fix = "add --size 64 to resize both, or correct them"
             if self.target.fit == "patch":
-                fix = "patches are cut from both: mend them, or choose --fit crop"
-            pairs = f"{len(self.unequal)} pairs in {self.name}"
-            raise UserError(f"{pairs} have members of different sizes: {listed(self.unequal)}; {fix}")
+                fix = "patches are cut from both at the same place: correct the pairs, or use --fit crop"
+            pairs = f"{len(self.mismatched)} pairs in {self.name}"
+            raise UserError(f"{pairs} have images of different sizes: {listed(self.mismatched)}; {fix}")
         for side, sizes in zip(self.sides, self.sizes):
             if self.target.size is None and len(sizes) > 1:
                 found = f"{len(sizes)} sizes: {usual_sizes(sizes)}"
-                raise UserError(f"the {side.what}s in {self.name} have {found}; add --size 64 to bring them to one")
+                raise UserError(f"the {side.what}s in {self.name} have {found}; add --size 64 to resize all of them")
 
-    def found(self, source: Source) -> Found:
-        """All of it, of single images; raises UserError on bad labels."""
+    def metadata(self, source: Source) -> Metadata:
+        """Labels, notes and remarks on single images; raises UserError on bad labels."""
         labelled = class_labels(source.name, self.labels, source.classes, source.part)
-        return Found(*labelled, self.notes, (*source.remarks, *self.remarks))
+        return Metadata(*labelled, self.notes, (*source.remarks, *self.remarks))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out."""
-        return (*self.broken, *self.small)
+        """A line for each image that was left out."""
+        return (*self.broken, *self.too_small)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What was done to all."""
+        """Lines on changes to many images."""
         if self.target.fit == "patch":
             return patch_remarks(self.sizes[-1], self.target, self.padded, self.what)
         fitted = fitted_remarks(self.sizes[-1], self.target, self.what)
-        if not self.bent:
+        if not self.distorted:
             return fitted
-        bent = f"{len(self.bent):,} sources are of another shape than their targets, and squeezed: {self.bent[0]}, ..."
-        return (*fitted, f"careful: {bent}")
+        count = (
+            f"{len(self.distorted):,} sources have another aspect ratio than their targets and are distorted to match"
+        )
+        return (*fitted, f"warning: {count}: {self.distorted[0]}, ...")
 
 
-class Found(NamedTuple):
-    """What a pass over single images found besides pixels, as `image_data` takes it."""
+class Metadata(NamedTuple):
+    """Everything but pixels that `image_data` takes for single images."""
 
     labels: Tensor | None
     classes: tuple[str, ...]
@@ -124,75 +147,83 @@ class Found(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def read_source(source: Source, target: Target, pixels: Pixels) -> Found:
+def read_source(source: Source, target: Target, pixels: Pixels) -> Metadata:
     """Decode all images of a source into `pixels`; raises as `read_images`, and UserError on bad labels."""
     side = Side(target=target, channels=source.channels)
-    return read_images(source, [side], target, [pixels]).found(source)
+    return read_images(source, [side], target, [pixels]).metadata(source)
 
 
 def read_images(
     source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Pixels]
-) -> Reported:
-    """Decode all images, or pairs, of a source into a sink for each side; raises UserError if there are none, too many
-    broken ones, or different sizes and none wanted, TooLargeError if they do not fit into the sinks."""
-    reported = Reported(source.name, target, sides)
-    for name, label, images, sizes in decoded(source, reported):
-        reported.labels.append(label)
+) -> ReadReport:
+    """Decode all images or pairs of a source, each side into its sink.
+
+    Raises:
+        UserError: no images, more than a tenth broken, or different sizes without a target size.
+        TooLargeError: the images exceed the memory bound of a sink.
+    """
+    report = ReadReport(source.name, target, sides)
+    for name, label, images, sizes in decoded(source, report):
+        report.labels.append(label)
         if len(sides) == 2 and target.size is not None:
             (wide, high), frame = sizes
-            reported.bent += [_members(name, sizes)] if abs(wide * frame[1] / (high * frame[0]) - 1) > SHAPE else []
+            if abs(wide * frame[1] / (high * frame[0]) - 1) > ASPECT_TOLERANCE:
+                report.distorted.append(_pair_sizes(name, sizes))
             images = [fit_alike(image, frame, target, bool(side.classes)) for side, image in zip(sides, images)]
-        if not reported.refused:
+        if not report.sizes_conflict:
             for sink, side, image in zip(sinks, sides, images):
                 sink.add(channels_first(image, side.channels))
-    reported.check()
-    return reported
+    report.check()
+    return report
 
 
-def decoded(source: Source | PairSource, reported: Reported) -> Iterator[Record]:
-    """The images, or pairs, that can be read; their sizes, and what cannot be read, go into `told`."""
+def decoded(source: Source | PairSource, report: ReadReport) -> Iterator[Record]:
+    """Yield the readable images or pairs; sizes and unreadable images are added to the report."""
     for found in source.items():
         items = (found,) if isinstance(found, Item) else found
         name, label = items[-1].name, items[-1].label
         read = []
-        for side, item in zip(reported.sides, items):
-            try:  # of images that will be refused nothing but the size is needed
-                read.append((None, look(item.encoded)[0]) if reported.refused else side.read(item))
+        for side, item in zip(report.sides, items):
+            try:  # after a conflict of sizes only the header is needed, for the message
+                read.append((None, read_header(item.encoded)[0]) if report.sizes_conflict else side.read(item))
             except NotDecodedError as error:
-                reported.broken.append(f"left out {item.name}: {error}")
+                report.broken.append(f"left out {item.name}: {error}")
                 break
         else:
             sizes = [size for _, size in read]
-            reported.note(name, sizes)
+            report.count_sizes(name, sizes)
             images = [image for image, _ in read if image is not None]
             if images:
                 yield name, label, images, sizes
 
 
 def factor(source: Size, target: Size) -> int:
-    """How many times one of two images is larger than the other; 0 if it is not a whole number."""
+    """How many times larger one of two sizes is than the other; 0 if not a whole number."""
     small, large = sorted((source, target))
     times = large[0] // small[0]
     return times if (small[0] * times, small[1] * times) == large else 0
 
 
-def _members(name: str, sizes: Sequence[Size]) -> str:
+def _pair_sizes(name: str, sizes: Sequence[Size]) -> str:
     (a, b), (c, d) = sizes
     return f"{name} (source {a}x{b}, target {c}x{d})"
 
 
 def check_broken(name: str, broken: list[str], read: int, what: str = "images") -> None:
-    """Raise UserError if there were none, or too many of them could not be read."""
+    """Raise UserError if there are none, or more than a tenth cannot be read."""
     total = len(broken) + read
     if not total:
         raise UserError(f"{name} holds no {what}")
     if len(broken) > MOST_BROKEN * total:
         first = broken[0].removeprefix("left out ")
-        raise UserError(f"{len(broken)} of {total} {what} in {name} cannot be read ({first}, ...); mend or remove them")
+        raise UserError(
+            f"{len(broken)} of {total} {what} in {name} cannot be read ({first}, ...); at most {MOST_BROKEN:.0%} may "
+            "be broken; repair or remove them"
+        )
 
 
 def channels_first(image: Image.Image, channels: int) -> Pixel:
-    """[C, H, W], of as many channels as wanted, if that is not 0."""
+    """An image as [C, H, W], converted to this number of channels unless it is 0."""
     mode = {0: image.mode, 1: "L", 3: "RGB"}[channels]
     pixels = np.asarray(image if image.mode == mode else image.convert(mode), np.uint8)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

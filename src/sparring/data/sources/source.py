@@ -1,4 +1,4 @@
-"""A source of images: what can be gone through, any number of times, one encoded image after another."""
+"""A source of images: yields encoded images one by one, and can be iterated any number of times."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from sparring.data.sources.decode import SUFFIXES, Content, NotDecodedError
 class Item(NamedTuple):
     """One image."""
 
-    name: str  # where it is, for messages
-    content: Content | Exception  # a file, its bytes, or an image that is decoded already; or why there is none
-    label: Label = None  # its class's name or number
+    name: str  # its location, for messages
+    content: Content | Exception  # a file, bytes or a decoded image; or the error that explains why it is missing
+    label: Label = None  # name or number of its class
 
     @property
     def encoded(self) -> Content:
-        """What is to be decoded; raises NotDecodedError where there is nothing."""
+        """The content to decode; raises NotDecodedError if it is missing."""
         if isinstance(self.content, Exception):
             raise NotDecodedError(str(self.content))
         return self.content
 
 
 class Pair(NamedTuple):
-    """The images of a pair; of both, only `name` and `content` count."""
+    """The two images of a pair; their labels are ignored."""
 
     source: Item
     target: Item
@@ -39,37 +39,50 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from.
+    """A set of encoded images.
 
     Attributes:
-        identity: changes whenever the images may have changed: paths, sizes and times of files, or a fingerprint.
-        identify: finds it anew; None where nothing can change while it is read.
-        place: which set it is, the same however its path is spelled and whatever becomes of its images; "": the name.
+        name: the name as the user wrote it.
+        identity: text that changes when the images may have changed: paths, sizes and times of files, or a fingerprint.
+        items: yields all images, always in the same order.
+        count: the number of images; None if it is unknown before iterating.
+        classes: the class names, if the source defines them; otherwise they follow from the labels.
+        part: True for a part of a set, which need not contain all classes.
+        channels: the required number, 1 or 3, to match another part of the set; 0: grey if every image is grey.
+        remarks: lines for the user about the whole source.
+        place: a key for the set, independent of the spelling of its path and of its images; "" uses the name.
+        identify: computes the identity again; None if the images cannot change while they are read.
     """
 
-    name: str  # as the user wrote it
+    name: str
     identity: str
-    items: Callable[[], Iterator[Item]]  # all of them, always in the same order
-    count: int | None = None  # None if only going through them tells
-    classes: tuple[str, ...] = ()  # where the source knows them; else they follow from the labels
-    part: bool = False  # of a set, which need not have all classes
-    channels: int = 0  # 1 or 3 where it must be that, because a set's other part is; 0: grey if every image is
+    items: Callable[[], Iterator[Item]]
+    count: int | None = None
+    classes: tuple[str, ...] = ()
+    part: bool = False
+    channels: int = 0
     remarks: tuple[str, ...] = ()
     place: str = ""
     identify: Callable[[], str] | None = None
 
     @property
     def unchanged(self) -> bool:
-        """The files are still those that were found."""
+        """True if the files still have the identity that they were found with."""
         try:
             return self.identify is None or self.identify() == self.identity
-        except OSError:  # one of them is gone
+        except OSError:  # a file was removed
             return False
 
 
 @dataclass(frozen=True)
 class PairSource:
-    """Where pairs come from: the name as the user wrote it, all pairs in the same order, and how many there are."""
+    """A set of encoded pairs.
+
+    Attributes:
+        name: the name as the user wrote it.
+        items: yields all pairs, always in the same order.
+        count: the number of pairs.
+    """
 
     name: str
     items: Callable[[], Iterator[Pair]]
@@ -77,8 +90,10 @@ class PairSource:
 
 
 def part_like(source: Source, form: Form) -> Source:
-    """The images of another part of a set whose training part has this form: of its classes and channels. Where the
-    part does not know the classes itself, it takes them by name."""
+    """A test part with the classes and channels of the training part, whose form is given.
+
+    Labels are matched by name unless the source defines the classes itself.
+    """
     items = source.items if source.classes else partial(_named_items, source)
     return replace(source, items=items, classes=form.classes, channels=form.shape[0], part=True)
 
@@ -89,17 +104,21 @@ def _named_items(source: Source) -> Iterator[Item]:
 
 
 def stamps(*paths: Path) -> str:
-    """The resolved paths, sizes and times of change of files, in words that change with them."""
+    """The resolved paths, sizes and modification times of files as text."""
     found = ((path.resolve(), path.stat()) for path in paths)
     return " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in found)
 
 
 def folder_source(folder: Path) -> Source:
-    """All images below a folder; the sub-folders directly below it are classes, if all images lie in such. Raises
-    UserError if there are none."""
+    """All images in a folder and its sub-folders; raises UserError if there are none.
+
+    The direct sub-folders become classes if every image lies in one.
+    """
     paths = image_paths(folder)
     if not paths:
-        raise UserError(f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+        raise UserError(
+            f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}; give a folder with such files"
+        )
     place, items, identify = str(folder.resolve()), partial(_items, folder, paths), partial(_identity, folder, paths)
     return Source(str(folder), identify(), items, len(paths), place=place, identify=identify)
 
@@ -114,19 +133,19 @@ def _identity(folder: Path, paths: list[Path]) -> str:
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """All images below a folder, in order."""
+    """Sorted paths of all images in a folder and its sub-folders."""
     return sorted(path for path in folder.rglob("*") if is_image(path.relative_to(folder)) and path.is_file())
 
 
 def is_image(path: PurePath) -> bool:
-    """It is one by its name; Finder's copies of attributes are not."""
+    """True if the file name ends as an image's does; files that macOS adds are excluded."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def folder_classes(names: Sequence[Sequence[str]]) -> list[str | None]:
-    """The class of each image, given the parts of its path: the first folder; none if an image lies beside them."""
-    beside = any(len(parts) == 1 for parts in names)
-    return [None if beside else parts[0] for parts in names]
+    """The class of each image from the parts of its path: the first folder; None for all if one lies in no folder."""
+    unlabelled = any(len(parts) == 1 for parts in names)
+    return [None if unlabelled else parts[0] for parts in names]
 
 
 def _items(folder: Path, paths: list[Path]) -> Iterator[Item]:

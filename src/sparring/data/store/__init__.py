@@ -1,1 +1,1 @@
-"""Where samples are kept: in memory, or mapped from a file."""
+"""Storage of samples: in memory, or memory-mapped from a file."""

@@ -1,4 +1,4 @@
-"""Samples that outgrow memory: files of raw bytes, mapped into memory, whose pages are given back after each look."""
+"""Samples larger than memory: memory-mapped files of raw bytes, whose pages are released after each access."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from sparring.base.download import ROOM, cache_folder
 from sparring.base.errors import UserError, shortened, writing
 
 GIB = 1 << 30
-CHUNK = 16 << 20  # bytes that are looked at before their pages are given back
-ROWS = 4  # scattered samples: the system may map 2 MiB around each byte that is looked at, however small the sample
-PARTS = 8  # a part of mapped samples stays in memory if it is at most this fraction of the bound
-FALLBACK = 8 * GIB  # where the system does not tell how much memory there is
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+CHUNK = 16 << 20  # bytes read before their pages are released
+ROWS = 4  # scattered samples read before a release: the system may map 2 MiB for each, however small the sample
+PARTS = 8  # a selection of mapped samples stays in memory up to 1 / PARTS of the memory bound
+FALLBACK = 8 * GIB  # assumed memory on Windows
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # memory limits of a container
 
-_mappings: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # address of a tensor's storage -> its file
+_mappings: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # address of a tensor's storage -> its mapping
 
 
 def memory_bound() -> int:
-    """How many bytes of samples may lie in memory: `$SPARRING_MEMORY` GiB, else a quarter of the machine's memory."""
+    """The most bytes of samples to keep in memory: `$SPARRING_MEMORY` GiB, else a quarter of the machine's memory.
+
+    Raises:
+        UserError: `SPARRING_MEMORY` is not a number above 0.
+    """
     text = os.environ.get("SPARRING_MEMORY", "")
     if not text:
         return machine_memory() // 4
@@ -44,18 +48,18 @@ def memory_bound() -> int:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine, or the container on it, has."""
+    """Bytes of memory of this machine or container."""
     if sys.platform == "win32":
         return FALLBACK
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in map(Path, LIMITS):
         text = limit.read_text().strip() if limit.is_file() else ""
-        found += [int(text)] if text.isdecimal() else []  # "max": there is none
+        found += [int(text)] if text.isdecimal() else []  # "max": no limit
     return min(found)
 
 
 def map_file(file: BinaryIO, shape: tuple[int, ...]) -> Tensor:
-    """The bytes of a file as a uint8 tensor of this shape, read when they are looked at. Writing to it is private."""
+    """A file as a uint8 tensor of this shape, read on access; writes to the tensor do not reach the file."""
     mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     samples = torch.from_numpy(np.frombuffer(mapping, np.uint8).reshape(shape))
     _mappings[samples.untyped_storage().data_ptr()] = mapping
@@ -63,20 +67,22 @@ def map_file(file: BinaryIO, shape: tuple[int, ...]) -> Tensor:
 
 
 def is_mapped(samples: Tensor) -> bool:
-    """These samples, or those that they are a slice of, lie in a mapped file."""
+    """True if the samples, or the tensor that they are a slice of, are memory-mapped."""
     return samples.untyped_storage().data_ptr() in _mappings
 
 
 def release(samples: Tensor) -> None:
-    """Give back the pages of mapped samples (or of what they are a slice of), which count as the process's memory; the
-    next look reads them from the file again. Samples in memory are left alone."""
+    """Release the pages of mapped samples, which count as memory of the process.
+
+    For a slice, the whole mapping is released. The next access reads the file again. Samples in memory are unaffected.
+    """
     mapping = _mappings.get(samples.untyped_storage().data_ptr())
     if mapping is not None and sys.platform != "win32":
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def chunks(samples: Tensor) -> Iterator[Tensor]:
-    """Samples in slices of about 16 MiB, in order; what was mapped for one is given back before the next."""
+    """Yield the samples in order, in slices of about 16 MiB; each is released before the next."""
     size = max(1, samples[:1].nbytes)
     for chunk in samples.split(max(1, CHUNK // size)) if len(samples) else ():
         yield chunk
@@ -84,14 +90,14 @@ def chunks(samples: Tensor) -> Iterator[Tensor]:
 
 
 def select(samples: Tensor, indices: Tensor) -> Tensor:
-    """The samples at `indices`, [n, ...], in memory; a large choice of mapped samples goes to a nameless file."""
+    """The samples at `indices`, [n, ...]: in memory, or, for many mapped samples, mapped from a temporary file."""
     if not is_mapped(samples) or len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
         return gather(samples, indices)
     return written(_rows(samples, indices), (len(indices), *samples.shape[1:]))
 
 
 def written(parts: Iterable[Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Samples that come in parts, uint8 of this shape together, mapped from a nameless file."""
+    """Write parts, together uint8 of this shape, to a temporary file and map it."""
     with nameless_file() as file:
         for part in parts:
             file.write(part.numpy().data)
@@ -101,7 +107,7 @@ def written(parts: Iterable[Tensor], shape: tuple[int, ...]) -> Tensor:
 
 @contextmanager
 def nameless_file() -> Iterator[BinaryIO]:
-    """A file in the cache that is gone once nothing has it mapped; raises UserError if there is no room for it."""
+    """A temporary file in the cache, deleted when its last mapping closes; raises UserError if it cannot be made."""
     folder = mapped_folder()
     with writing(folder, ROOM):
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +116,7 @@ def nameless_file() -> Iterator[BinaryIO]:
 
 
 def gather(samples: Tensor, indices: Tensor) -> Tensor:
-    """The samples at `indices`, [n, ...], copied into memory; of mapped ones few pages are held at a time."""
+    """The samples at `indices`, [n, ...], copied into memory; pages of mapped samples are released as it proceeds."""
     if not is_mapped(samples):
         return samples[indices]
     found = samples.new_empty((len(indices), *samples.shape[1:]))
@@ -122,7 +128,7 @@ def gather(samples: Tensor, indices: Tensor) -> Tensor:
 
 
 def mapped_folder() -> Path:
-    """Where the files of decoded images are."""
+    """The folder of decoded images in the cache."""
     return cache_folder() / "mapped"
 
 

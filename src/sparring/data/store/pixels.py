@@ -1,4 +1,4 @@
-"""Where decoded images go, one by one: an array in memory, or a file."""
+"""Sinks for decoded images: an array in memory, or a file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ BLOCK = 1 << 24
 
 
 class TooLargeError(Exception):
-    """The images do not fit below the bound of memory."""
+    """The images exceed the memory bound."""
 
 
 class Pixels(ABC):
-    """A growing stack of equally large images, uint8 [n, C, H, W]; C goes from 1 to 3 with the first colour image."""
+    """A growing stack of images of one size, uint8 [n, C, H, W]; C changes from 1 to 3 at the first colour image."""
 
     def __init__(self) -> None:
         self.count = 0
         self.frame: tuple[int, ...] = ()
 
     def add(self, image: Pixel) -> None:
-        """Put one more image, [C, H, W], at the end, grey among coloured repeated; raises TooLargeError if it does not
-        fit."""
+        """Append an image, [C, H, W]; grey becomes RGB in a colour stack. Raises TooLargeError if it does not fit."""
         if not self.frame or image.shape[0] > self.frame[0]:
             self.frame = image.shape
             self.make_room()
@@ -43,11 +42,11 @@ class Pixels(ABC):
 
     @abstractmethod
     def make_room(self) -> None:
-        """The frame is a new one: make room for images of it, and repeat the grey ones so far, if there are any."""
+        """Allocate for the new `frame`, and convert the grey images so far to it."""
 
     @abstractmethod
     def append(self, image: Pixel) -> None:
-        """Keep an image of the frame's shape."""
+        """Store an image of shape `frame`."""
 
 
 class InMemory(Pixels):
@@ -62,7 +61,7 @@ class InMemory(Pixels):
         if self.most * int(np.prod(self.frame)) + self.array.nbytes > self.bound:
             raise TooLargeError
         grey = self.array[: self.count]
-        self.array = np.empty((self.most, *self.frame), np.uint8)  # untouched pages of it take no memory
+        self.array = np.empty((self.most, *self.frame), np.uint8)  # pages never written take no memory
         self.array[: self.count] = grey if self.count else 0
 
     def append(self, image: Pixel) -> None:
@@ -73,8 +72,7 @@ class InMemory(Pixels):
 
 
 class InFile(Pixels):
-    """A file, opened to be read and written, that is written through the system, not through this process's memory;
-    `place` is what messages call it, where it has no name."""
+    """A file opened for reading and writing; `place` names it in messages if it has no name."""
 
     def __init__(self, file: BinaryIO, place: Path | None = None) -> None:
         super().__init__()
@@ -84,7 +82,7 @@ class InFile(Pixels):
         with writing(self.place, ROOM):
             grey = int(np.prod(self.frame[1:]))
             rows = max(1, BLOCK // grey)
-            for start in reversed(range(0, self.count, rows)):  # from the end, so that nothing unread is overwritten
+            for start in reversed(range(0, self.count, rows)):  # backwards, so that unread images are not overwritten
                 count = min(rows, self.count - start)
                 self.file.seek(start * grey)
                 images = np.frombuffer(self.file.read(count * grey), np.uint8).reshape(count, 1, *self.frame[1:])

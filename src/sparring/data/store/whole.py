@@ -1,4 +1,4 @@
-"""Images at their own sizes, of which patches are cut."""
+"""Images at their original sizes, from which patches are cut."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from sparring.data.store.mapped import CHUNK, is_mapped, release
 
 @dataclass(frozen=True)
 class Whole:
-    """Images of any size. Places of patches are counted in steps of `unit` pixels from the upper left corner."""
+    """Images of any size.
 
-    images: tuple[Tensor, ...]  # uint8 [C, H, W] each, of the same C; in memory, or views of one mapped file
-    unit: int = 1  # of the larger side of pairs whose sizes differ: how many times larger it is
+    Attributes:
+        images: uint8 [C, H, W] each, with the same C; in memory, or views of one mapped file.
+        unit: positions of patches are counted in steps of this many pixels from the upper left corner; for the larger
+            side of pairs of different sizes it is the ratio of the sizes, otherwise 1.
+    """
+
+    images: tuple[Tensor, ...]
+    unit: int = 1
 
     def __len__(self) -> int:
         return len(self.images)
@@ -28,7 +34,7 @@ class Whole:
         return torch.tensor([image.shape[1:] for image in self.images]).view(-1, 2)
 
     def in_order(self) -> Iterator[Tensor]:
-        """All images; what was mapped for them is given back from time to time."""
+        """Yield all images; mapped pages are released about every 16 MiB."""
         held = 0
         for image in self.images:
             yield image
@@ -38,11 +44,15 @@ class Whole:
                 held = 0
 
     def rooms(self, indices: Tensor, patch: tuple[int, ...]) -> Tensor:
-        """How many places there are for a patch (height, width) in some images, down and across: int64 [n, 2]."""
+        """Numbers of positions (down, across) of a patch (height, width) in the images at `indices`: int64 [n, 2]."""
         return (self.sizes[indices] - torch.tensor(patch)) // self.unit + 1
 
     def cut(self, indices: Tensor, places: Tensor, patch: tuple[int, ...]) -> Tensor:
-        """The patches (height, width) at places, int64 [n, 2], of some images: uint8 [n, C, height, width], a copy."""
+        """Copy the patches (height, width) at `places`, int64 [n, 2], of the images at `indices`.
+
+        Returns:
+            uint8 [n, C, height, width].
+        """
         height, width = patch
         found = self.images[0].new_empty((len(indices), len(self.images[0]), height, width))
         mapped = is_mapped(self.images[0])
@@ -54,15 +64,15 @@ class Whole:
         return found
 
     def part(self, indices: Tensor) -> Whole:
-        """The images at `indices`; their pixels are shared."""
+        """The images at `indices`, without copying their pixels."""
         return replace(self, images=tuple(self.images[i] for i in indices.tolist()))
 
 
 def middle(rooms: Tensor) -> Tensor:
-    """The places in the middle."""
+    """The middle positions, given the numbers of positions."""
     return (rooms - 1) // 2
 
 
 def at_random(rooms: Tensor) -> Tensor:
-    """Places by torch's global random numbers, each equally likely."""
+    """Uniformly random positions, given the numbers of positions; uses torch's global generator."""
     return (torch.rand(rooms.shape).double() * rooms).long()

@@ -1,1 +1,1 @@
-"""The checkup of data before training."""
+"""The report on a data set before training."""

@@ -1,7 +1,7 @@
-"""Traces of how images were stored: the 8x8 grid of JPEG, and enlargement from a smaller size.
+"""Traces of storage in images: the 8x8 grid of JPEG, and enlargement from a smaller size.
 
-JPEG rounds the cosine transform of each 8x8 block, so that most high frequencies vanish exactly on its grid and on no
-other. That shows that there is a grid, and where; steps across the grid, over those beside it, how visible it is.
+JPEG rounds the cosine transform of each 8x8 block, so most high frequencies vanish on its grid and on no other. This
+locates the grid. Its visibility is the ratio of pixel steps across the grid to the neighbouring steps.
 """
 
 from __future__ import annotations
@@ -13,52 +13,51 @@ import torch
 from torch import Tensor
 
 MOST_IMAGES = 256
-LARGEST = 256  # pixels of a side that are looked at
-SMALLEST = 24  # pixels; below, hardly a block of another grid fits in
-COMPRESSED = 0.25  # share of an image's high frequencies that vanish on the grid alone; others stay below 0.1 or so
-VISIBLE = 1.03  # steps across the grid, over those beside it; quality 90 stays below, most of 75 lies above
+LARGEST = 256  # pixels per side that are analysed
+SMALLEST = 24  # pixels per side; smaller images hold too few blocks of the shifted grids
+COMPRESSED = 0.25  # share of high frequencies that vanish on the grid only; below about 0.1 in uncompressed images
+VISIBLE = 1.03  # ratio of steps across the grid to neighbouring steps; quality 90 is below, quality 75 mostly above
 
 
 class Artifact(NamedTuple):
-    """What a check saw. `careful`: mend it before training; `harmless`: odd, but no cause for a change."""
+    """A finding. `warning`: fix it before training; `note`: unusual, but no change is needed."""
 
-    kind: Literal["careful", "harmless"]
+    severity: Literal["warning", "note"]
     text: str
 
 
 def compression(images: Tensor) -> list[Artifact]:
-    """The grid that JPEG left in images, uint8 [n, C, H, W], and whether it is in some of them only."""
+    """The grid that JPEG leaves in all or some images, uint8 [n, C, H, W]; at most one finding."""
     if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
     grey = _luma(images[:MOST_IMAGES, :, :LARGEST, :LARGEST])
     phase = _phase(grey[:48, :128, :128])
     traces = grid_traces(grey, phase)
     known = ~traces.isnan()
-    if known.double().mean() < 0.3 or known.sum() < 8:  # flat pictures tell nothing
+    if known.double().mean() < 0.3 or known.sum() < 8:  # too few images with detail
         return []
     with_grid = traces > COMPRESSED
     share = (with_grid.sum() / known.sum()).item()
     if share < 0.15:
         return []
-    across, beside = grid_steps(grey[with_grid], phase)
-    if not _is_visible(across, beside):
+    across, nearby = grid_steps(grey[with_grid], phase)
+    if not _is_visible(across, nearby):
         if share < 0.85:
             return []
-        text = "the images were stored as JPEG, so gently that its grid of 8x8 hardly shows in the steps between pixels"
-        return [Artifact("harmless", text)]
+        return [Artifact("note", "the images were stored as JPEG of high quality; its 8x8 grid is hardly visible")]
     height, width = images.shape[2:]
     size = f"{width // 2}x{height // 2}"
-    half = f"; at half the size (--size {size}) it is all but gone" if min(height, width) >= 64 else ""
-    excess = across.mean() / beside.mean() - 1
-    seen = f"JPEG's grid of 8x8 shows (steps across it are {excess:.0%} larger than beside it)"
-    fix = f"Take originals of a higher quality{half}"
+    half = f", or halve the size (--size {size}), which nearly removes it" if min(height, width) >= 64 else ""
+    excess = across.mean() / nearby.mean() - 1
+    visible = f"the 8x8 grid of JPEG is visible (steps across it are {excess:.0%} larger than the steps next to it)"
+    fix = f"Use originals of higher quality{half}"
     if share > 0.85:
-        return [Artifact("careful", f"{seen}: the generator must copy it, the discriminator looks for it. {fix}")]
-    return [Artifact("careful", f"{seen} in {share:.0%} of the images, the others hardly any: two sources? {fix}")]
+        return [Artifact("warning", f"{visible}: the generator has to copy it to match the real images. {fix}")]
+    return [Artifact("warning", f"{visible} in {share:.0%} of the images: they may come from two sources. {fix}")]
 
 
 def enlargement(images: Tensor) -> list[Artifact]:
-    """Some images without any fine detail among others that have it: they were enlarged from a smaller size."""
+    """Images without fine detail among others that have it, probably enlarged; at most one finding."""
     if len(images) == 0 or min(images.shape[2:]) < SMALLEST:
         return []
     ratio = fine_detail(_luma(images[:MOST_IMAGES, :, :LARGEST, :LARGEST]))
@@ -67,18 +66,18 @@ def enlargement(images: Tensor) -> list[Artifact]:
         return []
     blurred = (ratio < 0.005).double().mean().item()
     between = ((ratio >= 0.005) & (ratio < 0.012)).double().mean().item()
-    # Photographs go from soft to sharp without a gap; two sources have one.
+    # Photographs range from soft to sharp without a gap; two sources leave a gap.
     if not 0.15 <= blurred <= 0.85 or between > blurred / 3 or 1 - blurred - between < 0.15:
         return []
     text = (
-        f"{blurred:.0%} of the images hold no detail finer than two pixels, the others do: enlarged from a smaller "
-        "size? Leave those out, or shrink all of them (--size)"
+        f"{blurred:.0%} of the images have no detail finer than about three pixels and were probably enlarged. Remove "
+        "them, or shrink all images (--size)"
     )
-    return [Artifact("careful", text)]
+    return [Artifact("warning", text)]
 
 
 def grid_traces(grey: Tensor, phase: tuple[int, int]) -> Tensor:
-    """By how much more high frequencies vanish on the grid than off it: [n, H, W] -> [n], at most 1; NaN: flat."""
+    """The share of high frequencies that vanish on the grid only: [n, H, W] -> [n], at most 1; NaN for flat images."""
     down, right = phase
     others = [((down + a) % 8, (right + b) % 8) for a, b in ((4, 4), (2, 3), (5, 2))]
     off = torch.stack([_vanishing(grey, other) for other in others]).mean(0)
@@ -87,25 +86,25 @@ def grid_traces(grey: Tensor, phase: tuple[int, int]) -> Tensor:
 
 
 def grid_steps(grey: Tensor, phase: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Mean steps between neighbours across the grid, and beside it: [n, H, W] -> [n] and [n], in levels."""
-    across, beside = [], []
+    """Mean pixel steps across the grid, and next to it: [n, H, W] -> [n] and [n], in levels."""
+    across, nearby = [], []
     for first, pixels in ((phase[0], grey.transpose(1, 2)), (phase[1], grey)):
-        steps = pixels.diff(dim=2).abs().clamp(max=48).mean(1)  # edges of objects would drown the rest
+        steps = pixels.diff(dim=2).abs().clamp(max=48).mean(1)  # edges of objects would dominate the mean
         at = torch.arange((first - 1) % 8, steps.shape[1], 8)
         at = at[(at > 0) & (at < steps.shape[1] - 1)]
         across.append(steps[:, at].mean(1))
-        beside.append((steps[:, at - 1] + steps[:, at + 1]).mean(1) / 2)
-    return torch.stack(across).mean(0), torch.stack(beside).mean(0)
+        nearby.append((steps[:, at - 1] + steps[:, at + 1]).mean(1) / 2)
+    return torch.stack(across).mean(0), torch.stack(nearby).mean(0)
 
 
-def _is_visible(across: Tensor, beside: Tensor) -> bool:
-    """The steps across the grid stand out, beyond chance (two standard errors)."""
-    excess = across - VISIBLE * beside
+def _is_visible(across: Tensor, nearby: Tensor) -> bool:
+    """True if the ratio of the steps exceeds VISIBLE by more than two standard errors."""
+    excess = across - VISIBLE * nearby
     return excess.mean().item() > 2 * (excess.std() / math.sqrt(len(excess))).item()
 
 
 def fine_detail(grey: Tensor) -> Tensor:
-    """Mean power of detail below 2.8 pixels over that of 4 to 8 pixels: [n, H, W] -> [n]; NaN: flat images."""
+    """Power of periods below 2.8 pixels relative to 4 to 8 pixels: [n, H, W] -> [n]; NaN for flat images."""
     height, width = grey.shape[1:]
     window = torch.hann_window(height, periodic=False)[:, None] * torch.hann_window(width, periodic=False)
     power = torch.fft.rfft2((grey - grey.mean((1, 2), keepdim=True)) * window).abs().square()
@@ -113,17 +112,17 @@ def fine_detail(grey: Tensor) -> Tensor:
     fine = power[:, frequency >= 0.36].mean(1)
     coarse = power[:, (frequency >= 0.12) & (frequency < 0.24)].mean(1)
     ratio: Tensor = fine / coarse
-    return ratio.where(coarse > window.square().sum(), fine.new_tensor(math.nan))  # 1 level squared a pixel
+    return ratio.where(coarse > window.square().sum(), fine.new_tensor(math.nan))  # 1 squared level per pixel
 
 
 def _phase(grey: Tensor) -> tuple[int, int]:
-    """Where the grid begins: (down, right), each 0 to 7."""
+    """The offset of the grid: (down, right), each 0 to 7."""
     scores = {(a, b): _vanishing(grey, (a, b)).mean().item() for a in range(8) for b in range(8)}
     return max(scores, key=lambda phase: scores[phase])
 
 
 def _vanishing(grey: Tensor, phase: tuple[int, int]) -> Tensor:
-    """Share of the high frequencies of 8x8 blocks from `phase` on that are below one level: [n, H, W] -> [n]."""
+    """Share of high frequencies below one level, in 8x8 blocks at offset `phase`: [n, H, W] -> [n]."""
     index = torch.arange(8.0)
     cosines = torch.cos((2 * index + 1) * index[:, None] * (math.pi / 16)) / 2
     cosines[0] /= math.sqrt(2)

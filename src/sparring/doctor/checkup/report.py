@@ -1,4 +1,4 @@
-"""A look at data before training."""
+"""The report on a data set before training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from sparring.doctor.checkup.proposal import Change, Proposal, propose
 
 @dataclass(frozen=True)
 class DataReport:
-    """What there is to know of a data set, line by line, a contact sheet, and a recipe."""
+    """The report of `sparring data`.
+
+    Attributes:
+        lines: (name, text) pairs in order.
+        sheet: a picture of samples: 100 images, or 5,000 points.
+        proposal: the recipe to start with.
+    """
 
     lines: list[tuple[str, str]]
     sheet: Image.Image
@@ -28,7 +34,12 @@ class DataReport:
 
 
 def describe_data(data: Data, given: Mapping[str, Change] | None = None) -> DataReport:
-    """What it is, what was left out, what to be careful of, and a recipe for it; `given` are those of `propose`."""
+    """Report on a data set: its properties, left-out images, warnings and notes, and a proposed recipe.
+
+    Args:
+        data: the data set.
+        given: the options that it was loaded with, as in `propose`.
+    """
     proposal = propose(data, given)
     lines = [("data", data.name), ("samples", f"{len(data):,}")]
     lines += _points(data) if data.form.is_points else _images(data)
@@ -38,11 +49,11 @@ def describe_data(data: Data, given: Mapping[str, Change] | None = None) -> Data
     lines += [("left out", note.removeprefix("left out ")) for note in data.notes]
     lines += [(name, text) for name, _, text in (remark.partition(": ") for remark in data.remarks)]
     if not data.form.is_points:
-        lines += [(artifact.kind, artifact.text) for artifact in dataset_artifacts(checked_images(data.samples))]
-    if any(name == "careful" for name, _ in lines):
-        lines.append(("first", "mend what is marked careful, then train"))
-    lines.append(("proposal", proposal.command))
-    lines += [("because", reason) for reason in proposal.reasons]
+        lines += [(artifact.severity, artifact.text) for artifact in dataset_artifacts(checked_images(data.samples))]
+    if any(name == "warning" for name, _ in lines):
+        lines.append(("next step", "fix the warnings, then train"))
+    lines.append(("command", proposal.command))
+    lines += [("reason", reason) for reason in proposal.reasons]
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     shown = order[: 5000 if data.form.is_points else 100]
     return DataReport(lines, picture(data.take(shown), data.form), proposal)
@@ -60,8 +71,8 @@ def _images(data: Data) -> list[tuple[str, str]]:
     colours = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}.get(channels, "unknown")
     grey = grey_share(images) if channels >= 3 else 0.0
     mean = sum(part.float().sum().item() for part in images.split(64)) / images.numel()
-    seen = f", in {len(images):,} of them" if len(images) < len(data) else ""
-    values = f"{images.min()} to {images.max()} of 0 to 255, mean {mean:.1f}{seen}"
+    checked = f", in {len(images):,} random images" if len(images) < len(data) else ""
+    values = f"{images.min()} to {images.max()} of 0 to 255, mean {mean:.1f}{checked}"
     lines = [
         ("size", f"{width}x{height} (width x height)"),
         ("channels", f"{channels} ({colours})"),
@@ -71,12 +82,12 @@ def _images(data: Data) -> list[tuple[str, str]]:
 
 
 def duplicates(samples: torch.Tensor) -> int:
-    """How many samples are exact copies of an earlier one."""
-    seen: set[bytes] = set()
+    """The number of samples that are exact copies of an earlier one."""
+    hashes: set[bytes] = set()
     for chunk in chunks(samples):
         rows = chunk.contiguous().flatten(1).numpy()
-        seen.update(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
-    return len(samples) - len(seen)
+        hashes.update(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    return len(samples) - len(hashes)
 
 
 def _classes(data: Data) -> list[tuple[str, str]]:
