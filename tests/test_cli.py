@@ -496,7 +496,7 @@ def test_interruption(number: signal.Signals, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in reported
     (line,) = [line for line in reported.splitlines() if line.startswith("sparring: ")]
-    found = re.fullmatch(rf"sparring: stopped at step (\d+); to go on: sparring resume {re.escape(str(run))}", line)
+    found = re.fullmatch(rf"sparring: stopped at step (\d+); to continue: sparring resume {re.escape(str(run))}", line)
     assert found is not None, line
     step = int(found[1])
     manifest = json.loads((run / "checkpoints" / f"step-{step:09d}.json").read_text())
