@@ -14,13 +14,13 @@ CHUNK = 256  # samples per chunk; each chunk seeds its latents, so another value
 PIXELS = 1 << 19  # pixels per forward pass, at most
 
 
-def make_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
+def generate_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
     """The network's output for inputs on the CPU, [n, ...] on the CPU, in evaluation mode."""
-    return make_images(task, network, inputs)["fake"]
+    return generate_outputs(task, network, inputs)["fake"]
 
 
 @torch.no_grad()
-def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
+def generate_outputs(task: Task, network: nn.Module, inputs: Batch) -> Images:
     """All outputs of the network for these inputs, by name, on the CPU, in evaluation mode."""
     device = next(network.parameters()).device
     was_training = network.training
@@ -50,7 +50,7 @@ def draw_made(
     seeds = (derive_seed(seed, "sample", start) for start in range(0, count, CHUNK))
     drawn = [task.draw(CHUNK, torch.Generator().manual_seed(each)) for each in seeds]
     inputs = {name: torch.cat([part[name] for part in drawn])[:count] for name in drawn[0]} | wanted.to_batch(FAKE)
-    return make_samples(task, network, inputs), Condition.from_batch(inputs, FAKE)
+    return generate_samples(task, network, inputs), Condition.from_batch(inputs, FAKE)
 
 
 def draw_samples(task: Task, network: nn.Module, count: int, seed: int) -> Tensor:
@@ -61,4 +61,4 @@ def draw_samples(task: Task, network: nn.Module, count: int, seed: int) -> Tenso
 def draw_gallery(task: Task, network: nn.Module, seed: int) -> tuple[Tensor, int]:
     """Samples for the task's gallery on the CPU, and the number of columns."""
     inputs, columns = task.gallery(torch.Generator().manual_seed(derive_seed(seed, "sample", 0)))
-    return make_samples(task, network, inputs), columns
+    return generate_samples(task, network, inputs), columns

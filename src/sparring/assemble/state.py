@@ -93,6 +93,7 @@ class State:
         return {"step": self.step, "seconds": round(self.seconds, 3), **event, **values}
 
     def tensors(self) -> dict[str, Tensor]:
+        """All tensors of a checkpoint, by name: `PART/NAME`."""
         parts = {part: network.state_dict() for part, network in self.networks.items()}
         parts |= {f"{part}_optimizer": optimizer_tensors(p.optimizer) for part, p in self.players.items()}
         parts |= {f"memory/{name}": component.memory for name, component in self.game.remembering.items()}
@@ -181,7 +182,9 @@ def find_checkpoint(run: Run, which: str = "last") -> Manifest:
     """
     saved = checkpoint.manifests(run.checkpoints)
     if not saved:
-        raise UserError(f"{run.path} has no checkpoint, it stopped before the first one; train again with another --out")
+        raise UserError(
+            f"{run.path} has no checkpoint (it stopped before the first); train again with another --out"
+        )
     if which == "last":
         return saved[-1]
     if which == "best":

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sparring.assemble.build import HeldOut
-from sparring.assemble.sampling import draw_gallery, draw_samples, make_images
+from sparring.assemble.sampling import draw_gallery, draw_samples, generate_outputs
 from sparring.assemble.state import State
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
@@ -65,7 +65,7 @@ def evenly_spaced(data: Data) -> Batch:
 def translation_sheet(task: Task, network: nn.Module, images: Batch) -> Image.Image:
     """A picture of rows: the source images, the generator's output for them, and their targets."""
     inputs = task.prepare(images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
-    return sheet([shown(row, form) for row, form in task.show(inputs, make_images(task, network, inputs))])
+    return sheet([shown(row, form) for row, form in task.show(inputs, generate_outputs(task, network, inputs))])
 
 
 def shown(images: Tensor, form: Form) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from sparring.apply.generator import TrainedGenerator
 from sparring.assemble.build import HeldOut, build_task
-from sparring.assemble.sampling import draw_samples, make_samples
+from sparring.assemble.sampling import draw_samples, generate_samples
 from sparring.assemble.state import State
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
@@ -133,8 +133,8 @@ def score_samples(state: State, data: Data, seed: int) -> dict[str, float]:
         if not direction.paired:
             return {}
         batch = state.game.task.prepare(data.batch(order[:SCORE_PAIRS]), rng)
-        made = make_samples(state.task, state.sampling_network, batch)
-        return {"l1": (made - batch["real"]).abs().mean().item()}
+        fake = generate_samples(state.task, state.sampling_network, batch)
+        return {"l1": (fake - batch["real"]).abs().mean().item()}
     count = min(SCORE_SAMPLES, len(data))
     fake = draw_samples(state.task, state.sampling_network, count, derive_seed(seed, "score"))
     scores = {"sliced_wasserstein": sliced_wasserstein(data.batch(order[:count])["real"], fake)}
