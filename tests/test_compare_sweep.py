@@ -257,7 +257,7 @@ def test_runs_that_turn_images_into_others_side_by_side(tmp_path: Path) -> None:
     write_page(comparison, tmp_path / "page.html")
     check_page(tmp_path / "page.html", comparison)
     text = (tmp_path / "page.html").read_text()
-    assert "The same test images for each" in text
+    assert "The same test images for every run" in text
     assert "latents" not in text
     row = next(line for line in text.splitlines() if line.startswith("<tr><td>mean_iou<small>higher is better"))
     cells = re.findall(r"<td( class=best)?>([^<]*)</td>", row)
@@ -335,7 +335,7 @@ def test_what_cannot_be_scored_of_images_is_told_before_a_sweep(tmp_path: Path) 
         sweep(str(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", metrics="psnr")
     (tmp_path / "photos.toml").write_text(tiny_images("restore", steps=2).to_toml())
     tasks = {"task": ["Restore(degrade=Noise(25))", "Restore(degrade=Grey())"]}
-    with pytest.raises(sparring.UserError, match="first scores are psnr and frechet; name one for all by --metrics"):
+    with pytest.raises(sparring.UserError, match="first scores are psnr and frechet; name one for all with --metrics"):
         sweep(str(tmp_path / "photos.toml"), tasks, out=tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 

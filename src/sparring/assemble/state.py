@@ -182,9 +182,7 @@ def find_checkpoint(run: Run, which: str = "last") -> Manifest:
     """
     saved = checkpoint.manifests(run.checkpoints)
     if not saved:
-        raise UserError(
-            f"{run.path} has no checkpoint (it stopped before the first); train again with another --out"
-        )
+        raise UserError(f"{run.path} has no checkpoint (it stopped before the first); train again with another --out")
     if which == "last":
         return saved[-1]
     if which == "best":
