@@ -246,7 +246,7 @@ def cell(group: Group, name: str) -> str:
 
 
 def table_lines(table: Sequence[Group]) -> list[str]:
-    """A table as lines of text, the best group marked with *; a row for each group, or for each score if they are more."""
+    """A table as lines of text, the best group marked with *. The rows are groups or, if these are more, scores."""
     names = value_names(table)
     rows = [["run", "step", *names]]
     for group in table:
