@@ -158,7 +158,7 @@ def table(treated: Sequence[TreatedCase]) -> list[str]:
     healthy, alone = sum(each.healthy for each in treated), sum(each.near(each.alone) for each in treated)
     headline = (
         f"{healthy} of {len(treated)} treated runs ({healthy / count:.0%}) reach at most {NEAR:g} times the "
-        f"held-out score of the healthy control. With the doctor's first suggestion only: {alone} ({alone / count:.0%})."
+        f"held-out score of the healthy control. With the doctor's first fix only: {alone} ({alone / count:.0%})."
     )
     rows = []
     for each in treated:
