@@ -85,13 +85,13 @@ class Comparison:
     Attributes:
         tables: comparable groups, one table for each protocol.
         apart: differences of protocol that make scores incomparable: why there is more than one table.
-        reported: differences of protocol that leave scores comparable.
+        minor: differences of protocol that leave scores comparable.
         recipes: field in which the recipes differ -> its value by group name.
     """
 
     tables: tuple[tuple[Group, ...], ...]
     apart: tuple[str, ...]
-    reported: tuple[str, ...]
+    minor: tuple[str, ...]
     recipes: Mapping[str, Mapping[str, str]]
 
     @property
@@ -106,7 +106,7 @@ class Comparison:
         return sorted(notes, key=lambda note: (not note.startswith("CAREFUL"), note))
 
     @property
-    def broken(self) -> list[Entry]:
+    def not_finite(self) -> list[Entry]:
         """Runs that stopped on NaN."""
         entries = [entry for group in self.groups for entry in group.entries]
         return [e for e in entries if any(row.get("event") == "not finite" for row in e.run.history()[-1:])]
@@ -117,10 +117,10 @@ class Comparison:
         for table in self.tables:
             found += [*table_lines(table), f"protocol: {table[0].entries[0].scores.protocol.describe()}", ""]
         found += [f"NOT COMPARABLE: {text}" for text in self.apart]
-        found += [f"Note: {text}" for text in self.reported]
+        found += [f"Note: {text}" for text in self.minor]
         found.append(ERROR)
         found += self.notes
-        found += [f"{entry.name} stopped on NaN; its scores are of an earlier checkpoint" for entry in self.broken]
+        found += [f"{entry.name} stopped on NaN; its scores are of an earlier checkpoint" for entry in self.not_finite]
         for field, values in self.recipes.items():
             found.append(f"{field}:")
             found += [f"  {name}: {value}" for name, value in values.items()]
@@ -179,12 +179,12 @@ def arrange(entries: Sequence[Entry]) -> Comparison:
         for table in tables[1:]
     ]
     everyone = [group for table in tables for group in table]
-    reported = [
+    minor = [
         f"{group.name} and {everyone[0].name}: {', '.join(found)}"
         for group in everyone[1:]
         if (found := differences(group.entries[0].scores.protocol, first, reported=True))
     ]
-    return Comparison(tuple(tables), tuple(apart), tuple(reported), recipe_differences(tables))
+    return Comparison(tuple(tables), tuple(apart), tuple(minor), recipe_differences(tables))
 
 
 def split_by_seed(entries: Sequence[Entry]) -> list[Group]:

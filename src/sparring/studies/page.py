@@ -61,8 +61,8 @@ def write_page(comparison: Comparison, path: Path) -> None:
     for note in comparison.notes:
         kind = ' class="warning"' if note.startswith("CAREFUL") else ""
         parts.append(f"<p{kind}>{escape(note)}</p>")
-    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.reported]
-    parts += [f'<p class="warning">{escape(entry.name)} stopped on NaN</p>' for entry in comparison.broken]
+    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.minor]
+    parts += [f'<p class="warning">{escape(entry.name)} stopped on NaN</p>' for entry in comparison.not_finite]
     parts += recipes_html(comparison)
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
