@@ -195,7 +195,7 @@ def test_a_run_without_failures_is_left_alone(
     write_log(path, log())
     before = sorted(tmp_path.rglob("*"))
     assert main(["treat", str(path)]) == 0
-    assert "has no failure (healthy); nothing was done" in capsys.readouterr().out
+    assert f"No failure found in {path} (healthy); nothing was done" in capsys.readouterr().out
     assert treat(path) == Treatment(str(path), (), why="healthy")
     write_log(path, log()[:4])
     assert treat(path).why == "too-early"

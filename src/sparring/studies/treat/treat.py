@@ -203,7 +203,7 @@ def report(done: Treatment) -> list[str]:
 def conclusion(done: Treatment) -> list[str]:
     """The conclusion in a line or two."""
     if not done.diagnosed:
-        return [f"{done.run} has no failure ({done.why}); nothing was done."]
+        return [f"No failure found in {done.run} ({done.why}); nothing was done."]
     if done.path is None:
         return [f"Not fixed: {done.why}."]
     about = next(trial.about for trial in done.trials if trial.name == done.chosen)
