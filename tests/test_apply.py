@@ -56,7 +56,7 @@ def centred(source: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def fill(source: Tensor, mask: Tensor | None) -> Tensor:
-    """0.5 where the mask is; elsewhere nearly what was there, as convolutions leave it."""
+    """0.5 inside the mask; elsewhere the source with a small error, like a convolution."""
     assert mask is not None
     return torch.where(mask > 0.5, 0.5, source + 0.02)
 
@@ -68,7 +68,7 @@ def threshold(source: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def from_map(source: Tensor, mask: Tensor | None) -> Tensor:
-    """Class 0 black, 1 grey, 2 white; what is no class 0."""
+    """Class 0 black, 1 grey, 2 white; no class: 0."""
     return (source * torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
@@ -153,7 +153,7 @@ def test_tiles_are_small_and_few() -> None:
 
 @pytest.mark.parametrize("tile", [1, 5, 16, 50, 128])
 @pytest.mark.parametrize("scale", [1, 3])
-def test_blending_what_does_not_depend_on_the_tile_gives_the_whole(tile: int, scale: int) -> None:
+def test_blending_an_output_that_does_not_depend_on_the_tile_gives_the_whole(tile: int, scale: int) -> None:
     def run(source: Tensor, mask: Tensor | None) -> Tensor:
         return F.interpolate(source, scale_factor=scale)
 
@@ -175,7 +175,7 @@ def test_blending_has_no_seams_on_a_smooth_ramp() -> None:
     assert largest_step(soft) < 0.02  # 32 pixels or more share that step, and the ramp's own slope is 0.003
 
 
-def test_stored_images_in_tiles_are_those_at_once() -> None:
+def test_tiles_of_stored_images_equal_the_whole() -> None:
     stored = torch.from_numpy(pixels(150, 203)).permute(2, 0, 1)[None]
     for translator in (BLUR, LARGER, SEGMENT):
         whole = apply_stored(translator, stored, tile=1000)
@@ -192,7 +192,7 @@ def test_masks_are_cut_as_images_are() -> None:
 
 
 @pytest.mark.parametrize("tile", [-1, 1.5, True])
-def test_no_size_of_a_tile(tile: Any) -> None:
+def test_a_wrong_tile_size_is_refused(tile: Any) -> None:
     with pytest.raises(UserError, match="tile="):
         apply_tensor(SAME, source(4, 4), tile=tile)
 
@@ -251,7 +251,7 @@ def test_srgb_profiles_change_nothing(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(applied(SAME_GREY, tmp_path / "b.png")), np.asarray(image.convert("L")))
 
 
-def test_profiles_that_are_damaged_or_of_another_kind_are_left_out(tmp_path: Path) -> None:
+def test_profiles_that_are_damaged_or_of_another_mode_are_ignored(tmp_path: Path) -> None:
     image = photo(20, 30)
     for profile in (b"no profile", p3_profile()[:200], grey_profile(1.0)):
         image.save(tmp_path / "a.png", icc_profile=profile)
@@ -294,14 +294,14 @@ def test_palettes_and_grey(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_opacity_is_kept(tmp_path: Path, mode: str) -> None:
+def test_alpha_is_kept(tmp_path: Path, mode: str) -> None:
     channels = len(mode)
     image = Image.fromarray(pixels(11, 14, channels))
     image.save(tmp_path / "a.png")
     translator = SAME if mode == "RGBA" else SAME_GREY
     made = applied(translator, tmp_path / "a.png")
     assert made.mode == mode
-    assert np.array_equal(np.asarray(made), np.asarray(image))  # the colours of what is transparent, too
+    assert np.array_equal(np.asarray(made), np.asarray(image))  # also the colours of transparent pixels
     larger = applied(LARGER, tmp_path / "a.png")
     assert larger.mode == "RGBA"
     expected = image.getchannel("A").resize((56, 44), Image.Resampling.LANCZOS)
@@ -368,7 +368,7 @@ def test_masks(tmp_path: Path) -> None:
         applied(FILL, image)
     with pytest.raises(UserError, match="leave --mask out"):
         applied(SAME, image, Image.new("L", (6, 4)))
-    clear = Image.new("RGBA", (6, 4), (255, 255, 255, 0))  # nothing is painted on it
+    clear = Image.new("RGBA", (6, 4), (255, 255, 255, 0))  # fully transparent
     assert applied(FILL, image, clear).tobytes() == image.tobytes()
 
 
@@ -376,15 +376,15 @@ def test_masks(tmp_path: Path) -> None:
 
 
 class Toy(Translate):
-    """A task that translates as it is told."""
+    """A task with a given translator."""
 
     def __init__(self, translator: Translator) -> None:
         super().__init__()
-        object.__setattr__(self, "reported", translator)
+        object.__setattr__(self, "given", translator)
 
     def translator(self, network: nn.Module) -> Translator:
-        reported: Translator = self.reported  # type: ignore[attr-defined]
-        return reported
+        given: Translator = self.given  # type: ignore[attr-defined]
+        return given
 
 
 def generator(translator: Translator) -> TrainedGenerator:
@@ -392,7 +392,7 @@ def generator(translator: Translator) -> TrainedGenerator:
     return TrainedGenerator(nn.Linear(1, 1), task, load_recipe("digits"), translator.target, 7)
 
 
-def test_apply_takes_what_a_program_holds(tmp_path: Path) -> None:
+def test_apply_takes_paths_images_arrays_and_tensors(tmp_path: Path) -> None:
     array = pixels(9, 12)
     image = Image.fromarray(array)
     image.save(tmp_path / "a.png")
@@ -402,7 +402,7 @@ def test_apply_takes_what_a_program_holds(tmp_path: Path) -> None:
     for form in given:
         made = generator(SAME).apply(form)
         assert np.array_equal(np.asarray(made), array)
-    square = pixels(3, 3)  # which axis is that of the channels?
+    square = pixels(3, 3)  # 3x3 pixels: the channel axis is ambiguous
     assert np.array_equal(np.asarray(generator(SAME).apply(square)), square)
     tensor = torch.from_numpy(square.transpose(2, 0, 1).copy())
     assert np.array_equal(np.asarray(generator(SAME).apply(tensor)), square)
@@ -428,8 +428,8 @@ def test_apply_refuses_other_arrays(wrong: Any) -> None:
         generator(SAME).apply(wrong)
 
 
-def test_apply_refuses_what_is_not_there_or_no_image(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not there"):
+def test_apply_refuses_missing_files_and_files_that_are_no_image(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
         generator(SAME).apply(tmp_path / "nothing.png")
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(UserError, match=r"text.png cannot be read: not an image"):
@@ -447,7 +447,7 @@ def test_a_run_on_noise_is_no_translator() -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Translator], None]:
-    """`run(translator)` makes every run one of that translator."""
+    """`run(translator)`: every loaded run has this translator."""
 
     def stand_in(translator: Translator) -> None:
         monkeypatch.setattr("sparring.apply.generator.load", lambda *_, **__: generator(translator))
@@ -485,7 +485,7 @@ def test_a_folder_with_folders_and_equal_names(run: Any, tmp_path: Path) -> None
             assert np.array_equal(np.asarray(made), pixels(5, 5, seed=seed))
 
 
-def test_broken_files_are_named_and_the_others_done(
+def test_broken_files_are_named_and_the_others_processed(
     run: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(SAME)
@@ -515,13 +515,13 @@ def test_mistakes(run: Any, tmp_path: Path, refused: Refused) -> None:
     def refusal(source: str, out: str, *more: object) -> str:
         return refused("apply", "RUN", "--input", tmp_path / source, "--out", tmp_path / out, *more)
 
-    assert "there is nothing" in refusal("nothing", "out")
+    assert "does not exist" in refusal("nothing", "out")
     assert "holds no images" in refusal("empty", "out")
-    assert "lies in the folder of the input" in refusal("in", "in")
-    assert "lies in the folder of the input" in refusal("in", "in/made")
-    assert "lies in the folder of the input" in refusal("in/a.png", "in")
-    assert "lies in the folder of the input" in refusal("in/a.png", "empty/../in")
-    assert "must be a folder" in refusal("in/a.png", "made.png")
+    assert "lies in the input folder" in refusal("in", "in")
+    assert "lies in the input folder" in refusal("in", "in/made")
+    assert "lies in the input folder" in refusal("in/a.png", "in")
+    assert "lies in the input folder" in refusal("in/a.png", "empty/../in")
+    assert "is an image; give a folder" in refusal("in/a.png", "made.png")
     assert "tile=-3" in refusal("in/a.png", "out", "--tile", -3)
     photo(5, 5).save(tmp_path / "empty/a.png")
     photo(5, 5).save(tmp_path / "empty/b.png")
@@ -535,7 +535,7 @@ def test_mistakes(run: Any, tmp_path: Path, refused: Refused) -> None:
     assert written(tmp_path / "in") == ["a.png"]
 
 
-def test_an_image_that_outgrows_the_device(run: Any, tmp_path: Path, refused: Refused) -> None:
+def test_an_image_too_large_for_the_device(run: Any, tmp_path: Path, refused: Refused) -> None:
     def outgrow(source: Tensor, mask: Tensor | None) -> Tensor:
         raise torch.cuda.OutOfMemoryError("out of memory")
 
@@ -558,7 +558,7 @@ def test_out_may_lie_beside_a_single_image(run: Any, tmp_path: Path) -> None:
     run(SAME)
     photo(5, 5).save(tmp_path / "a.png")
     assert apply(tmp_path / "a.png", tmp_path / "made") == 0
-    assert apply(tmp_path / "a.png", tmp_path / "made") == 0  # results may be made anew
+    assert apply(tmp_path / "a.png", tmp_path / "made") == 0  # results may be overwritten
     assert written(tmp_path) == ["a.png", "made/a.png"]
 
 
@@ -589,16 +589,16 @@ def test_missing_masks(run: Any, tmp_path: Path, refused: Refused) -> None:
     photo(6, 6).save(tmp_path / "a.png")
     command = ("apply", "RUN", "--input", tmp_path / "a.png", "--out", tmp_path / "out")
     assert "--mask FILE" in refused(*command)
-    assert "there is nothing" in refused(*command, "--mask", tmp_path / "nothing.png")
-    assert "there is no mask for a.png" in refused(*command, "--mask", tmp_path / "masks")
+    assert "does not exist" in refused(*command, "--mask", tmp_path / "nothing.png")
+    assert "holds no mask for a.png" in refused(*command, "--mask", tmp_path / "masks")
     for ending in ("gif", "bmp"):
         Image.new("L", (6, 6), 255).save(tmp_path / f"masks/a.{ending}")
-    assert "there is 2 masks, a.bmp and a.gif, for a.png" in refused(*command, "--mask", tmp_path / "masks")
+    assert "holds 2 masks for a.png, a.bmp and a.gif" in refused(*command, "--mask", tmp_path / "masks")
     Image.new("L", (6, 6), 255).save(tmp_path / "masks/a.png")
     assert plan(tmp_path / "a.png", tmp_path / "out", tmp_path / "masks")[0].mask == tmp_path / "masks/a.png"
 
 
-def test_maps_and_pictures_beside(run: Any, tmp_path: Path) -> None:
+def test_maps_and_side_by_side_pictures(run: Any, tmp_path: Path) -> None:
     run(SEGMENT)
     photo(6, 9).save(tmp_path / "a.png")
     assert apply(tmp_path / "a.png", tmp_path / "out", "--side-by-side") == 0
@@ -610,7 +610,7 @@ def test_maps_and_pictures_beside(run: Any, tmp_path: Path) -> None:
             assert np.array_equal(np.asarray(sheet), np.hstack([pixels(6, 9), np.asarray(colours)]))
 
 
-def test_pictures_beside_are_enlarged_by_whole_pixels(run: Any, tmp_path: Path) -> None:
+def test_side_by_side_pictures_are_enlarged_by_whole_pixels(run: Any, tmp_path: Path) -> None:
     run(LARGER)
     image = Image.fromarray(pixels(6, 9, 4))
     image.putalpha(Image.new("L", image.size, 255))
@@ -622,7 +622,7 @@ def test_pictures_beside_are_enlarged_by_whole_pixels(run: Any, tmp_path: Path) 
         assert sheet.size == (2 * 9 * 4, 6 * 4)
     expected = np.asarray(image.convert("RGB")).repeat(4, 0).repeat(4, 1)
     assert np.array_equal(left[4:], expected[4:])
-    assert (left[:4, :4] == 255).all()  # what is transparent is white
+    assert (left[:4, :4] == 255).all()  # transparent pixels become white
 
 
 def test_a_run_on_noise(tiny_run: Path, tmp_path: Path, refused: Refused) -> None:
@@ -642,7 +642,7 @@ class Constant(nn.Module):
         return self.level.expand(len(images), self.channels, *images.shape[2:])
 
 
-def test_the_way_back() -> None:
+def test_translating_from_b_to_a() -> None:
     form = replace(COLOUR, source=GREY)
     network = nn.ModuleDict({"there": Constant(9.0, 3), "back": Constant(-9.0, 1)})
     trained = TrainedGenerator(network, Cycle().for_data(form), load_recipe("cyclegan"), form, 1)
@@ -651,10 +651,10 @@ def test_the_way_back() -> None:
     assert (back.mode, back.size, back.getpixel((0, 0))) == ("L", (5, 4), 0)
 
 
-def test_no_way_back() -> None:
+def test_no_generator_from_b_to_a() -> None:
     form = replace(COLOUR, source=COLOUR)
     trained = TrainedGenerator(Constant(0.0, 3), Translate().for_data(form), load_recipe("pix2pix"), form, 1)
-    with pytest.raises(UserError, match="one way only"):
+    with pytest.raises(UserError, match="from A to B only"):
         trained.apply(pixels(4, 4), back=True)
 
 

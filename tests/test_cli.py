@@ -337,8 +337,8 @@ def test_sample_from_a_chosen_checkpoint(tiny_run: Path, tmp_path: Path, capsys:
         (["--count", "0"], "count=0 must be a whole number, at least 1"),
         (["--count", "-3"], "count=-3 must be a whole number, at least 1"),
         (["--count", "many"], "--count: invalid int value: 'many'"),
-        (["--checkpoint", "7"], "has no checkpoint '7'; there is: last, best, 0, 20"),
-        (["--checkpoint", "lats"], "has no checkpoint 'lats'; there is: last, best"),
+        (["--checkpoint", "7"], "has no checkpoint '7'; choose from: last, best, 0, 20"),
+        (["--checkpoint", "lats"], "has no checkpoint 'lats'; choose from: last, best"),
         (["--device", "tpu"], "--device: invalid choice: 'tpu'"),
         (["--out", "x.jpg"], "unknown file type '.jpg'; use .png, .npy"),
     ],
@@ -563,7 +563,7 @@ def test_interruption(number: signal.Signals, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in reported
     (line,) = [line for line in reported.splitlines() if line.startswith("sparring: ")]
-    found = re.fullmatch(rf"sparring: stopped at step (\d+); to go on: sparring resume {re.escape(str(run))}", line)
+    found = re.fullmatch(rf"sparring: stopped at step (\d+); to continue: sparring resume {re.escape(str(run))}", line)
     assert found is not None, line
     step = int(found[1])
     manifest = json.loads((run / "checkpoints" / f"step-{step:09d}.json").read_text())

@@ -1,4 +1,4 @@
-"""The clinic: its cases are what they say, and runs are judged by what was planted."""
+"""The clinic: faults do what they claim, and findings are compared with the injected fault."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from sparring.run.directory import Run
 from sparring.studies.clinic import faults
 from sparring.studies.clinic.case import COMMON, HEALTHY, Case, make_case
 from sparring.studies.clinic.cases import CASES, MATCHED
-from sparring.studies.clinic.clinic import BY_NAME, beside_controls, judge_all, lines, run_clinic
-from sparring.studies.clinic.score import judge, summary
-from sparring.studies.clinic.training import RESULT, read_result, reported, train_case
+from sparring.studies.clinic.clinic import BY_NAME, assess_all, lines, run_clinic, with_controls
+from sparring.studies.clinic.score import assess, summary
+from sparring.studies.clinic.training import RESULT, findings_over_time, read_result, train_case
 from sparring.studies.clinic.treated import TreatedCase, pairs, save_pictures
-from sparring.studies.clinic.treated import table as cures_table
+from sparring.studies.clinic.treated import table as treated_table
 from sparring.tasks import Cycle
 from sparring.training.step import Stepper
 
-SICK = Case("failing", "mode-collapse", "injected", {}, control="well", also=("non-convergence",))
-WELL = Case("well", HEALTHY, "nothing", {}, control="well")
+FAILING = Case("failing", "mode-collapse", "injected", {}, control="well", also=("non-convergence",))
+CONTROL = Case("well", HEALTHY, "nothing", {}, control="well")
 
 
-def result(reported: list[tuple[float, list[str]]], scores: list[float]) -> dict[str, Any]:
-    """What `attend` leaves: (share, names) of each look, and a Frechet distance every tenth of 100 steps."""
+def result(found: list[tuple[float, list[str]]], scores: list[float]) -> dict[str, Any]:
+    """A result of `read_result`: (share, names) of each probe, and a Frechet distance every tenth of 100 steps."""
     outside_scores = [{"step": 10 * (i + 1), "frechet": score} for i, score in enumerate(scores)]
-    said = [{"step": int(100 * share), "share": share, "names": names, "consequences": []} for share, names in reported]
-    return {"case": "x", "seed": 0, "reported": said, "outside_scores": outside_scores}
+    findings = [{"step": int(100 * share), "share": share, "names": names} for share, names in found]
+    return {"case": "x", "seed": 0, "findings": findings, "outside_scores": outside_scores}
 
 
 SHAPE = (1, 16, 16)
 GOOD = result([(0.5, ["too-early"]), (1.0, ["healthy"])], [10.0] * 10)
 
 
-def test_every_illness_is_planted_on_two_sets_and_healthy_cases_are_of_all_kinds() -> None:
+def test_every_failure_is_injected_on_two_data_sets_and_healthy_cases_are_of_all_kinds() -> None:
     failing = [case for case in CASES if case.failure != HEALTHY]
     for failure in FAILURES:
         sets = {case.recipe["data"] for case in failing if case.failure == failure}
-        assert len(sets) >= 2, f"{failure} is planted on {sets}"
+        assert len(sets) >= 2, f"{failure} is injected on {sets}"
     well = [case for case in CASES if case.failure == HEALTHY]
     assert len(well) >= 12
     text = " ".join(str(case.recipe) for case in well)
@@ -98,7 +98,7 @@ def test_a_case_is_a_base_and_what_it_changes() -> None:
         ({"also": ["mode-colapse"]}, "failure='mode-colapse'; did you mean 'mode-collapse'"),
     ],
 )
-def test_a_case_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+def test_a_wrong_case_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_case("new", {"base": "ring", "about": "", **change})
 
@@ -113,7 +113,7 @@ def test_a_case_takes_a_step(case: Case) -> None:
         Stepper(recipe, data, start_state(recipe, data, torch.device("cpu")))(0.0)
 
 
-def test_plants_do_what_they_say() -> None:
+def test_faults_do_what_they_claim() -> None:
     latent, label = torch.randn(64, 4), torch.randint(3, (64,))
     silent = faults.SilentGenerator(4, (1, 8, 8), hidden=(16,))(latent)
     assert len(silent.unique(dim=0)) == 1
@@ -135,7 +135,7 @@ def test_plants_do_what_they_say() -> None:
     assert faults.SigmoidGenerator(4, (1, 8, 8), width=4)(100 * latent).min() >= 0
 
 
-def test_plants_that_turn_images_into_others_do_what_they_say() -> None:
+def test_image_to_image_faults_do_what_they_claim() -> None:
     source = torch.randn(32, 1, 16, 16)
     for silent in (faults.SilentUNet(SHAPE, SHAPE, width=4), faults.SilentTranslator(SHAPE, SHAPE, width=4, blocks=1)):
         made = silent.eval()(source)
@@ -157,41 +157,41 @@ def test_plants_that_turn_images_into_others_do_what_they_say() -> None:
     assert torch.allclose(made["fake"], well["fake"], atol=1e-5)
 
 
-def test_a_plant_that_is_named_is_right_and_one_of_its_consequences_is_not_the_plants_own_name() -> None:
-    for name, strictly in (("mode-collapse", True), ("non-convergence", False)):
-        found = judge(SICK, result([(0.2, ["too-early"]), (0.3, [name]), (1.0, [name])], [90.0] * 10), GOOD)
+def test_the_injected_failure_and_its_consequences_are_correct_but_only_the_first_is_exact() -> None:
+    for name, exact in (("mode-collapse", True), ("non-convergence", False)):
+        found = assess(FAILING, result([(0.2, ["too-early"]), (0.3, [name]), (1.0, [name])], [90.0] * 10), GOOD)
         assert found.right
-        assert found.strictly == strictly
-        assert found.named_at == 0.3
-    other = judge(SICK, result([(0.3, ["mode-collapse"]), (1.0, ["divergence"])], [90.0] * 10), GOOD)
-    assert not other.right, "it was named on the way only"
+        assert found.exact == exact
+        assert found.found_at == 0.3
+    other = assess(FAILING, result([(0.3, ["mode-collapse"]), (1.0, ["divergence"])], [90.0] * 10), GOOD)
+    assert not other.right, "it was found earlier only"
 
 
 @pytest.mark.parametrize(
     ("scores", "onset", "in_time"),
     [
-        ([90.0] * 10, 0.1, False),  # ill from the start, named at half of the run
+        ([90.0] * 10, 0.1, False),  # bad from the start, found half-way
         ([10.0] * 4 + [90.0] * 6, 0.5, True),
-        ([90.0] * 3 + [10.0] * 7, None, False),  # never bad at the end: the clock runs from the start
-        ([5.0] * 4 + [4.0] * 3 + [4.7] * 3, 0.8, True),  # better than the control, and worse than it was itself
+        ([90.0] * 3 + [10.0] * 7, None, False),  # not bad at the end: no onset, so the run counts from the start
+        ([5.0] * 4 + [4.0] * 3 + [4.7] * 3, 0.8, True),  # better than the control, but worse than its own best
     ],
 )
-def test_the_clock_runs_from_where_the_outside_score_stays_bad(
+def test_the_onset_is_where_the_independent_score_stays_bad(
     scores: list[float], onset: float | None, in_time: bool
 ) -> None:
-    found = judge(SICK, result([(0.55, ["mode-collapse"]), (1.0, ["mode-collapse"])], scores), GOOD)
+    found = assess(FAILING, result([(0.55, ["mode-collapse"]), (1.0, ["mode-collapse"])], scores), GOOD)
     assert found.onset == onset
     assert found.in_time == in_time
 
 
-def test_an_alarm_on_the_way_counts_against_a_healthy_run() -> None:
-    found = judge(WELL, result([(0.5, ["mode-collapse"]), (1.0, ["healthy"])], [10.0] * 10), None)
+def test_an_alarm_at_any_probe_counts_against_a_healthy_run() -> None:
+    found = assess(CONTROL, result([(0.5, ["mode-collapse"]), (1.0, ["healthy"])], [10.0] * 10), None)
     assert found.right
     assert found.alarms == ("mode-collapse",)
-    counts = summary([found, judge(WELL, GOOD, None), judge(SICK, GOOD, GOOD)])
-    assert counts["healthy runs accused at any time"] == (1, 2)
-    assert counts["healthy runs accused at the end"] == (0, 2)
-    assert counts["named right"] == (0, 1)
+    counts = summary([found, assess(CONTROL, GOOD, None), assess(FAILING, GOOD, GOOD)])
+    assert counts["healthy runs with a false alarm at any probe"] == (1, 2)
+    assert counts["healthy runs with a false alarm at the end"] == (0, 2)
+    assert counts["failure found"] == (0, 1)
 
 
 TINY = Case(
@@ -210,21 +210,21 @@ TINY = Case(
 
 
 @pytest.mark.slow
-def test_a_case_is_trained_examined_and_judged_once(tmp_path: Path) -> None:
+def test_a_case_is_trained_and_assessed_once(tmp_path: Path) -> None:
     path = tmp_path / "tiny-0"
     train_case(TINY, 0, path)
     found = read_result(path)
     assert found is not None
     assert len(found["outside_scores"]) == 20
-    assert found["reported"] == [dataclasses.asdict(each) for each in reported(Run.open(path).history())]
-    assert found["reported"][-1]["names"][0] == "data-leak"
-    (judged,) = judge_all(tmp_path, [(TINY, 0)])
-    assert judged.right
-    assert any("tiny 0" in line for line in lines([judged], []))
+    assert found["findings"] == [dataclasses.asdict(each) for each in findings_over_time(Run.open(path).history())]
+    assert found["findings"][-1]["names"][0] == "data-leak"
+    (assessment,) = assess_all(tmp_path, [(TINY, 0)])
+    assert assessment.right
+    assert any("tiny 0" in line for line in lines([assessment], []))
     before = (path / "log.jsonl").read_bytes()
     train_case(TINY, 0, path)
     assert (path / "log.jsonl").read_bytes() == before
-    (path / RESULT).unlink()  # as after a kill: half of a run is done anew
+    (path / RESULT).unlink()  # as after a kill: a partial run is trained again
     train_case(TINY, 0, path)
     assert (path / RESULT).exists()
 
@@ -241,14 +241,14 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_trains_in_processes_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_in_parallel_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clinic", "--quick", "--only", "ring-range", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "data-leak | ring-range 0 | data-leak" in out
     assert (tmp_path / "clinic.md").exists()
 
 
-def test_what_is_treated_is_compared_with_a_control_of_the_same_data_and_steps() -> None:
+def test_treated_runs_are_compared_with_a_control_of_the_same_data_and_steps() -> None:
     treatable = [case for case in CASES if case.treatable]
     assert len(treatable) >= 20
     for case in treatable:
@@ -260,33 +260,33 @@ def test_what_is_treated_is_compared_with_a_control_of_the_same_data_and_steps()
         assert BY_NAME[control.name] == control
 
 
-def test_a_sick_run_stands_beside_its_control_where_nothing_was_treated(tmp_path: Path) -> None:
+def test_a_failing_run_is_shown_with_its_control(tmp_path: Path) -> None:
     failing, other = BY_NAME["digits-copies"], BY_NAME["digits-plain"]
     for case, seed in ((failing, 0), (failing, 1), (other, 1)):
         path = tmp_path / f"{case.name}-{seed}"
         path.mkdir()
         (path / RESULT).write_text("{}")
-    found = beside_controls(tmp_path, [(failing, 0), (failing, 1), (other, 1)])
+    found = with_controls(tmp_path, [(failing, 0), (failing, 1), (other, 1)])
     assert found == [("memorising", tmp_path / "digits-copies-1", tmp_path / "digits-plain-1")]
 
 
-def test_before_and_after_stand_side_by_side_for_each_illness(tmp_path: Path) -> None:
+def test_before_and_after_are_shown_for_each_failure(tmp_path: Path) -> None:
     tried = (("R1", 1.0), ("noise", 0.25), ("ADA", 0.125))
-    treated_cases = [
-        TreatedCase(SICK, seed, ("mode-collapse",), "R1", "ADA", 9.0, treated, 1.4, 1.0, (), tried)
-        for seed, treated in ((0, 8.0), (1, 1.2))
+    treated = [
+        TreatedCase(FAILING, seed, ("mode-collapse",), "R1", "ADA", 9.0, score, 1.4, 1.0, (), tried)
+        for seed, score in ((0, 8.0), (1, 1.2))
     ]
     for seed, shade in ((0, 10), (1, 200)):
         for name in (f"run-{seed}", f"run-{seed}-treated/run"):
             save_image(Image.new("RGB", (20, 20), (shade,) * 3), tmp_path / name / "samples" / "step-000000001.png")
-    found = pairs(treated_cases, lambda each: tmp_path / f"run-{each.seed}")
+    found = pairs(treated, lambda each: tmp_path / f"run-{each.seed}")
     (path,) = save_pictures([*found, ("divergence", tmp_path / "run-0", tmp_path / "gone")], tmp_path / "pictures")
     assert path.name == "mode-collapse.png"
-    assert Image.open(path).getpixel((5, 5)) == (200, 200, 200), "the run that became well is shown"
-    assert [each.well for each in treated_cases] == [False, True]
-    lines = cures_table(treated_cases)
+    assert Image.open(path).getpixel((5, 5)) == (200, 200, 200), "the run with the successful treatment is shown"
+    assert [each.healthy for each in treated] == [False, True]
+    lines = treated_table(treated)
     assert "1 of 2" in lines[0]
-    assert "2 (100%) would have" in lines[0]
+    assert "2 (100%)" in lines[0]
     assert "| mode-collapse | R1 | 2 | 2 | 2 | 1 |" in lines
     assert "| mode-collapse | noise | 2 | 2 | 0 | 0 |" in lines
     assert "| mode-collapse | ADA | 2 | 0 | 0 | 0 |" in lines

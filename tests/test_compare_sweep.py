@@ -1,4 +1,4 @@
-"""Runs side by side, and grids of runs."""
+"""Comparisons of runs, and sweeps."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ def test_runs_of_one_recipe_are_shown_as_their_mean(runs: list[Path]) -> None:
     assert (row.index("*") < len(columns) / 1.5) == (columns.index(best.name) < columns.index(other.name))
 
 
-def test_equal_seeds_are_not_taken_for_several(runs: list[Path], tmp_path: Path) -> None:
+def test_equal_seeds_do_not_form_a_group(runs: list[Path], tmp_path: Path) -> None:
     again = Path(shutil.copytree(runs[0], tmp_path / "again"))
     assert [g.name for g in compare([runs[0], again], **OPTIONS).groups] == ["hinge-0", "again"]
 
 
-def test_runs_of_one_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:
+def test_runs_of_the_same_name_get_longer_names(runs: list[Path], tmp_path: Path) -> None:
     folders = [Path(shutil.copytree(run, tmp_path / name / "run")) for run, name in zip(runs[::2], "ab")]
     comparison = compare(folders, **OPTIONS)
     assert [group.name for group in comparison.groups] == ["a/run", "b/run"]
     assert comparison.recipes["loss"] == {"a/run": "Hinge()", "b/run": "Minimax()"}
 
 
-def test_only_what_was_asked_for_is_shown(runs: list[Path]) -> None:
+def test_only_the_chosen_metrics_are_shown(runs: list[Path]) -> None:
     compare([runs[0]], **{**OPTIONS, "metrics": "frechet,mmd"})
     comparison = compare(runs[:2], **{**OPTIONS, "metrics": "mmd"})
     assert list(comparison.groups[0].entries[0].scores.values) == ["mmd"]
@@ -106,7 +106,7 @@ def check_page(path: Path, comparison: Comparison) -> None:
     assert all(group.name in text for group in comparison.groups)
 
 
-def test_the_page_holds_all_it_needs(runs: list[Path], tmp_path: Path) -> None:
+def test_the_page_is_self_contained(runs: list[Path], tmp_path: Path) -> None:
     comparison = compare(runs, **OPTIONS)
     write_page(comparison, tmp_path / "deep" / "page.html")
     check_page(tmp_path / "deep" / "page.html", comparison)
@@ -152,7 +152,7 @@ def test_mistakes_are_one_line(runs: list[Path], tmp_path: Path, refused: Callab
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_grid_from_words() -> None:
+def test_a_grid_from_the_command_line() -> None:
     grid = read_grid([["loss=Hinge()", "NonSaturating()"], ["batch-size=32", "64"]])
     assert grid == {"loss": ["Hinge()", "NonSaturating()"], "batch_size": [32, 64]}
     found = combinations(grid, seeds=2)
@@ -185,7 +185,7 @@ def test_a_sweep_trains_all_and_compares(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, killed_at: Callable[..., Any]) -> None:
+def test_a_sweep_resumes_in_the_middle_of_a_run(tmp_path: Path, killed_at: Callable[..., Any]) -> None:
     scored = {"evaluate_every": 5, "extractor": "Pixels(most=4)", "evaluate_count": 50, "evaluate_budget": 1.0}
     recipe = tiny_recipe(tmp_path / "tiny.toml", **scored)
     whole = sweep(recipe, {}, seeds=2, out=tmp_path / "whole", **OPTIONS)
@@ -197,14 +197,14 @@ def test_a_sweep_goes_on_in_the_middle_of_a_run(tmp_path: Path, killed_at: Calla
     assert any(row.get("event") == "resumed" for row in Run.open(tmp_path / "cut" / "recipe-seed1").entries())
 
 
-def test_runs_of_another_recipe_are_not_taken_for_these(tmp_path: Path) -> None:
+def test_folders_with_runs_of_another_recipe_are_refused(tmp_path: Path) -> None:
     sweep(tiny_recipe(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", **OPTIONS)
     with pytest.raises(sparring.UserError, match=r"another recipe \(steps was 20 and is 30\)"):
         sweep(tiny_recipe(tmp_path / "tiny.toml", steps=30), {}, out=tmp_path / "sweep", **OPTIONS)
 
 
 @pytest.mark.slow
-def test_a_run_that_broke_before_its_first_checkpoint_is_trained_anew(tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_is_trained_again(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path / "tiny.toml")
     sweep(recipe, {}, out=tmp_path / "sweep", **OPTIONS)
     for path in (tmp_path / "sweep" / "recipe-seed0" / "checkpoints").iterdir():
@@ -214,7 +214,7 @@ def test_a_run_that_broke_before_its_first_checkpoint_is_trained_anew(tmp_path: 
     assert finished(tmp_path / "sweep" / "recipe-seed0")
 
 
-def test_what_cannot_be_scored_is_told_before_training(tmp_path: Path) -> None:
+def test_unmeasurable_metrics_are_refused_before_training(tmp_path: Path) -> None:
     for options in ({"metrics": "wasserstein"}, {"split": "test"}, {"extractor": "Inception()"}):
         with pytest.raises(sparring.UserError):
             sweep(tiny_recipe(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", **{**OPTIONS, **options})
@@ -238,7 +238,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_runs_that_turn_images_into_others_side_by_side(tmp_path: Path) -> None:
+def test_image_to_image_runs_are_compared(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"adversarial": "0", "evaluate_every": 2, "evaluate_count": 30, "evaluate_budget": 1.0}
     plain = {**changes, "adversarial": "1", "evaluate_every": 0}
     runs = [
@@ -257,22 +257,20 @@ def test_runs_that_turn_images_into_others_side_by_side(tmp_path: Path) -> None:
     write_page(comparison, tmp_path / "page.html")
     check_page(tmp_path / "page.html", comparison)
     text = (tmp_path / "page.html").read_text()
-    assert "The same test images for each" in text
+    assert "The same test images for every run" in text
     assert "latents" not in text
     row = next(line for line in text.splitlines() if line.startswith("<tr><td>mean_iou<small>higher is better"))
     cells = re.findall(r"<td( class=best)?>([^<]*)</td>", row)
     assert [name for name, (mark, _) in zip(values, cells[-3:]) if mark] == [best.name]
 
 
-def test_scores_of_images_that_are_known_are_not_measured_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_scores_of_images_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = sparring.train(tiny_images("segment", held_out=0.5), out=tmp_path / "run")
     options = {"checkpoint": "last", "metrics": "pixel_accuracy,mean_iou", "count": 5}
     scores = scored(run, **options)
     with unmeasured(monkeypatch):
         assert scored(run, **options) == scores
-        assert scored(run, **options, extractor="Random(seed=1)") == scores  # none looks
+        assert scored(run, **options, extractor="Random(seed=1)") == scores  # no metric uses the extractor
         for name, value in ("count", 4), ("metrics", "mean_iou"), ("seed", 1), ("raw", True), ("split", "train"):
             assert_measured(run, **{**options, name: value})
     sparring.resume(run, steps=Run.open(run).read_recipe().steps + 1)
@@ -280,7 +278,7 @@ def test_scores_of_images_that_are_known_are_not_measured_again(
 
 
 @pytest.mark.parametrize("recipe", ["pix2pix", pytest.param("cyclegan", marks=pytest.mark.slow)])
-def test_scores_of_images_are_known_for_what_looked_at_them(
+def test_known_scores_of_images_belong_to_one_extractor(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = sparring.train(tiny_images(recipe, held_out=0.5), out=tmp_path / "run")
@@ -300,7 +298,7 @@ def scored(run: Path, **options: Any) -> Scores:
 
 @contextmanager
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Measuring is a failure within."""
+    """Fails if a score is measured."""
     with monkeypatch.context() as patch:
         patch.setattr("sparring.evaluation.scoring.Scoring.score", lambda *_: pytest.fail("measured again"))
         yield
@@ -311,7 +309,7 @@ def assert_measured(run: Path, **options: Any) -> None:
         compare([run], **options)
 
 
-def test_runs_without_adversary_have_curves(tmp_path: Path) -> None:
+def test_runs_without_a_discriminator_have_curves(tmp_path: Path) -> None:
     run = sparring.train(tiny_images("pix2pix", adversarial="0"), out=tmp_path / "run")
     assert not any("loss/generator" in row for row in Run.open(run).rows())
     comparison = compare([run], count=20, metrics="l1")
@@ -320,7 +318,7 @@ def test_runs_without_adversary_have_curves(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_of_runs_that_turn_images_into_others(tmp_path: Path) -> None:
+def test_a_sweep_of_image_to_image_runs(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny_images("segment", steps=2).to_toml())
     recipe, grid = str(tmp_path / "tiny.toml"), {"adversarial": ["0", "1"]}
     comparison = sweep(recipe, grid, out=tmp_path / "sweep", count=20)
@@ -329,20 +327,20 @@ def test_a_sweep_of_runs_that_turn_images_into_others(tmp_path: Path) -> None:
     assert all(group.value("mean_iou") is not None for group in comparison.groups)
 
 
-def test_what_cannot_be_scored_of_images_is_told_before_a_sweep(tmp_path: Path) -> None:
+def test_unmeasurable_metrics_of_images_are_refused_before_a_sweep(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny_images("segment", steps=2).to_toml())
     with pytest.raises(sparring.UserError, match="psnr cannot be computed for .*: it needs images"):
         sweep(str(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", metrics="psnr")
     (tmp_path / "photos.toml").write_text(tiny_images("restore", steps=2).to_toml())
     tasks = {"task": ["Restore(degrade=Noise(25))", "Restore(degrade=Grey())"]}
-    with pytest.raises(sparring.UserError, match="first scores are psnr and frechet; name one for all by --metrics"):
+    with pytest.raises(sparring.UserError, match="first scores are psnr and frechet; name one for all with --metrics"):
         sweep(str(tmp_path / "photos.toml"), tasks, out=tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.slow
-def test_a_sweep_looks_at_real_samples_and_at_each_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = {"reached": 0, "prepare_extractor": 0, "looks": 0}
+def test_a_sweep_reads_real_samples_and_each_log_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"reached": 0, "prepare_extractor": 0, "forwards": 0}
 
     def count(name: str, home: Any, attribute: str) -> None:
         real = getattr(home, attribute)
@@ -355,10 +353,12 @@ def test_a_sweep_looks_at_real_samples_and_at_each_log_once(tmp_path: Path, monk
 
     count("reached", completion, "reached")
     count("prepare_extractor", generated, "prepare_extractor")
-    count("looks", Prepared, "__call__")
+    count("forwards", Prepared, "__call__")
     recipe, grid = tiny_recipe(tmp_path / "tiny.toml", steps=2, doctor="off"), {"batch_size": [16, 32]}
     options = {**OPTIONS, "metrics": "frechet"}
     sweep(recipe, grid, seeds=2, out=tmp_path / "sweep", **options)
-    assert counts == {"reached": 0, "prepare_extractor": 1, "looks": 4 + 1}, "samples of each run, real ones once"
+    assert counts == {"reached": 0, "prepare_extractor": 1, "forwards": 4 + 1}, (
+        "samples of each run, and real samples once"
+    )
     sweep(recipe, grid, seeds=2, out=tmp_path / "sweep", **options)
-    assert counts == {"reached": 4, "prepare_extractor": 2, "looks": 4 + 1}, "all is done and known"
+    assert counts == {"reached": 4, "prepare_extractor": 2, "forwards": 4 + 1}, "everything is trained and scored"

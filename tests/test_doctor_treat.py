@@ -1,4 +1,4 @@
-"""Treating a sick run: what is tried, from where, how it is judged, and that the best is gone on with."""
+"""Treating a failing run: which fixes are tried, from which step, how they are scored, and which one is trained."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_
 
 
 @pytest.fixture
-def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks are taken whatever they cost: on a busy machine they would be others, and so might the verdicts."""
+def every_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes ignore their time budget, so that findings do not depend on the load of the machine."""
     monkeypatch.setattr("sparring.doctor.probing.probing.SHARE", 1e9)
 
 
 @pytest.fixture
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials are judged quickly, and badly."""
+    """Trials are scored on few samples: fast and inaccurate."""
     monkeypatch.setattr("sparring.studies.treat.trials.SAMPLES", 100)
 
 
 def collapsed(run: Path) -> None:
-    """Give a run of 20 steps the log of one that collapsed at its half."""
+    """Give a run of 20 steps the log of one that collapsed half-way."""
     rows = log(20, onset=10, **SICK["mode-collapse"])
     for row in rows:
         row["step"] = row["step"] * 20 // 2000
@@ -91,9 +91,9 @@ def score_of(path: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("every_look")
+@pytest.mark.usefixtures("every_probe")
 @pytest.mark.parametrize(("failing", "margin"), [(COLLAPSE, 0.3), (VANISHING, 0.6)], ids=["collapse", "vanishing"])
-def test_a_sick_run_is_cured(failing: dict[str, object], margin: float, tmp_path: Path) -> None:
+def test_a_failing_run_is_fixed(failing: dict[str, object], margin: float, tmp_path: Path) -> None:
     run = sparring.train("ring", out=tmp_path / "run", doctor="watch", **failing)
     assert failures(diagnose(Run.open(run).history()))
     done = treat(run, say=lambda _: None)
@@ -101,7 +101,7 @@ def test_a_sick_run_is_cured(failing: dict[str, object], margin: float, tmp_path
     assert done.path is not None
     treated = Path(done.path)
     assert checkpoint.manifests(treated / "checkpoints")[-1].step == failing["steps"]
-    assert not (run / "scores.jsonl").exists()  # nothing is written into the sick run
+    assert not (run / "scores.jsonl").exists()  # nothing is written into the failing run
     assert score_of(treated) < margin * score_of(run)
     assert done.untreated is not None
     assert done.score is not None
@@ -116,7 +116,7 @@ def test_a_sick_run_is_cured(failing: dict[str, object], margin: float, tmp_path
 
 @pytest.fixture
 def exploded(tmp_path: Path) -> Path:
-    """A run that ended in NaN within its first steps."""
+    """A run that stopped on NaN within its first steps."""
     with pytest.raises(sparring.NotFiniteError):
         sparring.train("digits", out=tmp_path / "run", **{**EXPLODING, "steps": 60})
     return tmp_path / "run"
@@ -132,7 +132,7 @@ def test_trials_that_end_in_nan_are_told_and_lose(
     status = main(["treat", str(exploded), "--trials", "2"])
     folder = exploded.with_name("run-treated")
     found = json.loads((folder / "treatment.json").read_text(encoding="utf-8"))
-    assert status == (0 if found["cured"] else 1)
+    assert status == (0 if found["fixed"] else 1)
     assert found["diagnosed"] == ["divergence"]
     assert found["untreated"] is None
     assert found["trials"][-1]["score"] is None
@@ -140,10 +140,10 @@ def test_trials_that_end_in_nan_are_told_and_lose(
     assert found["trials"][0]["score"] is not None
     assert found["chosen"] == found["trials"][0]["name"]
     assert checkpoint.manifests(folder / "run" / "checkpoints")[-1].step == 60
-    assert "Going on with" in capsys.readouterr().out
-    reported = (folder / "treatment.md").read_text(encoding="utf-8")
-    assert "NaN or infinity" in reported
-    assert "Chosen: " in reported
+    assert "Training to the end: " in capsys.readouterr().out
+    report = (folder / "treatment.md").read_text(encoding="utf-8")
+    assert "NaN or infinity" in report
+    assert "Chosen: " in report
     summary = (folder / "run" / "summary.md").read_text(encoding="utf-8")
     assert f"sparring sample {folder / 'run'} " in summary
     assert "/trials/" not in summary
@@ -151,15 +151,15 @@ def test_trials_that_end_in_nan_are_told_and_lose(
 
 @contextmanager
 def untrained() -> Iterator[None]:
-    """Not a step may be taken."""
+    """Fails if a training step is taken."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sparring.training.step.Stepper.__call__", lambda *_: pytest.fail("a step was taken"))
         yield
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_samples", "every_look")
-def test_an_interrupted_treatment_goes_on_where_it_was(
+@pytest.mark.usefixtures("few_samples", "every_probe")
+def test_an_interrupted_treatment_resumes(
     exploded: Path, killed_at: Callable[..., AbstractContextManager[None]]
 ) -> None:
     def outcome(done: Treatment) -> list[object]:
@@ -172,10 +172,10 @@ def test_an_interrupted_treatment_goes_on_where_it_was(
             treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet)
     cut = treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet)
     assert outcome(cut) == outcome(whole)
-    assert not (exploded.with_name("cut") / "trials" / cut.chosen).exists()  # it went on, and was not tried again
+    assert not (exploded.with_name("cut") / "trials" / cut.chosen).exists()  # it moved to `run`
     with untrained():
         assert treat(exploded, out=exploded.with_name("cut"), trials=2, say=quiet) == cut
-    with pytest.raises(sparring.UserError, match="holds another treatment .candidates is not the same.; remove it"):
+    with pytest.raises(sparring.UserError, match="holds another treatment .candidates differs.; remove it"):
         treat(exploded, out=exploded.with_name("cut"), trials=3, say=quiet)
 
 
@@ -188,14 +188,14 @@ def test_trials_in_processes_give_what_one_process_gives(exploded: Path) -> None
     assert found[0].trials == found[1].trials
 
 
-def test_a_run_that_is_not_ill_is_left_alone(
+def test_a_run_without_failures_is_left_alone(
     tiny_points_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = Path(shutil.copytree(tiny_points_run, tmp_path / "run"))
     write_log(path, log())
     before = sorted(tmp_path.rglob("*"))
     assert main(["treat", str(path)]) == 0
-    assert "is not ill (healthy); nothing was done" in capsys.readouterr().out
+    assert f"No failure found in {path} (healthy); nothing was done" in capsys.readouterr().out
     assert treat(path) == Treatment(str(path), (), why="healthy")
     write_log(path, log()[:4])
     assert treat(path).why == "too-early"
@@ -206,7 +206,7 @@ def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., 
     unwatched = Path(shutil.copytree(tiny_points_run, tmp_path / "unwatched"))
     write_log(unwatched, [row for row in Run.open(unwatched).history() if row.get("event") != "probe"])
     message = refused("treat", unwatched)
-    assert "holds no looks" in message
+    assert "holds no probes" in message
     assert f"sparring train {unwatched / 'recipe.toml'} --doctor watch" in message
     assert "share=0.0 must be a number, above 0 and at most 1" in refused("treat", tiny_points_run, "--share", "0")
     assert "trials=0" in refused("treat", tiny_points_run, "--trials", "0")
@@ -214,23 +214,23 @@ def test_mistakes(tiny_points_run: Path, tmp_path: Path, refused: Callable[..., 
 
 
 @pytest.fixture(scope="module")
-def ill_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 20 steps with a checkpoint of each, whose log tells of a collapse at its half. It is shared."""
+def failing_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 20 steps with a checkpoint each, whose log shows a collapse half-way. It is shared."""
     more = {"steps": 20, "checkpoint_every": 1e-9, "keep": 100, "ema": "EMA()", "augment": "InstanceNoise()"}
-    run = sparring.train("ring", out=tmp_path_factory.mktemp("remaining") / "run", **{**RING, **more})
+    run = sparring.train("ring", out=tmp_path_factory.mktemp("failing") / "run", **{**RING, **more})
     collapsed(run)
     return run
 
 
 @pytest.fixture
-def saved_run(ill_run: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be treated."""
-    return Path(shutil.copytree(ill_run, tmp_path / "run"))
+def saved_run(failing_run: Path, tmp_path: Path) -> Path:
+    """A copy of it, to treat."""
+    return Path(shutil.copytree(failing_run, tmp_path / "run"))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
-def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
+def test_trials_start_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
     done = treat(saved_run, trials=7, share=0.5, say=lambda _: None)
     assert 6 < done.healthy <= 10  # the collapse begins at step 10, and medians show it by step 12
     packed = [trial for trial in done.trials if "task" in trial.changes]
@@ -249,7 +249,7 @@ def test_it_goes_on_from_the_last_healthy_checkpoint(saved_run: Path) -> None:
 def test_a_branch_that_changes_nothing_gives_the_same_bits(saved_run: Path, tmp_path: Path) -> None:
     setup = TrialSetup(saved_run, Run.open(saved_run).read_recipe(), tmp_path / "trials", trust=False)
     untreated = Candidate("same", "", "", {}, 8)
-    assert setup.carry_out(untreated, 0.5) == ""
+    assert setup.train(untreated, 0.5) == ""
     hashes = [
         {m.step: m.sha256 for m in checkpoint.manifests(path / "checkpoints")}
         for path in (saved_run, tmp_path / "trials" / "same")
@@ -259,7 +259,9 @@ def test_a_branch_that_changes_nothing_gives_the_same_bits(saved_run: Path, tmp_
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
-def test_a_remedy_that_cannot_be_trained_ends_no_treatment(saved_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fix_that_cannot_be_trained_does_not_end_the_treatment(
+    saved_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = ("five turns of a colour", lambda recipe, form: {"turns": "Alternating(color=5)"})
     monkeypatch.setitem(FIXES, "mode-collapse", (broken, *FIXES["mode-collapse"]))
     done = treat(saved_run, trials=2, say=lambda _: None)
@@ -271,16 +273,16 @@ def test_a_remedy_that_cannot_be_trained_ends_no_treatment(saved_run: Path, monk
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
-def test_where_the_best_ends_ill_the_second_is_trained_to_the_end_too(
+def test_if_the_best_fails_at_the_end_the_second_is_trained_to_the_end_too(
     saved_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = trials.outcome
 
-    def still_ill(path: Path) -> tuple[tuple[str, ...], str]:
+    def still_failing(path: Path) -> tuple[tuple[str, ...], str]:
         last = checkpoint.manifests(path / "checkpoints")[-1].step
         return (("mode-collapse",), "") if last == 20 else real(path)
 
-    monkeypatch.setattr(trials, "outcome", still_ill)
+    monkeypatch.setattr(trials, "outcome", still_failing)
     done = treat(saved_run, trials=3, say=lambda _: None)
     assert [trial.share for trial in done.trials[:2]] == [1, 1]
     first, second = done.trials[0].score, done.trials[1].score
@@ -295,7 +297,7 @@ def test_where_the_best_ends_ill_the_second_is_trained_to_the_end_too(
 
 
 class Untrained:
-    """Trials that train nothing. `scores` has each candidate's score at shares of 0.2 and 1; None: it ends in NaN."""
+    """Trials that train nothing. `scores` has each candidate's score at shares of 0.2 and 1; None: it stops on NaN."""
 
     folder = Path()
 
@@ -303,29 +305,29 @@ class Untrained:
         self.scores, self.remaining, self.trained = scores, remaining, []
         self.stop_at = math.inf
 
-    def carry_out_all(self, chosen: list[Candidate], share: float, jobs: int) -> list[str]:
+    def train_all(self, chosen: list[Candidate], share: float, jobs: int) -> list[str]:
         if len(self.trained) >= self.stop_at:
             raise UserError("the disk is full")
         self.trained.append(([candidate.name for candidate in chosen], share))
         return [""] * len(chosen)
 
-    def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
+    def trial(self, candidate: Candidate, path: Path, share: float, error: str = "") -> Trial:
         score = self.scores[candidate.name][share >= 1]
         remaining = (
             tuple(self.remaining[candidate.name].split()) if share >= 1 and candidate.name in self.remaining else ()
         )
         return Trial(**vars(candidate), share=share, step=1, score=score, remaining=remaining)
 
-    def halving(self, reported: Path) -> SuccessiveHalving:
+    def halving(self, trials_file: Path) -> SuccessiveHalving:
         chosen = tuple(Candidate(name, name, "", {}, 0) for name in self.scores)
         plan = Plan(Run(Path("failing")), ("mode-collapse",), 0, 0.1, chosen, share=0.2, seed=1)
         both: Any = self
-        return SuccessiveHalving(plan, reported, both, both, 1)
+        return SuccessiveHalving(plan, trials_file, both, both, 1)
 
-    def outcome(self, reported: Path) -> list[tuple[str, float]]:
-        halving = self.halving(reported)
-        halving.carry_out(lambda _: None)
-        return [(trial.name, trial.share) for trial in halving.found]
+    def outcome(self, trials_file: Path) -> list[tuple[str, float]]:
+        halving = self.halving(trials_file)
+        halving.run(lambda _: None)
+        return [(trial.name, trial.share) for trial in halving.trials]
 
 
 SCORES = {"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 3.0), "d": (4.0, 4.0), "e": (5.0, 5.0), "f": (6.0, 6.0)}
@@ -336,10 +338,10 @@ SCORES = {"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 3.0), "d": (4.0, 4.0), "e
     [
         ({}, {}, ["a"]),
         ({}, {"a": "mode-collapse"}, ["a", "b"]),  # the second is tried; the score decides
-        ({}, {"a": "memorising"}, ["b", "a"]),  # but a score that praises copies does not
+        ({}, {"a": "memorising"}, ["b", "a"]),  # copies score well, so memorising counts
         ({"a": (1.0, None)}, {}, ["b", "a"]),
         ({"a": (1.0, None), "b": (2.0, None)}, {}, ["b", "a"]),  # two are enough
-        ({"a": (None, 1.0), "b": (None, 1.0)}, {}, ["c"]),  # not those that ended in NaN on the way
+        ({"a": (None, 1.0), "b": (None, 1.0)}, {}, ["c"]),  # not those that stopped on NaN before
         (dict.fromkeys("abcde", (None, 1.0)), {}, ["f"]),
         (dict.fromkeys("abcdef", (None, 1.0)), {}, []),
     ],
@@ -351,22 +353,22 @@ def test_which_trials_are_trained_to_the_end(
     assert [name for name, share in found if share >= 1] == wanted
 
 
-def test_a_course_that_was_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_halving_that_was_stopped_anywhere_gives_the_same_result(tmp_path: Path) -> None:
     whole = Untrained(SCORES, {"a": "mode-collapse"})
     wanted = whole.outcome(tmp_path / "whole.json")
     assert len(whole.trained) == 5
     for stop_at in range(5):
         cut = Untrained(SCORES, {"a": "mode-collapse"})
         cut.stop_at = stop_at
-        reported = tmp_path / f"{stop_at}.json"
+        trials_file = tmp_path / f"{stop_at}.json"
         with pytest.raises(UserError, match="the disk is full"):
-            cut.outcome(reported)
+            cut.outcome(trials_file)
         cut.stop_at = math.inf
-        assert cut.outcome(reported) == wanted
+        assert cut.outcome(trials_file) == wanted
         assert cut.trained == whole.trained, "nothing is trained twice"
-    reported.write_text('[{"name": "a"}]')
+    trials_file.write_text('[{"name": "a"}]')
     with pytest.raises(UserError, match="is damaged"):
-        whole.halving(reported)
+        whole.halving(trials_file)
 
 
 def test_how_many_trials_of_what_length_there_are() -> None:
@@ -381,13 +383,13 @@ def test_how_many_trials_of_what_length_there_are() -> None:
     assert stages(3) == [(3, 0.1), (2, 0.2)]
     assert stages(2) == [(2, 0.2)]
     assert stages(1) == [(1, 0.2)]
-    assert stages(6, since=0.55) == [(6, 0.15), (3, 0.3), (2, 0.6)]  # the last two show whether it comes again
+    assert stages(6, since=0.55) == [(6, 0.15), (3, 0.3), (2, 0.6)]  # the last two train past the failure
     assert stages(6, since=0.97) == [(6, 0.25), (3, 0.5), (2, 1)]
-    assert stages(6, since=0.5, healthy=100) == [(6, 0.05), (3, 0.1), (2, 0.2)]  # they begin right before it
+    assert stages(6, since=0.5, healthy=100) == [(6, 0.05), (3, 0.1), (2, 0.2)]  # they start right before it
     assert stages(1, since=0.55) == [(1, 0.6)]
 
 
-def test_when_an_illness_was_first_named() -> None:
+def test_when_a_failure_was_first_reported() -> None:
     rows = log(count=40, onset=10, **SICK["mode-collapse"])
     for row in rows:
         if row.get("event") == "probe" and 2000 <= row["step"] <= 3000:  # it comes and goes
@@ -418,13 +420,13 @@ def test_stopping_at_a_share_loses_nothing(tmp_path: Path) -> None:
     assert last[0].sha256 == last[1].sha256
 
 
-# So short a run of a G that is ten times as fast as it should be is found ill, and treated, within seconds.
+# G learns ten times too fast: the doctor finds the failure and treats it within seconds.
 PILOTED = {**COLLAPSE, "steps": 250, "log_every": 10, "batch_size": 32, "ema": "EMA()", "doctor": "treat"}
 
 
 @pytest.fixture(scope="module")
 def piloted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was treated while it trained, and that nothing interrupted."""
+    """A run that was treated while it trained, without interruption."""
     return sparring.train("ring", out=tmp_path_factory.mktemp("piloted") / "run", **PILOTED)
 
 
@@ -444,9 +446,9 @@ def test_a_run_is_treated_while_it_trains(piloted: Path) -> None:
         assert getattr(now, name) == value
     before = load_recipe(str(piloted / "recipe-before-treatment.toml"))
     assert all(getattr(before, name) == value for name, value in PILOTED.items())
-    back = piloted / "before-treatment-1"
-    assert checkpoint.manifests(back / "checkpoints")[-1].step == first["step"]
-    assert Run.open(back).read_recipe() == before.replace(doctor="watch")
+    copy = piloted / "before-treatment-1"
+    assert checkpoint.manifests(copy / "checkpoints")[-1].step == first["step"]
+    assert Run.open(copy).read_recipe() == before.replace(doctor="watch")
 
 
 class CountedRows(list[Row]):
@@ -460,7 +462,7 @@ class CountedRows(list[Row]):
             yield row
 
 
-def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> None:
+def test_whether_a_probe_is_due_does_not_read_the_log_again(tmp_path: Path) -> None:
     recipe = load_recipe("ring").replace(**{**RING, "steps": 100_000, "augment": "", "doctor": "treat"})
     data = training_data(recipe)
     state = start_state(recipe, data, torch.device("cpu"))
@@ -470,15 +472,15 @@ def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> No
     watch.begin(run, state, print)
     rows = CountedRows()
     watch.history = rows
-    looked = []
+    probed = []
     for step in range(1, 3000):
         state.step, before = step, rows.visited
         watch.probe({"step": step, "progress": step / 100_000, "accuracy": 0.5}, state)
         if rows[-1].get("event") == "probe":
-            looked.append(step)
+            probed.append(step)
         else:
             assert rows.visited == before
-    assert looked == [1, 1001, 2001]
+    assert probed == [1, 1001, 2001]
     write_log(run.path, rows)
     watch.begin(run, state, print)  # as after a stop
     state.step = 3000
@@ -488,7 +490,7 @@ def test_whether_a_look_is_due_does_not_read_the_log_again(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_way_back_gives_the_untreated_run(piloted: Path, tmp_path: Path) -> None:
+def test_the_untreated_copy_resumes_to_the_untreated_run(piloted: Path, tmp_path: Path) -> None:
     untreated = sparring.train("ring", out=tmp_path / "run", **{**PILOTED, "doctor": "watch"})
     back = Path(shutil.copytree(piloted / "before-treatment-1", tmp_path / "back"))
     sparring.resume(back)
@@ -536,13 +538,13 @@ def test_a_treatment_that_was_half_done(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    target = "prescribe" if cut == "before the treatment was written" else "carry_out"
+    target = "record_fix" if cut == "before the treatment was written" else "carry_out"
     more = {"checkpoint_every": 1e-9, "keep": 100} if cut == "long before" else {}
     with monkeypatch.context() as patch:
         patch.setattr(f"sparring.doctor.autopilot.{target}", fail)
         with pytest.raises(KeyboardInterrupt):
             sparring.train("ring", out=run, **{**PILOTED, **more})
-    if cut == "long before":  # as where a damaged checkpoint was removed: the treatment is decided again
+    if cut == "long before":  # as after removing a damaged checkpoint: the treatment is decided again
         for manifest in checkpoint.manifests(run / "checkpoints"):
             if manifest.step > step - 35:
                 checkpoint.remove(run / "checkpoints", manifest)
@@ -558,14 +560,14 @@ def test_a_treatment_that_was_half_done(
 
 def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
     recipe, form = load_recipe("ring").replace(**COLLAPSE), Form((2,), 0.0, 1.0)
-    remaining = log(15, onset=6, **SICK["mode-collapse"])
-    for row in remaining:
+    failing = log(15, onset=6, **SICK["mode-collapse"])
+    for row in failing:
         row["progress"] *= 0.75  # of a run that has not reached its end
-    first = decide(remaining, recipe, form, manifests)
+    first = decide(failing, recipe, form, manifests)
     assert first is not None
     assert (first.failure, first.back_to, first.restarted) == ("mode-collapse", 500, ())
     assert first.changes == fixes_for("mode-collapse", recipe, form)[0].changes
-    without = decide(remaining, recipe, form, [])
+    without = decide(failing, recipe, form, [])
     assert without is not None
     assert (without.back_to, without.restarted) == (None, ("discriminator",))
     rows = log(15, **SICK["divergence"])
@@ -574,25 +576,23 @@ def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
     exploded = decide(rows, recipe, form, [])
     assert exploded is not None
     assert exploded.restarted == ("generator", "discriminator")
-    assert decide(log(15), recipe, form, manifests) is None  # not ill
+    assert decide(log(15), recipe, form, manifests) is None  # healthy
     assert (
-        decide([*remaining, {"step": 1501, "progress": 0.751}], recipe, form, manifests) is None
-    )  # only right after a look
+        decide([*failing, {"step": 1501, "progress": 0.751}], recipe, form, manifests) is None
+    )  # only right after a probe
     assert decide(log(20, onset=6, **SICK["mode-collapse"]), recipe, form, manifests) is None  # too late
     changed = recipe.replace(**first.changes)
 
     def treated(step: int) -> Row:
         return {"step": step, "event": "treated", "changes": dict(first.changes)}
 
-    assert (
-        decide([*remaining[:-2], treated(1300), *remaining[-2:]], changed, form, manifests) is None
-    )  # not again so soon
-    second = decide([*remaining[:-2], treated(1000), *remaining[-2:]], changed, form, manifests)
+    assert decide([*failing[:-2], treated(1300), *failing[-2:]], changed, form, manifests) is None  # not again so soon
+    second = decide([*failing[:-2], treated(1000), *failing[-2:]], changed, form, manifests)
     assert second is not None
     assert second.changes != first.changes
     assert "task" not in second.changes  # which would be other networks
     assert (
-        decide([*remaining[:-2], treated(500), treated(1000), *remaining[-2:]], changed, form, manifests) is None
+        decide([*failing[:-2], treated(500), treated(1000), *failing[-2:]], changed, form, manifests) is None
     )  # twice
 
 
@@ -602,11 +602,11 @@ def manifests() -> list[Manifest]:
 
 
 def test_the_last_healthy_checkpoint(manifests: list[Manifest]) -> None:
-    history = log(onset=12, **SICK["mode-collapse"])  # looks from step 1200 on
+    history = log(onset=12, **SICK["mode-collapse"])  # probes from step 1200 on
     (found, *_) = diagnose(history)
     healthy = last_healthy(history, manifests, found.since_step)
     assert healthy is not None
-    assert healthy.step == 1000  # not 1250: half a stretch earlier than the medians tell it
+    assert healthy.step == 1000  # not 1250: half a stretch before the medians show it
     assert last_healthy(log(**SICK["mode-collapse"]), manifests, 300) is None
     assert last_healthy(history, manifests[:1], found.since_step) is None  # step 0 is the start
     assert last_healthy([], manifests, 100) is None
@@ -641,21 +641,21 @@ def test_how_trials_are_ranked() -> None:
     found = [
         trial("nan", None),
         trial("out after the first stage", 0.3, share=0.1),
-        trial("whole, but ill", 0.6, "mode-collapse", share=1.0),
+        trial("whole, but failing", 0.6, "mode-collapse", share=1.0),
         trial("whole, and worse", 0.7, share=1.0),
-        trial("good but ill", 0.1, "mode-collapse"),
-        trial("worse but ill", 0.2, "mode-collapse"),
+        trial("good but failing", 0.1, "mode-collapse"),
+        trial("worse but failing", 0.2, "mode-collapse"),
         trial("fair", 0.5),
-        trial("another illness", 0.4, "non-convergence"),
+        trial("another failure", 0.4, "non-convergence"),
     ]
     ranked = sorted(found, key=lambda each: each.rank(["mode-collapse"]))
     assert [each.name for each in ranked] == [
-        *("whole, but ill", "whole, and worse"),
-        *("another illness", "fair", "good but ill", "worse but ill", "out after the first stage", "nan"),
+        *("whole, but failing", "whole, and worse"),
+        *("another failure", "fair", "good but failing", "worse but failing", "out after the first stage", "nan"),
     ]
 
 
-def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     failing = tmp_path / "exp" / "run"
     failing.mkdir(parents=True)
     (failing / "recipe.toml").write_text("")

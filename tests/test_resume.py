@@ -1,4 +1,4 @@
-"""Training is repeatable, and goes on after any interruption, to the last bit."""
+"""Training is repeatable and resumes after any interruption, bit by bit."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ KILLER = """
 import os, signal, sys
 calls = 0
 fsync = os.fsync
-def fatal(descriptor):  # the n-th flush to the disk is the last thing that this process does
+def fatal(descriptor):  # kills the process at its n-th flush to the disk
     global calls
     calls += 1
     if calls == int(sys.argv[1]):
@@ -182,15 +182,15 @@ def test_nan_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
 def test_no_state_that_is_not_finite_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(game: Game, side: str, moment: Moment) -> None:
-        if side == "generator":  # whose turn is the step's last
+        if side == "generator":  # the last to be updated in a step
             next(game.generator.network.parameters()).data[0] = float("inf")
 
-    monkeypatch.setattr(Game, "update", spoil)  # as an optimiser's step would that overflows
+    monkeypatch.setattr(Game, "update", spoil)  # like an optimiser step that overflows
     with pytest.raises(sparring.NotFiniteError, match=r"generator/\S+' is not finite.*last good checkpoint is step 0"):
         sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "ema": "", "steps": 1})
 
 
-def test_a_changed_environment_is_told(
+def test_a_changed_environment_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "steps": 4})

@@ -1,4 +1,4 @@
-"""Whatever a component remembers or draws: a run that was killed goes on to the same bits."""
+"""Components with memory or randomness: a killed run resumes bit by bit."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_killed_and_resumed(case: str, tmp_path: Path, killed_at: Callable[..., 
     assert logs[0] == logs[1]
 
 
-def test_what_augmentation_adapts_to_is_in_the_log(tmp_path: Path) -> None:
+def test_the_log_holds_the_state_of_adaptive_augmentation(tmp_path: Path) -> None:
     fields = {**COMMON, "augment": "ADA(images=100, every=2)", "steps": 4}
     rows = Run.open(sparring.train("digits", out=tmp_path / "run", **fields)).rows()
     assert all(row["augment/target"] == 0.6 for row in rows)
@@ -99,7 +99,9 @@ def test_what_augmentation_adapts_to_is_in_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("now", "message"), [("LeCam()", "it holds no memory of LeCam"), ("R1(weight=0.1)", None)], ids=["missing", "spare"]
 )
-def test_another_recipe_wants_another_memory(tmp_path: Path, now: str, message: str | None) -> None:
+def test_a_checkpoint_without_the_memory_of_a_component_is_refused(
+    tmp_path: Path, now: str, message: str | None
+) -> None:
     before = "R1(weight=0.1)" if message else "LeCam()"
     run = sparring.train("digits", out=tmp_path / "run", **{**COMMON, "steps": 2, "penalties": before})
     path = run / "recipe.toml"
@@ -117,7 +119,7 @@ SHAPES = {"mnist": (28, 28), "small-mnist": (28, 28), "stacked-mnist": (28, 28, 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_named_recipe_trains_three_steps(name: str, tmp_path: Path) -> None:
-    """With the recipe's own networks, on noise of the data's shape where the data itself may be missing."""
+    """The recipe's own networks; noise of the data's shape replaces data that may be missing."""
     recipe = load_recipe(name)
     changes = {"steps": 3, "minutes": 0.0, "pictures": 1, "batch_size": 8, "precision": "fp32"}
     if recipe.data in SHAPES:

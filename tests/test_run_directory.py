@@ -163,7 +163,7 @@ def test_the_progress_line() -> None:
     row = {"step": 100, "seconds": 20.0, "progress": 0.25, "accuracy": 0.625}
     row |= {"loss/discriminator": 1.25, "loss/generator": 0.75}
     text = progress.describe(row)
-    assert text == "step 100 | 500 images/s | 1:00 left | D 1.25 (1.39) | G 0.75 (0.69) | accuracy 62%"
+    assert text == "step 100 | 500 images/s | 1:00 left | D loss 1.25 (1.39) | G loss 0.75 (0.69) | D accuracy 62%"
 
 
 @pytest.mark.parametrize("loss", [Minimax(), Hinge(), RelativisticPairing(), Wasserstein()], ids=repr)

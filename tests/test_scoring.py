@@ -91,7 +91,7 @@ def test_patience_stops_with_a_reason_and_resume_continues(
     scripted(monkeypatch, lambda step: abs(step - 10) + 1.0)
     changes = {**SCORED, "steps": 100, "patience": 2}
     run = Run.open(sparring.train("digits", out=tmp_path / "run", **changes))
-    reason = "frechet has not become better in 2 evaluations; the best, 1, was at step 10"
+    reason = "frechet has not improved in 2 evaluations; the best, 1, was at step 10"
     assert run.entries()[-1] == {**run.entries()[-1], "event": "stopped", "what": reason, "step": 20}
     assert f"Stopped at step 20: {reason}" in capfd.readouterr().err
     assert "It stopped early" in (run.path / "summary.md").read_text()
@@ -125,7 +125,7 @@ def test_evaluations_respect_their_share_of_the_time() -> None:
     assert due(10, 61.0)
     assert due(7, 1.0, last=True)
     assert scorer.skipped == 1
-    assert "1 evaluations left out" in scorer.report(SimpleNamespace(step=10, seconds=61.0))  # type: ignore[arg-type]
+    assert "1 evaluations skipped" in scorer.report(SimpleNamespace(step=10, seconds=61.0))  # type: ignore[arg-type]
     scorer.history = []
     assert due(5, 0.1)  # the cost is unknown before the first evaluation
 
@@ -259,15 +259,15 @@ def test_evaluations_of_images_do_not_change_the_training(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_summary_explains_its_metrics(tiny_run: Path, tmp_path: Path) -> None:
     text = (tiny_run / "summary.md").read_text()
-    assert "The sliced Wasserstein distance compares samples" in text
+    assert "- `sliced_wasserstein`: distance between samples and data" in text
     assert "Accuracy near 100 %" in text
     assert "term/" not in text
     text = (trained_on_images("segment", tmp_path / "run", steps=2).path / "summary.md").read_text()
-    assert "liced Wasserstein" not in text
+    assert "sliced_wasserstein" not in text
     assert "ccuracy near" not in text
     assert "- `mean_iou`: mean intersection over union of classes; higher is better." in text
-    assert "- `_baseline`: the same of the most frequent class at each pixel" in text
-    assert "- `term/` are the terms" in text
+    assert "- `_baseline`: the score of the most frequent class at each pixel" in text
+    assert "- `term/`: the other terms" in text
     text = (trained_on_images("pix2pix", tmp_path / "pairs", steps=1, evaluate_every=0).path / "summary.md").read_text()
     assert "- `l1`: mean absolute difference of values in [-1, 1]; lower is better." in text
     assert "_baseline" not in text

@@ -1,4 +1,4 @@
-"""A trained generator applied to images: tensors, pictures, and files by the folder."""
+"""Apply a trained generator to tensors, images and folders of image files."""
 
 from sparring.apply.images import Applied, apply_image, beside
 from sparring.apply.tensors import apply_stored, apply_tensor

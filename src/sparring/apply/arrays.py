@@ -1,4 +1,4 @@
-"""Images as a program holds them: paths, images of PIL, arrays and tensors."""
+"""Image arguments of the Python API: paths, PIL images, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ CHANNELS = (1, 3, 4)
 
 
 def as_content(name: str, image: Picture) -> Content:
-    """An image for those who read them: arrays uint8 or bool [H, W], [H, W, C] or [C, H, W] of 1, 3 or 4 channels.
+    """Convert an image argument to a path or a PIL image.
 
-    Where both fit, channels come last in an array of numpy, and first in a tensor of torch. Raises UserError if there
-    is no such file, or an array is of another kind.
+    Args:
+        name: what error messages call it.
+        image: a path, a PIL image, or an array or tensor, uint8 or bool: [H, W], [H, W, C] or [C, H, W] with C 1, 3
+            or 4. If both layouts fit, numpy arrays are read as [H, W, C], tensors as [C, H, W].
+
+    Raises:
+        UserError: there is no such file, or the array has another shape or type.
     """
     if isinstance(image, Image.Image):
         return image
     if isinstance(image, (str, Path)):
         path = existing_path(str(image))
         if path is None:
-            raise UserError(f"apply: {name}={shortened(repr(str(image)))} is not there; give the path of an image")
+            raise UserError(f"apply: {name}={shortened(repr(str(image)))} does not exist; give the path of an image")
         return path
     pixels = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
     axes = {axis for axis in (0, 2) if pixels.ndim == 3 and pixels.shape[axis] in CHANNELS}

@@ -1,4 +1,4 @@
-"""A translator applied to a file or a folder of them: what is read, what is written, what could not be done."""
+"""Apply a translator to an image file or a folder: plan the inputs and outputs, run, report failures."""
 
 from __future__ import annotations
 
@@ -19,24 +19,34 @@ from sparring.tasks.base import Translator
 
 
 class Job(NamedTuple):
-    """An image to be done."""
+    """One image to process.
+
+    Attributes:
+        image: the input image.
+        mask: its mask, for inpainting.
+        out: the output path without suffix; OUT.png, OUT-colours.png and OUT-beside.png are written.
+    """
 
     image: Path
     mask: Path | None
-    out: Path  # without endings: OUT.png, OUT-colours.png and OUT-beside.png are written
+    out: Path
 
 
 def plan(source: Path, out: Path, mask: Path | None = None) -> list[Job]:
-    """One job for an image, or for each image below a folder, whose sub-folders are those of `out`, too.
+    """Plan one job per image; `out` gets the sub-folders of the input.
 
-    Images whose names differ in the ending alone keep it: a-jpg.png and a-png.png. A mask may be a file for all, or a
-    folder of files that are called as the images are. Raises UserError if something is not there, a mask is missing, or
-    an image would be overwritten.
+    Args:
+        source: an image, or a folder that is searched with its sub-folders.
+        out: the output folder. Inputs a.jpg and a.png give a-jpg.png and a-png.png.
+        mask: one mask for all images, or a folder with a mask of the same name for each image.
+
+    Raises:
+        UserError: a file or a mask does not exist, or an output would overwrite an input.
     """
     found = _existing("input", source)
     images, base = ([found], found.parent) if not found.is_dir() else (image_paths(found), found)
     if not images:
-        raise UserError(f"{found} holds no images; looked for {', '.join(sorted(SUFFIXES))}")
+        raise UserError(f"{found} holds no images; give a folder with files of {', '.join(sorted(SUFFIXES))}")
     inner = [path.relative_to(base) for path in images]
     masks = [None] * len(images) if mask is None else _masks(mask, inner)
     _check_out(out, base, single=not found.is_dir())
@@ -53,8 +63,16 @@ def apply_files(
     tile: int = 0,
     device: torch.device | None = None,
 ) -> Iterator[tuple[Job, str]]:
-    """Do the jobs, one by one; with each comes why it could not be done, or "" if it was. Raises UserError if a file
-    cannot be written, `tile` is no size, or the device has too little memory."""
+    """Run the jobs one by one; yield each with "" or, if its image or mask cannot be used, the error message.
+
+    Args:
+        side_by_side: also write input and output as one picture.
+        tile: tile size in pixels, as in `apply_tensor`.
+        device: the device of the network.
+
+    Raises:
+        UserError: a file cannot be written, `tile` is negative, or the device has too little memory.
+    """
     check_number("apply", "tile", tile, low=0, whole=True)
     for job in jobs:
         try:
@@ -63,7 +81,7 @@ def apply_files(
             yield job, str(error)
             continue
         except torch.cuda.OutOfMemoryError as error:
-            raise UserError(f"{job.image} is too large for the device's memory; choose a smaller --tile") from error
+            raise UserError(f"{job.image} needs more memory than the device has; choose a smaller --tile") from error
         pictures = (applied.image, applied.colours, beside(applied) if side_by_side else None)
         for picture, path in zip(pictures, _outputs(job.out)):
             if picture is not None:
@@ -74,12 +92,12 @@ def apply_files(
 def _existing(option: str, path: Path) -> Path:
     found = existing_path(str(path))
     if found is None:
-        raise UserError(f"--{option} {path}: there is nothing; give an image or a folder of images")
+        raise UserError(f"--{option} {path} does not exist; give an image or a folder of images")
     return found
 
 
 def _masks(mask: Path, names: list[Path]) -> list[Path]:
-    """The mask of each image: of the same name, or the only one that differs in the ending alone."""
+    """The mask of each image: the file of the same name, or the only one of the same name with another suffix."""
     found = _existing("mask", mask)
     if not found.is_dir():
         return [found] * len(names)
@@ -92,13 +110,13 @@ def _masks(mask: Path, names: list[Path]) -> list[Path]:
 def _mask(folder: Path, name: Path, masks: list[Path]) -> Path:
     exact = [path for path in masks if path == folder / name] or masks
     if len(exact) != 1:
-        there = f"{len(exact)} masks, {exact[0].name} and {exact[1].name}," if exact else "no mask"
-        raise UserError(f"there is {there} for {name} in {folder}; give one that is called {name.with_suffix('.png')}")
+        held = f"{len(exact)} masks for {name}, {exact[0].name} and {exact[1].name}" if exact else f"no mask for {name}"
+        raise UserError(f"{folder} holds {held}; give one that is called {name.with_suffix('.png')}")
     return exact[0]
 
 
 def _names(images: Sequence[PurePath]) -> list[PurePath]:
-    """Paths without ending, of which no two lead to the same file, on systems that take A for a, too."""
+    """Output paths without suffix, all different, also on file systems that ignore case."""
     stems = Counter(_folded(path.with_suffix("")) for path in images)
     taken: set[str] = set()
     names = []
@@ -113,7 +131,7 @@ def _names(images: Sequence[PurePath]) -> list[PurePath]:
 
 
 def _outputs(path: PurePath) -> list[Path]:
-    """The result, its colours if it is a map of classes, and both beside each other if wanted."""
+    """The paths of the result, of a class map in colours, and of input and result side by side."""
     return [Path(path.parent, f"{path.name}{ending}.png") for ending in ("", "-colours", "-beside")]
 
 
@@ -126,19 +144,22 @@ def _folded(path: PurePath) -> str:
 
 
 def _check_out(out: Path, base: Path, single: bool) -> None:
-    """`base` is the folder of the input; only the results of a `single` image may lie below it."""
+    """Raise UserError if `out` is an image or lies in the input's folder `base`.
+
+    The results of a `single` image may lie in a sub-folder of it.
+    """
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
-        raise UserError(f"--out {out} must be a folder, not an image; the names in it are those of the input")
+        raise UserError(f"--out {out} is an image; give a folder, the results are named like the input")
     where = out.resolve()
     if base.resolve() in ((where,) if single else (where, *where.parents)):
         raise UserError(
-            f"--out {out} lies in the folder of the input, {shortened(str(base))}; choose one beside it, so that no "
-            "image is overwritten or taken for an input the next time"
+            f"--out {out} lies in the input folder {shortened(str(base))}; choose a folder outside of it, so that "
+            "results are not read as inputs the next time"
         )
 
 
 def _check_kept(jobs: list[Job]) -> None:
-    """No file that is read may be written, by whatever name."""
+    """Raise UserError if an output is also an input or a mask, under any name (links)."""
     read = {_identity(path): path for job in jobs for path in (job.image, job.mask) if path is not None}
     for job in jobs:
         for path in _outputs(job.out):

@@ -1,4 +1,4 @@
-"""A translator applied to one picture."""
+"""Apply a translator to one image file or PIL image."""
 
 from __future__ import annotations
 
@@ -22,11 +22,17 @@ from sparring.tasks.base import Translator
 
 
 class Applied(NamedTuple):
-    """What came of an image."""
+    """The result for one image.
 
-    source: Image.Image  # what the network was given, to look at
-    image: Image.Image  # what was made, with the source's opacity if it has one, or class ids (mode L)
-    colours: Image.Image | None  # those ids in colours, if it is a map of classes
+    Attributes:
+        source: the network's input as a picture.
+        image: the output, with the source's alpha channel if it has one; for segmentation, class ids (mode L).
+        colours: the class ids in colours; None unless the output is a class map.
+    """
+
+    source: Image.Image
+    image: Image.Image
+    colours: Image.Image | None
 
 
 def apply_image(
@@ -37,11 +43,21 @@ def apply_image(
     device: torch.device | None = None,
     names: tuple[str, str] = ("the image", "the mask"),
 ) -> Applied:
-    """Apply a translator to a picture, and to a mask that is white where it is to be filled.
+    """Apply a translator to an image.
 
-    It is upright, its colours are brought to sRGB and become grey where the network's are; opacity is enlarged as the
-    image is. Known pixels of a mask stay as they are. `tile` is that of `apply_tensor`; `names` are for messages.
-    Raises UserError if image or mask cannot be read, the mask is not as wanted, or ids of classes are out of range.
+    The image is turned upright (EXIF) and converted to sRGB, or to grey for a grey network. The alpha channel is
+    resized to the output.
+
+    Args:
+        content: the image.
+        mask: for inpainting: white is filled, other pixels stay unchanged.
+        tile: tile size, as in `apply_tensor`.
+        device: the device of the network.
+        names: what error messages call image and mask.
+
+    Raises:
+        UserError: image or mask cannot be read, the mask is missing, not needed or of another size, or class ids are
+            out of range.
     """
     check_mask(translator, mask is not None)
     with _named(names[0]):
@@ -57,7 +73,7 @@ def apply_image(
 
 
 def beside(applied: Applied) -> Image.Image:
-    """Source and result side by side, the source enlarged by whole pixels; what is transparent is white."""
+    """Source and result side by side; the source is enlarged by whole pixels, transparent pixels become white."""
     right = applied.colours or applied.image
     sides = [_on_white(applied.source.resize(right.size, Image.Resampling.NEAREST)), _on_white(right)]
     sheet = Image.new("L" if all(side.mode == "L" for side in sides) else "RGB", (2 * right.width, right.height))
@@ -68,7 +84,7 @@ def beside(applied: Applied) -> Image.Image:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Say which file cannot be read."""
+    """Name the file in the error about a file that cannot be read."""
     try:
         yield
     except NotDecodedError as error:
@@ -78,7 +94,7 @@ def _named(name: str) -> Iterator[None]:
 def _given(translator: Translator, content: Content, name: str) -> Photo:
     if not translator.source.map:
         return open_photo(content)
-    fix = "give a map of the classes that the run was trained with; 255 stands for no class"
+    fix = "give a map of the classes that the run was trained with; 255 means no class"
     return Photo(decode_map(name, content, len(translator.source.classes), translator.ignore, fix), None)
 
 

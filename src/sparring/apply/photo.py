@@ -1,4 +1,4 @@
-"""Image files as people have them: with a colour profile, an orientation, transparency, 16 bits, or inks."""
+"""Read image files with a colour profile, an orientation, transparency, 16 bits or CMYK."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from sparring.base.errors import UserError
 from sparring.data.sources.decode import Content, eight_bits, load_upright, reading
 
 SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # colour spaces of profiles -> modes of images
-STRAIGHT = {"La": "LA", "RGBa": "RGBA", "L": "LA", "1": "LA"}  # modes -> those in which alpha is apart; else RGBA
-LEVEL = 128  # of a mask's white, and more
+STRAIGHT = {"La": "LA", "RGBa": "RGBA", "L": "LA", "1": "LA"}  # mode -> mode with a separate alpha channel; else RGBA
+LEVEL = 128  # mask pixels of this level or above are white
 
 
 class Photo(NamedTuple):
-    """An image as it looks: sRGB colours of 8 bits (mode L or RGB) and, where it has it, opacity (mode L)."""
+    """An image: 8-bit sRGB colours (mode L or RGB) and, if it has one, an alpha channel (mode L)."""
 
     colours: Image.Image
     alpha: Image.Image | None
 
 
 def open_photo(content: Content) -> Photo:
-    """An image, upright, its colours brought from its profile to sRGB; transparent pixels keep theirs. 16 bits keep the
-    upper 8, of several frames it is the first. Raises as `decode`."""
+    """Read an image, turn it upright, and convert its colours from its profile to sRGB.
+
+    Transparent pixels keep their colours. Of 16 bits the upper 8 are kept, of several frames the first. Raises as
+    `decode`.
+    """
     with load_upright(content) as image, reading():
         profile = image.info.get("icc_profile")
         colours, alpha = _apart(image)
@@ -35,20 +38,26 @@ def open_photo(content: Content) -> Photo:
 
 
 def open_mask(name: str, content: Content) -> Image.Image:
-    """A mask as an image of mode 1, upright: on where it is white (above 127) and opaque. Raises as `open_photo`, and
-    UserError if its brightest pixel is neither black nor white."""
+    """Read a mask as an upright image of mode 1: set where it is white (above 127) and opaque.
+
+    Raises:
+        UserError: the brightest pixel is neither black nor white. Also raises as `open_photo`.
+    """
     colours, alpha = open_photo(content)
     levels = np.asarray(colours.convert("L"))
     if 0 < levels.max() < LEVEL:
         brightest = f"the brightest pixel of the mask {name} is {levels.max()} of 255"
-        raise UserError(f"{brightest}; what is to be filled must be white, above {LEVEL - 1}")
+        raise UserError(f"{brightest}; pixels to fill must be white, above {LEVEL - 1}")
     white = levels >= LEVEL
     return Image.fromarray(white if alpha is None else white & (np.asarray(alpha) >= LEVEL))
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Colours (mode L, RGB or CMYK) of a profile in sRGB; as they are, if the profile cannot be read, is of another
-    kind of image, or moves no colour by more than rounding does."""
+    """Convert colours (mode L, RGB or CMYK) from a profile to sRGB.
+
+    The image stays unchanged if the profile cannot be read, belongs to another image mode, or changes no colour by
+    more than rounding.
+    """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = SPACES.get(source.profile.xcolor_space.strip(), "")
@@ -56,14 +65,14 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
             image = image.convert("RGB")
         if mode != image.mode:
             return image
-        colours = ImageCms.Intent.RELATIVE_COLORIMETRIC  # "perceptual" may move what both spaces have
+        colours = ImageCms.Intent.RELATIVE_COLORIMETRIC  # "perceptual" may change colours that both spaces have
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", colours)
-        probe = _probe(mode)
-        moved = np.asarray(ImageCms.applyTransform(probe, transform), int) - np.asarray(probe.convert("RGB"), int)
+        palette = _palette(mode)
+        moved = np.asarray(ImageCms.applyTransform(palette, transform), int) - np.asarray(palette.convert("RGB"), int)
         if mode != "CMYK" and np.abs(moved).max() <= 1:
             return image
         converted = ImageCms.applyTransform(image, transform)
-    except (OSError, ImageCms.PyCMSError, ValueError, TypeError):  # damaged profiles are common; colours are there
+    except (OSError, ImageCms.PyCMSError, ValueError, TypeError):  # damaged profiles are common; the pixels are fine
         return image
     assert converted is not None
     return converted.convert("L") if mode == "L" else converted
@@ -81,8 +90,8 @@ def _apart(image: Image.Image) -> Photo:
     return Photo(with_alpha.getchannel("L") if with_alpha.mode == "LA" else with_alpha.convert("RGB"), alpha)
 
 
-def _probe(mode: str) -> Image.Image:
-    """Colours from all over a space."""
+def _palette(mode: str) -> Image.Image:
+    """An image of colours from the whole colour space."""
     bands = Image.getmodebands(mode)
     levels = np.linspace(0, 255, 256 if bands == 1 else 9).astype(np.uint8)
     lattice = np.stack(np.meshgrid(*[levels] * bands), -1).reshape(1, -1, bands)

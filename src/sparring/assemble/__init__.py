@@ -1,1 +1,1 @@
-"""From a recipe to what can be trained."""
+"""Build a training state from a recipe."""

@@ -1,4 +1,4 @@
-"""A run that goes on from where another one stood, with another recipe, or begins with its weights."""
+"""Start a run from another one: from its weights, or from its full state with another recipe."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ from sparring.run.log import BRANCH
 
 
 def begin_with(state: State, start: str) -> None:
-    """Let networks begin with the weights that another run ended with (a generator's average, where there is one). The
-    other run's discriminator is taken if it has the same layers; it may have been trained against nothing. An empty
-    `start`, the other run's folder, changes nothing. UserError: there is no such run, or its generator is another."""
+    """Copy the weights of another run's last checkpoint into the networks.
+
+    The generator takes the other run's averaged weights (EMA) if it has any. The discriminator takes the other run's
+    weights only if the layers are the same.
+
+    Args:
+        state: the state to change.
+        start: the other run's directory; "" changes nothing.
+
+    Raises:
+        UserError: there is no such run, or its generator has other layers.
+    """
     if not start:
         return
     other = Run.open(Path(start))
@@ -30,12 +39,19 @@ def begin_with(state: State, start: str) -> None:
     try:
         state.take_over({f"{part}/{name}": tensor for part, named in found.items() for name, tensor in named.items()})
     except UserError as error:
-        raise UserError(f"start={start!r}: the run has another generator ({error})") from error
+        raise UserError(
+            f"start={start!r}: the run has another generator ({error}); choose a run with this recipe's generator"
+        ) from error
 
 
 def branch(run: Run, out: Path, recipe: Recipe, state: State) -> Run:
-    """Make a run directory that `resume` goes on with from `state`, with the log of `run` up to there. The checkpoint
-    is written last, so a folder without one was not finished and may be removed. UserError: it cannot be written."""
+    """Create a run directory that `resume` continues from `state`, with the log of `run` up to that step.
+
+    The checkpoint is written last, so a folder without one is incomplete and may be removed.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     made = Run(out)
     with writing(out, run.fix):
         for folder in (made.samples, made.checkpoints):

@@ -1,4 +1,4 @@
-"""From a recipe's text to networks, players and a game."""
+"""Build networks, players and the game from a recipe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sparring.tasks.base import Make, Task
 
 
 def build_task(recipe: Recipe, form: Form) -> Task:
-    """What the generator is given and judged by, for data of this form."""
+    """The recipe's task for data of this form."""
     return _task(recipe).for_data(form)
 
 
@@ -38,18 +38,18 @@ def _task(recipe: Recipe) -> Task:
 
 
 def training_data(recipe: Recipe) -> Data:
-    """What a recipe trains on, in the layout that its task is for."""
+    """The recipe's training data, in the layout of its task."""
     return load_data(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe).layout)
 
 
 def held_out_data(recipe: Recipe, train: Data | None = None) -> Data | None:
-    """Samples of the same distribution that it does not train on, or None; `train`: what it trains on, if at hand."""
+    """The recipe's held-out data, or None; `train`: its training data, if already loaded."""
     return load_held_out(recipe.data, recipe.size, recipe.held_out, recipe.fit, _task(recipe).layout, train)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The samples that a recipe does not train on, loaded when they are first asked for, and kept."""
+    """A recipe's held-out samples, loaded on first use."""
 
     recipe: Recipe
     train: Data | None = None
@@ -60,14 +60,14 @@ class HeldOut:
 
 
 def build_generator(recipe: Recipe, form: Form) -> nn.Module:
-    """The generator with its random start, which the recipe's seed decides."""
+    """The generator with random weights, seeded by the recipe."""
     torch.manual_seed(derive_seed(recipe.seed, "generator"))
     network: Any = build_task(recipe, form).build_generator(_maker(recipe.generator))
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
 def build_discriminator(recipe: Recipe, form: Form) -> nn.Module:
-    """The discriminator with its random start."""
+    """The discriminator with random weights, seeded by the recipe."""
     torch.manual_seed(derive_seed(recipe.seed, "discriminator"))
     network: Any = build_task(recipe, form).build_discriminator(_maker(recipe.discriminator))
     return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
@@ -78,16 +78,20 @@ def _maker(text: str) -> Make:
 
 
 def build_loss(recipe: Recipe) -> Loss:
-    """What the players minimise."""
+    """The adversarial loss."""
     return make(recipe.loss, losses, schedules)  # type: ignore[no-any-return]
 
 
 def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
-    """Everything that plays, on the device. UserError: a component's text is wrong, or it does not fit the data."""
+    """The game on the device: task, losses, networks, optimisers, penalties and augmentation.
+
+    Raises:
+        UserError: a component's text is wrong, or the component does not fit the data.
+    """
     extras = make_all(recipe.penalties, penalties, schedules, augment, extractors)
-    strange = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
-    if strange:
-        raise UserError(f"penalties: {strange[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
+    wrong = [extra for extra in extras if not isinstance(extra, (Term, Constraint))]
+    if wrong:
+        raise UserError(f"penalties: {wrong[0]!r} is neither a Penalty nor a Constraint; derive it from one of them")
     generator = build_generator(recipe, form).to(device)
     discriminator = build_discriminator(recipe, form).to(device)
     optimizer = make(recipe.generator_optimizer, optimizers, schedules)
@@ -108,7 +112,7 @@ def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:
 
 
 def build_schedule(recipe: Recipe, name: str) -> Scheduled:
-    """A field of the recipe that is a schedule, or a number, which holds always; at least 0."""
+    """A recipe field that holds a schedule or a constant, at least 0."""
     text = getattr(recipe, name).strip()
     try:
         found: Scheduled = float(text)
@@ -119,10 +123,10 @@ def build_schedule(recipe: Recipe, name: str) -> Scheduled:
 
 
 def build_turns(recipe: Recipe) -> TurnRule:
-    """The order of the players' turns."""
+    """The turn rule: which player steps when."""
     return make(recipe.turns, turns)  # type: ignore[no-any-return]
 
 
 def build_ema(recipe: Recipe) -> ema.EMA | None:
-    """The generator's average, if the recipe has one."""
+    """The moving average of the generator's weights, or None."""
     return make(recipe.ema, ema) if recipe.ema.strip() else None

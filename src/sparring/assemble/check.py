@@ -1,4 +1,4 @@
-"""Do players, data, augmentation and penalties fit together? Told before there is a run."""
+"""Check that players, data, augmentation and penalties fit together, before a run directory is created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from sparring.game.penalties.base import Penalty, Term
 
 
 def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
-    """Raise UserError unless players, data, augmentation and penalties fit together, on a batch of `count` samples."""
+    """Check that players, data, augmentation and penalties fit together, on a batch of `count` samples.
+
+    Raises:
+        UserError: they do not.
+    """
     drawn = game.task.prepare({**data.batch(torch.arange(count) % len(data)), **game.task.draw(count)})
     batch = {name: tensor.to(device) for name, tensor in drawn.items()}
     with torch.no_grad(), kept_buffers(game.generator.network, game.discriminator.network):
@@ -23,12 +27,12 @@ def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
         for match in game.matches(batch, made, Moment()).values():
             if match.fake.shape != match.real.shape:
                 made_shape, shape = list(match.fake.shape[1:]), list(match.real.shape[1:])
-                said = f"the generator makes samples of shape {made_shape}, the data's is {shape}"
-                raise UserError(f"{said}; choose a generator that fits")
+                shapes = f"the generator's samples have shape {made_shape}, the data {shape}"
+                raise UserError(f"{shapes}; choose a generator that fits")
             if count % match.pack:
                 fits = count // match.pack * match.pack or match.pack
-                said = f"batches of {count} samples cannot be cut into packs of {match.pack}"
-                raise UserError(f"{said}; choose a batch_size that can, such as {fits}")
+                given = f"batches of {count} samples cannot be cut into packs of {match.pack}"
+                raise UserError(f"{given}; choose a multiple of {match.pack} as batch_size, such as {fits}")
             _check_heads(match, game.penalties)
             for penalty in game.penalties:
                 if isinstance(penalty, Penalty) and not penalty.differentiates:
@@ -36,12 +40,13 @@ def check_fit(game: Game, data: Data, device: torch.device, count: int) -> None:
 
 
 def _check_heads(match: Match, penalties: Sequence[Term]) -> None:
-    """Raise UserError if the discriminator does not take the samples, or tells what no penalty teaches it."""
-    said = match.real_output
-    taught = {type(penalty) for penalty in penalties}
-    if said.classes is not None and AuxiliaryClassifier not in taught:
+    """Raise UserError if the discriminator does not take the samples, or no penalty trains one of its heads."""
+    output = match.real_output
+    trained = {type(penalty) for penalty in penalties}
+    if output.classes is not None and AuxiliaryClassifier not in trained:
         raise UserError(
-            "condition='classifier' needs the penalty AuxiliaryClassifier(), or nothing tells the generator of classes"
+            "condition='classifier' needs the penalty AuxiliaryClassifier(), which trains the class output; add it to "
+            "--penalties"
         )
-    if match.code is not None and MutualInformation not in taught:
-        raise UserError("codes need the penalty MutualInformation(), or the generator may ignore them")
+    if match.code is not None and MutualInformation not in trained:
+        raise UserError("codes need the penalty MutualInformation(), which trains G to use them; add it to --penalties")

@@ -1,4 +1,4 @@
-"""Drawing samples from a generator."""
+"""Draw samples from a generator, in chunks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from sparring.game.condition import FAKE, NOTHING, Condition
 from sparring.game.match import Batch, Images
 from sparring.tasks.base import Task
 
-CHUNK = 256  # part of what a seed means: each chunk has latents of its own seed
-PIXELS = 1 << 19  # that a network makes at once, at most
+CHUNK = 256  # samples per chunk; each chunk seeds its latents, so another value gives other samples for the same seed
+PIXELS = 1 << 19  # pixels per forward pass, at most
 
 
-def make_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
-    """What the network makes of inputs on the CPU, [n, ...] on the CPU; it is in evaluation mode meanwhile."""
-    return make_images(task, network, inputs)["fake"]
+def generate_samples(task: Task, network: nn.Module, inputs: Batch) -> Tensor:
+    """The network's output for inputs on the CPU, [n, ...] on the CPU, in evaluation mode."""
+    return generate_outputs(task, network, inputs)["fake"]
 
 
 @torch.no_grad()
-def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
-    """All that the network makes of inputs, by name."""
+def generate_outputs(task: Task, network: nn.Module, inputs: Batch) -> Images:
+    """All outputs of the network for these inputs, by name, on the CPU, in evaluation mode."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
@@ -37,20 +37,28 @@ def make_images(task: Task, network: nn.Module, inputs: Batch) -> Images:
 def draw_made(
     task: Task, network: nn.Module, count: int, seed: int, wanted: Condition = NOTHING
 ) -> tuple[Tensor, Condition]:
-    """Samples as the network makes them, [count, ...] on the CPU, and what they were made for. The same seed gives the
-    same samples; a larger count goes on with more of them. `wanted` [count] is asked for."""
+    """Draw samples from the network.
+
+    The same seed gives the same samples; a larger count appends to them.
+
+    Args:
+        wanted: conditions [count] to generate for; by default the task draws them.
+
+    Returns:
+        Samples [count, ...] on the CPU, in the network's range, and their conditions.
+    """
     seeds = (derive_seed(seed, "sample", start) for start in range(0, count, CHUNK))
     drawn = [task.draw(CHUNK, torch.Generator().manual_seed(each)) for each in seeds]
     inputs = {name: torch.cat([part[name] for part in drawn])[:count] for name in drawn[0]} | wanted.to_batch(FAKE)
-    return make_samples(task, network, inputs), Condition.from_batch(inputs, FAKE)
+    return generate_samples(task, network, inputs), Condition.from_batch(inputs, FAKE)
 
 
 def draw_samples(task: Task, network: nn.Module, count: int, seed: int) -> Tensor:
-    """The samples alone."""
+    """The samples of `draw_made`, without their conditions."""
     return draw_made(task, network, count, seed)[0]
 
 
 def draw_gallery(task: Task, network: nn.Module, seed: int) -> tuple[Tensor, int]:
-    """The samples of the task's gallery on the CPU, and the number of columns."""
+    """Samples for the task's gallery on the CPU, and the number of columns."""
     inputs, columns = task.gallery(torch.Generator().manual_seed(derive_seed(seed, "sample", 0)))
-    return make_samples(task, network, inputs), columns
+    return generate_samples(task, network, inputs), columns

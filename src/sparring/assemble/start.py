@@ -1,4 +1,4 @@
-"""Where a run starts: a recipe without `auto` fields, networks before the first step, shares of a budget."""
+"""The start of a run: resolve `auto` fields, build the initial state, measure the spent budget."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from sparring.game.augment import chosen_augment
 from sparring.game.turns import Checked
 from sparring.recipe import Recipe
 
-BEFORE = "recipe-before-treatment.toml"  # what a run was trained by before the doctor changed its recipe
+BEFORE = "recipe-before-treatment.toml"  # the recipe before the doctor's first change
 
 
 def resolve_auto(recipe: Recipe, data: Data, device: torch.device) -> Recipe:
-    """Replace every `auto` field by its value for this data, task and device, so that a run keeps what it began with.
-    Two stay: `device`, which is another one where the run is resumed elsewhere, and `extractor`, which evaluation
-    chooses by the samples that it compares."""
+    """Replace every `auto` field by its value for this data, task and device, so that a resumed run keeps it.
+
+    Two fields stay `auto`: `device`, as a run may be resumed on another machine, and `extractor`, which the evaluation
+    chooses for the samples that it compares.
+    """
     values: dict[str, Callable[[], str]] = {
         "precision": lambda: find_precision("auto", device),
         "augment": lambda: chosen_augment(data.form.shape, len(data)),
@@ -37,9 +39,13 @@ def auto_fields(recipe: Recipe) -> list[str]:
 
 
 def start_state(recipe: Recipe, data: Data, device: torch.device) -> State:
-    """Networks with their random start, before the first step."""
+    """The state before the first step, with random weights.
+
+    Raises:
+        UserError: a component's text is wrong, or the components do not fit each other or the data.
+    """
     if recipe.mirror and data.form.is_points:
-        raise UserError("mirror is for images; leave it out for points")
+        raise UserError("mirror=True needs images, the data are points; leave --mirror out")
     game = build_game(recipe, data.form, device)
     check_fit(game, data, device, recipe.batch_size // recipe.micro_batches)
     turns = build_turns(recipe)
@@ -50,12 +56,12 @@ def start_state(recipe: Recipe, data: Data, device: torch.device) -> State:
 
 
 def progress_of(recipe: Recipe, state: State) -> float:
-    """The share of the budget that is spent; the larger one where steps and minutes are both given."""
+    """The share of the budget that a state has spent, in [0, 1] (see `share_spent`)."""
     return share_spent(recipe, state.step, state.seconds)
 
 
 def share_spent(recipe: Recipe, step: int, seconds: float) -> float:
-    """The same at a step, after so many seconds of training."""
+    """The share of the budget spent at a step, in [0, 1]; of two budgets (steps, minutes) the larger share."""
     steps = step / recipe.steps if recipe.steps else 0.0
     minutes = seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
     return min(max(steps, minutes), 1.0)

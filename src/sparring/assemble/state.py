@@ -1,4 +1,4 @@
-"""What training changes: networks, optimisers, the average, and how far the run has come."""
+"""The training state: networks, optimisers, the EMA, and the position in the run; saved as checkpoints."""
 
 from __future__ import annotations
 
@@ -22,20 +22,30 @@ from sparring.run.directory import Run
 from sparring.run.log import Row
 from sparring.tasks.base import Task, task_of
 
-BATCHES, BATCH, STATISTICS_PIXELS = 25, 64, 1 << 20  # of what statistics are recomputed over, at most
+BATCHES, BATCH, STATISTICS_PIXELS = 25, 64, 1 << 20  # limits for recomputing the statistics of batch normalisation
 
 
 @dataclass
 class State:
-    """A run in progress."""
+    """The state of a run in training.
+
+    Attributes:
+        game: the networks, optimisers and losses.
+        average: the generator with averaged weights (EMA), or None.
+        step: steps taken.
+        position: samples taken from the sampler.
+        seconds: seconds of training.
+        renewed_at: the step for which the average's batch statistics were recomputed; -1: none.
+        probed_at: samples of the previous probe (`doctor="treat"`); the next probe measures movement against them.
+    """
 
     game: Game
     average: nn.Module | None
     step: int = 0
     position: int = 0
     seconds: float = 0.0
-    renewed_at: int = -1  # the step whose average has the statistics of its weights
-    probed_at: Tensor | None = None  # samples of a treating doctor's last probe, for the next to measure movement
+    renewed_at: int = -1
+    probed_at: Tensor | None = None
 
     @property
     def task(self) -> Task:
@@ -43,7 +53,7 @@ class State:
 
     @property
     def sampling_network(self) -> nn.Module:
-        """The generator that samples are taken from: the average where there is one."""
+        """The generator to sample from: the average if there is one."""
         return self.game.generator.network if self.average is None else self.average
 
     @property
@@ -52,14 +62,14 @@ class State:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The players' networks, and the average where there is one."""
+        """The players' networks and, if there is one, the average."""
         average = {} if self.average is None else {"average": self.average}
         return {**{name: player.network for name, player in self.players.items()}, **average}
 
     def renew_statistics(self, data: Data, seed: int) -> None:
-        """Make the average's statistics of batch normalisation those of its weights, before samples are taken of it.
+        """Recompute the batch normalisation statistics of the average for its current weights, before sampling.
 
-        They follow from the weights and the run's seed alone, so a resumed run has the same.
+        They depend on the weights and the run's seed only, so a resumed run gets the same.
         """
         average = self.average
         if average is None or self.renewed_at == self.step:
@@ -78,11 +88,12 @@ class State:
         self.renewed_at = self.step
 
     def row(self, kind: str = "", /, **values: Any) -> Row:
-        """A row of the log at this point of the run, of a kind of `sparring.run.log`; "" for the metrics of a step."""
+        """A log row at this step, of a kind from `sparring.run.log`; "" for the metrics of a step."""
         event = {"event": kind} if kind else {}
         return {"step": self.step, "seconds": round(self.seconds, 3), **event, **values}
 
     def tensors(self) -> dict[str, Tensor]:
+        """All tensors of a checkpoint, by name: `PART/NAME`."""
         parts = {part: network.state_dict() for part, network in self.networks.items()}
         parts |= {f"{part}_optimizer": optimizer_tensors(p.optimizer) for part, p in self.players.items()}
         parts |= {f"memory/{name}": component.memory for name, component in self.game.stateful.items()}
@@ -90,13 +101,17 @@ class State:
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def check(self) -> None:
-        """Raise NotFiniteError if any tensor is NaN or infinite, so that no such state is ever saved."""
+        """Raise NotFiniteError if any tensor is NaN or infinite, so that no such state is saved."""
         bad = [name for name, tensor in self.tensors().items() if not tensor.isfinite().all()]
         if bad:
             raise NotFiniteError(f"step {self.step}: '{bad[0]}' is not finite after the players' turns")
 
     def restore(self, manifest: Manifest, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Restore the state from a checkpoint's manifest and tensors.
+
+        Raises:
+            UserError: the checkpoint does not fit the recipe.
+        """
         for part, network in self.networks.items():
             restore_network(network, under(part, tensors), part)
         for part, player in self.players.items():
@@ -104,15 +119,20 @@ class State:
         for name, component in self.game.stateful.items():
             saved = under(f"memory/{name}", tensors)
             if not component.memory.keys() <= saved.keys():
-                missing = f"{name.partition('-')[2]}; put back the recipe.toml that the run began with"
+                missing = f"{name.partition('-')[2]}; restore the recipe.toml that the run started with"
                 raise UserError(f"the checkpoint does not fit the recipe: it holds no memory of {missing}")
             component.memory.update(saved)
         self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
         self.probed_at = tensors.get("doctor/looked_at")
 
     def take_over(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back the parts that `tensors` holds of a run with another recipe, as far as they mean anything here: a
-        component that the other recipe did not have starts anew. The step stays. UserError: the networks are others."""
+        """Copy what fits from the tensors of a run with another recipe; the step stays.
+
+        Components that the other recipe does not have keep their initial state.
+
+        Raises:
+            UserError: the networks have other layers.
+        """
         parts = {name: under(name, tensors) for name in ("generator", "discriminator", "average")}
         for name, player in self.players.items():
             if parts[name]:
@@ -128,7 +148,12 @@ class State:
                 component.memory.update(saved)
 
     def save(self, run: Run, score: float | None, keep: int, score_name: str = "sliced_wasserstein") -> None:
-        """Write a checkpoint; keep the last few and the best."""
+        """Save a checkpoint; keep the last `keep` checkpoints and the best one.
+
+        Args:
+            score: lower is better; None if there is none.
+            score_name: the name of the score.
+        """
         manifest: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "position": self.position}
         manifest |= {"score": score, "score_name": score_name}
         checkpoint.save(run.checkpoints, self.tensors(), manifest, run.fix)
@@ -141,17 +166,23 @@ class State:
 
 
 def best_of(saved: Sequence[Manifest]) -> Manifest | None:
-    """The checkpoint with the lowest score, if any has one; of those that were scored as the last one was."""
+    """The checkpoint with the lowest score, among those scored by the same name as the latest; None without scores."""
     scored = [m for m in saved if m.score is not None and not math.isnan(m.score)]
     scored = [m for m in scored if m.score_name == scored[-1].score_name]
     return min(scored, key=lambda m: m.score if m.score is not None else math.inf) if scored else None
 
 
 def find_checkpoint(run: Run, which: str = "last") -> Manifest:
-    """The `last` or the `best` checkpoint of a run, or the one of a step, such as "1200"."""
+    """The checkpoint `which` of a run: "last", "best", or a step such as "1200".
+
+    Without scored checkpoints, "best" is the last one.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
     saved = checkpoint.manifests(run.checkpoints)
     if not saved:
-        raise UserError(f"{run.path} has no checkpoint; it ended before the first: train again with another --out")
+        raise UserError(f"{run.path} has no checkpoint (it stopped before the first); train again with another --out")
     if which == "last":
         return saved[-1]
     if which == "best":
@@ -159,5 +190,5 @@ def find_checkpoint(run: Run, which: str = "last") -> Manifest:
     found = [m for m in saved if str(m.step) == which]
     if not found:
         steps = ", ".join(str(m.step) for m in saved)
-        raise UserError(f"{run.path} has no checkpoint {which!r}; there is: last, best, {steps}")
+        raise UserError(f"{run.path} has no checkpoint {which!r}; choose from: last, best, {steps}")
     return found[0]

@@ -1,1 +1,1 @@
-"""What works on many runs: sweeps, comparisons, treatments, the clinic."""
+"""Studies over many runs: sweeps, comparisons, treatments, and the clinic."""

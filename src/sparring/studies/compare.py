@@ -1,4 +1,4 @@
-"""Runs side by side: scores where protocols agree, what the recipes differ in, and means over seeds."""
+"""Compare runs: scores in one table per evaluation protocol, differing recipe fields, means over seeds."""
 
 from __future__ import annotations
 
@@ -23,36 +23,46 @@ from sparring.evaluation.similarity import BASELINE
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
 
-IDLE = {"about": "", "seed": 0, "device": "auto", "log_every": 1, "pictures": 0}  # what does not make another recipe
-ERROR = "± is the standard error over seeds or, of a single run, of the estimate"
+# fields that do not make another recipe
+IDLE = {"about": "", "seed": 0, "device": "auto", "log_every": 1, "pictures": 0}
+ERROR = "±: standard error over seeds or, for a single run, of the estimate"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with its scores."""
+    """A run with its scores.
+
+    Attributes:
+        run: the run directory.
+        recipe: its recipe.
+        scores: its scores.
+        name: the last parts of its path, as many as distinguish it from the other runs.
+        deciding: the score that chose the best checkpoint during training; "" without evaluations.
+        images: the test images of an image-to-image run.
+    """
 
     run: Run
     recipe: Recipe
     scores: Scores
-    name: str  # the part of its path that tells it from the others
-    deciding: str = ""  # the value by which it was evaluated as it trained, if it was
-    images: Data | None = None  # the test images of a run that turns images into others
+    name: str
+    deciding: str = ""
+    images: Data | None = None
 
 
 @dataclass(frozen=True)
 class Group:
     """Runs of one recipe and one protocol, with different seeds."""
 
-    name: str  # of the run, or what their names begin with
+    name: str  # the run's name, or the common beginning of the names
     entries: tuple[Entry, ...]
 
     def value(self, name: str) -> float | None:
-        """The mean over the runs; None unless all have the value."""
+        """The mean score over the runs; None unless all runs have it."""
         values = self.values(name)
         return statistics.fmean(values) if len(values) == len(self.entries) else None
 
     def error(self, name: str) -> float | None:
-        """The mean's standard error over seeds or, for one run, the score's own one; None if there is none."""
+        """Standard error of the mean over seeds or, for one run, of the score itself; None if unknown."""
         if len(self.entries) == 1:
             return self.entries[0].scores.errors.get(name)
         values = self.values(name)
@@ -60,7 +70,7 @@ class Group:
         return statistics.stdev(values) / len(values) ** 0.5 if known else None
 
     def steps(self, between: str) -> str:
-        """The step of its runs, or the first and the last."""
+        """The step of the scored checkpoints; their first and last step if they differ."""
         found = sorted({entry.scores.step or 0 for entry in self.entries})
         return number(found[0]) if len(found) == 1 else f"{number(found[0])}{between}{number(found[-1])}"
 
@@ -70,26 +80,34 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs to be shown side by side."""
+    """A comparison of runs.
 
-    tables: tuple[tuple[Group, ...], ...]  # groups that may stand side by side, one table for each protocol
-    apart: tuple[str, ...]  # why there is more than one table
-    reported: tuple[str, ...]  # differences of protocol that do not keep scores apart
-    recipes: Mapping[str, Mapping[str, str]]  # fields in which the recipes differ -> each group's value, by its name
+    Attributes:
+        tables: comparable groups, one table for each protocol.
+        apart: differences of protocol that make scores incomparable: why there is more than one table.
+        minor: differences of protocol that leave scores comparable.
+        recipes: field in which the recipes differ -> its value by group name.
+    """
+
+    tables: tuple[tuple[Group, ...], ...]
+    apart: tuple[str, ...]
+    minor: tuple[str, ...]
+    recipes: Mapping[str, Mapping[str, str]]
 
     @property
     def groups(self) -> list[Group]:
+        """The groups of all tables."""
         return [group for table in self.tables for group in table]
 
     @property
     def notes(self) -> list[str]:
-        """What one must know to read the scores, each once; those that begin with CAREFUL first."""
+        """Notes on the scores, without repetition; warnings (CAREFUL) first."""
         notes = {note for group in self.groups for entry in group.entries for note in entry.scores.notes}
         return sorted(notes, key=lambda note: (not note.startswith("CAREFUL"), note))
 
     @property
-    def broken(self) -> list[Entry]:
-        """Runs that ended in NaN."""
+    def not_finite(self) -> list[Entry]:
+        """Runs that stopped on NaN."""
         entries = [entry for group in self.groups for entry in group.entries]
         return [e for e in entries if any(row.get("event") == "not finite" for row in e.run.history()[-1:])]
 
@@ -99,10 +117,10 @@ class Comparison:
         for table in self.tables:
             found += [*table_lines(table), f"protocol: {table[0].entries[0].scores.protocol.describe()}", ""]
         found += [f"NOT COMPARABLE: {text}" for text in self.apart]
-        found += [f"Note: {text}" for text in self.reported]
+        found += [f"Note: {text}" for text in self.minor]
         found.append(ERROR)
         found += self.notes
-        found += [f"{entry.name} ended in NaN; what is scored is from before" for entry in self.broken]
+        found += [f"{entry.name} stopped on NaN; its scores are of an earlier checkpoint" for entry in self.not_finite]
         for field, values in self.recipes.items():
             found.append(f"{field}:")
             found += [f"  {name}: {value}" for name, value in values.items()]
@@ -117,11 +135,20 @@ def compare(
     trust: bool = False,
     **options: Any,
 ) -> Comparison:
-    """Score runs (their checkpoints: best, last or a step) by one protocol, unless they have such scores already, and
-    put them side by side. Those whose recipes differ in the seed alone are shown as their mean.
+    """Score runs by one protocol and compare them.
 
-    `known` tells how runs on data of a hash are scored, where that is at hand; what is found here is added. `trust` and
-    `options` are as in `sparring.evaluate`. Raises UserError: no such run, or one cannot be scored.
+    Scores that a run already has for this protocol are reused. Runs whose recipes differ in the seed only are shown as
+    their mean.
+
+    Args:
+        runs: run directories.
+        checkpoint: "best", "last" or a step.
+        known: prepared scoring by hash of the data, to share between calls; new ones are added.
+        trust: as in `sparring.evaluate`.
+        options: as in `sparring.evaluate`.
+
+    Raises:
+        UserError: there is no such run, or a run cannot be scored.
     """
     chosen, known = Options(**options), {} if known is None else known
     paths, entries = [Path(run) for run in runs], []
@@ -138,7 +165,7 @@ def compare(
 
 
 def arrange(entries: Sequence[Entry]) -> Comparison:
-    """Group runs by recipe, and keep different protocols apart."""
+    """Group runs by recipe, in one table for each protocol."""
     tables = []
     for together in kept_apart([entry.scores for entry in entries]):
         groups: dict[Recipe, list[Entry]] = {}
@@ -152,23 +179,23 @@ def arrange(entries: Sequence[Entry]) -> Comparison:
         for table in tables[1:]
     ]
     everyone = [group for table in tables for group in table]
-    reported = [
+    minor = [
         f"{group.name} and {everyone[0].name}: {', '.join(found)}"
         for group in everyone[1:]
         if (found := differences(group.entries[0].scores.protocol, first, reported=True))
     ]
-    return Comparison(tuple(tables), tuple(apart), tuple(reported), recipe_differences(tables))
+    return Comparison(tuple(tables), tuple(apart), tuple(minor), recipe_differences(tables))
 
 
 def split_by_seed(entries: Sequence[Entry]) -> list[Group]:
-    """Runs of one recipe as one group or, where a seed occurs twice, each by itself: a mean over them says nothing."""
+    """Runs of one recipe as one group; if a seed occurs twice, one group per run, as a mean would be wrong."""
     if len(entries) == 1 or len({entry.recipe.seed for entry in entries}) < len(entries):
         return [Group(entry.name, (entry,)) for entry in entries]
     return [Group(group_name(entries), tuple(entries))]
 
 
 def group_name(entries: Sequence[Entry]) -> str:
-    """What the names begin with, without the seeds at their end."""
+    """The common beginning of the names without the seed, and the number of seeds."""
     names = [entry.name for entry in entries]
     length = next((i for i, letters in enumerate(zip(*names)) if len(set(letters)) > 1), min(map(len, names)))
     start = re.sub(r"[-_ ]?(seed)?[-_]?\d*$", "", names[0][:length])
@@ -176,7 +203,7 @@ def group_name(entries: Sequence[Entry]) -> str:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Each path's last parts, as many as it takes to tell them apart."""
+    """The last parts of each path, as many as make all names different."""
     parts = [path.resolve().parts for path in paths]
     count = 1
     while len({p[-count:] for p in parts}) < len(paths):
@@ -185,7 +212,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def recipe_differences(tables: Sequence[Sequence[Group]]) -> dict[str, dict[str, str]]:
-    """The recipe's fields that are not the same everywhere."""
+    """The fields in which the recipes differ -> value by group name."""
     groups = [group for table in tables for group in table]
     found = {}
     for field in fields(Recipe):
@@ -196,7 +223,7 @@ def recipe_differences(tables: Sequence[Sequence[Group]]) -> dict[str, dict[str,
 
 
 def value_names(table: Sequence[Group]) -> list[str]:
-    """The values to show, in the order in which they were measured."""
+    """The names of the scores to show, in the order in which they were measured."""
     names: list[str] = []
     for group in table:
         names += [n for n in group.entries[0].scores.values if n not in names and n not in BESIDE]
@@ -204,7 +231,7 @@ def value_names(table: Sequence[Group]) -> list[str]:
 
 
 def best_group(table: Sequence[Group], name: str) -> Group | None:
-    """The group with the best value; None if the value is only told, is of the baseline, or several have it."""
+    """The group with the best score; None for a tie, a baseline, or a value that has no better and worse."""
     if name.endswith(BASELINE):
         return None
     scored = [(better(name) * value, group) for group in table if (value := group.value(name)) is not None]
@@ -213,19 +240,19 @@ def best_group(table: Sequence[Group], name: str) -> Group | None:
 
 
 def cell(group: Group, name: str) -> str:
-    """A value with its standard error, or a dash."""
+    """A score with its standard error, or a dash."""
     value = group.value(name)
     return "-" if value is None else with_error(value, group.error(name))
 
 
 def table_lines(table: Sequence[Group]) -> list[str]:
-    """A table as text: a row for each group, the best of each column marked with *."""
+    """A table as lines of text, the best group marked with *. The rows are groups or, if these are more, scores."""
     names = value_names(table)
     rows = [["run", "step", *names]]
     for group in table:
         marks = [cell(group, n) + ("*" if best_group(table, n) is group else "") for n in names]
         rows.append([group.name, group.steps("-"), *marks])
-    if len(rows) <= len(names):  # more values than runs: runs stand side by side
+    if len(rows) <= len(names):  # more scores than runs: a row for each score
         rows = [list(column) for column in zip(*rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

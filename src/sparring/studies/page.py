@@ -19,7 +19,7 @@ from sparring.data.pictures import picture
 from sparring.evaluation.options import better
 from sparring.evaluation.report import ARROWS
 from sparring.studies.compare import ERROR, Comparison, Group, best_group, cell, value_names
-from sparring.training.gallery import spread, turned
+from sparring.training.gallery import evenly_spaced, translation_sheet
 
 Curve = tuple[str | None, dict[str, Any], list[float], list[float]]  # label, style, seconds, values
 SAMPLES = {"images": 36, "points": 2000}
@@ -27,7 +27,7 @@ PANELS = (
     ("loss/discriminator", "D's adversarial loss", "linear"),
     ("loss/generator", "G's adversarial loss", "linear"),
     ("accuracy", "D's accuracy", "linear"),
-    ("gradient/generator", "norm of G's gradient", "log"),
+    ("gradient/generator", "G's gradient norm", "log"),
 )
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; background: #fff; margin: 2rem auto; max-width: 1200px;
@@ -47,9 +47,12 @@ figcaption { font-weight: 600 } img { max-width: 100%; image-rendering: pixelate
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
-    """Write the page: tables, protocols, curves on one plot, samples of the same latents. It needs no other file; its
-    folder is made if need be. Raises UserError if it cannot be written, or a run cannot be loaded."""
-    parts = [f"<h1>{escape(' against '.join(group.name for group in comparison.groups))}</h1>"]
+    """Write a comparison as a self-contained page: scores, protocols, recipes, curves and samples.
+
+    Raises:
+        UserError: the page cannot be written, or a run cannot be loaded.
+    """
+    parts = [f"<h1>{escape(' vs. '.join(group.name for group in comparison.groups))}</h1>"]
     parts += [f'<p class="warning">Not comparable: {escape(text)}</p>' for text in comparison.apart]
     parts += ["<h2>Scores</h2>"]
     for table in comparison.tables:
@@ -58,12 +61,12 @@ def write_page(comparison: Comparison, path: Path) -> None:
     for note in comparison.notes:
         kind = ' class="warning"' if note.startswith("CAREFUL") else ""
         parts.append(f"<p{kind}>{escape(note)}</p>")
-    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.reported]
-    parts += [f'<p class="warning">{escape(entry.name)} ended in NaN</p>' for entry in comparison.broken]
+    parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.minor]
+    parts += [f'<p class="warning">{escape(entry.name)} stopped on NaN</p>' for entry in comparison.not_finite]
     parts += recipes_html(comparison)
     curves = image_html(curves_image(comparison.groups), "curves of all runs", "curves")
     parts += ["<h2>Curves</h2>", curves, "<h2>Samples</h2>"]
-    parts += [f"<p>{text}</p>" for text in dict.fromkeys(shown_of(group) for group in comparison.groups)]
+    parts += [f"<p>{text}</p>" for text in dict.fromkeys(caption(group) for group in comparison.groups)]
     parts += ['<div class="samples">', *(sample_html(group) for group in comparison.groups), "</div>"]
     title = escape(", ".join(group.name for group in comparison.groups))
     text = (
@@ -78,7 +81,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
 
 
 def table_html(table: Sequence[Group]) -> str:
-    """A table: a row for each value, a column for each group, the best marked."""
+    """A table: a row for each score, a column for each group, the best group marked."""
     rows = [("step", [("", group.steps(" to ")) for group in table])]
     for name in value_names(table):
         best = best_group(table, name)
@@ -88,14 +91,14 @@ def table_html(table: Sequence[Group]) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple[str, str]]]], mark: str = "") -> str:
-    """A table: the columns' names, and rows of a name, as HTML, and cells, each with its attributes and text."""
+    """An HTML table from column names and rows: (name as HTML, cells of attributes and text)."""
     head = "".join(f"<th{mark}>{escape(name)}</th>" for name in columns)
     found = (f"<tr><td>{n}</td>{''.join(f'<td{a}>{escape(t)}</td>' for a, t in cells)}</tr>" for n, cells in rows)
     return f'<div class="wide"><table><tr><th></th>{head}</tr>\n' + "\n".join(found) + "</table></div>"
 
 
 def recipes_html(comparison: Comparison) -> list[str]:
-    """What the recipes differ in."""
+    """The section on the fields in which the recipes differ."""
     if not comparison.recipes:
         return []
     names = [group.name for group in comparison.groups]
@@ -104,22 +107,20 @@ def recipes_html(comparison: Comparison) -> list[str]:
     return ["<h2>Recipes</h2>", _table(names, rows, mark)]
 
 
-def shown_of(group: Group) -> str:
+def caption(group: Group) -> str:
     """What the picture of a group shows."""
     if group.entries[0].images is None:
-        return "The same latents for each (seed 0), where their latents have the same size."
-    return (
-        "The same test images for each: a row of what went in, one of what was made, one of what it should be (like)."
-    )
+        return "The same latents for every run (seed 0) if the latents have the same size."
+    return "The same test images for every run. Rows: input, output, target (or an example of the target domain)."
 
 
 def sample_html(group: Group) -> str:
-    """Samples of a group's first run, or what it makes of test images."""
+    """Samples of a group's first run or, for image to image, its output for test images."""
     entry = group.entries[0]
     raw = entry.scores.protocol.weights == "raw"
     generator = load(entry.run.path, checkpoint=str(entry.scores.step), device="cpu", trust=is_trusted(), raw=raw)
     if entry.images is not None:
-        shown = turned(generator.task, generator.network, spread(entry.images))
+        shown = translation_sheet(generator.task, generator.network, evenly_spaced(entry.images))
     else:
         kind = "points" if generator.form.is_points else "images"
         shown = picture(generator.sample_stored(SAMPLES[kind], seed=0), generator.form)
@@ -129,7 +130,7 @@ def sample_html(group: Group) -> str:
 
 
 def image_html(image: Image.Image, alt: str, kind: str = "samples") -> str:
-    """An image with its bytes in the page."""
+    """An image element that contains the image's bytes."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     content = base64.b64encode(buffer.getvalue()).decode()
@@ -137,14 +138,16 @@ def image_html(image: Image.Image, alt: str, kind: str = "samples") -> str:
 
 
 def curves_image(groups: Sequence[Group]) -> Image.Image:
-    """Losses, accuracy, gradients and the deciding score of all runs over the seconds of training, on one plot, as far
-    as any run has them."""
+    """Plot losses, accuracy, gradient norm and the deciding score of all runs over the seconds of training.
+
+    A panel that no run has values for is left out.
+    """
     from matplotlib.figure import Figure
 
     scored = scored_name(groups)
     panels = [
         *PANELS,
-        ("sliced_wasserstein", "sliced Wasserstein distance of the samples themselves", "log"),
+        ("sliced_wasserstein", "sliced Wasserstein distance (pixels or points)", "log"),
         (scored, scored, "linear" if better(scored) > 0 else "log"),
     ]
     events = {"sliced_wasserstein": "checkpoint", scored: "evaluated"}
@@ -168,19 +171,19 @@ def curves_image(groups: Sequence[Group]) -> Image.Image:
 
 
 def curves_of(groups: Sequence[Group], name: str, event: str | None) -> list[Curve]:
-    """A value over the seconds of training, of each run that has it in the log's rows of an event, or in plain ones."""
+    """The curves of a value over seconds of training, from log rows of an event, or of metrics if it is None."""
     found: list[Curve] = []
     for i, group in enumerate(groups):
         for j, entry in enumerate(group.entries):
             rows = entry.run.rows() if event is None else entry.run.history()
-            there = [r for r in rows if name in r and (event is None or r.get("event") == event)]
+            points = [r for r in rows if name in r and (event is None or r.get("event") == event)]
             style = {"color": f"C{i % 10}", "lw": 1.0, "alpha": 1.0 if j == 0 else 0.45}
-            if there:
+            if points:
                 label = group.name if j == 0 else None
-                found.append((label, style, [r["seconds"] for r in there], [r[name] for r in there]))
+                found.append((label, style, [r["seconds"] for r in points], [r[name] for r in points]))
     return found
 
 
 def scored_name(groups: Sequence[Group]) -> str:
-    """The value by which the first run that was evaluated as it trained was; "" if none was."""
+    """The deciding score of the first run that was evaluated during training; "" if none was."""
     return next((entry.deciding for group in groups for entry in group.entries if entry.deciding), "")

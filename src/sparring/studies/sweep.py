@@ -1,4 +1,4 @@
-"""A small grid of recipes and seeds, trained one by one, and compared."""
+"""Train a grid of recipes and seeds, and compare the runs."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ Grid = Mapping[str, Sequence[Any]]
 
 
 def read_grid(groups: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
-    """The grid that `--set FIELD=VALUE VALUE ... --set FIELD=VALUE ...` describes; raises UserError if there is no such
-    field, or a value is of the wrong type."""
+    """Parse `--set FIELD=VALUE VALUE ... --set FIELD=VALUE ...` into a grid.
+
+    Raises:
+        UserError: there is no such field, or a value has the wrong type.
+    """
     hints = get_type_hints(Recipe)
     grid: dict[str, list[Any]] = {}
     for group in groups:
@@ -56,14 +59,25 @@ def read_grid(groups: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
 def sweep(
     recipe: str, grid: Grid, *, seeds: int = 1, out: str | Path, trust: bool = False, **options: Any
 ) -> Comparison:
-    """Train each combination of the grid (field -> values to try) with each of the seeds 0, 1, 2 ..., and compare them;
-    write `comparison.html` into the folder `out`.
+    """Train every combination of a grid with every seed, compare the runs, and write `OUT/comparison.html`.
 
-    What is done is told by the run directories, so a sweep that was stopped goes on where it was, in the middle of a
-    run, too; several processes (or machines that share the folder) may work at one sweep. `recipe` is a name or a TOML
-    file. `trust` and `options` are as in `sparring.evaluate`; the first metric must be measurable of every run. Raises
-    UserError: a value that the recipe does not allow, or other processes are still at work; Interrupted: by Ctrl-C,
-    after a checkpoint.
+    An interrupted sweep resumes where it stopped, also within a run. Several processes, or machines that share the
+    folder, may work on one sweep.
+
+    Args:
+        recipe: name or path of a TOML file.
+        grid: field -> values to try.
+        seeds: number of seeds (0, 1, 2, ...) for each combination.
+        out: folder for the runs and the comparison.
+        trust: as in `sparring.evaluate`.
+        options: as in `sparring.evaluate`; the first metric must be measurable for every run.
+
+    Returns:
+        The comparison of all runs.
+
+    Raises:
+        UserError: the recipe does not allow a value, or other processes still train some of the runs.
+        Interrupted: Ctrl-C; the run in progress has a checkpoint.
     """
     check_number("sweep", "seeds", seeds, low=1, whole=True)
     chosen = Options(**options)
@@ -75,14 +89,14 @@ def sweep(
         folder.mkdir(parents=True, exist_ok=True)
     left: list[Path] = []
     waiting = list(plans)
-    while waiting and waiting != left:  # another process may have left a run to this one meanwhile
+    while waiting and waiting != left:  # another process may have released a run in the meantime
         left = waiting
         with trusted(trust):
             waiting = [path for path in left if not work_at(path, plans[path], chosen, known)]
     if waiting:
         raise UserError(
-            f"{len(waiting)} of {len(plans)} runs are being trained by other processes ({waiting[0]}, ...); for the "
-            "comparison, give the same command again when they are done"
+            f"{len(waiting)} of {len(plans)} runs are being trained by other processes ({waiting[0]}, ...); repeat the "
+            "command when they are done, it writes the comparison"
         )
     comparison = compare(list(plans), **options, trust=trust, known=known)
     with trusted(trust):
@@ -91,8 +105,11 @@ def sweep(
 
 
 def work_at(path: Path, recipe: Recipe, options: Options, known: MutableMapping[str, Scoring]) -> bool:
-    """Train a run to its end and score it, unless that is done; False where another process is at work on it. Raises
-    UserError if the deciding value could not be measured of it."""
+    """Train a run to its end and score it, unless done; return False if another process works on it.
+
+    Raises:
+        UserError: the first metric could not be measured for the run.
+    """
     with claimed(path) as mine:
         if not mine:
             return False
@@ -101,14 +118,15 @@ def work_at(path: Path, recipe: Recipe, options: Options, known: MutableMapping[
         scores = evaluator.shared_score(find_checkpoint(evaluator.run, "best"), known)
         deciding = evaluator.scoring.deciding
         if deciding not in scores.values:
-            raise UserError(f"{deciding} could not be measured of {path}: {'; '.join(scores.notes)}")
+            why = "; ".join(scores.notes)
+            raise UserError(f"{deciding} could not be measured for {path}: {why}; name another first metric")
         return True
 
 
 def combinations(grid: Grid, seeds: int) -> dict[str, dict[str, Any]]:
-    """A run's name -> the recipe's changes, for each combination of values and seeds."""
+    """Run name -> changes of the recipe, for each combination of values and seeds."""
     if "seed" in grid:
-        raise UserError("sweep: seeds are given by --seeds, not by --set seed=...")
+        raise UserError("sweep: --set seed=... is not allowed; give the number of seeds: --seeds N")
     found = {}
     for values in itertools.product(*grid.values()):
         for seed in range(seeds):
@@ -124,8 +142,11 @@ def combinations(grid: Grid, seeds: int) -> dict[str, dict[str, Any]]:
 
 
 def check_plans(plans: Mapping[Path, Recipe], options: Options) -> dict[str, Scoring]:
-    """Find mistakes before anything is trained; return how runs are scored, by the hash of their data. Raises UserError
-    for those in a recipe or the metrics, or if a folder holds a run of another recipe."""
+    """Check recipes, metrics and folders before training; return the prepared scoring by hash of the data.
+
+    Raises:
+        UserError: a recipe or metric is wrong, or a folder holds a run of another recipe.
+    """
     device, known, deciding = torch.device("cpu"), dict[str, Scoring](), {}
     for path, recipe in plans.items():
         check_same_recipe(path, recipe)
@@ -138,7 +159,7 @@ def check_plans(plans: Mapping[Path, Recipe], options: Options) -> dict[str, Sco
             known[data.digest] = scoring
             deciding[scoring.deciding] = path.name
     if len(deciding) > 1:
-        raise UserError(f"sweep: the runs' first scores are {' and '.join(deciding)}; name one for all by --metrics")
+        raise UserError(f"sweep: the runs' first scores are {' and '.join(deciding)}; name one for all with --metrics")
     return known
 
 
@@ -146,9 +167,9 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
     """Raise UserError if the folder holds a run of another recipe."""
     if not (path / "recipe.toml").exists():
         return
-    there = Run.open(path).read_recipe()
-    chosen = {name: getattr(there, name) for name in auto_fields(recipe)}
-    wanted, found = recipe.replace(about="", **chosen), there.replace(about="")
+    existing = Run.open(path).read_recipe()
+    resolved = {name: getattr(existing, name) for name in auto_fields(recipe)}
+    wanted, found = recipe.replace(about="", **resolved), existing.replace(about="")
     for field in field_names():
         if getattr(wanted, field) != getattr(found, field):
             raise UserError(

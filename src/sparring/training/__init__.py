@@ -1,4 +1,4 @@
-"""Training: one loop, in straight lines. `sparring.train` and `sparring.resume` are what users call."""
+"""The training loop. `sparring.train` and `sparring.resume` are its public functions."""
 
 from sparring.base.lazy import lazy_names
 

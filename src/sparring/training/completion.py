@@ -1,4 +1,4 @@
-"""Brings runs to a share of their budget, from wherever they are: what their folder holds tells."""
+"""Train a run up to a share of its budget: start it, resume it, or leave it, depending on what its folder holds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from sparring.training.train import resume, train
 
 
 def finish(path: Path, recipe: Recipe, until: float = 1.0) -> None:
-    """Train a run from where it is, or from its start by the recipe, to the share `until` of its budget. One that ends
-    in NaN has ended, too: its last good checkpoint counts."""
+    """Train a run to the share `until` of its budget: start it if `path` does not exist, else resume it.
+
+    A run that stops on NaN or infinity counts as finished; its last good checkpoint stays.
+    """
     clear_unsaved(path)
     try:
         if not path.exists():
@@ -30,18 +32,18 @@ def finish(path: Path, recipe: Recipe, until: float = 1.0) -> None:
 
 
 def clear_unsaved(path: Path) -> None:
-    """Remove a run that was stopped before its first checkpoint."""
+    """Remove a run directory without a checkpoint: training stopped before the first one."""
     if path.exists() and not manifests(path / "checkpoints"):
         shutil.rmtree(path)
 
 
 def finished(path: Path) -> bool:
-    """A run has reached its end, as `reached` has it."""
+    """The run has reached the end of its budget, or stopped for good before it (see `reached`)."""
     return (path / "recipe.toml").exists() and reached(path, 1.0)
 
 
 def reached(path: Path, until: float) -> bool:
-    """A run has reached this share of its budget, with a checkpoint, or ended before by NaN or for lack of progress."""
+    """The last checkpoint is at this share of the budget or later, or the run stopped early (NaN, no progress)."""
     run = Run.open(path)
     events = [kind_of(row) for row in of_kind(run.history(), RESUME, STOP, NOT_FINITE)]
     saved = manifests(run.checkpoints)

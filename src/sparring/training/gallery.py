@@ -1,4 +1,4 @@
-"""The pictures of a run: what its generator makes of the same inputs through time."""
+"""Pictures of a run: the generator's output for the same inputs as training goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sparring.assemble.build import HeldOut
-from sparring.assemble.sampling import draw_gallery, draw_samples, make_images
+from sparring.assemble.sampling import draw_gallery, draw_samples, generate_outputs
 from sparring.assemble.state import State
 from sparring.base.errors import UserError
 from sparring.base.seeds import derive_seed
@@ -22,19 +22,20 @@ from sparring.run.directory import Run
 from sparring.tasks.base import Task
 
 POINTS_SHOWN = 2000
-IMAGES_SHOWN = 8  # of those that are turned into others
+IMAGES_SHOWN = 8  # source images in the picture of an image-to-image task
 
 
 class Gallery:
-    """Takes the pictures of one run: of the same latents, or images, unseen in training where there are such."""
+    """Saves pictures of one run, always from the same latents or, for image-to-image tasks, the same source images."""
 
     def __init__(self, run: Run, data: Data, held_out: HeldOut) -> None:
         self.run, self.data, self.held_out = run, data, held_out
 
-    def take(self, state: State) -> None:
+    def save(self, state: State) -> None:
+        """Save the picture of the state's step into the run's `samples/`."""
         task, network, form = state.task, state.sampling_network, self.data.form
         if task.directions[0].source:
-            image = turned(task, network, self.images)
+            image = translation_sheet(task, network, self.sources)
         elif form.is_points:
             image = picture(form.to_stored(draw_samples(task, network, POINTS_SHOWN, seed=0)), form, self.data.samples)
         else:
@@ -43,28 +44,30 @@ class Gallery:
         save_image(image, self.run.samples / f"step-{state.step:09d}.png", self.run.fix)
 
     @cached_property
-    def images(self) -> Batch:
-        """Images that the training does not see, spread over all of them; training images where there are no others."""
+    def sources(self) -> Batch:
+        """Held-out images, evenly spaced; training images if there are no held-out ones."""
         try:
             held_out = self.held_out.data
         except UserError as error:
-            print(f"Note: the pictures are of training images: {error}", file=sys.stderr)
+            print(
+                f"Note: pictures show training images, because held-out ones cannot be read: {error}", file=sys.stderr
+            )
             held_out = None
-        return spread(self.data if held_out is None else held_out)
+        return evenly_spaced(self.data if held_out is None else held_out)
 
 
-def spread(data: Data) -> Batch:
-    """A few samples, spread over all of them."""
+def evenly_spaced(data: Data) -> Batch:
+    """A batch of at most `IMAGES_SHOWN` samples, evenly spaced over the data set."""
     count = min(IMAGES_SHOWN, len(data))
     return data.batch(torch.arange(count) * len(data) // count)
 
 
-def turned(task: Task, network: nn.Module, images: Batch) -> Image.Image:
-    """Images of `Data.batch`, what a generator makes of them, and what they should become, row by row."""
+def translation_sheet(task: Task, network: nn.Module, images: Batch) -> Image.Image:
+    """A picture of rows: the source images, the generator's output for them, and their targets."""
     inputs = task.prepare(images, torch.Generator().manual_seed(derive_seed(0, "gallery")))
-    return sheet([shown(row, form) for row, form in task.show(inputs, make_images(task, network, inputs))])
+    return sheet([shown(row, form) for row, form in task.show(inputs, generate_outputs(task, network, inputs))])
 
 
 def shown(images: Tensor, form: Form) -> Tensor:
-    """Images [n, C, H, W] as networks see them -> uint8 [n, 1 or 3, H, W]; pixels of no class are black."""
+    """Images [n, C, H, W] as network input -> uint8 [n, 1 or 3, H, W]; pixels without a class are black."""
     return form.to_picture(form.to_stored(images))

@@ -1,4 +1,4 @@
-"""The training loop: steps, and what goes on beside them."""
+"""The training loop: steps, log rows, probes, evaluations, checkpoints and pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sparring.training.summary import write_summary
 
 @dataclass
 class Session:
-    """A run that is being trained, with what goes on beside it."""
+    """One run during training, with its observers."""
 
     run: Run
     recipe: Recipe
@@ -39,43 +39,43 @@ class Session:
     scorer: Scorer | None
     watch: Watch | None
     until: float  # the share of the budget to stop at
-    reason: str = ""  # why it ended early for lack of progress
-    ended: bool = False  # no further step is to be taken
+    reason: str = ""  # why training stopped early: no progress
+    ended: bool = False  # training takes no further step
     take_step: Stepper = field(init=False)
-    _started: float = 0.0  # when training began, had it never been stopped
+    _started: float = 0.0  # clock at the start of training, as if it had never been interrupted
     _saved_at: float = 0.0  # seconds of training at the last checkpoint
-    _pictured: int = 0  # pictures taken so far
+    _pictured: int = 0  # pictures saved so far
 
     @property
     def share(self) -> float:
         return progress_of(self.recipe, self.state)
 
     def begin(self, progress: Progress) -> None:
-        """Prepare for steps from the state as it stands, after a treatment if the log asks for one now."""
+        """Prepare for the next step; first apply the doctor's fix if the log calls for one."""
         self.treat(progress)
         self.take_step = Stepper(self.recipe, self.data, self.state)
         self._started = time.perf_counter() - self.state.seconds
         self._saved_at, self._pictured = self.state.seconds, int(self.share * self.recipe.pictures)
         if self.state.step == 0:
-            self.gallery.take(self.state)
+            self.gallery.save(self.state)
         self.ended = self.share >= self.until
 
     def treat(self, progress: Progress) -> None:
-        """Treat the run if its log, as it stands, asks for that: from here on it has another recipe and state."""
+        """Apply the doctor's fix if the log calls for one (`doctor="treat"`): it replaces the recipe and the state."""
         if self.watch is None or self.recipe.doctor != "treat":
             return
-        treatment = autopilot.wanted(self.run, self.recipe, self.data.form, self.watch.history)
-        if treatment is None:
+        fix = autopilot.wanted(self.run, self.recipe, self.data.form, self.watch.history)
+        if fix is None:
             return
-        self.watch.history.append(autopilot.record_fix(treatment, self.run, self.recipe, self.state))
-        self.recipe, self.state = autopilot.carry_out(treatment, self.run, self.recipe, self.data, self.state)
+        self.watch.history.append(autopilot.record_fix(fix, self.run, self.recipe, self.state))
+        self.recipe, self.state = autopilot.carry_out(fix, self.run, self.recipe, self.data, self.state)
         self.run.write_recipe(self.recipe)
         self.watch.follow(self.recipe, self.state)
-        progress.lines = equilibrium(self.state.game.loss)
-        progress.note(f"step {self.state.step:,} | doctor: treated {treatment.failure}: {treatment.reported}")
+        progress.equilibrium = equilibrium(self.state.game.loss)
+        progress.note(f"step {self.state.step:,} | doctor: applied a fix for {fix.failure}: {fix.reported}")
 
     def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
-        """Log, probe, evaluate, save and picture what is due after a step; `stop` is set when the user asks to stop."""
+        """Do what is due after a step: log row, probe, evaluation, checkpoint, picture. `stop` is set by Ctrl-C."""
         recipe, state = self.recipe, self.state
         state.seconds = time.perf_counter() - self._started
         share, treating = self.share, False
@@ -88,14 +88,14 @@ class Session:
         evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
             self.reason = self.save(progress, evaluating, last=share >= 1)
-            self._saved_at = time.perf_counter() - self._started  # saving takes time, too
+            self._saved_at = time.perf_counter() - self._started  # count from after the saving, which takes time
             if self.reason and state.step % recipe.log_every:
                 self.log_row(turns, progress)
         self.ended = stopping or bool(self.reason)
         if int(share * recipe.pictures) > self._pictured or self.ended:
             self._pictured = int(share * recipe.pictures)
             state.renew_statistics(self.data, recipe.seed)
-            self.gallery.take(state)
+            self.gallery.save(state)
         if treating and not self.ended:
             self.begin(progress)
 
@@ -105,7 +105,7 @@ class Session:
         progress.show(self.row)
 
     def save(self, progress: Progress, evaluating: bool, last: bool) -> str:
-        """Save a checkpoint with its score; return why to stop now, if there is a reason."""
+        """Save a checkpoint with its score; return the reason to stop early, or ""."""
         run, recipe, state, scorer = self.run, self.recipe, self.state, self.scorer
         state.renew_statistics(self.data, recipe.seed)
         state.check()
@@ -117,7 +117,7 @@ class Session:
         try:
             score = scorer.evaluate(state)
         except UserError:
-            state.save(run, None, recipe.keep)  # what was trained is not lost
+            state.save(run, None, recipe.keep)  # a failed evaluation does not lose the training
             raise
         state.save(run, score, recipe.keep, scorer.deciding)
         progress.note(scorer.report(state))
@@ -133,7 +133,7 @@ class Session:
 
 
 def train_on(session: Session) -> None:
-    """Train from the state to where it is to stop, and write everything down; it raises what `train` does."""
+    """Train a session to its end, and write log, checkpoints, pictures and summary; raises what `train` raises."""
     run, state = session.run, session.state
     try:
         lines = equilibrium(state.game.loss)
@@ -156,4 +156,4 @@ def train_on(session: Session) -> None:
         ) from error
     session.summarize()
     if session.share < session.until and not session.reason:
-        raise Interrupted(f"stopped at step {session.state.step}; to go on: sparring resume {run.path}")
+        raise Interrupted(f"stopped at step {session.state.step}; to continue: sparring resume {run.path}")

@@ -1,4 +1,4 @@
-"""What one sees while a run trains."""
+"""Progress of a training in the terminal."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from rich.progress import Progress as Bar
 from sparring.recipe import Recipe
 
 SECONDS_BETWEEN_LINES = 10.0
-OWN = "term/generator/"  # what the generator minimises besides
+GENERATOR_TERM = "term/generator/"  # log columns of the generator's non-adversarial terms
 
 
 class Progress:
-    """A bar in a terminal, a line every ten seconds elsewhere: step, images per second, time left, both losses beside
-    their line of equilibrium, D's accuracy, and what the doctor said last, if it probes."""
+    """A progress bar in a terminal, a line every ten seconds elsewhere.
+
+    It shows step, images per second, time left, both adversarial losses with their equilibrium value in brackets, the
+    generator's other terms, D's accuracy, and the doctor's latest findings.
+    """
 
     def __init__(
         self, recipe: Recipe, path: Path, equilibrium: tuple[float, float], step: int = 0, seconds: float = 0.0
     ) -> None:
         self.recipe = recipe
-        self.lines = equilibrium
+        self.equilibrium = equilibrium
         self.doctor = ""
         self.console = Console(stderr=True, highlight=False)
         self.bar = Bar(BarColumn(20), TextColumn("{task.description}"), console=self.console, transient=True)
         self.task = self.bar.add_task("starting ...", total=1.0)
         self.last = (step, seconds)
         self.shown = -SECONDS_BETWEEN_LINES
-        exact = "" if recipe.steps and not recipe.minutes else "; the clock decides, so it is not repeatable bit by bit"
+        exact = "" if recipe.steps and not recipe.minutes else "; a budget in minutes is not bit-reproducible"
         self.console.print(f"Training in {path} ({budget(recipe)}, {recipe.precision}{exact})", soft_wrap=True)
 
     def __enter__(self) -> Progress:
@@ -43,6 +46,7 @@ class Progress:
         self.bar.stop()
 
     def show(self, row: dict[str, Any]) -> None:
+        """Show a row of the log."""
         text = self.describe(row)
         if self.console.is_terminal:
             self.bar.update(self.task, completed=row["progress"], description=text)
@@ -51,23 +55,27 @@ class Progress:
             self.console.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
+        """Print a line that stays."""
         self.console.print(text, soft_wrap=True)
 
     def describe(self, row: dict[str, Any]) -> str:
+        """The progress line for a row of the log."""
         step, seconds, share = row["step"], row["seconds"], row["progress"]
         rate = (step - self.last[0]) * self.recipe.batch_size / max(seconds - self.last[1], 1e-9)
         self.last = (step, seconds)
         left = seconds / share - seconds
-        said = [f"step {step:,}", f"{rate:,.0f} images/s", f"{int(left) // 60}:{int(left) % 60:02d} left"]
+        parts = [f"step {step:,}", f"{rate:,.0f} images/s", f"{int(left) // 60}:{int(left) % 60:02d} left"]
         if "accuracy" in row:
-            said += [f"D {row['loss/discriminator']:.2f} ({self.lines[0]:.2f})"]
-            said += [f"G {row['loss/generator']:.2f} ({self.lines[1]:.2f})", f"accuracy {row['accuracy']:.0%}"]
-        said += [f"{name.removeprefix(OWN)} {value:.3g}" for name, value in row.items() if name.startswith(OWN)]
-        return " | ".join(said) + (f" | doctor: {self.doctor}" if self.doctor else "")
+            at_d, at_g = self.equilibrium
+            parts += [f"D loss {row['loss/discriminator']:.2f} ({at_d:.2f})"]
+            parts += [f"G loss {row['loss/generator']:.2f} ({at_g:.2f})", f"D accuracy {row['accuracy']:.0%}"]
+        terms = {name.removeprefix(GENERATOR_TERM): v for name, v in row.items() if name.startswith(GENERATOR_TERM)}
+        parts += [f"{name} {value:.3g}" for name, value in terms.items()]
+        return " | ".join(parts) + (f" | doctor: {self.doctor}" if self.doctor else "")
 
 
 def budget(recipe: Recipe) -> str:
-    """The budget in words."""
+    """The budget as text, such as "5,000 steps or 30 minutes"."""
     parts = [f"{recipe.steps:,} steps"] if recipe.steps else []
     parts += [f"{recipe.minutes:g} minutes"] if recipe.minutes else []
     return " or ".join(parts)

@@ -1,4 +1,4 @@
-"""One step of a run."""
+"""One training step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sparring.recipe import Recipe
 
 
 class Stepper:
-    """Takes one step of the run at a call: seeds, turns, average. Batches are cut into micro-batches."""
+    """Each call takes one training step: seed, turns of D and G, EMA. Batches are split into micro-batches."""
 
     def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
         self.recipe, self.data, self.state = recipe, data, state
@@ -25,7 +25,7 @@ class Stepper:
 
     def __call__(self, progress: float) -> dict[Side, Turn]:
         state, recipe = self.state, self.recipe
-        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # 0: the first process
+        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # 0: the rank of the process
         turns = self.turns(state.game, self.next_batches, Moment(state.step, progress))
         if self.ema is not None and state.average is not None:
             seen = state.step * recipe.batch_size

@@ -1,4 +1,4 @@
-"""Numbers that a log row holds, read from the turns of a step."""
+"""The metrics of a log row, from the turns of a step."""
 
 from __future__ import annotations
 
@@ -15,9 +15,17 @@ from sparring.game.outcome import Turn
 
 
 def turn_metrics(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
-    """Losses and terms of both players, gradient norms (before clipping), logits and D's accuracy. `loss/...` is the
-    adversarial term alone, before its weight, which has a line of equilibrium; `term/...` lists the other terms. Where
-    there is no adversary now, what is about it is left out."""
+    """The metrics of a step, by name; while no adversarial term is active, those that need one are missing.
+
+    | name | meaning |
+    | --- | --- |
+    | `loss/SIDE` | adversarial loss, before its weight; comparable with the loss's equilibrium value |
+    | `term/SIDE/NAME` | every other term of the side's loss |
+    | `gradient/SIDE` | gradient norm, before clipping |
+    | `learning_rate/SIDE` | learning rate of this step |
+    | `logit/real`, `logit/fake` | mean logits of D |
+    | `accuracy` | share of samples that D classifies correctly |
+    """
     row: dict[str, float] = {}
     for side, turn in turns.items():
         losses = [turn.terms[name] for name in turn.matches if name in turn.terms]
@@ -31,7 +39,7 @@ def turn_metrics(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
     logits = turns["discriminator"].logits
     for name, tensors in zip(("real", "fake"), zip(*logits.values())):
         row[f"logit/{name}"] = torch.cat(tensors).mean().item()
-    # the mean over critics: logits of different critics share no scale
+    # mean over critics, whose logits have different scales
     row["accuracy"] = sum(accuracy(game.loss, real, fake) for real, fake in logits.values()) / len(logits)
     for component in game.stateful.values():
         row |= component.readings()
@@ -39,8 +47,11 @@ def turn_metrics(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
 
 
 def accuracy(loss: Loss, real: Tensor, fake: Tensor) -> float:
-    """The share that the discriminator gets right; 0.5 is guessing. Of single samples, against the undecided logit; for
-    losses that know only differences, of all pairs of a real and a fake sample."""
+    """The share that the discriminator classifies correctly, in [0, 1]; 0.5 is guessing.
+
+    It counts samples on the right side of the loss's undecided logit. Wasserstein and relativistic losses have none;
+    for them it counts (real, fake) pairs with the higher logit on the real sample.
+    """
     if loss.undecided is None:
         signs, pairs = signs_of(real, fake, None)
         return (1 + signs / pairs) / 2

@@ -1,4 +1,4 @@
-"""The summary of a run: what it was, what the numbers mean, curves and the last picture."""
+"""The summary of a run: recipe, metrics and their meaning, curves and the last picture."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from sparring.run.log import CHECKPOINT, EVALUATION, LEAKED, PROBE, RESUME, STOP
 from sparring.tasks.base import Task
 from sparring.training.progress import budget
 
-MATCHED = """\
-- A loss by itself says nothing about the pictures. Both losses near their line of equilibrium, and an accuracy of D
-  somewhat above 50 %, mean that the two are well matched.
-- Accuracy near 100 % for long: D has won, and G learns little. Accuracy at 50 % from the start: D learns nothing.
+BALANCED = """\
+- The losses do not measure how good the samples are. G and D are balanced if both losses stay near their equilibrium
+  (dashed in the plot) and D's accuracy stays somewhat above 50 %.
+- Accuracy near 100 % for a long time: D is too strong, and G learns little. Accuracy at 50 % from the start: D does
+  not learn.
 """
 SLICED = """\
-- The sliced Wasserstein distance compares samples with the data (0: the same); it falls while training goes well.
+- `sliced_wasserstein`: distance between samples and data, 0 if they are distributed alike; lower is better.
 """
 TERMS = """\
-- `term/` are the terms that a player minimises beside the adversarial one, with their weights; they fall while training
-  goes well.
+- `term/`: the other terms of the loss of G or D, with their weights; they should fall.
 """
 
 
 def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, seconds: float) -> None:
-    """Write `summary.md` and `curves.png` into the run directory, as it stands after a step."""
+    """Write `summary.md` and `curves.png` into the run directory, for the run up to `step`."""
     recipe = run.read_recipe()
     rows = run.rows()
     if not rows:
@@ -38,12 +38,12 @@ def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, secon
     draw_curves(run, rows, equilibrium(loss))
     last = rows[-1]
     pictures = sorted(run.samples.glob("step-*.png"))
-    shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "There are no pictures."
+    shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "No pictures were saved."
     history = run.history()
-    numbers = {**last, **last_scores(history)}
+    metrics = {**last, **last_scores(history)}
     ends = of_kind(history, STOP, RESUME)[-1:]
     stopped = "".join(f"\n\nIt stopped early: {row['what']}." for row in ends if kind_of(row) == STOP)
-    table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in numbers.items())
+    table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in metrics.items())
     text = f"""# {run.path.name}
 
 {recipe.about}
@@ -55,33 +55,33 @@ Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) 
 
 ![losses, accuracy and gradients](curves.png)
 
-| last row of the log | |
+| last metrics and scores | |
 | --- | --- |
 {table}
 
-{meaning(numbers, task)}{doctors_section(run, history)}
+{meaning(metrics, task)}{doctors_section(run, history)}
 Next: `{task.use.format(run=run.path)}`, `sparring resume {run.path} --steps {2 * step}`.
 """
     run.write("summary.md", text)
 
 
-def meaning(numbers: Mapping[str, float], task: Task) -> str:
-    """What the numbers mean that a run has."""
-    found = MATCHED if "accuracy" in numbers else ""
-    found += SLICED if "sliced_wasserstein" in numbers else ""
+def meaning(metrics: Mapping[str, float], task: Task) -> str:
+    """How to read these metrics and scores: a list in Markdown."""
+    found = BALANCED if "accuracy" in metrics else ""
+    found += SLICED if "sliced_wasserstein" in metrics else ""
     if not task.scores:
         return found
-    found += TERMS if any(name.startswith("term/") for name in numbers) else ""
-    for name in numbers:
+    found += TERMS if any(name.startswith("term/") for name in metrics) else ""
+    for name in metrics:
         if name in SIMILARITY:
             found += f"- `{name}`: {SIMILARITY[name].about}; {ARROWS[better(name)]}.\n"
-    if any(name.endswith(BASELINE) for name in numbers):
-        found += f"- `{BASELINE}`: the same of {task.baseline_name}; a run should be better.\n"
+    if any(name.endswith(BASELINE) for name in metrics):
+        found += f"- `{BASELINE}`: the score of {task.baseline_name}; the run should be better.\n"
     return found
 
 
 def doctors_section(run: Run, history: Sequence[Row]) -> str:
-    """What the doctor says of a run that it watched, with what helps; nothing of one that it did not."""
+    """The doctor's findings and suggested fixes in Markdown; "" for a run that was not watched."""
     from sparring.doctor.diagnosis.findings import diagnose
     from sparring.doctor.diagnosis.report import lines
 
@@ -92,7 +92,7 @@ def doctors_section(run: Run, history: Sequence[Row]) -> str:
 
 
 def last_scores(history: Sequence[Row]) -> dict[str, float]:
-    """The last scores that were logged, of a checkpoint or an evaluation."""
+    """The scores of the last checkpoint or evaluation in the log."""
     found: dict[str, float] = {}
     for row in history:
         if kind_of(row) in (CHECKPOINT, EVALUATION):
@@ -101,13 +101,13 @@ def last_scores(history: Sequence[Row]) -> dict[str, float]:
 
 
 def draw_curves(run: Run, rows: Sequence[Row], lines: tuple[float, float]) -> None:
-    """Losses with their lines of equilibrium, D's accuracy, and gradient norms over the steps."""
+    """Plot losses with their equilibrium, D's accuracy and gradient norms over the steps."""
     from matplotlib.figure import Figure
 
     steps = [row["step"] for row in rows]
     figure = Figure(figsize=(8, 9), layout="constrained")
     losses, accuracy, gradients = figure.subplots(3, 1, sharex=True)
-    nothing = float("nan")  # while there is no adversary
+    nothing = float("nan")  # a gap while no adversarial term is active
     for side, colour, line in (("discriminator", "tab:blue", lines[0]), ("generator", "tab:orange", lines[1])):
         losses.plot(steps, [row.get(f"loss/{side}", nothing) for row in rows], color=colour, lw=1, label=side)
         losses.axhline(line, color=colour, ls="--", lw=1, label=f"equilibrium {line:.3g}")
@@ -116,7 +116,7 @@ def draw_curves(run: Run, rows: Sequence[Row], lines: tuple[float, float]) -> No
     accuracy.plot(steps, [row.get("accuracy", nothing) for row in rows], color="tab:green", lw=1)
     accuracy.axhline(0.5, color="grey", ls="--", lw=1)
     accuracy.set(ylabel="D's accuracy", ylim=(0, 1))
-    gradients.set(ylabel="norm of the gradient", xlabel="step", yscale="log")
+    gradients.set(ylabel="gradient norm", xlabel="step", yscale="log")
     losses.legend()
     gradients.legend()
     with writing(run.path / "curves.png", run.fix):

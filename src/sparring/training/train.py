@@ -1,4 +1,4 @@
-"""Train and resume runs."""
+"""Train a recipe, and resume a run."""
 
 from __future__ import annotations
 
@@ -37,16 +37,19 @@ def train(
     """Train a recipe to the end of its budget; return the run directory.
 
     Args:
-        recipe: a name (see `sparring.recipe_names()`), the path of a TOML file, or a Recipe.
-        out: the run directory to make; the default is a new one below `runs/`.
-        trust: may component texts import the user's own code?
-        until: the share of the budget to stop at, with a checkpoint from which `resume` goes on to the bit.
+        recipe: name (see `sparring.recipe_names()`), path of a TOML file, or a Recipe.
+        out: run directory to create; default: a new one below `runs/`.
+        trust: allow component texts to import the user's own code.
+        until: share of the budget to stop at, in (0, 1]; `resume` continues from there bit by bit.
         changes: fields of the recipe, such as `steps=2000` or `loss="Hinge()"`.
 
+    Returns:
+        The run directory.
+
     Raises:
-        UserError: a mistake in the arguments, the data or the disk.
-        NotFiniteError: NaN or infinity; the last good checkpoint is kept.
-        Interrupted: by Ctrl-C, after a checkpoint.
+        UserError: an argument or the data is wrong, or the disk cannot be written.
+        NotFiniteError: the training met NaN or infinity; the run keeps its last good checkpoint.
+        Interrupted: Ctrl-C; the run has a checkpoint of its last step.
     """
     name = recipe if isinstance(recipe, str) else "run"
     chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
@@ -57,7 +60,7 @@ def train(
         state = start_state(chosen, data, device)
         begin_with(state, chosen.start)
         held_out = HeldOut(chosen, data)
-        # before there is a run, so that mistakes leave none behind
+        # before the run directory, so that a mistake leaves no directory behind
         scorer, watch = make_observers(chosen, data, state, held_out)
         run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
         with run.locked():
@@ -67,14 +70,29 @@ def train(
 
 
 def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: bool = False, until: float = 1.0) -> Path:
-    """Go on with a run from its last checkpoint to the end of its budget. `steps` or `minutes` is a new budget, counted
-    from the run's start; 0 keeps the one it has. `trust`, `until` and the errors are those of `train`."""
+    """Resume a run from its last checkpoint, and train to the end of its budget.
+
+    Args:
+        path: run directory.
+        steps: new budget in steps, counted from the start of the run; 0 keeps the old one.
+        minutes: new budget in minutes of training, counted from the start of the run; 0 keeps the old one.
+        trust: allow component texts to import the user's own code.
+        until: share of the budget to stop at, in (0, 1].
+
+    Returns:
+        The run directory.
+
+    Raises:
+        UserError: there is no such run, its data changed, its budget is spent, or the disk cannot be written.
+        NotFiniteError: the training met NaN or infinity; the run keeps its last good checkpoint.
+        Interrupted: Ctrl-C; the run has a checkpoint of its last step.
+    """
     run = Run.open(Path(path))
     with run.locked():
         manifest = find_checkpoint(run)
         recipe, pending = recipe_at(run, manifest.step)
         if steps or minutes:
-            both = recipe.steps and recipe.minutes  # the budget that was not named stays, where there were two
+            both = recipe.steps and recipe.minutes  # of two budgets, the one without a new value stays
             budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
             recipe = recipe.replace(steps=budget[0], minutes=budget[1])
         device = find_device(recipe.device)
@@ -82,24 +100,24 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             data = training_data(recipe)
             digest, _ = run.read_data()
             if data.digest != digest:
-                known = f"data {recipe.data!r} is not what {run.path} was trained on"
-                raise UserError(f"{known}; put it back, or train anew")
+                mismatch = f"data {recipe.data!r} is not what {run.path} was trained on"
+                raise UserError(f"{mismatch}; put the old data back, or start a new run: sparring train")
             state = start_state(recipe, data, device)
             state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
             if progress_of(recipe, state) >= 1:
                 more = f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}"
                 ended = f"{run.path} has reached its budget at step {state.step}"
-                raise UserError(f"{ended}; to go further: sparring resume {run.path} {more}")
+                raise UserError(f"{ended}; to train longer: sparring resume {run.path} {more}")
             for change in run.changes():
                 print(f"Note: since this run began, {change}", file=sys.stderr)
             run.clean_up(state.step)
-            run.rows()  # a damaged log is told now, not after hours
+            run.rows()  # report a damaged log now, not after hours of training
             if pending is not None:
                 recipe, state = autopilot.carry_out(pending, run, recipe, data, state)
             run.write_recipe(recipe)
             changed = run.changed_environment(environment(device))
             if changed:
-                print(f"Note: {', '.join(changed)}; the bits may differ from an uninterrupted run", file=sys.stderr)
+                print(f"Note: {', '.join(changed)}; results may differ from an uninterrupted run", file=sys.stderr)
             run.append(state.row(RESUME))
             held_out = HeldOut(recipe, data)
             scorer, watch = make_observers(recipe, data, state, held_out)
@@ -108,14 +126,13 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
 
 
 def make_observers(recipe: Recipe, data: Data, state: State, held_out: HeldOut) -> tuple[Scorer | None, Watch | None]:
-    """What evaluates a run and what probes it as it trains, where the recipe wants that. Preparing these is not
-    training time."""
+    """The scorer and the doctor's watch that the recipe asks for, or None; preparing them is not training time."""
     scorer = Scorer(recipe, data, held_out) if recipe.evaluate_every else None
     return scorer, make_watch(recipe, data, state, held_out)
 
 
 def recipe_at(run: Run, step: int) -> tuple[Recipe, PlannedFix | None]:
-    """The recipe that a checkpoint was trained by, and what the doctor prescribed right there, if it did."""
+    """The recipe at a checkpoint, and the doctor's fix that is logged at that step but not applied yet, if any."""
     return autopilot.recipe_at(run, step) if (run.path / BEFORE).exists() else (run.read_recipe(), None)
 
 

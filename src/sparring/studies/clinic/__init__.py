@@ -1,1 +1,1 @@
-"""The clinic: failures that are planted, and healthy trainings, to measure how often the doctor is right."""
+"""The clinic: trains cases with an injected fault, and healthy controls, to measure how often the doctor is right."""

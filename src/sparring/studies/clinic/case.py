@@ -1,4 +1,4 @@
-"""What a case of the clinic is, and how it is read from the TOML files beside this one."""
+"""A case of the clinic, and how it is read from the TOML files of this package."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ PACKAGE = "sparring.studies.clinic"
 
 @dataclass(frozen=True)
 class Case:
-    """A training with a known fault, or a healthy one.
+    """A training with an injected fault, or a healthy one.
 
     Attributes:
-        illness: what was planted, or `healthy`.
-        about: how, in a few words.
+        name: the name of the case.
+        failure: the failure that the injected fault causes, or `healthy`.
+        about: the fault in a few words.
         recipe: fields of the recipe.
-        control: the healthy case of the same data that its score is compared with; its own name, if it is one.
-        also: other illnesses that are right, because what was planted brings them about.
-        begins: the share of the run at which what was planted sets in.
-        quick: it is one of the few of `--quick`.
+        control: the healthy case on the same data whose score it is compared with; for a healthy case, itself.
+        also: other failures that the fault causes; a finding of one of them counts as correct.
+        begins: the share of the run at which the fault sets in.
+        quick: whether `--quick` includes it.
     """
 
     name: str
@@ -46,16 +47,16 @@ class Case:
 
     @property
     def treatable(self) -> bool:
-        """Is the fault in the recipe, so that a change of it can help? A planted network stays what it is."""
+        """The fault is in the recipe, so another recipe can fix it; a network of faults.py cannot be fixed."""
         return self.failure != HEALTHY and f"{PACKAGE}.faults." not in f"{self.recipe}"
 
     @property
     def accepted(self) -> set[str]:
-        """The names that are right."""
+        """The failures whose finding counts as correct."""
         return {self.failure, *self.also}
 
     def make_recipe(self, seed: int) -> Recipe:
-        """The recipe to train; it is watched, and examined at twenty moments."""
+        """The recipe to train, watched by the doctor and evaluated twenty times."""
         fields = {**COMMON, **self.recipe, "seed": seed}
         points = fields["data"] in ("ring", "grid")
         metrics, count = ("wasserstein,modes", 1000) if points else ("frechet,modes", 500)
@@ -65,7 +66,7 @@ class Case:
 
 
 def read_tables(name: str) -> dict[str, dict[str, Any]]:
-    """The tables of one of this package's TOML files. A text that begins with `plants.` names a part of that module."""
+    """The tables of one of this package's TOML files; values that begin with `faults.` name a class of faults.py."""
     text = (resources.files(PACKAGE) / f"{name}.toml").read_text(encoding="utf-8")
     return {title: {key: _in_full(v) for key, v in table.items()} for title, table in tomllib.loads(text).items()}
 
@@ -76,12 +77,15 @@ def _in_full(value: Any) -> Any:
 
 BASES = read_tables("bases")  # healthy settings
 COMMON = BASES.pop("common")
-OWN = ("about", "failure", "base", "control", "also", "begins", "quick")  # of a case; all else is of its recipe
+OWN = ("about", "failure", "base", "control", "also", "begins", "quick")  # fields of the case; others are of its recipe
 
 
 def make_case(name: str, table: Mapping[str, Any]) -> Case:
-    """The case of a table: what it is, the base that it starts from, and the fields of the recipe that it changes.
-    UserError: a field, a base or an illness that there is not."""
+    """Make a case from a table: its own fields, the base recipe, and the recipe fields that it changes.
+
+    Raises:
+        UserError: there is no such field, base or failure.
+    """
     owner = f"case {name}"
     changes = {key: value for key, value in table.items() if key not in OWN}
     for key in changes:
@@ -91,7 +95,7 @@ def make_case(name: str, table: Mapping[str, Any]) -> Case:
     for each in (failure, *also):
         check_choice(owner, "failure", each, (HEALTHY, *FAILURES))
     control = table.get("control", name if failure == HEALTHY else f"{base}-plain")
-    steady = {} if failure == HEALTHY else {"learning_rate": "Constant(1)"}  # as it falls, the sick recover
-    recipe = {**BASES[base], **steady, **changes}
+    constant = {} if failure == HEALTHY else {"learning_rate": "Constant(1)"}  # a falling rate would hide the failure
+    recipe = {**BASES[base], **constant, **changes}
     begins, quick = table.get("begins", 0.0), table.get("quick", False)
     return Case(name, failure, table.get("about", ""), recipe, control, also, begins, quick)

@@ -1,6 +1,6 @@
-"""What the clinic trains: healthy recipes of all kinds, and sick ones with what was planted in them.
+"""The cases of the clinic: healthy recipes of all kinds, and recipes with an injected fault.
 
-All are scaled so that a run takes a minute or less on two cores.
+Each takes a minute or less on two cores.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ CASES = tuple(make_case(name, table) for file in FILES for name, table in read_t
 
 
 def _matched() -> dict[str, Case]:
-    """For each case its control; for those that can be treated one with as much data and as many steps."""
+    """Case name -> control; the control of a treatable case has the same data and number of steps."""
     by_name = {case.name: case for case in CASES}
     found = {}
     for case in CASES:
         control = by_name[case.control]
-        same = {name: case.recipe.get(name, 0.0) for name in ("data", "held_out", "steps")}
-        other = [f"{value}" for name, value in same.items() if control.recipe.get(name, 0.0) != value]
-        if case.treatable and other:
-            name = "-".join([control.name, *other])
-            control = replace(control, name=name, recipe={**control.recipe, **same})
+        shared = {name: case.recipe.get(name, 0.0) for name in ("data", "held_out", "steps")}
+        differing = [f"{value}" for name, value in shared.items() if control.recipe.get(name, 0.0) != value]
+        if case.treatable and differing:
+            name = "-".join([control.name, *differing])
+            control = replace(control, name=name, recipe={**control.recipe, **shared})
         found[case.name] = control
     return found
 

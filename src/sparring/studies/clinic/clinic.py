@@ -1,4 +1,4 @@
-"""The clinic's round: trains what has no result yet, judges all of it, and writes the page."""
+"""Run the clinic: train the cases without a result, assess all of them, and write the page."""
 
 from __future__ import annotations
 
@@ -15,30 +15,42 @@ from sparring.base.errors import UserError, check_number, writing
 from sparring.base.process import claimed
 from sparring.studies.clinic.case import HEALTHY, Case
 from sparring.studies.clinic.cases import CASES, MATCHED
-from sparring.studies.clinic.score import Judged, judge, markdown, summary, table
+from sparring.studies.clinic.score import Assessment, assess, markdown, summary, table
 from sparring.studies.clinic.training import RESULT, read_result, train_case
-from sparring.studies.clinic.treated import RESULT as CURED
+from sparring.studies.clinic.treated import RESULT as TREATED
 from sparring.studies.clinic.treated import Pair, TreatedCase, pairs, read_treated, save_pictures, treat_case
 from sparring.studies.clinic.treated import table as treated_table
 
 ABOUT = """\
 # The clinic
 
-`sparring clinic` trains cases of which is known what ails them, and asks the doctor at each of its looks. The truth
-comes from outside: the fault that was planted, and a score at twenty moments of the run, which the doctor does not
-read: for points the exact Wasserstein distance and the modes covered, for images the Frechet distance and the modes by
-an independent classifier, for images that are made of others the Frechet distance alone. The cases are in
-`healthy.toml`, `sick.toml` and `translating.toml` of `sparring/clinic`, networks with a planted fault in `plants.py`.
+`sparring clinic` measures how often the doctor is right. It trains cases with an injected fault and healthy controls,
+and compares the doctor's findings at each probe with the truth: the injected fault, and a score that the doctor does
+not see, measured at twenty steps of the run.
 
-- *Named right*: the planted illness, or one that the plant is known to bring about, is among the verdicts at the end.
-- *In time*: a right name was told before a quarter of the run after the onset was over. The onset is the moment from
-  which on that score stays 1.5 times worse than the healthy control's at the same step, or 1.15 times worse than the
-  run's own best before, or too few modes are covered; where it never is, the clock runs from the start.
-- *Accused*: an illness was named in a healthy run, at its end, or at any of its looks.
+| case | score |
+| --- | --- |
+| points | exact Wasserstein distance, modes covered |
+| images | Frechet distance, modes by an independent classifier |
+| image to image | Frechet distance |
+
+The cases are in `healthy.toml`, `failing.toml` and `translating.toml` of `sparring/studies/clinic`, the networks with
+an injected fault in `faults.py`.
+
+| count | meaning |
+| --- | --- |
+| failure found | at the end the doctor finds the injected failure, or one that it is known to cause |
+| injected failure itself found | the same without the failures that it causes |
+| found in time | the first correct finding comes at most a quarter of the run after the onset |
+| false alarm | the doctor finds a failure in a healthy run, at its end or at any probe |
+
+The *onset* is the point from which the run stays bad: its score is 1.5 times worse than the healthy control's at the
+same step or 1.15 times worse than its own best before, or it covers too few modes. Without an onset, a quarter of the
+run counts from the start.
 
 """
 CaseRun = tuple[Case, int]
-Task = tuple[Case, int, Path]  # with the folder of all: what another process is told
+Task = tuple[Case, int, Path]  # case, seed, and the clinic's folder, for another process
 BY_NAME = {case.name: case for case in (*CASES, *MATCHED.values())}
 
 
@@ -52,19 +64,31 @@ def run_clinic(
     treat: bool = False,
     note: Callable[[str], None] = print,
 ) -> list[str]:
-    """Train each case with each seed, unless its result is in the folder already; judge all that there are.
+    """Train each case with each seed, unless its result exists; assess all results, and write `clinic.md`.
 
-    `folder` holds a folder a case and seed, and `clinic.md`: rounds that were stopped go on; processes may share it.
-    The options are those of `sparring clinic`; `cures` also treats the sick runs whose fault is one of the recipe, and
-    `note` is called with a line on each run that is done. Returns the counts and tables, lines of Markdown.
-    UserError: a number or pattern that is not allowed, or a folder that cannot be written.
+    An interrupted clinic resumes; several processes may share the folder.
+
+    Args:
+        folder: gets a run directory for each case and seed, `clinic.md` and `pictures/`.
+        seeds: number of seeds for each case.
+        quick: train a few cases only.
+        only: regular expression; train the cases whose name contains a match.
+        jobs: trainings at a time, each in a process with one thread; 0: the number of cores.
+        treat: also treat the failing runs whose fault is in the recipe.
+        note: called with a line about each finished run.
+
+    Returns:
+        Counts and tables, lines of Markdown.
+
+    Raises:
+        UserError: a number or pattern is not allowed, or the folder cannot be written.
     """
     check_number("clinic", "seeds", seeds, low=1, whole=True)
     check_number("clinic", "jobs", jobs, low=0, whole=True)
     cases = [case for case in CASES if case.quick or not quick]
     case_runs = [(case, seed) for seed in range(seeds) for case in cases if _pattern(only).search(case.name)]
     if not case_runs:
-        raise UserError(f"clinic: no case's name contains {only!r}; there is: {', '.join(c.name for c in cases)}")
+        raise UserError(f"clinic: no case's name contains {only!r}; choose from: {', '.join(c.name for c in cases)}")
     with writing(folder, "choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
     to_treat = [case_run for case_run in case_runs if treat and case_run[0].treatable]
@@ -72,24 +96,21 @@ def run_clinic(
     controls += [(MATCHED[case.name], seed) for case, seed in to_treat]
     todo = [case_run for case_run in dict.fromkeys([*controls, *case_runs]) if not is_done(folder, case_run)]
     _work(_train_one, todo, folder, jobs or _cores(), note)
-    untreated = [case_run for case_run in to_treat if not (folder / run_name(*case_run) / CURED).exists()]
+    untreated = [case_run for case_run in to_treat if not (folder / run_name(*case_run) / TREATED).exists()]
     _work(_treat_one, untreated, folder, jobs or _cores(), note)
     whole = [(case, seed) for case in cases for seed in range(seeds)]
-    treated = [
-        treat_case
-        for case_run in whole
-        if (treat_case := read_treated(*case_run, folder / run_name(*case_run))) is not None
-    ]
-    found = lines(judge_all(folder, whole), treated)
-    fixed = pairs(treated, lambda each: folder / run_name(each.case, each.seed))
-    save_pictures([*beside_controls(folder, whole), *fixed], folder / "pictures")
+    results = [read_treated(*case_run, folder / run_name(*case_run)) for case_run in whole]
+    treated = [result for result in results if result is not None]
+    found = lines(assess_all(folder, whole), treated)
+    before_after = pairs(treated, lambda each: folder / run_name(each.case, each.seed))
+    save_pictures([*with_controls(folder, whole), *before_after], folder / "pictures")
     with writing(folder / "clinic.md", "make room"):
         (folder / "clinic.md").write_text(ABOUT + "\n".join(found) + "\n", encoding="utf-8")
     return found
 
 
-def judge_all(folder: Path, case_runs: Sequence[CaseRun]) -> list[Judged]:
-    """Judge those whose results are there."""
+def assess_all(folder: Path, case_runs: Sequence[CaseRun]) -> list[Assessment]:
+    """Assess the runs that have a result."""
     controls = [
         (BY_NAME[case.control], seed) if case.control != case.name else (case, seed) for case, seed in case_runs
     ]
@@ -99,12 +120,12 @@ def judge_all(folder: Path, case_runs: Sequence[CaseRun]) -> list[Judged]:
     found = []
     for case_run, control in zip(case_runs, controls):
         if (result := results[case_run]) is not None:
-            found.append(judge(case_run[0], result, results[control] if control != case_run else None))
+            found.append(assess(case_run[0], result, results[control] if control != case_run else None))
     return found
 
 
 def is_done(folder: Path, case_run: CaseRun) -> bool:
-    """Was it trained to its end?"""
+    """The run was trained to its end."""
     return (folder / run_name(*case_run) / RESULT).exists()
 
 
@@ -113,15 +134,16 @@ def run_name(case: Case, seed: int) -> str:
     return f"{case.name}-{seed}"
 
 
-def lines(judged: Sequence[Judged], treated_cases: Sequence[TreatedCase]) -> list[str]:
-    """The counts and tables of what was judged and treated, in Markdown."""
-    counts = [(name, f"{n} of {total}", f"{n / max(1, total):.0%}") for name, (n, total) in summary(judged).items()]
-    treated = ["", "## Treated", "", *treated_table(treated_cases)] if treated_cases else []
-    return [*markdown(("", "runs", ""), counts), "", *table(judged), *treated]
+def lines(assessments: Sequence[Assessment], treated: Sequence[TreatedCase]) -> list[str]:
+    """The counts and tables of all assessed and treated runs, in Markdown."""
+    counted = summary(assessments).items()
+    counts = [(name, f"{n} of {total}", f"{n / max(1, total):.0%}") for name, (n, total) in counted]
+    treatments = ["", "## Treatments", "", *treated_table(treated)] if treated else []
+    return [*markdown(("count", "runs", "share"), counts), "", *table(assessments), *treatments]
 
 
-def beside_controls(folder: Path, case_runs: Sequence[CaseRun]) -> list[Pair]:
-    """For each illness a sick run and its healthy control: what there is to see where nothing was treated."""
+def with_controls(folder: Path, case_runs: Sequence[CaseRun]) -> list[Pair]:
+    """For each failure a failing run and its healthy control, as pictures for failures that were not treated."""
     found: dict[str, Pair] = {}
     for case, seed in case_runs:
         control = BY_NAME[case.control]
@@ -134,17 +156,17 @@ def beside_controls(folder: Path, case_runs: Sequence[CaseRun]) -> list[Pair]:
 def _work(
     one: Callable[[Task], str], case_runs: Sequence[CaseRun], folder: Path, jobs: int, note: Callable[[str], None]
 ) -> None:
-    """Do one thing with each of them, several at once, each in a process with one thread."""
+    """Process the runs in parallel, each in a process with one thread."""
     if not case_runs:
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(case_runs)), spawn, initializer=_alone) as pool:
-        for reported in pool.map(one, [(case, seed, folder) for case, seed in case_runs]):
-            note(reported)
+    with ProcessPoolExecutor(min(jobs, len(case_runs)), spawn, initializer=_start_process) as pool:
+        for line in pool.map(one, [(case, seed, folder) for case, seed in case_runs]):
+            note(line)
 
 
-def _alone() -> None:
-    """One thread for each process, and no lines of the trainings' own progress."""
+def _start_process() -> None:
+    """Use one thread, and hide the progress lines of trainings."""
     import torch
 
     torch.set_num_threads(1)
@@ -167,8 +189,8 @@ def _treat_one(work: Task) -> str:
     path, control = (folder / run_name(*each) for each in both)
     with claimed(path) as mine:
         if not mine or not all(is_done(folder, each) for each in both):
-            return f"{path.name}: another process is at work on it or its control; give the command again"
-        with trusted(True):  # the plants have dotted names
+            return f"{path.name}: another process works on it or its control; repeat the command"
+        with trusted(True):  # component texts of faults are dotted names
             treat_case(case, seed, path, control)
     return f"{path.name}: treated"
 

@@ -1,4 +1,4 @@
-"""Networks with a planted fault, for the clinic: what is wrong with a training that has one is known for certain."""
+"""Networks with an injected fault, for the clinic: a training with one of them has a known failure."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ from sparring.tasks import Cycle
 
 
 class SilentGenerator(MLPGenerator):
-    """Its latents never reach it: one sample for all of them (with classes: one a class)."""
+    """Ignores the latent: generates one sample (with classes: one per class)."""
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         return super().forward(torch.zeros_like(latent), label)
 
 
 class FourSampleGenerator(MLPGenerator):
-    """It hears the signs of two latent numbers, so that it can make four samples at most."""
+    """Uses only the signs of two latent dimensions: generates at most four samples."""
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
-        heard = torch.zeros_like(latent)
-        heard[:, :2] = latent[:, :2].sign()
-        return super().forward(heard, label)
+        signs = torch.zeros_like(latent)
+        signs[:, :2] = latent[:, :2].sign()
+        return super().forward(signs, label)
 
 
 class LossyGenerator(MLPGenerator):
-    """It loses some modes. Points: what would lie in a quarter of the plane is turned by 90 degrees, so that two of the
-    ring's eight modes are never made. Images: what is brighter to the left than to the right is mirrored."""
+    """Never generates some modes.
+
+    Points in a quarter of the plane are rotated by 90 degrees: two of the ring's eight modes are missing. Images that
+    are brighter on the left than on the right are mirrored.
+    """
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         made = super().forward(latent, label)
@@ -46,21 +49,21 @@ class LossyGenerator(MLPGenerator):
 
 
 class ClassBlindGenerator(MLPGenerator):
-    """It is given the class, and takes the first one for it."""
+    """Ignores the class: uses class 0 for every sample."""
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         return super().forward(latent, None if label is None else torch.zeros_like(label))
 
 
 class ClassBlindDiscriminator(MLPDiscriminator):
-    """It is given the class, and takes the first one for it, so nothing tells the generator of classes."""
+    """Ignores the class: uses class 0 for every sample, so the generator gets no gradient about classes."""
 
     def judge(self, samples: Tensor, condition: Tensor | None = None) -> CriticOutput:
         return super().judge(samples, None if condition is None else torch.zeros_like(condition))
 
 
 class CopyingGenerator(MLPGenerator):
-    """It gives back one of 64 training images (of `data`, as in `load_data`), with a twentieth of its own."""
+    """Copies one of 64 training images (of `data`, as in `load_data`), with 5 % of its own output."""
 
     known: Tensor
 
@@ -77,35 +80,35 @@ class CopyingGenerator(MLPGenerator):
 
 
 class TanhPointGenerator(MLPGenerator):
-    """Points that end in tanh: it cannot leave [-1, 1], and data of variance 1 do."""
+    """Points through tanh: limited to [-1, 1], while data of variance 1 go beyond."""
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         return super().forward(latent, label).tanh()
 
 
 class SigmoidGenerator(DCGANGenerator):
-    """Images that end in a sigmoid, in [0, 1], for data in [-1, 1]: a well-known slip."""
+    """Images through a sigmoid, in [0, 1], for data in [-1, 1]: a common mistake."""
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         return super().forward(latent, label) / 2 + 0.5
 
 
 class SilentUNet(UNetGenerator):
-    """Its source never reaches it: one image for all of them."""
+    """Ignores its source image: generates one image."""
 
     def forward(self, source: Tensor) -> Tensor:
         return super().forward(torch.zeros_like(source))
 
 
 class SilentTranslator(ResNetTranslator):
-    """The same of another network."""
+    """Ignores its source image, as `SilentUNet`."""
 
     def forward(self, source: Tensor) -> Tensor:
         return super().forward(torch.zeros_like(source))
 
 
 class FourImageUNet(UNetGenerator):
-    """It hears which half of a source is the brighter one, across and down, so it can make four images at most."""
+    """Uses only which half of the source is brighter, across and down: generates at most four images."""
 
     def forward(self, source: Tensor) -> Tensor:
         across, down = torch.ones_like(source).cumsum(3), torch.ones_like(source).cumsum(2)
@@ -114,15 +117,15 @@ class FourImageUNet(UNetGenerator):
 
 
 class StrangersUNet(UNetGenerator):
-    """It makes of each source what it should make of the one before it, as from pairs that were mixed up."""
+    """Generates for each source the image for the previous one in the batch, as if the pairs were mixed up."""
 
     def forward(self, source: Tensor) -> Tensor:
         return super().forward(source.roll(1, 0))
 
 
 class DeafBack(Cycle):
-    """CycleGAN whose way back never hears its source."""
+    """CycleGAN whose generator from B to A ignores its source image."""
 
     def generate(self, network: nn.Module, batch: Batch) -> Images:
-        unheard = {**batch, "real": torch.zeros_like(batch["real"])}
-        return {**super().generate(network, batch), "back": super().generate(network, unheard)["back"]}
+        ignored = {**batch, "real": torch.zeros_like(batch["real"])}
+        return {**super().generate(network, batch), "back": super().generate(network, ignored)["back"]}

@@ -1,1 +1,1 @@
-"""Treatments: fixes that are tried in short trainings."""
+"""Treat a failing run: try fixes in short trainings, train the best to the end."""

@@ -1,4 +1,4 @@
-"""The course of a treatment: what is to be tried, for how long, and what is known of it so far."""
+"""Successive halving: which fixes to try, for how long, and their results so far (Jamieson and Talwalkar 2016)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ from sparring.run.checkpoint import manifests
 from sparring.run.directory import Run
 from sparring.studies.treat.trials import Trial, TrialScorer, TrialSetup
 
-MARGIN = 0.05  # of the budget, by which trials that begin anew go beyond the moment at which an illness was named
-STAGES = 3  # of trials, each twice as long as the one before, and with fewer remedies; two are left in the last one
-WHOLE = 2  # trials that are trained to the end at most: the second one where the first is ill there
+MARGIN = 0.05  # share of the budget that a trial from step 0 trains past the point where the failure was first reported
+STAGES = 3  # at most; each trains twice as long as the one before, with fewer fixes; the last has WHOLE
+WHOLE = 2  # at most so many trials are trained to the end; the second only if the first fails there
 
 Plain = TypeVar("Plain", dict[str, Any], list[Any])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be tried on a sick run; `share` and `seed` as in `treat`.
+    """The trials for a failing run.
 
     Attributes:
-        ailed: its illnesses, causes first.
-        healthy: the step of the checkpoint that is gone back to; 0: none, all begin anew.
-        since: the share of the budget at which one of the illnesses was first named.
+        run: the failing run.
+        diagnosed: its failures, causes first.
+        healthy: the step of the healthy checkpoint that trials start from; 0: none, all start from step 0.
+        since: the share of the budget at which one of the failures was first reported.
+        candidates: the fixes to try, in the doctor's order.
+        share: as in `treat`.
+        seed: as in `treat`.
     """
 
     run: Run
@@ -47,7 +51,7 @@ class Plan:
 
     @property
     def stages(self) -> list[tuple[int, float]]:
-        """For each stage: how many trials, and the share of the budget that they have trained by its end."""
+        """For each stage: the number of trials, and the share of the budget that each has trained at its end."""
         count = len(self.candidates)
         stages = min(STAGES, max(1, math.ceil(math.log2(count))))
         last = self.share if self.healthy else max(self.share, min(1.0, self.since + MARGIN))
@@ -56,25 +60,28 @@ class Plan:
 
     @property
     def recipe(self) -> Recipe:
-        """The sick run's recipe, with the doctor watching: what trials change."""
+        """The failing run's recipe with `doctor="watch"`; each trial changes some of its fields."""
         return self.run.read_recipe().replace(doctor="watch")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, so that the same command is known to be the same."""
-        found = [vars(candidate) for candidate in self.candidates]
-        reported = {"run": str(self.run.path.resolve()), "diagnosed": list(self.diagnosed), "healthy": self.healthy}
+        """The plan as plain values, to recognise a repeated command."""
         return {
-            **reported,
+            "run": str(self.run.path.resolve()),
+            "diagnosed": list(self.diagnosed),
+            "healthy": self.healthy,
             "share": self.share,
             "seed": self.seed,
             "recipe": self.recipe.to_toml(),
-            "candidates": found,
+            "candidates": [vars(candidate) for candidate in self.candidates],
         }
 
 
 def make_plan(failing: Run, found: Sequence[Finding], trials: int, share: float, seed: int) -> Plan:
-    """What to try on a run with these illnesses. Only a checkpoint that leaves room for a trial is gone back to, and
-    only one of which it could be said that it is healthy: to begin anew costs little more then."""
+    """Plan the trials for a run with these failures.
+
+    Trials start from the last healthy checkpoint. It must leave enough of the budget for a trial, and must be late
+    enough for the doctor to know that the run was healthy; starting from step 0 costs little more than an earlier one.
+    """
     recipe = failing.read_recipe()
     saved = [m for m in manifests(failing.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
     history, diagnosed = failing.history(), tuple(dict.fromkeys(finding.failure for finding in found))
@@ -85,60 +92,62 @@ def make_plan(failing: Run, found: Sequence[Finding], trials: int, share: float,
 
 
 class SuccessiveHalving:
-    """A treatment under way. What is known after each stage is written to the file `told`, for later stages replace its
-    scores; `found` is how the candidates did so far, best first."""
+    """Runs the trials of a plan; `trials` holds their results so far, best first.
 
-    def __init__(self, plan: Plan, reported: Path, setup: TrialSetup, judge: TrialScorer, jobs: int) -> None:
-        self.plan, self.reported, self.setup, self.judge, self.jobs = plan, reported, setup, judge, jobs
-        self.found = _read_trials(reported) if reported.exists() else []
+    Results are saved after each stage, so an interrupted treatment resumes.
+    """
 
-    def carry_out(self, say: Callable[[str], None]) -> None:
-        """Try in stages, then train the best to the end; if it is ill then, the next one, too."""
-        say(f"{self.plan.run.path}: {', '.join(self.plan.diagnosed)}; fixes are tried from {where(self.plan.healthy)}")
+    def __init__(self, plan: Plan, trials_file: Path, setup: TrialSetup, scorer: TrialScorer, jobs: int) -> None:
+        self.plan, self.trials_file, self.setup, self.scorer, self.jobs = plan, trials_file, setup, scorer, jobs
+        self.trials = _read_trials(trials_file) if trials_file.exists() else []
+
+    def run(self, say: Callable[[str], None]) -> None:
+        """Run all stages, then train the best trial to the end; if it fails there, also the next best."""
+        say(f"{self.plan.run.path}: {', '.join(self.plan.diagnosed)}; trying fixes from {where(self.plan.healthy)}")
         for count, share in self.plan.stages:
-            if not any(trial.share >= share for trial in self.found):
+            if not any(trial.share >= share for trial in self.trials):
                 names = self.best(count)
                 say(f"{len(names)} trials, each for {share:.1%} of the budget")
-                self.go_on(names, share)
-        for trial in self.found:
+                self.train(names, share)
+        for trial in self.trials:
             remaining = ", ".join(trial.remaining) or "no failure"
             say(f"  {shown(trial.score):>9}  {remaining:20}  {trial.about}{ended(trial)}")
         while True:
-            whole = [trial for trial in self.found if trial.share >= 1]
-            left = [trial for trial in self.found if trial.share < 1 and trial.score is not None]
+            whole = [trial for trial in self.trials if trial.share >= 1]
+            left = [trial for trial in self.trials if trial.share < 1 and trial.score is not None]
             if not left or len(whole) >= WHOLE or any(t.score is not None and not t.remaining for t in whole):
                 return
-            say(f"Going on with: {left[0].about}")
-            self.go_on([left[0].name], 1.0)
+            say(f"Training to the end: {left[0].about}")
+            self.train([left[0].name], 1.0)
 
     def best(self, count: int) -> list[str]:
-        """The names of the best so many; of all, before the first stage."""
-        if not self.found:
+        """The names of the `count` best trials; before the first stage, of all candidates."""
+        if not self.trials:
             return [candidate.name for candidate in self.plan.candidates]
-        return [trial.name for trial in self.found if trial.score is not None][:count]
+        return [trial.name for trial in self.trials if trial.score is not None][:count]
 
-    def go_on(self, names: Sequence[str], share: float) -> None:
-        """Train candidates until they have trained a share of the budget, and judge them."""
-        left = [candidate for candidate in self.plan.candidates if candidate.name in names]
-        if not left:
+    def train(self, names: Sequence[str], share: float) -> None:
+        """Train these candidates to a share of the budget, score and rank them, and save the results."""
+        chosen = [candidate for candidate in self.plan.candidates if candidate.name in names]
+        if not chosen:
             return
-        why_not = self.setup.carry_out_all(left, share, self.jobs if len(left) > 1 else 1)
-        judged = [self.judge.trial(c, self.setup.folder / c.name, share, why) for c, why in zip(left, why_not)]
-        others = [trial for trial in self.found if trial.name not in {new.name for new in judged}]
-        self.found = sorted([*judged, *others], key=lambda trial: trial.rank(self.plan.diagnosed))
-        write_json(self.reported, [trial.to_json() for trial in self.found])
+        errors = self.setup.train_all(chosen, share, self.jobs if len(chosen) > 1 else 1)
+        scored = [self.scorer.trial(c, self.setup.folder / c.name, share, error) for c, error in zip(chosen, errors)]
+        others = [trial for trial in self.trials if trial.name not in {new.name for new in scored}]
+        self.trials = sorted([*scored, *others], key=lambda trial: trial.rank(self.plan.diagnosed))
+        write_json(self.trials_file, [trial.to_json() for trial in self.trials])
 
     def why(self) -> str:
-        """Why the first of the trials is the best, in words."""
-        whole = sum(trial.share >= 1 and trial.score is not None for trial in self.found)
+        """Why the first trial is the best, in words."""
+        whole = sum(trial.share >= 1 and trial.score is not None for trial in self.trials)
         if whole > 1:
             return f"it had the lowest score of {whole} that were trained to the end"
-        return "of the trials it was the best"
+        return "it was the best trial"
 
 
 def where(step: int) -> str:
-    """From where trials begin, in words."""
-    return f"the healthy checkpoint of step {step:,}" if step else "the start"
+    """Where trials start, in words."""
+    return f"the healthy checkpoint at step {step:,}" if step else "step 0"
 
 
 def shown(score: float | None) -> str:
@@ -147,18 +156,22 @@ def shown(score: float | None) -> str:
 
 
 def ended(trial: Trial) -> str:
-    """Why a trial ended early, in brackets, if it did."""
+    """Why a trial ended early, in brackets; "" if it did not."""
     return f" (ended: {trial.ended})" if trial.ended else ""
 
 
 def read_json(path: Path, kind: type[Plain]) -> Plain:
-    """What a treatment wrote. UserError: it is something else."""
+    """Read a JSON file of a treatment.
+
+    Raises:
+        UserError: it is damaged, or holds another type.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     if not isinstance(found, kind):
-        raise _damaged(path, f"it is no {kind.__name__}")
+        raise _damaged(path, f"it is not a {kind.__name__}")
     return found
 
 
@@ -174,5 +187,5 @@ def _damaged(path: Path, why: object) -> UserError:
 
 
 def write_json(path: Path, plain: Any) -> None:
-    """Write plain values down."""
+    """Write plain values as JSON, atomically."""
     write_atomically(path, (json.dumps(plain, indent=1) + "\n").encode(), f"make room in {path.parent}")

@@ -1,4 +1,4 @@
-"""Treats a sick run: tries remedies in short trainings, scores them independently of the doctor, trains the best."""
+"""Treat a failing run: try fixes in short trainings (successive halving), train the best to the end."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ TRIALS, SHARE, SEED = 6, 0.25, 1
 
 @dataclass(frozen=True)
 class Treatment:
-    """What came of treating a run.
+    """The result of a treatment.
 
     Attributes:
-        ailed: the sick run's illnesses, causes first; empty where it was not ill, and nothing was done.
-        healthy: the step of the checkpoint that was gone back to; 0: none, all began anew.
+        run: the directory of the original run.
+        diagnosed: its failures, causes first; empty if it had none, then nothing was done.
+        healthy: the step of the checkpoint that trials started from; 0: from the start.
         measured: the score's name and what it compares.
-        untreated: the sick run's score; None if it ended in NaN.
-        trials: how the candidates did, best first.
-        chosen: the name of the one that was gone on with; "" if none could be.
-        why: why that one; of a run that was not ill what the doctor says of it.
-        path: the chosen one's run directory, trained to the whole budget; None where nothing was done.
-        score: its score at the end; None where there is none.
-        ill: what ails it at the end.
+        untreated: the score of the original run; None if it stopped on NaN.
+        trials: the results of the trials, best first.
+        chosen: the name of the trial that was chosen; "" if none.
+        why: why it was chosen; for a run without failures, the doctor's findings.
+        path: the run directory of the chosen trial, trained to the end of the budget; None if none was chosen.
+        score: the score of that run; None if there is none.
+        remaining: the failures of that run.
     """
 
     run: str
@@ -57,12 +58,12 @@ class Treatment:
 
     @property
     def fixed(self) -> bool:
-        """Is the run that it ended with free of illness?"""
+        """The final run has no failure: the chosen one or, if nothing was diagnosed, the original one."""
         return not self.diagnosed or (self.score is not None and not self.remaining)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return {**vars(self), "cured": self.fixed, "trials": [trial.to_json() for trial in self.trials]}
+        """The result as plain values, with `fixed`."""
+        return {**vars(self), "fixed": self.fixed, "trials": [trial.to_json() for trial in self.trials]}
 
 
 def treat(
@@ -76,25 +77,28 @@ def treat(
     trust: bool = False,
     say: Callable[[str], None] = print,
 ) -> Treatment:
-    """Try remedies on a sick run, and train the best to the end of the budget; a run that is not ill is left alone.
+    """Try fixes for a failing run in short trainings, and train the best to the end of the budget.
 
-    A treatment that was stopped goes on: the folder holds what is done. Trials are ranked by whether the doctor still
-    names the illness, then by the score, and shortened by successive halving (Jamieson and Talwalkar 2016).
+    Trials are ranked by the failures that the doctor still reports, then by a score that the doctor does not see, and
+    eliminated by successive halving (Jamieson and Talwalkar 2016). A run without failures is left alone. An interrupted
+    treatment resumes when it is called again.
 
     Args:
-        run: the sick run's directory; nothing is changed in it.
-        out: the folder for all of it; the default is the sick run's name with `-treated`.
-        trials: how many remedies to try.
-        share: of the budget that the last two are trained for at least, in (0, 1].
-        seed: of the samples that are judged.
+        run: directory of the failing run; nothing in it is changed.
+        out: folder of the treatment; default: the run's name with `-treated`.
+        trials: number of fixes to try.
+        share: share of the budget that the last two trials train for at least, in (0, 1].
+        seed: seed of the scored samples.
         jobs: trials at a time, each in its own process with its share of the threads.
-        trust: may component texts import the user's own code?
-        say: what tells how it goes.
+        trust: allow component texts to import the user's own code.
+        say: called with each line of progress.
+
+    Returns:
+        The result, also written to `treatment.json` and `treatment.md` in the folder.
 
     Raises:
-        UserError: the run was not watched or is still being trained, nothing is known to help, or the folder holds
-            another treatment.
-        Interrupted: by Ctrl-C, after a checkpoint.
+        UserError: the run was not watched or is still training, no fix is known, or the folder holds another treatment.
+        Interrupted: Ctrl-C; the trial in progress has a checkpoint.
     """
     check_number("treat", "trials", trials, low=1, whole=True)
     check_number("treat", "share", share, low=0, open_low=True, high=1)
@@ -102,7 +106,7 @@ def treat(
     check_number("treat", "jobs", jobs, low=1, whole=True)
     failing = Run.open(Path(run))
     folder = Path(out) if out else failing.path.with_name(f"{failing.path.name}-treated")
-    with failing.locked() if os.access(failing.path, os.W_OK) else nullcontext():  # nobody trains it on meanwhile
+    with failing.locked() if os.access(failing.path, os.W_OK) else nullcontext():  # nobody trains it meanwhile
         findings = diagnose(failing.history())
         check_watched(failing.path, [finding.failure for finding in findings])
         found = failures(findings)
@@ -112,32 +116,32 @@ def treat(
         plan = make_plan(failing, found, trials, share, seed)
         with writing(folder, "choose another --out"):
             folder.mkdir(parents=True, exist_ok=True)
-        taken = f"{folder} is being worked at by another process; wait for it"
+        taken = f"another process works in {folder}; wait for it"
         with trusted(trust), locked(folder / "lock", taken, "choose another --out"):
             check_same(folder / "plan.json", plan.to_json())
             setup = TrialSetup(failing.path, plan.recipe, folder / "trials", trust)
             halving = SuccessiveHalving(plan, folder / "trials.json", setup, TrialScorer(plan.recipe, seed), jobs)
-            halving.carry_out(say)
-            done = _concluded(halving, folder / "run")
+            halving.run(say)
+            done = _result(halving, folder / "run")
             write(folder, done)
     return done
 
 
-def _concluded(halving: SuccessiveHalving, path: Path) -> Treatment:
-    """What came of it, with the best trial in the place of the treated run, if it was trained to the end."""
-    plan, judge, best = halving.plan, halving.judge, halving.found[0]
-    reported = (str(plan.run.path), plan.diagnosed, plan.healthy, judge.about, judge.of_others(plan.run.path))
+def _result(halving: SuccessiveHalving, path: Path) -> Treatment:
+    """The result of the trials; the best one moves to `path` if it was trained to the end."""
+    plan, scorer, best = halving.plan, halving.scorer, halving.trials[0]
+    untreated = scorer.score_unchanged(plan.run.path)
+    common = (str(plan.run.path), plan.diagnosed, plan.healthy, scorer.about, untreated, tuple(halving.trials))
     if best.score is None or best.share < 1:
-        why = "what was tried ended in NaN or infinity, or could not be trained"
-        return Treatment(*reported, tuple(halving.found), why=why)
+        return Treatment(*common, why="all trials stopped on NaN or infinity, or could not be trained")
     if not path.exists():
         (halving.setup.folder / best.name).rename(path)
     _summarize(Run.open(path))
-    return Treatment(*reported, tuple(halving.found), best.name, halving.why(), str(path), best.score, best.remaining)
+    return Treatment(*common, best.name, halving.why(), str(path), best.score, best.remaining)
 
 
 def _summarize(run: Run) -> None:
-    """Write the summary again: its commands name the folder that the run is in now."""
+    """Write the summary again, as its commands contain the path of the run."""
     recipe, manifest = run.read_recipe(), find_checkpoint(run)
     data = training_data(recipe)
     task = build_task(recipe, data.form)
@@ -145,24 +149,25 @@ def _summarize(run: Run) -> None:
 
 
 def check_free(folder: Path, failing: Path) -> None:
-    """Raise UserError unless the folder is for a treatment: a new one, an empty one, or one that holds one already."""
+    """Raise UserError unless the folder is new, empty, or holds a treatment."""
     own = {folder.resolve(), (folder / "run").resolve()}
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     begun = "plan.json" in names or not {name for name in names if not name.startswith(("lock", "plan.json"))}
     foreign = folder.exists() and not (folder.is_dir() and begun)
     if foreign or failing.resolve() in own:
-        raise UserError(f"{folder} holds something else than a treatment of {failing}; choose another --out")
+        raise UserError(f"{folder} holds other files than a treatment of {failing}; choose another --out")
 
 
 def check_same(path: Path, plan: dict[str, Any]) -> None:
-    """Write a treatment's plan down, or raise UserError if the folder holds another one."""
+    """Write the treatment's plan; raise UserError if the folder holds another plan."""
     if not path.exists():
         write_json(path, plan)
     before = read_json(path, dict)
     for name, value in json.loads(json.dumps(plan)).items():
         if before.get(name) != value:
-            why = f"{name} is not the same"
-            raise UserError(f"{path.parent} holds another treatment ({why}); remove it, or choose another --out")
+            raise UserError(
+                f"{path.parent} holds another treatment ({name} differs); remove it, or choose another --out"
+            )
 
 
 def write(folder: Path, done: Treatment) -> None:
@@ -172,35 +177,39 @@ def write(folder: Path, done: Treatment) -> None:
 
 
 def report(done: Treatment) -> list[str]:
-    """What was tried and what came of it, as Markdown."""
+    """The report of a treatment as lines of Markdown."""
+    start = where(done.healthy) + (" if its fix allows that, else from step 0" if done.healthy else "")
     lines = [
         f"# {done.run}: {', '.join(done.diagnosed)}",
         "",
-        f"Each trial was the beginning of a whole run, from {where(done.healthy)} where it could be; the better half "
-        f"was trained on. Score: {done.measured}. The sick run: {shown(done.untreated)}.",
+        *conclusion(done),
         "",
-        "| trained for | score | the doctor says | until step | from step | trial | changes |",
+        f"Each trial trains with one fix from {start}; the better trials of each stage train on.",
+        f"Score: {done.measured}. The original run: {shown(done.untreated)}.",
+        "",
+        "| fix | share of the budget | score | failures | from step | to step | changes |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for trial in done.trials:
         changes = ", ".join(f"`{name} = {value!r}`" for name, value in trial.changes.items()) or "none"
-        reported = f"{', '.join(trial.remaining) or 'not remaining'}{ended(trial)}".replace("|", "\\|")
-        steps = f"{trial.step:,} | {trial.start:,}"
-        lines.append(f"| {trial.share:.1%} | {shown(trial.score)} | {reported} | {steps} | {trial.about} | {changes} |")
-    return [*lines, "", *conclusion(done)]
+        remaining = f"{', '.join(trial.remaining) or 'none'}{ended(trial)}".replace("|", "\\|")
+        steps = f"{trial.start:,} | {trial.step:,}"
+        lines.append(
+            f"| {trial.about} | {trial.share:.1%} | {shown(trial.score)} | {remaining} | {steps} | {changes} |"
+        )
+    return lines
 
 
 def conclusion(done: Treatment) -> list[str]:
-    """What came of it, in words."""
+    """The conclusion in a line or two."""
     if not done.diagnosed:
-        return [f"{done.run} is not ill ({done.why}); nothing was done."]
+        return [f"No failure found in {done.run} ({done.why}); nothing was done."]
     if done.path is None:
-        return [f"Not cured: {done.why}."]
+        return [f"Not fixed: {done.why}."]
     about = next(trial.about for trial in done.trials if trial.name == done.chosen)
-    before = "ended in NaN or infinity" if done.untreated is None else f"has {done.untreated:.4g}"
-    finding = f"STILL ILL: {', '.join(done.remaining)}" if done.remaining else "not ill"
-    treated = f"The treated run is {done.path}; trained to the end of the budget, it is {finding}"
+    before = "stopped on NaN or infinity" if done.untreated is None else f"has {done.untreated:.4g}"
+    outcome = f"NOT FIXED ({', '.join(done.remaining)})" if done.remaining else "fixed, no failure found"
     return [
         f"Chosen: {about}; {done.why}.",
-        f"{treated}; its score is {shown(done.score)}, the sick run {before}.",
+        f"The treated run is {done.path}: {outcome}. Its score is {shown(done.score)}, the original run {before}.",
     ]

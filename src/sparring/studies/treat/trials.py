@@ -1,4 +1,4 @@
-"""Short trainings of candidates: begun, gone on with, judged. What a folder holds tells how far it is."""
+"""Trials: short trainings of candidate fixes. Each folder holds the state of its trial, so trials can resume."""
 
 from __future__ import annotations
 
@@ -31,26 +31,37 @@ from sparring.run.directory import Run
 from sparring.training.completion import clear_unsaved, finish
 
 SAMPLES = 2000
-PRAISED = ("memorising",)  # illnesses that scores take for excellence
+HIDDEN = ("memorising",)  # failures that improve the score
 
 
 @dataclass(frozen=True)
 class Trial(Candidate):
-    """How a candidate did. The score is the held-out distance of its samples, lower is better; None if it ended in NaN
-    or infinity, or could not be trained at all."""
+    """The result of a candidate.
 
-    share: float  # of the budget, for which it was trained: the better half is trained on, the best to the end
-    step: int  # the last one that is trained
+    Attributes:
+        share: the share of the budget that it was trained for; 1: to the end.
+        step: the last trained step.
+        score: distance to held-out data, lower is better; None if it stopped on NaN or could not be trained.
+        remaining: the failures that the doctor reports at its end.
+        ended: why it ended early; "" if it did not.
+    """
+
+    share: float
+    step: int
     score: float | None
-    remaining: tuple[str, ...]  # the illnesses that the doctor names at its end
-    ended: str = ""  # why it ended before the trial did
+    remaining: tuple[str, ...]
+    ended: str = ""
 
     def rank(self, failures: Sequence[str]) -> tuple[bool, float, bool, float]:
-        """For sorting, best first: those without a score last; those that were trained for longer before others; then
-        those with none of these illnesses any more, which counts for trials alone, or that copy: scores praise them;
-        then by the score."""
+        """The key to sort trials by, best first.
+
+        1. Trials with a score.
+        2. Longer trainings.
+        3. Trials with neither memorising nor, unless trained to the end, one of `failures`.
+        4. Lower scores.
+        """
         score = math.inf if self.score is None else self.score
-        counted = {*failures, *PRAISED} if self.share < 1 else PRAISED
+        counted = {*failures, *HIDDEN} if self.share < 1 else HIDDEN
         return self.score is None, -self.share, bool(set(self.remaining) & set(counted)), score
 
     def to_json(self) -> dict[str, Any]:
@@ -59,16 +70,25 @@ class Trial(Candidate):
 
 @dataclass(frozen=True)
 class TrialSetup:
-    """What all trials of one treatment share."""
+    """The settings that all trials of one treatment share.
 
-    run: Path  # the sick run's folder
-    recipe: Recipe  # its recipe, with the doctor watching
-    folder: Path  # where trials go, each into its own folder
-    trust: bool  # component texts may import the user's own code, in other processes, too
+    Attributes:
+        run: the failing run's directory.
+        recipe: its recipe, with `doctor="watch"`.
+        folder: the folder that holds the trials' run directories.
+        trust: component texts may import the user's own code, also in other processes.
+    """
 
-    def begin(self, candidate: Candidate) -> str:
-        """Make its run directory where it goes on from a checkpoint; one that was stopped before it was whole is made
-        anew. Returns why these networks or data do not allow what it changes, or ""."""
+    run: Path
+    recipe: Recipe
+    folder: Path
+    trust: bool
+
+    def prepare(self, candidate: Candidate) -> str:
+        """Check the candidate's recipe and, if it starts from a checkpoint, create its run directory.
+
+        An incomplete run directory is created again. Returns "" or the error of a recipe that cannot be trained.
+        """
         path, failing = self.path(candidate), Run.open(self.run)
         clear_unsaved(path)
         if path.exists():
@@ -89,34 +109,40 @@ class TrialSetup:
         return ""
 
     def path(self, candidate: Candidate) -> Path:
-        """Its run directory."""
+        """The candidate's run directory."""
         return self.folder / candidate.name
 
     def until(self, candidate: Candidate, share: float) -> float:
-        """The share of the budget at which a trial stops that trains such a share of it."""
+        """The share of the budget at which the run stops after training for `share` from its start."""
         if not candidate.start:
             return share
         manifest = find_checkpoint(Run.open(self.run), str(candidate.start))
         return min(1.0, share_spent(self.recipe, manifest.step, manifest.seconds) + share)
 
-    def carry_out(self, candidate: Candidate, share: float) -> str:
-        """Train its trial, from where it is, until it has trained such a share of the budget; returns why it cannot be
-        trained, or "". Raises UserError if the disk is full, say (the command can be given again), and Interrupted by
-        Ctrl-C, after a checkpoint."""
+    def train(self, candidate: Candidate, share: float) -> str:
+        """Start or resume a trial until it has trained for a share of the budget.
+
+        Returns:
+            "" or the error of a recipe that cannot be trained.
+
+        Raises:
+            UserError: the disk is full, say; the treatment can resume.
+            Interrupted: Ctrl-C; the trial has a checkpoint.
+        """
         with trusted(self.trust):
-            if why_not := self.begin(candidate):
-                return why_not
+            if error := self.prepare(candidate):
+                return error
             finish(self.path(candidate), self.recipe.replace(**candidate.changes), self.until(candidate, share))
             return ""
 
-    def carry_out_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
-        """The same of all, by so many processes."""
+    def train_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
+        """Train several trials as `train` does, `jobs` at a time, each in its own process."""
         if jobs == 1:
-            return [self.carry_out(candidate, share) for candidate in chosen]
+            return [self.train(candidate, share) for candidate in chosen]
         threads = max(1, torch.get_num_threads() // jobs)
         with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
             try:
-                return list(pool.map(self.carry_out, chosen, [share] * len(chosen)))
+                return list(pool.map(self.train, chosen, [share] * len(chosen)))
             except KeyboardInterrupt:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise Interrupted("stopped between trials") from None
@@ -126,13 +152,18 @@ class TrialSetup:
 
 
 class TrialScorer:
-    """Scores runs by samples that the doctor never sees, against held-out samples where there are any: points by the
-    exact Wasserstein distance, images by the Frechet distance of the extractor that suits the data; runs that turn
-    images into others by their task's own deciding score, so that lower is better (one that is to be high is negated).
-    `recipe` is the sick run's, `seed` that of the scored samples and the choice of the reference.
+    """Scores runs independently of the doctor, against held-out data if there are any; lower is better.
+
+    | data | score |
+    | --- | --- |
+    | points of at most 8 dimensions | exact Wasserstein distance |
+    | other points | sliced Wasserstein distance |
+    | images | Frechet distance by the recipe's extractor |
+    | image to image | the task's first score, negated if higher is better |
     """
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
+        """Prepare data and metric; `recipe` is the failing run's, `seed` draws samples and reference."""
         data = training_data(recipe)
         held_out = held_out_data(recipe, data)
         task, form, split = build_task(recipe, data.form), data.form, "train" if held_out is None else "test"
@@ -146,15 +177,15 @@ class TrialScorer:
 
     @property
     def about(self) -> str:
-        """What it measures, in words."""
+        """The score and what it compares, in words."""
         return f"{'minus ' if self.sign < 0 else ''}{self.score} {self.scoring.about}; lower is better"
 
     def __call__(self, path: Path) -> float:
-        """The score of a run's last checkpoint; it is kept in the run's `scores.jsonl`."""
+        """The score of a run's last checkpoint; it is saved in the run's `scores.jsonl`."""
         return self._score(path, keep=True)
 
-    def of_others(self, path: Path) -> float | None:
-        """The score of somebody's run, in which nothing is written; None if it ended in NaN or infinity."""
+    def score_unchanged(self, path: Path) -> float | None:
+        """The score of a run's last checkpoint, without writing into the run; None if it stopped on NaN."""
         return None if outcome(path)[1].startswith(NAN) else self._score(path, keep=False)
 
     def _score(self, path: Path, keep: bool) -> float:
@@ -164,12 +195,10 @@ class TrialScorer:
         scores = evaluator.known(manifest) or measure(manifest)
         return self.sign * scores.values[self.score]
 
-    def trial(self, candidate: Candidate, path: Path, share: float, impossible: str = "") -> Trial:
-        """How a candidate did that was trained for a share of the budget; `impossible` tells why it could not be."""
-        if impossible:
-            return Trial(
-                **vars(candidate), share=share, step=candidate.start, score=None, remaining=(), ended=impossible
-            )
+    def trial(self, candidate: Candidate, path: Path, share: float, error: str = "") -> Trial:
+        """The result of a candidate after a share of the budget; `error`: why it could not be trained."""
+        if error:
+            return Trial(**vars(candidate), share=share, step=candidate.start, score=None, remaining=(), ended=error)
         remaining, ended = outcome(path)
         score = None if ended.startswith(NAN) else self(path)
         step = find_checkpoint(Run.open(path)).step
@@ -180,18 +209,18 @@ NAN = "NaN or infinity"
 
 
 def outcome(path: Path) -> tuple[tuple[str, ...], str]:
-    """What ails a run at its end, and why it ended early, if it did."""
+    """The failures of a run at its end, and why it ended early ("" if it did not)."""
     history = Run.open(path).history()
     remaining = tuple(dict.fromkeys(finding.failure for finding in diagnose(history) if is_failure(finding)))
     ends = [row for row in history if row.get("event") in ("not finite", "stopped", "resumed")][-1:]
-    reported = {"not finite": f"{NAN}: ", "stopped": ""}
-    return remaining, next((f"{reported[row['event']]}{row['what']}" for row in ends if row["event"] in reported), "")
+    prefixes = {"not finite": f"{NAN}: ", "stopped": ""}
+    return remaining, next((f"{prefixes[row['event']]}{row['what']}" for row in ends if row["event"] in prefixes), "")
 
 
 def check_watched(path: Path, names: Sequence[str]) -> None:
-    """Raise UserError if the doctor has not looked at the run."""
+    """Raise UserError if the run has no probes of the doctor."""
     if "not-watched" in names:
         raise UserError(
-            f"{path} cannot be treated: its log holds no looks; train it with the doctor: "
+            f"{path} cannot be treated: its log holds no probes; train it with the doctor: "
             f"sparring train {path / 'recipe.toml'} --doctor watch"
         )
