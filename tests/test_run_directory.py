@@ -89,7 +89,7 @@ def test_a_run_of_the_users_own_optimiser_that_breaks_has_its_summary(tmp_path: 
         sparring.train("digits", out=tmp_path / "run", trust=True, **own)
     text = (tmp_path / "run" / "summary.md").read_text()
     assert "divergence" in text
-    assert "settled training" in text
+    assert "stable baseline" in text
 
 
 def test_the_environment_is_written_down(run: Path) -> None:
