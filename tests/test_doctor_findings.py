@@ -91,7 +91,7 @@ def test_a_healthy_run_is_healthy() -> None:
 def test_each_failure_is_found_with_its_onset(failure: str) -> None:
     (first, *_) = diagnose(log(onset=9, **SICK[failure]))
     assert first.failure == failure
-    assert 900 <= first.since_step <= 1300  # a median over 4 looks needs 3 of them; and it has to hold twice
+    assert 900 <= first.since_step <= 1300  # a median over 4 probes needs 3 of them, and the rule must hold twice
     assert first.confidence == 1
     assert first.evidence
     assert first.why

@@ -74,7 +74,7 @@ def wanted(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> Plan
 
 
 def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[Manifest]) -> PlannedFix | None:
-    """The first fix for the leading failure that can change while networks train, right after the probe that showed it.
+    """The first fix for the leading failure that is possible while networks train, right after the probe that shows it.
 
     Args:
         history: The rows of the log.
@@ -132,7 +132,7 @@ def _untreated_copy(run: Run, number: int) -> Path:
 
 
 def _was_resumed(folder: Path) -> bool:
-    """A run without the fix was resumed; until then, its log ends with the row BRANCH."""
+    """The run without the fix was resumed: its log no longer ends with the row BRANCH."""
     return bool(manifests(folder / "checkpoints")) and kind_of(Run(folder).entries()[-1]) != BRANCH
 
 

@@ -43,18 +43,18 @@ class Monitor:
         from sparring.doctor import Monitor
         from sparring.losses import NonSaturating
 
-        real = torch.randn(1000, 2) + 3
-        generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
-        discriminator = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 1))
-        optimizer_g = torch.optim.Adam(generator.parameters(), lr=1e-3)
-        optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
+        real = torch.randn(1000, 2)
+        generator = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 2))
+        discriminator = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 1))
+        optimizer_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.99))
+        optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=1e-3, betas=(0.5, 0.99))
         bce = nn.BCEWithLogitsLoss()
         ones, zeros = torch.ones(64, 1), torch.zeros(64, 1)
 
         monitor = Monitor(
-            generator, discriminator, real=real, latents=torch.randn(256, 4), loss=NonSaturating(), steps=500
+            generator, discriminator, real=real, latents=torch.randn(256, 4), loss=NonSaturating(), steps=1000
         )
-        for _ in range(500):
+        for _ in range(1000):
             fake = generator(torch.randn(64, 4))
             optimizer_g.zero_grad()
             bce(discriminator(fake), ones).backward()

@@ -227,7 +227,7 @@ def _winning(log: Log, limits: Won) -> tuple[Limit, ...]:
     """The limits that are violated where D has won, for the columns that the log has."""
     own, found, (loss, real, fake) = log.table.names, [], limits
     if log.d_loss_shows_winner:
-        found += [Limit(own["d_loss"], "1.4 or 0.7 at equilibrium", "0: D has won", low=loss)]
+        found += [Limit(own["d_loss"], "1.4 or 0.7 at equilibrium", "0 means that D has won", low=loss)]
     if log.outputs and log.recent("d_real") is not None and log.recent("d_fake") is not None:
         kind = "" if log.outputs == "probabilities" else ", from its mean logit"
         means = [f"D's probability for {each}{kind}" for each in ("real samples", "generated ones")]
