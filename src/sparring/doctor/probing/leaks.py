@@ -78,7 +78,7 @@ class OutOfReach(NamedTuple):
         where = f"coordinate {self.channel}" if points else f"channel {self.channel}"
         return (
             f"{self.share:.0%} of the data's values in {where} are in {self.real_low:.3g} to {self.real_high:.3g}, "
-            f"but the generator can emit {emits}; end it with {POINTS_END if points else IMAGES_END}"
+            f"but the generator can emit {emits}; end the generator with {POINTS_END if points else IMAGES_END}"
         )
 
 
@@ -115,7 +115,9 @@ def emitted(generator: nn.Module, make: Callable[[nn.Module], Tensor]) -> Bounds
                 weight.mul_(HUGE)
         made = make(copied).detach().float().cpu()
     if made.dim() < 2:
-        raise UserError(f"the generator outputs samples of shape {list(made.shape)}; they must be [n, ...]")
+        raise UserError(
+            f"the generator outputs samples of shape {list(made.shape)}; they must be [n, ...], for example samples[:, None]"
+        )
     low, high = made.amin(0), made.amax(0)
     if bool((low == high).all()):  # the noise reached no output, as in a network with zero weights
         return Bounds(torch.full_like(low, -torch.inf), torch.full_like(high, torch.inf))

@@ -51,9 +51,7 @@ def choose_probe_set(real: Samples, held_out: Samples | None, latents: Samples, 
     )
     inputs = tuple(part[:count].clone() for part in inputs_given)
     classes = 1 + max((int(parts[1].max()) for parts in (inputs, train) if len(parts) > 1), default=0)
-    pieces = torch.arange(count).tensor_split(
-        -(-count // batch)
-    )  # about equally long, so that batch statistics have enough samples
+    pieces = torch.arange(count).tensor_split(-(-count // batch))  # equally long: batch statistics need samples
     return ProbeSet(
         [View(Direction(), reference, {})],
         {"latent": inputs[0], **Condition(*inputs[1:]).to_batch(FAKE)},
