@@ -116,7 +116,7 @@ def emitted(generator: nn.Module, make: Callable[[nn.Module], Tensor]) -> Bounds
         made = make(copied).detach().float().cpu()
     if made.dim() < 2:
         raise UserError(
-            f"the generator outputs samples of shape {list(made.shape)}; they must be [n, ...], for example samples[:, None]"
+            f"the generator outputs samples of shape {list(made.shape)}; they must be [n, ...]: samples[:, None]"
         )
     low, high = made.amin(0), made.amax(0)
     if bool((low == high).all()):  # the noise reached no output, as in a network with zero weights
