@@ -1,4 +1,4 @@
-"""Verdicts on logs that are written here, number by number, and the command that tells them."""
+"""Findings from hand-written logs, and the command that reports them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ SICK: dict[str, dict[str, float]] = {
 
 
 def log(count: int = 20, onset: int | None = None, **failing: float) -> list[Row]:
-    """A run of `count` looks, healthy up to look `onset` (from the start if None, where numbers are given)."""
+    """A run of `count` probes, healthy up to probe `onset` (None: failing from the start, where metrics are given)."""
     rows: list[Row] = []
     for i in range(1, count + 1):
         at = {"step": 100 * i, "seconds": float(i), "progress": i / count}
@@ -83,15 +83,15 @@ def names(findings: list[Finding]) -> list[str]:
     return [finding.failure for finding in findings]
 
 
-def test_a_healthy_run_is_called_healthy() -> None:
+def test_a_healthy_run_is_healthy() -> None:
     assert names(diagnose(log())) == ["healthy"]
 
 
 @pytest.mark.parametrize("failure", SICK)
-def test_each_illness_is_named_with_its_onset(failure: str) -> None:
+def test_each_failure_is_found_with_its_onset(failure: str) -> None:
     (first, *_) = diagnose(log(onset=9, **SICK[failure]))
     assert first.failure == failure
-    assert 900 <= first.since_step <= 1300  # a median over 4 looks needs 3 of them; and it has to hold twice
+    assert 900 <= first.since_step <= 1300  # a median over 4 probes needs 3 of them, and the rule must hold twice
     assert first.confidence == 1
     assert first.evidence
     assert first.why
@@ -99,7 +99,7 @@ def test_each_illness_is_named_with_its_onset(failure: str) -> None:
 
 
 @pytest.mark.parametrize("failure", SICK)
-def test_one_bad_look_is_no_illness(failure: str) -> None:
+def test_a_single_bad_probe_is_no_failure(failure: str) -> None:
     rows = log()
     probes = [row for row in rows if row.get("event") == "probe"]
     probes[-1].update(SICK[failure])
@@ -107,35 +107,35 @@ def test_one_bad_look_is_no_illness(failure: str) -> None:
 
 
 @pytest.mark.parametrize("failure", SICK)
-def test_what_is_over_is_not_told(failure: str) -> None:
+def test_a_past_failure_is_not_reported(failure: str) -> None:
     rows = log()
     for row in [row for row in rows if row.get("event") == "probe"][3:9]:
         row.update(SICK[failure])
     assert "healthy" in names(diagnose(rows))
 
 
-def test_a_consequence_is_told_from_its_cause() -> None:
+def test_a_consequence_names_its_cause() -> None:
     found = diagnose(log(**SICK["vanishing-gradient"], mode_coverage=0.1))
     assert names(found) == ["vanishing-gradient", "mode-collapse"]
     assert found[1].caused_by == "vanishing-gradient"
     assert found[0].caused_by == ""
 
 
-def test_nothing_is_said_too_early() -> None:
+def test_there_is_no_finding_too_early() -> None:
     failing = log(onset=1, **SICK["mode-collapse"])
     assert names(diagnose([])) == ["not-watched"]
     assert names(diagnose(failing[:4])) == ["too-early"]
-    few = [{**row, "progress": row["progress"] / 20} for row in failing]  # many looks in little of the budget
+    few = [{**row, "progress": row["progress"] / 20} for row in failing]  # many probes in a small part of the budget
     assert names(diagnose(few)) == ["too-early"]
 
 
-def test_what_still_improves_is_not_called_ill_before_the_end() -> None:
+def test_improving_coverage_is_no_failure_before_the_end() -> None:
     rows = log()
     for i, row in enumerate(row for row in rows if row.get("event") == "probe"):
         row.update({"mode_coverage": 0.05 + 0.03 * i, "distance/reals": 30 - i, "effective_rank": 0.3 + 0.01 * i})
     half = [row for row in rows if row["progress"] <= 0.5]
     assert names(diagnose(half)) == ["too-early"]
-    assert "mode-collapse" in names(diagnose(rows))  # 60 % of the cells at the end of the budget
+    assert "mode-collapse" in names(diagnose(rows))  # coverage of 60 % at the end of the budget
 
 
 def test_a_run_that_is_not_finished_is_slow() -> None:
@@ -163,7 +163,7 @@ def test_a_run_that_was_extended_keeps_its_past() -> None:
     assert 1500 <= found.since_step <= 2000
 
 
-def test_gaps_and_missing_numbers_are_no_illness() -> None:
+def test_gaps_and_missing_metrics_are_no_failure() -> None:
     rows = log()
     thinned = [row for row in rows if row["step"] % 300 == 0 or row["step"] < 700]
     assert names(diagnose(thinned)) == ["healthy"]
@@ -173,7 +173,7 @@ def test_gaps_and_missing_numbers_are_no_illness() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("name", HEALTHY)
-def test_a_number_that_could_not_be_measured_is_no_illness(name: str, value: float) -> None:
+def test_a_metric_that_is_not_finite_is_no_failure(name: str, value: float) -> None:
     rows = log()
     for row in [row for row in rows if row.get("event") == "probe"][10:]:
         row[name] = value
@@ -184,9 +184,9 @@ def test_samples_that_are_not_finite_are_divergence() -> None:
     assert names(diagnose(log(onset=15, finite=0.0))) == ["divergence"]
 
 
-def test_verdicts_can_be_written_as_json() -> None:
-    for failure, numbers in SICK.items():
-        reported = [finding.to_json() for finding in diagnose(log(**numbers))]
+def test_findings_can_be_written_as_json() -> None:
+    for failure, metrics in SICK.items():
+        reported = [finding.to_json() for finding in diagnose(log(**metrics))]
         assert json.loads(json.dumps(reported, allow_nan=False))[0]["failure"] == failure
 
 
@@ -221,12 +221,12 @@ def test_the_command(
     assert "is not a run" in refused("doctor", tmp_path)
 
 
-def test_each_illness_has_a_rule_and_remedies() -> None:
+def test_each_failure_has_a_rule_and_fixes() -> None:
     assert {rule.failure for rule in RULES} == set(FIXES)
 
 
 @pytest.mark.parametrize("text", ["Adam(lr=1e-3, betas=(0.0, 0.99))", "Adam(1e-3)", "Adam()", "SGD", "RMSprop()"])
-def test_rates_are_scaled_in_the_text(text: str) -> None:
+def test_learning_rates_are_scaled_in_the_text(text: str) -> None:
     before, after = make(text, optimizers), make(scaled_rate(text, 0.1), optimizers)
     assert after.lr == pytest.approx(before.lr / 10)
     assert dataclasses.replace(after, lr=before.lr) == before
@@ -241,15 +241,15 @@ def test_rates_are_scaled_in_the_text(text: str) -> None:
         ("mode-collapse", {"task": "Generate(Normal(8), pack=3)"}),
     ],
 )
-def test_what_a_recipe_has_already_is_not_offered_weaker(failure: str, changes: dict[str, object]) -> None:
+def test_fixes_do_not_weaken_what_a_recipe_has_already(failure: str, changes: dict[str, object]) -> None:
     recipe = load_recipe("mnist").replace(**changes)
     (field,) = changes
     for fix in fixes_for(failure, recipe, Form((1, 28, 28))):
-        if not fix.about.startswith("settled training"):  # which says what it sets
+        if not fix.about.startswith("stable baseline"):  # which states what it sets
             assert fix.changes.get(field, changes[field]) == changes[field], fix
 
 
-def test_an_unroll_is_not_offered_to_one_that_is_deeper() -> None:
+def test_unrolling_is_no_fix_for_a_recipe_that_unrolls() -> None:
     recipe = load_recipe("mnist").replace(turns="Unrolled(depth=10)")
     for fix in fixes_for("mode-collapse", recipe, Form((1, 28, 28))):
         assert "Unrolled" not in str(fix.changes.get("turns", ""))
@@ -259,7 +259,7 @@ def test_an_unroll_is_not_offered_to_one_that_is_deeper() -> None:
     ("rates", "wanted"),
     [((1e-3, 1e-3), 1e-3), ((3e-2, 1e-3), 1e-3), ((5e-2, 5e-2), 1e-3), ((5e-4, 1e-6), 5e-4), ((2e-4, 2e-3), 2e-3)],
 )
-def test_settled_training_takes_a_usual_rate(rates: tuple[float, float], wanted: float) -> None:
+def test_the_stable_baseline_has_a_usual_learning_rate(rates: tuple[float, float], wanted: float) -> None:
     texts = [f"Adam(lr={rate})" for rate in rates]
     recipe = load_recipe("lecture").replace(
         loss="Minimax()",
@@ -268,8 +268,8 @@ def test_settled_training_takes_a_usual_rate(rates: tuple[float, float], wanted:
         generator_optimizer=texts[0],
         discriminator_optimizer=texts[1],
     )
-    (settled_training, *_) = fixes_for("non-convergence", recipe, Form((1, 28, 28)))
-    assert settled_training.changes == {
+    (baseline, *_) = fixes_for("non-convergence", recipe, Form((1, 28, 28)))
+    assert baseline.changes == {
         "loss": "NonSaturating()",
         "penalties": "LeCam(), R1(weight=Linear(1, 0.05), every=8)",
         "turns": "Alternating()",
@@ -285,11 +285,13 @@ def test_settled_training_takes_a_usual_rate(rates: tuple[float, float], wanted:
         ("MLPGenerator(hidden=(64, 128))", "MLPDiscriminator(hidden=(16,))", "MLPDiscriminator(hidden=(128, 64))"),
         ("MLPGenerator(hidden=(64,))", "MLPDiscriminator(hidden=(64,))", None),
         ("DCGANGenerator(width=32)", "DCGANDiscriminator(width=8)", "DCGANDiscriminator(width=32)"),
-        ("mine.G(hidden=32, width=(8, 8))", "mine.D(hidden=16, width=8)", None),  # whatever they mean by it
-        ("DCGANGenerator()", "DCGANDiscriminator(width=8)", None),  # how large G is, the text does not tell
+        ("mine.G(hidden=32, width=(8, 8))", "mine.D(hidden=16, width=8)", None),  # unknown meaning
+        ("DCGANGenerator()", "DCGANDiscriminator(width=8)", None),  # the size of G is not in the text
     ],
 )
-def test_a_small_discriminator_is_made_as_large(generator: str, discriminator: str, wanted: str | None) -> None:
+def test_a_small_discriminator_becomes_as_large_as_the_generator(
+    generator: str, discriminator: str, wanted: str | None
+) -> None:
     recipe = load_recipe("mnist").replace(generator=generator, discriminator=discriminator)
     fixes = fixes_for("mode-collapse", recipe, Form((1, 28, 28)))
     assert [r.changes["discriminator"] for r in fixes if "discriminator" in r.changes] == [wanted] * bool(wanted)
@@ -312,7 +314,7 @@ def test_the_penalty_suits_the_data(shape: tuple[int, ...], batch: int, wanted: 
 
 
 @pytest.mark.parametrize("failure", FIXES)
-def test_remedies_do_not_run_the_users_own_code(failure: str) -> None:
+def test_fixes_do_not_run_the_users_own_code(failure: str) -> None:
     own = {
         name: f"mine.Thing({name}=1)" for name in ("generator_optimizer", "discriminator_optimizer", "turns", "task")
     }
@@ -320,7 +322,7 @@ def test_remedies_do_not_run_the_users_own_code(failure: str) -> None:
     for fix in fixes_for(failure, recipe, Form((1, 28, 28))):
         assert "mine" not in str({**fix.changes, "discriminator": ""})
     if failure not in ("memorising", "data-leak", "discriminator-overfit", "ignored-condition"):
-        assert any("settled" in fix.about for fix in fixes_for(failure, recipe, Form((1, 28, 28))))
+        assert any("stable baseline" in fix.about for fix in fixes_for(failure, recipe, Form((1, 28, 28))))
 
 
 def test_relativistic_pairing_keeps_the_recipes_own_weight() -> None:
@@ -332,7 +334,7 @@ def test_relativistic_pairing_keeps_the_recipes_own_weight() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe_name", ["ring", "digits", "lecture", "wgan-clip", "unrolled-ring"])
-def test_remedies_build_and_change_something(recipe_name: str) -> None:
+def test_fixes_build_and_change_something(recipe_name: str) -> None:
     cpu = torch.device("cpu")
     data = load_data("ring" if "ring" in recipe_name else "digits")
     recipe = resolve_auto(load_recipe(recipe_name).replace(data=data.name), data, cpu)
@@ -344,13 +346,13 @@ def test_remedies_build_and_change_something(recipe_name: str) -> None:
             assert fix.command(Path("run")).startswith("sparring train run/recipe.toml --")
 
 
-def test_a_log_without_looks_is_no_illness(tiny_run: Path) -> None:
+def test_a_log_without_probes_is_no_failure(tiny_run: Path) -> None:
     rows = [row for row in Run.open(tiny_run).history() if row.get("event") != "probe"]
     assert names(diagnose(rows)) == ["not-watched"]
 
 
-def test_a_lack_that_the_last_looks_have_made_good_is_none() -> None:
-    """Rank rises all the time: medians over the last fifth are those of a tenth earlier."""
+def test_low_coverage_that_the_last_probes_no_longer_show_is_no_failure() -> None:
+    """The rank keeps rising, so medians over the last fifth are a tenth of the budget behind."""
     rows = log(count=20)
     for row in rows:
         row["progress"] *= 0.65
@@ -364,12 +366,12 @@ def test_a_lack_that_the_last_looks_have_made_good_is_none() -> None:
     assert names(diagnose(rows)) == ["mode-collapse"]
 
 
-def test_a_few_lost_modes_are_told_late_and_where_nothing_improves() -> None:
+def test_a_few_lost_modes_are_reported_late_and_if_coverage_does_not_improve() -> None:
     lost = log(mode_coverage=0.75)
     assert names(diagnose(lost)) == ["mode-collapse"]
     (finding,) = diagnose(lost)
-    assert finding.since_step == 300  # it was so at the third look, and is told from 60 % of the budget on
-    assert "are not reached" in finding.why
+    assert finding.since_step == 300  # true since the third probe, reported after 60 % of the budget
+    assert "modes of the data are missing" in finding.why
     early = [{**row, "progress": row["progress"] * 0.55} for row in lost]
     assert names(diagnose(early)) == ["slow"]
     for number, row in enumerate(row for row in lost if row.get("event") == "probe"):
@@ -378,9 +380,9 @@ def test_a_few_lost_modes_are_told_late_and_where_nothing_improves() -> None:
     assert names(diagnose(log(mode_coverage=0.82))) == ["slow"]
 
 
-def test_a_sudden_collapse_is_told_before_the_medians_show_it() -> None:
+def test_a_sudden_collapse_is_reported_before_the_medians_show_it() -> None:
     rows = log(count=100, onset=60, mode_coverage=0.05, spread=0.02, effective_rank=0.1)
-    onset = 6000  # the looks of the last fifth of the budget are 20; half of them take until step 7,000
+    onset = 6000  # the last fifth of the budget has 20 probes; half of them last until step 7,000
     for end in range(len(rows) + 1):
         if "mode-collapse" in names(diagnose([*rows[:end], {"step": 10_000, "progress": 1.0}])):
             break
@@ -389,24 +391,24 @@ def test_a_sudden_collapse_is_told_before_the_medians_show_it() -> None:
     assert {each.name for each in finding.evidence} == {"mode_coverage", "spread", "effective_rank"}
 
 
-def test_what_has_no_gross_bound_is_not_told_of_three_looks() -> None:
-    rows = log(count=100, onset=95, **{"effect/class": 0.2})  # a quarter of what the latent does
+def test_three_probes_are_no_evidence_without_a_gross_bound() -> None:
+    rows = log(count=100, onset=95, **{"effect/class": 0.2})  # a quarter of the effect of the latent
     assert names(diagnose(rows)) == ["healthy"]
 
 
-def test_few_looks_are_excused_while_they_improve() -> None:
+def test_few_probes_are_no_failure_while_they_improve() -> None:
     rows = log(count=4, **SICK["mode-collapse"])
     probes = [row for row in rows if row.get("event") == "probe"]
-    for row, share, cells in zip(probes, (0.005, 0.11, 0.15, 0.2), (0.1, 0.1, 0.15, 0.3)):
-        row.update(progress=share, step=int(1000 * share), mode_coverage=cells)
+    for row, share, coverage in zip(probes, (0.005, 0.11, 0.15, 0.2), (0.1, 0.1, 0.15, 0.3)):
+        row.update(progress=share, step=int(1000 * share), mode_coverage=coverage)
     assert names(diagnose([*probes, {"step": 200, "progress": 0.2}])) == ["too-early"]
     for row in probes:
         row["mode_coverage"] = 0.1
     assert names(diagnose([*rows, {**probes[-1], "step": 210, "progress": 0.21}])) == ["mode-collapse"]
 
 
-def test_what_does_not_wait_is_told_at_the_first_look_that_may_tell() -> None:
-    """The look before may be earlier than 17 % of the budget."""
+def test_a_rule_that_does_not_defer_holds_at_the_first_probe_that_is_late_enough() -> None:
+    """The probe before may be earlier than 17 % of the budget."""
     rows = log(count=5, **SICK["memorising"])
     probes = [row for row in rows if row.get("event") == "probe"]
     for row, share in zip(probes, (0.01, 0.05, 0.1, 0.16, 0.18)):
@@ -415,7 +417,7 @@ def test_what_does_not_wait_is_told_at_the_first_look_that_may_tell() -> None:
     assert names(diagnose(probes[:-1])) == ["too-early"]
 
 
-def test_a_leak_that_one_look_shows_is_none() -> None:
+def test_a_leak_in_a_single_probe_is_no_failure() -> None:
     rows = log(count=20, **{"auc/train": 0.87, "auc/held_out": 0.87})
     probes = [row for row in rows if row.get("event") == "probe"]
     probes[-8]["leak/rounding"] = 0.6
@@ -425,11 +427,11 @@ def test_a_leak_that_one_look_shows_is_none() -> None:
     assert "data-leak" in [v.failure for v in diagnose(rows)]
 
 
-def test_a_look_without_its_place_in_the_run_is_left_out() -> None:
+def test_a_probe_without_its_share_of_the_budget_is_left_out() -> None:
     rows = [{k: v for k, v in row.items() if k != "progress"} for row in log()]
     assert [v.failure for v in diagnose(rows)] == ["not-watched"]
 
 
-def test_a_discriminator_that_knows_its_training_samples_by_heart_has_no_leak() -> None:
+def test_a_discriminator_that_memorises_has_no_leak() -> None:
     rows = log(count=20, **{"auc/train": 0.99, "auc/held_out": 0.55, **SICK["discriminator-overfit"]})
     assert [v.failure for v in diagnose(rows)] == ["discriminator-overfit"]

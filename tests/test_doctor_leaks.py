@@ -1,4 +1,4 @@
-"""Data leaks: what a generator can emit, found before training; and what a sure D goes by, while it trains."""
+"""Data leaks: what a generator can emit, found before training; and what a confident D uses, found during training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGE = (3, 8, 8)
 
 
 class Ends(nn.Module):
-    """Two layers, and a function of what they give, which no module stands for."""
+    """Two layers, and a function of their output that is not a module."""
 
     def __init__(self, end: Callable[[Tensor], Tensor], *after: nn.Module, shape: tuple[int, ...] = (2, 4, 4)) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Ends(nn.Module):
 
 
 class OneLayer(nn.Module):
-    """All in one: weights, and the activation behind them."""
+    """A single module with weights and an activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class OneLayer(nn.Module):
 
 
 class Padded(MLPGenerator):
-    """A user's mistake: the last two rows and columns are zeros, whatever the data has there."""
+    """A mistake: the two outer rows and columns are always 0, whatever the data has there."""
 
     def __init__(self, latent_size: int, shape: tuple[int, ...]) -> None:
         super().__init__(latent_size, (shape[0], shape[1] - 4, shape[2] - 4), hidden=(256, 256, 256))
@@ -61,7 +61,7 @@ class Padded(MLPGenerator):
 
 
 class Sigmoid(MLPGenerator):
-    """Another: 0 to 1, where the data is in -1 to 1."""
+    """A mistake: outputs in 0 to 1, although the data is in -1 to 1."""
 
     def __init__(self, latent_size: int, shape: tuple[int, ...]) -> None:
         super().__init__(latent_size, shape, hidden=(32,))
@@ -69,7 +69,7 @@ class Sigmoid(MLPGenerator):
 
 
 class TanhPoints(MLPGenerator):
-    """And one that cannot reach the outer points."""
+    """A mistake: it cannot reach the outer points."""
 
     def __init__(self, latent_size: int, shape: tuple[int, ...]) -> None:
         super().__init__(latent_size, shape, hidden=(32,))
@@ -82,7 +82,7 @@ def bounds_of(network: nn.Module, latent_size: int = 8, count: int = 256) -> Bou
 
 
 def span(bounds: Bounds) -> tuple[float, float]:
-    """The one low and the one high that hold everywhere."""
+    """The lower and the upper bound, which are the same everywhere."""
     assert bounds.low.unique().numel() == bounds.high.unique().numel() == 1, bounds
     return float(bounds.low.flatten()[0]), float(bounds.high.flatten()[0])
 
@@ -103,7 +103,7 @@ def test_all_generators_are_covered() -> None:
 
 
 @pytest.mark.parametrize(("kind", "shape", "options", "expected"), NAMED)
-def test_what_named_generators_emit(
+def test_bounds_of_built_in_generators(
     kind: Any, shape: tuple[int, ...], options: dict[str, Any], expected: tuple[float, float]
 ) -> None:
     assert span(bounds_of(kind(8, shape, **options))) == pytest.approx(expected)
@@ -127,11 +127,11 @@ def test_what_named_generators_emit(
         (OneLayer(), (-1, 1)),
     ],
 )
-def test_what_own_generators_emit(network: nn.Module, expected: tuple[float, float]) -> None:
+def test_bounds_of_own_generators(network: nn.Module, expected: tuple[float, float]) -> None:
     assert span(bounds_of(network)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_bounds_are_of_each_place() -> None:
+def test_each_place_has_its_bounds() -> None:
     mixed = bounds_of(Ends(lambda x: torch.cat([x[:, :1].tanh(), x[:, 1:].sigmoid()], 1)))
     assert mixed.low[:, 0, 0].tolist() == pytest.approx([-1, 0])
     padded = bounds_of(Padded(8, (1, 8, 8)))
@@ -140,7 +140,7 @@ def test_bounds_are_of_each_place() -> None:
     assert padded.low[0, 4, 4] == pytest.approx(-1)
 
 
-def test_layers_that_start_at_zero_hide_nothing() -> None:
+def test_zero_weights_do_not_hide_the_bounds() -> None:
     for end, expected in ((torch.tanh, (-1, 1)), (lambda x: x, (-INF, INF))):
         network = Ends(end)
         for weight in network.layers[2].parameters():
@@ -151,7 +151,7 @@ def test_layers_that_start_at_zero_hide_nothing() -> None:
     assert span(bounds_of(nothing)) == (-INF, INF)
 
 
-def test_asking_changes_nothing() -> None:
+def test_finding_bounds_has_no_side_effects() -> None:
     network = DCGANGenerator(8, IMAGE, width=4).train()  # with batch statistics
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     random = torch.get_rng_state()
@@ -167,13 +167,15 @@ def everywhere(low: float, high: float, shape: tuple[int, ...]) -> Bounds:
 
 def test_values_out_of_reach() -> None:
     digits = load_data("digits").batch(torch.arange(256))["real"]
-    assert out_of_reach(everywhere(-1, 1, (1, 8, 8)), digits) is None  # full of the -1 that tanh never quite gives
+    assert (
+        out_of_reach(everywhere(-1, 1, (1, 8, 8)), digits) is None
+    )  # many values are -1, which tanh never quite reaches
     assert out_of_reach(everywhere(-INF, INF, (1, 8, 8)), digits) is None
     found = out_of_reach(everywhere(0, 1, (1, 8, 8)), digits)
     assert found is not None
     assert found.share == pytest.approx((digits < -0.2).double().mean().item())
     assert (found.low, found.high, found.real_low) == (0, 1, -1)
-    assert "Tanh" in found.reported(points=False)
+    assert "Tanh" in found.describe(points=False)
 
 
 def test_one_channel_out_of_reach() -> None:
@@ -195,17 +197,17 @@ def test_points_out_of_reach() -> None:
     found = out_of_reach(everywhere(-1, 1, (2,)), real)
     assert found is not None
     assert found.share == pytest.approx(1 / 4, abs=0.06)  # two of eight modes in each coordinate
-    assert "linear layer" in found.reported(points=True)
+    assert "linear layer" in found.describe(points=True)
     assert out_of_reach(everywhere(-1.4, 1.4, (2,)), real) is None
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8), (1, 9, 8), ()])
 def test_samples_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match="choose a generator that fits"):
+    with pytest.raises(UserError, match="choose a generator for the shape of the data"):
         out_of_reach(everywhere(-1, 1, (1, 8, 8)), torch.zeros(5, *shape))
 
 
-def test_a_generator_of_numbers_is_refused() -> None:
+def test_a_generator_of_scalars_is_refused() -> None:
     with pytest.raises(UserError, match=r"must be \[n, \.\.\.\]"):
         bounds_of(Ends(lambda x: x.flatten(1).sum(1)))
 
@@ -228,7 +230,7 @@ def test_real_samples_need_no_repair() -> None:
         assert torch.allclose(repair(real[:50]), real[:50], atol=0.02), name
 
 
-def test_repairs_mend_what_they_are_for() -> None:
+def test_repairs_repair_their_artifact_alone() -> None:
     real = images()
     real[:, 2], real[:, :2, 0] = 1, -1
     found = repairs(real)
@@ -240,7 +242,7 @@ def test_repairs_mend_what_they_are_for() -> None:
     assert found["range"](2 * fake).abs().max() <= 1
     narrow = found["range"](0.9 * fake)[:, :2]
     assert narrow.amax() == pytest.approx(1, abs=0.03)
-    assert torch.equal(found["range"](0.2 * fake)[:, :2], 0.2 * fake[:, :2])  # that is no matter of range alone
+    assert torch.equal(found["range"](0.2 * fake)[:, :2], 0.2 * fake[:, :2])  # more than the range differs
     few = torch.where(images() > 0, 1.0, -1.0)
     assert torch.equal(repairs(few)["rounding"](fake), torch.where(fake > 0, 1.0, -1.0))
 
@@ -272,7 +274,7 @@ OPTIONS: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("data", "generator", "fix"), [("digits", "Sigmoid()", "Tanh"), ("ring", "TanhPoints()", "linear layer")]
 )
-def test_a_leak_is_named_before_the_first_step(
+def test_a_leak_is_reported_before_the_first_step(
     data: str, generator: str, fix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options = {**OPTIONS, "data": data, "generator": f"{__name__}.{generator}"}
@@ -288,20 +290,20 @@ def test_a_leak_is_named_before_the_first_step(
 
 
 @pytest.mark.parametrize("changes", [{}, {"data": "ring"}, {"generator": "R3GANGenerator(width=8, most=8, group=4)"}])
-def test_no_leak_is_named_of_generators_that_fit(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_generators_that_fit_have_no_leak(changes: dict[str, Any], tmp_path: Path) -> None:
     options = {**OPTIONS, "generator": "MLPGenerator(hidden=(32,))", **changes}
     path = sparring.train("digits", out=tmp_path / "run", steps=1, **options)
     assert not [row for row in Run.open(path).entries() if row.get("event") == "leak"]
 
 
-def test_a_run_without_the_doctor_is_not_asked(tmp_path: Path) -> None:
+def test_a_run_without_the_doctor_is_not_checked(tmp_path: Path) -> None:
     options = {**OPTIONS, "generator": f"{__name__}.Sigmoid()", "doctor": "off"}
     path = sparring.train("digits", out=tmp_path / "run", steps=1, **options)
     assert not [row for row in Run.open(path).entries() if row.get("event") == "leak"]
 
 
 def padded_digits(path: Path) -> str:
-    """Digits of 12x12 within a frame of a darker grey: 16x16."""
+    """Digits of 12x12 in a grey frame: 16x16."""
     digits = load_data("digits").samples.float()
     larger = F.interpolate(digits, size=12, mode="bilinear").round().clamp(0, 255)
     np.savez(path, images=F.pad(larger, (2, 2, 2, 2), value=90).to(torch.uint8)[:, 0].numpy())
@@ -327,8 +329,8 @@ def probes(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_leak_is_named_while_it_trains(tmp_path: Path) -> None:
-    """A frame that the generator makes in another grey, with the finding from before training left out."""
+def test_a_leak_is_reported_during_training(tmp_path: Path) -> None:
+    """The generator emits the frame in another grey; the finding from before training is left out."""
     options = {**CALM, "data": padded_digits(tmp_path / "padded.npz"), "generator": f"{__name__}.Padded()"}
     found, *_ = diagnose(probes(sparring.train("digits", out=tmp_path / "run", **options)))
     assert found.failure == "data-leak"
@@ -346,11 +348,11 @@ def test_a_leak_is_named_while_it_trains(tmp_path: Path) -> None:
         {"data": "ring", "loss": "Minimax()", "turns": "Alternating(n_critic=10)", "penalties": "", "steps": 400},
     ],
 )
-def test_no_leak_is_named_where_there_is_none(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_no_leak_is_reported_without_one(changes: dict[str, Any], tmp_path: Path) -> None:
     options = {**CALM, **changes}
     if options.get("data") == "padded":
         options["data"] = padded_digits(tmp_path / "padded.npz")
     path = sparring.train("digits", out=tmp_path / "run", **options)
-    judged = [row for row in probes(path) if any(name.startswith("leak/") for name in row)]
-    assert judged, "D was never sure, so nothing was asked"
+    tested = [row for row in probes(path) if any(name.startswith("leak/") for name in row)]
+    assert tested, "D's AUC was never high, so nothing was tested"
     assert "data-leak" not in [finding.failure for finding in diagnose(Run.open(path).history())]

@@ -1,4 +1,4 @@
-"""Verdicts on logs of other people's programs: written by small trainings here, and by hand."""
+"""Findings from logs of other programs: written by small trainings here, and by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def small(inputs: int, outputs: int) -> nn.Module:
 
 
 def train(path: Path, saturating: bool, n_critic: int, r1: float, steps: int) -> Path:
-    """A log of losses as hand-written loops write it."""
+    """Train by a hand-written loop that logs its losses."""
     torch.manual_seed(0)
     data = load_data("ring")
     points = data.form.to_input(data.samples)
@@ -52,12 +52,12 @@ def train(path: Path, saturating: bool, n_critic: int, r1: float, steps: int) ->
             optimizers[1].zero_grad()
             (loss + r1 * slope.square().sum(1).mean()).backward()
             optimizers[1].step()
-        judged: Tensor = discriminator(generator(torch.randn(64, 4)))
-        own = (-F.softplus(judged) if saturating else F.softplus(-judged)).mean()
+        fake_logits: Tensor = discriminator(generator(torch.randn(64, 4)))
+        own = (-F.softplus(fake_logits) if saturating else F.softplus(-fake_logits)).mean()
         optimizers[0].zero_grad()
         own.backward()
         optimizers[0].step()
-        rows.append((step, loss.item(), own.item(), real.sigmoid().mean().item(), judged.sigmoid().mean().item()))
+        rows.append((step, loss.item(), own.item(), real.sigmoid().mean().item(), fake_logits.sigmoid().mean().item()))
     return write(path, ("Iter", "Loss_D", "Loss_G", "D(x)", "D(G(z))"), rows)
 
 
@@ -65,14 +65,14 @@ def names(path: Path) -> list[str]:
     return [finding.failure for finding in diagnose_log(read_log(path))]
 
 
-def test_losses_of_a_healthy_training_show_no_sign(tmp_path: Path) -> None:
+def test_losses_of_a_healthy_training_show_no_failure(tmp_path: Path) -> None:
     path = train(tmp_path / "log.csv", saturating=False, n_critic=1, r1=0.05, steps=400)
     assert names(path) == ["no-sign"]
     assert can_show(read_log(path)) == ["divergence", "vanishing-gradient"]
 
 
 @pytest.mark.slow
-def test_a_generator_whose_loss_saturates_is_told_from_its_losses(tmp_path: Path) -> None:
+def test_a_saturated_generator_loss_is_found(tmp_path: Path) -> None:
     path = train(tmp_path / "log.csv", saturating=True, n_critic=10, r1=0.0, steps=400)
     (found,) = diagnose_log(read_log(path))
     assert found.failure == "vanishing-gradient"
@@ -84,15 +84,22 @@ def test_a_generator_whose_loss_saturates_is_told_from_its_losses(tmp_path: Path
 
 
 COUNT = 100
-EVEN = {"step": 1, "d_loss": 1.38, "g_loss": 0.7}
+EQUILIBRIUM = {"step": 1, "d_loss": 1.38, "g_loss": 0.7}
 
 
 def written(path: Path, count: int = COUNT, onset: int = 40, **changes: Callable[[int], object] | float) -> Path:
-    """Rows of an even game, and from a step on of another; a change may be a value or a function of the row."""
-    columns = list(dict.fromkeys([*EVEN, *changes]))
+    """Rows at equilibrium, changed from row `onset` on; a change is a value or a function of the row."""
+    columns = list(dict.fromkeys([*EQUILIBRIUM, *changes]))
     rows = []
     for i in range(count):
-        row: dict[str, object] = {**EVEN, "step": 10 * i, "g_grad": 1.0, "d_real": 0.5, "d_fake": 0.5, "acc": 0.5}
+        row: dict[str, object] = {
+            **EQUILIBRIUM,
+            "step": 10 * i,
+            "g_grad": 1.0,
+            "d_real": 0.5,
+            "d_fake": 0.5,
+            "acc": 0.5,
+        }
         if i >= onset:
             row |= {name: value(i) if callable(value) else value for name, value in changes.items()}
         rows.append([row[name] for name in columns])
@@ -104,14 +111,14 @@ def written(path: Path, count: int = COUNT, onset: int = 40, **changes: Callable
     [
         ("no-sign", {}),
         ("no-sign", {"d_loss": 0.4, "g_loss": 3.0}),
-        ("no-sign", {"d_loss": 0.01}),  # G's loss says otherwise
-        ("no-sign", {"g_loss": 9.0}),  # D's does
+        ("no-sign", {"d_loss": 0.01}),  # G's loss contradicts it
+        ("no-sign", {"g_loss": 9.0}),  # D's loss contradicts it
         ("no-sign", {"d_loss": 0.01, "g_loss": 9.0, "d_fake": 0.3, "d_real": 0.99}),
         ("no-sign", {"d_loss": 0.01, "g_loss": 9.0, "acc": 0.7}),
-        ("no-sign", {"d_loss": 0.01, "g_loss": 9.0, "g_grad": 0.9}),  # its gradient lives
+        ("no-sign", {"d_loss": 0.01, "g_loss": 9.0, "g_grad": 0.9}),  # its gradient has not vanished
         ("no-sign", {"acc": 0.5}),
-        ("no-sign", {"d_loss": -50.0, "g_loss": 100.0}),  # a critic's
-        ("no-sign", {"g_loss": 100.0, "d_loss": 0.4}),  # a cross-entropy at its end
+        ("no-sign", {"d_loss": -50.0, "g_loss": 100.0}),  # a Wasserstein critic
+        ("no-sign", {"g_loss": 100.0, "d_loss": 0.4}),  # a clamped cross-entropy
         ("vanishing-gradient", {"d_loss": 0.01, "g_loss": 9.0}),
         ("vanishing-gradient", {"d_loss": 0.01, "g_loss": 9.0, "acc": 0.99, "d_real": 0.99, "d_fake": 0.001}),
         ("vanishing-gradient", {"d_loss": 0.01, "g_loss": 9.0, "acc": 99}),
@@ -137,11 +144,11 @@ def test_rows_by_hand(expected: str, changes: dict[str, float], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("changes", [{"d_loss": 0.01, "g_loss": 9.0}, {"d_loss": 1e6}, {"g_grad": 1e9}])
-def test_one_row_is_no_illness(changes: dict[str, float], tmp_path: Path) -> None:
+def test_a_single_row_is_no_failure(changes: dict[str, float], tmp_path: Path) -> None:
     assert names(written(tmp_path / "log.csv", onset=COUNT - 1, **changes)) == ["no-sign"]
 
 
-def test_nan_that_stands_for_no_value_is_none(tmp_path: Path) -> None:
+def test_nan_for_a_missing_value_is_no_failure(tmp_path: Path) -> None:
     path = written(tmp_path / "log.csv", onset=0, g_loss=lambda i: 0.7 if i % 5 == 2 else math.nan)
     assert names(path) == ["no-sign"]
     empty = written(tmp_path / "empty.csv", onset=0, g_loss=lambda i: 0.7 if i % 5 == 2 else "")
@@ -150,7 +157,7 @@ def test_nan_that_stands_for_no_value_is_none(tmp_path: Path) -> None:
     assert (found.failure, found.since_step) == ("divergence", 990)  # a program that stopped there
 
 
-def test_what_columns_can_show(tmp_path: Path) -> None:
+def test_columns_decide_what_a_log_can_show(tmp_path: Path) -> None:
     def shown(**columns: float) -> tuple[list[str], dict[str, str]]:
         path = write(tmp_path / "log.csv", ["step", *columns], [[i, *columns.values()] for i in range(30)])
         log = read_log(path)
@@ -160,7 +167,7 @@ def test_what_columns_can_show(tmp_path: Path) -> None:
     assert shown(d_loss=1.3, g_loss=0.7)[0] == ["divergence", "vanishing-gradient"]
     assert "negative" in shown(d_loss=-3.0, g_loss=3.0)[1]["vanishing-gradient"]
     assert "nothing of G" in shown(d_loss=1.0)[1]["vanishing-gradient"]
-    assert "never was above" in shown(d_loss=0.01, g_loss=0.01)[1]["vanishing-gradient"]
+    assert "was never above" in shown(d_loss=0.01, g_loss=0.01)[1]["vanishing-gradient"]
     assert "neither D's loss" in shown(g_loss=0.7)[1]["vanishing-gradient"]
     assert shown(g_loss=0.7, d_real=0.6, d_fake=0.4)[0] == ["divergence", "vanishing-gradient"]
     assert "one half" in shown(d_loss=1.3, g_loss=0.7, accuracy=0.5)[1]["discriminator-too-weak"]
@@ -169,7 +176,7 @@ def test_what_columns_can_show(tmp_path: Path) -> None:
 def test_few_rows_are_too_early(tmp_path: Path) -> None:
     assert names(written(tmp_path / "log.csv", count=11, onset=0, d_loss=0.01, g_loss=9.0)) == ["too-early"]
     assert names(written(tmp_path / "log.csv", count=12, onset=6, d_loss=0.01, g_loss=9.0)) == ["vanishing-gradient"]
-    assert names(write(tmp_path / "log.csv", list(EVEN), [])) == ["too-early"]
+    assert names(write(tmp_path / "log.csv", list(EQUILIBRIUM), [])) == ["too-early"]
 
 
 def text(path: Path, content: str | bytes) -> Path:
@@ -191,15 +198,20 @@ def test_tables_of_many_kinds_are_read(tmp_path: Path) -> None:
     assert read("# Iter\tLoss_D\tlossG\n1\t1.5\t2\n\n2\t0.5\tNone\n") == plain
     assert read('"iteration","loss/discriminator","errG","note"\n1,1.5,2,"a, b"\n2,.5,"",x\n') == plain
     assert read("step,d_loss,g_loss\n2,0.5,\n1,1.5,2\n") == plain  # newest first
-    assert read("step,d_loss,g_loss\n1,9,9\n2,9,9\n1,1.5,2\n2,0.5,\n") == plain  # it went back
-    assert read("step,d_loss,g_loss\n1,1.5,2\n2,0.5,\n3,0.") == plain  # killed as it wrote
+    assert read("step,d_loss,g_loss\n1,9,9\n2,9,9\n1,1.5,2\n2,0.5,\n") == plain  # it resumed from an earlier step
+    assert read("step,d_loss,g_loss\n1,1.5,2\n2,0.5,\n3,0.") == plain  # killed while writing
     assert read("step,d_loss_real,d_loss_fake,g_loss\n1,1,0.5,2\n2,0.25,.25,\n") == plain
     lines = (
         '{"step": 1, "d_loss": 1.5, "g_loss": 2, "what": [1]}\n{"step": 1, "event": "x"}\n{"step": 2, "d_loss": 0.5}\n'
     )
     assert read(lines, "log.jsonl") == plain
     assert read(lines + '{"step": 3, "d_lo', "log.jsonl") == plain
-    assert read("epoch,batch,d_loss\n0,0,1\n0,1,2\n1,0,3\n1,1,4\n")[0] == (0, 1, 2, 3)  # batches begin anew
+    assert read("epoch,batch,d_loss\n0,0,1\n0,1,2\n1,0,3\n1,1,4\n")[0] == (
+        0,
+        1,
+        2,
+        3,
+    )  # batches are counted from 0 in each epoch
     assert read("epoch,d_loss\n0,1\n0,2\n1,3\n1,4\n") == ((0, 0, 1, 1), {"d_loss": (1, 2, 3, 4)})
 
 
@@ -212,23 +224,23 @@ def test_a_runs_own_log_is_read(tiny_run: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty; wanted are rows below"),
+        ("", "is empty; it needs a header row"),
         ("\n \n", "is empty"),
         ("step,d_loss\n1,abc\n", r"line 2: d_loss is 'abc'; it must be a number, or empty"),
-        ("step,d_loss\n1,1\n,1\n", r"line 3: there is no step in 'step'"),
-        ("step,d_loss\nnan,1\n", r"line 2: there is no step"),
-        ("d_loss,g_loss\n1,1\n", r"no column of the step: it has d_loss, g_loss; wanted are step \(or iteration"),
-        ("step,loss,val\n1,1,1\n", "no column of the loss: it has step, loss, val; wanted are"),
+        ("step,d_loss\n1,1\n,1\n", r"line 3: 'step' has no step; write a number"),
+        ("step,d_loss\nnan,1\n", r"line 2: 'step' has no step"),
+        ("d_loss,g_loss\n1,1\n", r"no step column; its columns: d_loss, g_loss; recognised: step \(or iteration"),
+        ("step,loss,val\n1,1,1\n", "no loss column; its columns: step, loss, val; recognised:"),
         ("1,0.5,0.5\n2,0.5,0.5\n", "has the column '0.5' twice"),
-        ("1,0.5,0.6\n2,0.5,0.5\n", "no column of the step: it has 1, 0.5, 0.6"),
+        ("1,0.5,0.6\n2,0.5,0.5\n", "no step column; its columns: 1, 0.5, 0.6"),
         ("step,d_loss,d_loss\n1,1,1\n", "has the column 'd_loss' twice; rename"),
-        ("step,d_loss\n1,1,1\n2,2\n", "line 2: 3 cells below 2 names"),
-        ("step,d_loss\n1\n2,2\n", "line 2: 1 cells below 2 names"),
+        ("step,d_loss\n1,1,1\n2,2\n", "line 2: 3 cells for 2 columns"),
+        ("step,d_loss\n1\n2,2\n", "line 2: 1 cells for 2 columns"),
         ("step,d_loss\n1,1\n".encode("utf-16"), "not text in UTF-8"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "not text in UTF-8"),
     ],
 )
-def test_files_that_cannot_be_read_say_why(
+def test_unreadable_tables_are_refused_with_a_reason(
     content: str | bytes, message: str, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     path = text(tmp_path / "log.csv", content)
@@ -240,15 +252,15 @@ def test_files_that_cannot_be_read_say_why(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty; wanted are JSON objects"),
+        ("", "is empty; it needs one JSON object per line"),
         ('{"step": 1}\nnonsense\n', "line 2 is damaged"),
         ("[1, 2]\n", "line 1 is damaged"),
-        ('{"step": 1, "loss": 2}\n', "no column of the loss: it has step, loss"),
+        ('{"step": 1, "loss": 2}\n', "no loss column; its columns: step, loss"),
         ('{"step": 1, "d_loss": [2]}\n', r"line 1: d_loss is \[2\]"),
         ('{"step": 1, "d_loss": true}\n', "line 1: d_loss is True"),
     ],
 )
-def test_json_lines_that_cannot_be_read_say_why(
+def test_unreadable_json_lines_are_refused_with_a_reason(
     content: str, message: str, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     path = text(tmp_path / "log.jsonl", content)
@@ -260,17 +272,17 @@ def test_json_lines_that_cannot_be_read_say_why(
 def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], refused: Callable[..., str]) -> None:
     healthy = written(tmp_path / "even.csv")
     assert main(["doctor", "--csv", str(healthy)]) == 0
-    said = capfd.readouterr().out
-    assert "No sign of illness in what this log can show" in said
-    assert "this log can show: divergence, vanishing-gradient" in said
-    assert "mode-collapse: losses look the same" in said
-    assert "sparring.doctor.Monitor" in said
-    remaining = written(tmp_path / "won.csv", d_loss=0.01, g_loss=9.0)
-    assert main(["doctor", "--csv", str(remaining)]) == 1
-    said = capfd.readouterr().out
-    assert "vanishing-gradient since step" in said
-    assert "relativistic pairing" in said
-    assert main(["doctor", "--csv", str(remaining), "--json"]) == 1
+    printed = capfd.readouterr().out
+    assert "Nothing in this log indicates a failure" in printed
+    assert "this log can show: divergence, vanishing-gradient" in printed
+    assert "mode-collapse: losses look the same" in printed
+    assert "sparring.doctor.Monitor" in printed
+    won = written(tmp_path / "won.csv", d_loss=0.01, g_loss=9.0)
+    assert main(["doctor", "--csv", str(won)]) == 1
+    printed = capfd.readouterr().out
+    assert "vanishing-gradient since step" in printed
+    assert "relativistic pairing" in printed
+    assert main(["doctor", "--csv", str(won), "--json"]) == 1
     found = json.loads(capfd.readouterr().out)
     assert set(found) == {"healthy", "findings", "can_show", "cannot_show"}
     assert found["healthy"] is False
@@ -280,6 +292,6 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], refused:
     assert main(["doctor", "--csv", str(broken), "--json"]) == 1
     assert json.loads(capfd.readouterr().out)["findings"][0]["evidence"][0]["value"] is None
     assert "takes a run, or --csv FILE" in refused("doctor")
-    assert "takes a run, or --csv FILE" in refused("doctor", tmp_path, "--csv", remaining)
+    assert "takes a run, or --csv FILE" in refused("doctor", tmp_path, "--csv", won)
     assert "cannot read" in refused("doctor", "--csv", tmp_path / "nothing.csv")
     assert "cannot read" in refused("doctor", "--csv", tmp_path)

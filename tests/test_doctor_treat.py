@@ -630,7 +630,7 @@ def test_what_is_tried() -> None:
     assert len({recipe, *recipes}) == 1 + len(recipes) == 8
     assert all(c.start == (0 if "task" in c.changes else 100) for c in chosen)
     assert len(candidates(found, recipe, form, start=0, most=2)) == 2
-    with pytest.raises(sparring.UserError, match="nothing is known to help against memorising"):
+    with pytest.raises(sparring.UserError, match="no known fix for memorising changes this recipe"):
         candidates([Finding("memorising")], recipe.replace(penalties="LeCam()"), form, start=0, most=4)
 
 

@@ -89,7 +89,7 @@ def test_a_diverged_run_with_a_custom_optimiser_has_a_summary(tmp_path: Path) ->
         sparring.train("digits", out=tmp_path / "run", trust=True, **own)
     text = (tmp_path / "run" / "summary.md").read_text()
     assert "divergence" in text
-    assert "settled training" in text
+    assert "stable baseline" in text
 
 
 def test_the_environment_is_saved(run: Path) -> None:

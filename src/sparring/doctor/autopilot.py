@@ -1,8 +1,8 @@
-"""Treats a run while it trains (`--doctor treat`): when, with what, and from which state.
+"""Fixes a run while it trains (`--doctor treat`): when, with which fix, and from which state.
 
-What is decided is a pure function of the log and of the healthy states that were kept, both of which follow from steps
-and never from the clock; a treatment is a row of the log, and the log decides when a run is resumed. So a run that is
-killed and resumed is treated as one that nothing interrupted, to the last bit.
+The decision is a pure function of the log and of the healthy states that were kept. Both depend on steps and never on
+time. A fix is a row of the log, which a resumed run reads. So a run that is killed and resumed gets the same fixes as
+one that was not interrupted, to the last bit.
 """
 
 from __future__ import annotations
@@ -29,16 +29,23 @@ from sparring.run.checkpoint import Manifest, manifests
 from sparring.run.directory import Run
 from sparring.run.log import BRANCH, PROBE, TREATMENT, Row, Treatment, kind_of, of_kind, treatments
 
-MOST = 2  # treatments of a run
-APART = 0.2  # of the budget between two of them, and after the last: verdicts look back as far
-SAVES = 10  # healthy states that are kept for a while, over a whole run
-SAVED = 3  # how many of them are there at a time
+MOST = 2  # fixes per run
+APART = 0.2  # share of the budget between two fixes, and after the last: findings are medians over as much
+SAVES = 10  # healthy states that are saved over a whole run
+SAVED = 3  # healthy states that are kept at a time
 
 
 @dataclass(frozen=True)
 class PlannedFix:
-    """A remedy against an illness that changes fields of the recipe while a run trains. Both players go back to the
-    healthy state of the step `back_to`; where there is none (None), the `restarted` players start anew."""
+    """A fix to apply while a run trains.
+
+    Attributes:
+        failure: The failure that it is for.
+        about: What it does.
+        changes: The fields of the recipe that it changes.
+        back_to: The step of the healthy state that both networks go back to, or None where there is none.
+        restarted: The networks that start again from random weights where there is no healthy state.
+    """
 
     failure: str
     about: str
@@ -48,27 +55,33 @@ class PlannedFix:
 
     @property
     def reported(self) -> str:
-        """It in words."""
-        anew = f"{' and '.join(self.restarted)} anew"
-        state = anew if self.back_to is None else f"both players as they were at step {self.back_to:,}"
+        """The fix in one line: what it does, the fields that it changes, and the state that training continues from."""
+        restarted = f"{' and '.join(self.restarted)} restarted from random weights"
+        state = restarted if self.back_to is None else f"both networks restored from step {self.back_to:,}"
         changes = ", ".join(f"{name}={value!r}" for name, value in self.changes.items())
         return f"{self.about} ({changes}); {state}"
 
     @classmethod
     def from_row(cls, row: Treatment) -> PlannedFix:
-        """That of a row of the log."""
+        """The fix that a row of the log records."""
         return cls(row["failure"], row["about"], row["changes"], row["back_to"], tuple(row["restarted"]))
 
 
 def wanted(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> PlannedFix | None:
-    """What to do about the run as its log stands, if anything."""
+    """The fix that a run needs now, according to its log; None for no fix."""
     step = max((row["step"] for row in history), default=0)
     return decide(history, recipe, form, [m for m in manifests(run.path / "healthy") if m.step <= step])
 
 
 def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[Manifest]) -> PlannedFix | None:
-    """The first remedy of the leading illness that can be applied in flight, right after the look that showed it;
-    `saved` are the healthy states that were kept."""
+    """The first fix for the leading failure that is possible while networks train, right after the probe that shows it.
+
+    Args:
+        history: The rows of the log.
+        recipe: The recipe of the run.
+        form: The form of its samples.
+        saved: The healthy states that were kept.
+    """
     probes, treated = of_kind(history, PROBE), treatments(history)
     if not probes or probes[-1]["step"] < history[-1]["step"] or len(treated) >= MOST:
         return None
@@ -83,7 +96,7 @@ def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[M
     new = [fix for fix in fixes if all(fix.changes != row["changes"] for row in treated)]
     if not new:
         return None
-    diverged = found[0].failure == "divergence"  # from the first step on, often, and not to be mended by a new loss
+    diverged = found[0].failure == "divergence"  # often from the first step on; a new loss alone does not help
     healthy = last_healthy(history, saved, found[0].since_step, EARLIEST if diverged else 0.0)
     restarted = () if healthy else ("generator", "discriminator") if diverged else ("discriminator",)
     back = None if healthy is None else healthy.step
@@ -91,8 +104,10 @@ def decide(history: Sequence[Row], recipe: Recipe, form: Form, saved: Sequence[M
 
 
 def record_fix(planned_fix: PlannedFix, run: Run, recipe: Recipe, state: State) -> Row:
-    """Keep the way back, then write the treatment into the log; from that row on it is decided. The way back is a run
-    directory of its own, `before-treatment-1` or `-2`: resumed, it goes on untreated."""
+    """Save the run without the fix, then write the fix to the log, which makes it final.
+
+    The run without the fix is the run directory `before-treatment-1` or `-2` within the run; it can be resumed.
+    """
     number = len(treatments(run.history())) + 1
     folder = _untreated_copy(run, number)
     branch(run, folder, recipe.replace(doctor="watch"), state)
@@ -106,23 +121,23 @@ def record_fix(planned_fix: PlannedFix, run: Run, recipe: Recipe, state: State) 
 
 
 def _untreated_copy(run: Run, number: int) -> Path:
-    """A folder for the way back. One that was gone on with is somebody's run: another name is taken then."""
+    """A folder for the run without the fix: a new name if the user resumed the run in the old one."""
     for name in (f"before-treatment-{number}", *(f"before-treatment-{number}-{i}" for i in range(2, 100))):
         folder = run.path / name
-        if folder.exists() and not _gone_on_with(folder):
-            shutil.rmtree(folder)  # a killed process left it, or one whose log was cut back
+        if folder.exists() and not _was_resumed(folder):
+            shutil.rmtree(folder)  # left by a process that was killed or resumed from an earlier step
         if not folder.exists():
             return folder
-    raise UserError(f"{run.path} holds a hundred ways back from treatments; remove some of before-treatment-*")
+    raise UserError(f"{run.path} holds a hundred folders before-treatment-*, the most allowed; remove some of them")
 
 
-def _gone_on_with(folder: Path) -> bool:
-    """Was a way back resumed? Until then its log ends where it was branched off."""
+def _was_resumed(folder: Path) -> bool:
+    """The run without the fix was resumed: its log no longer ends with the row BRANCH."""
     return bool(manifests(folder / "checkpoints")) and kind_of(Run(folder).entries()[-1]) != BRANCH
 
 
 def carry_out(planned_fix: PlannedFix, run: Run, recipe: Recipe, data: Data, state: State) -> tuple[Recipe, State]:
-    """The recipe and the state that training goes on with: the steps that were taken, and so the schedules, stay."""
+    """Apply a fix: the recipe and the state from which training continues. The step, and so the schedules, stay."""
     changed = recipe.replace(**planned_fix.changes)
     device = next(state.game.generator.network.parameters()).device
     treated = start_state(changed, data, device)
@@ -132,18 +147,18 @@ def carry_out(planned_fix: PlannedFix, run: Run, recipe: Recipe, data: Data, sta
         treated.take_over(checkpoint.load(folder, manifest))
     elif "generator" not in planned_fix.restarted:
         kept = {n: t for n, t in state.tensors().items() if n.startswith(("generator/", "average/"))}
-        treated.take_over(kept)  # without the optimisers' moments, which belong to another opponent
+        treated.take_over(kept)  # without the optimisers' moments, which belong to the old opponent
     treated.step, treated.position, treated.seconds = state.step, state.position, state.seconds
     return changed, treated
 
 
 def recipe_at(run: Run, step: int) -> tuple[Recipe, PlannedFix | None]:
-    """The recipe that a run's checkpoint of a step was trained by, and the treatment that follows it at once, if one
-    does: its checkpoint is of the moment before."""
+    """The recipe that a run's checkpoint of a step was trained with, and the fix that was applied right after it, if
+    any."""
     recipe, before = run.read_recipe(), read_recipe_file(run.path / BEFORE)
     fields = {name for row in treatments(run.entries()) for name in row["changes"]}
     recipe = recipe.replace(**{name: getattr(before, name) for name in fields})
-    valid = treatments(run.history())  # what was cut off does not count
+    valid = treatments(run.history())  # without fixes of steps that the run went back before
     for row in valid:
         if row["step"] < step:
             recipe = recipe.replace(**row["changes"])
@@ -151,8 +166,8 @@ def recipe_at(run: Run, step: int) -> tuple[Recipe, PlannedFix | None]:
 
 
 def keep_healthy(run: Run, recipe: Recipe, state: State, share: float) -> None:
-    """Keep a state in which nothing was suspicious, a tenth of the budget after the one before. The last ones stay, and
-    those that a treatment went back to."""
+    """Save a state without a finding, a tenth of the budget after the one before. The last ones stay, and those that a
+    fix went back to."""
     folder = run.path / "healthy"
     saved = [m for m in manifests(folder) if m.step <= state.step]
     if saved and int(SAVES * share * saved[-1].step / state.step) == int(SAVES * share):

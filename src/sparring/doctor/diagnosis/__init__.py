@@ -1,1 +1,1 @@
-"""From a run's log to findings with evidence; pure functions."""
+"""From a run's log to findings with evidence and suggested fixes: pure functions."""

@@ -1,4 +1,4 @@
-"""What could be tried against a run's illness, and from where: pure functions of its log, recipe and checkpoints."""
+"""Which fixes to try on a failed run, and from which checkpoint: pure functions of its log, recipe and checkpoints."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from sparring.run.log import NOT_FINITE, PROBE, Row, kind_of
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe to try: a remedy's changes against an illness.
+    """A fix to try.
 
     Attributes:
-        name: of its folder.
-        start: the step of the sick run's checkpoint that it goes on from; 0: anew.
+        name: The name of its folder.
+        about: What the fix does.
+        failure: The failure that it is for.
+        changes: The fields of the recipe that it changes.
+        start: The step of the failed run's checkpoint from which it continues; 0 trains from the start.
     """
 
     name: str
@@ -35,13 +38,23 @@ class Candidate:
 
 
 def failures(findings: Sequence[Finding]) -> list[Finding]:
-    """The illnesses among verdicts, causes before what follows from them."""
+    """The failures among findings, causes before consequences."""
     return sorted((v for v in findings if v.failure in FAILURES), key=lambda finding: bool(finding.caused_by))
 
 
 def candidates(found: Sequence[Finding], recipe: Recipe, form: Form, start: int, most: int) -> list[Candidate]:
-    """The best remedies for a sick run's recipe, at most so many; the recipe as it was is none of them. Those that can
-    go on from the checkpoint of the step `start`, if there is one. UserError: there is no remedy."""
+    """The best fixes for a failed run.
+
+    Args:
+        found: The failures of the run, causes first.
+        recipe: The run's recipe, which is not among the candidates.
+        form: The form of its samples.
+        start: The step of the checkpoint from which fixes that allow it continue; 0 for none.
+        most: The largest number of candidates.
+
+    Raises:
+        UserError: There is no fix that would change the recipe.
+    """
     chosen: list[Candidate] = []
     tried = {recipe}
     for failure, fix in _ordered(found, recipe, form):
@@ -52,13 +65,16 @@ def candidates(found: Sequence[Finding], recipe: Recipe, form: Form, start: int,
         begin = start if fix.changes.keys() <= IN_FLIGHT else 0
         chosen.append(Candidate(f"{len(chosen) + 1}-{failure}", fix.about, failure, dict(fix.changes), begin))
     if not chosen:
-        raise UserError(f"nothing is known to help against {found[0].failure} that this recipe does not have already")
+        raise UserError(
+            f"no known fix for {found[0].failure} changes this recipe; change it by hand: sparring train --help lists "
+            "its fields"
+        )
     return chosen
 
 
 def _ordered(found: Sequence[Finding], recipe: Recipe, form: Form) -> Iterator[tuple[str, Fix]]:
-    """Remedies with what they are against: after the first two of the leading illness both together with the best that
-    changes other fields, since the loss and the learning rate, say, may both be at fault."""
+    """(failure, fix), best first. After the first two fixes of the leading failure comes the best pair that changes
+    different fields, since the loss and the learning rate, say, may both be at fault."""
     leading, *others = found
     fixes = fixes_for(leading.failure, recipe, form)
     pairs = itertools.combinations(fixes, 2)
@@ -70,7 +86,7 @@ def _ordered(found: Sequence[Finding], recipe: Recipe, form: Form) -> Iterator[t
 
 
 def _go_together(failure: str, first: Fix, second: Fix, recipe: Recipe, form: Form) -> bool:
-    """Do two remedies change different fields, and is the second one still right once the first one is taken?"""
+    """The fixes change different fields, and the second still is one for the recipe with the first."""
     if first.changes.keys() & second.changes.keys():
         return False
     return second.about in {r.about for r in fixes_for(failure, recipe.replace(**first.changes), form)}
@@ -79,9 +95,16 @@ def _go_together(failure: str, first: Fix, second: Fix, recipe: Recipe, form: Fo
 def last_healthy(
     history: Sequence[Row], saved: Sequence[Manifest], since: int, earliest: float = 0.0
 ) -> Manifest | None:
-    """The last checkpoint from before an illness that was first seen at the step `since`, or None. Medians notice half
-    a stretch late what single looks show, so it lies that much before `since`; by then the log showed no illness.
-    Checkpoints from before the share `earliest` of the budget are not trusted.
+    """The last checkpoint from before a failure, or None.
+
+    Medians show a failure half a stretch (a tenth of the budget) late, so the checkpoint is that much older than
+    `since`; at its step the log showed no failure.
+
+    Args:
+        history: The rows of the log.
+        saved: The checkpoints that exist.
+        since: The first step of the failure.
+        earliest: Share of the budget before which checkpoints are not trusted.
     """
     step, share = last_position(history)
     per_step = max(share, 1e-9) / step
@@ -94,8 +117,10 @@ def last_healthy(
 
 
 def first_named(history: Sequence[Row], names: Collection[str]) -> float:
-    """The share of the budget at which the doctor would first have named one of these illnesses; 1 where never. A
-    verdict tells since when one holds without a break: one that comes and goes was named long before."""
+    """The share of the budget at which the doctor first reports one of these failures; 1 where it never does.
+
+    `Finding.since_step` may be later: it is the start of the last uninterrupted stretch.
+    """
     step, share = last_position(history)
     for end, row in enumerate(history, start=1):
         reported = diagnose(history[:end]) if kind_of(row) in (PROBE, NOT_FINITE) else []
@@ -105,6 +130,6 @@ def first_named(history: Sequence[Row], names: Collection[str]) -> float:
 
 
 def unsuspicious(history: Sequence[Row], step: int) -> bool:
-    """Did the log until a step tell of no illness?"""
+    """The log up to a step shows no failure."""
     reported = {finding.failure for finding in diagnose([row for row in history if row["step"] <= step])}
     return not reported & {*FAILURES, "not-watched"}

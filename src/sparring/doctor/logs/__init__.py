@@ -1,1 +1,1 @@
-"""Logs of other programs."""
+"""Diagnosis of the logs of other programs."""

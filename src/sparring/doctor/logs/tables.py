@@ -1,4 +1,4 @@
-"""Logs of other people's trainings: a table of numbers, whatever its columns are called and its cells parted by."""
+"""Reads logs of other programs: tables with many spellings of column names, and any common delimiter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from sparring.base.errors import UserError, shortened
 
-ALIASES = {  # in small letters, with one _ for all else; the first that a log has counts
+ALIASES = {  # lower case, with _ for all other characters; the first that a log has counts
     "step": "step steps global_step iteration iterations iter iters it n_iter batch batches i_batch batch_idx epoch "
     "epochs",
     "d_loss": "d_loss loss_d dloss lossd errd err_d d_error discriminator_loss loss_discriminator disc_loss loss_disc "
@@ -34,8 +34,8 @@ ALIASES = {  # in small letters, with one _ for all else; the first that a log h
     "d_loss_fake": "d_loss_fake loss_d_fake d_fake_loss errd_fake loss_fake fake_loss",
     "epoch": "epoch epochs",
 }
-WANTED = "step (or iteration, epoch, batch), d_loss, g_loss, perhaps d_real, d_fake, accuracy, g_grad, d_grad"
-PARTS = ("d_loss_real", "d_loss_fake")  # whose sum stands in for D's loss
+WANTED = "step (or iteration, epoch, batch), d_loss, g_loss; optional: d_real, d_fake, accuracy, g_grad, d_grad"
+PARTS = ("d_loss_real", "d_loss_fake")  # their sum replaces a missing d_loss
 DELIMITERS = (",", ";", "\t")
 
 Record = Mapping[str, Any]
@@ -43,12 +43,12 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """A log of numbers.
+    """The recognised columns of a log.
 
     Attributes:
-        steps: of the rows, rising; equal ones only where epochs were counted and not steps.
-        columns: by their names in `ALIASES`, without the step, as many values as rows; None where there was none.
-        names: what those columns are called in the file.
+        steps: The step of each row, ascending; repeated only where the log counts epochs.
+        columns: Values by name in `ALIASES`, without the step; None for an empty cell.
+        names: The names of these columns in the file.
     """
 
     steps: tuple[float, ...]
@@ -57,65 +57,65 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a log: text with a row of names, parted by commas, semicolons or tabs; or JSON lines (`.jsonl`).
+    """Read a log: text with a header row and commas, semicolons or tabs as delimiters; or JSON lines (`.jsonl`).
 
     Raises:
-        UserError: no such file, a cell of a needed column that is no number, or no step or loss in it.
+        UserError: The file cannot be read, has no step or no loss, or a cell of a recognised column is not a number.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         why = error.strerror or error
-        raise UserError(f"cannot read {path}: {why}; give a .csv or .jsonl of a training") from error
+        raise UserError(f"cannot read {path}: {why}; give the .csv or .jsonl log of a training") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text in UTF-8 (byte {error.start}); save it as CSV in UTF-8") from error
     lines = path.suffix.lower() in (".jsonl", ".ndjson")
     found, records = _json_lines(path, text) if lines else _cells(path, text)
     names = _recognised(found)
-    lost = any(wanted <= set(names) for wanted in ({"d_loss"}, {"g_loss"}, set(PARTS)))
-    if "step" not in names or not lost:
+    has_loss = any(wanted <= set(names) for wanted in ({"d_loss"}, {"g_loss"}, set(PARTS)))
+    if "step" not in names or not has_loss:
         missing = "step" if "step" not in names else "loss"
-        reported = shortened(", ".join(found)) or "none"
-        raise UserError(f"{path} has no column of the {missing}: it has {reported}; wanted are {WANTED}")
+        columns = shortened(", ".join(found)) or "none"
+        raise UserError(f"{path} has no {missing} column; its columns: {columns}; recognised: {WANTED}")
     losses = [own for name, own in names.items() if "loss" in name]
     return _table(path, names, [(n, row) for n, row in records if any(row.get(own) is not None for own in losses)])
 
 
 def _recognised(found: Sequence[str]) -> dict[str, str]:
-    """Which of the names in a file stand for what."""
+    """The names in a file by what they stand for."""
     plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in reversed(found)}
     known = {name: [plain[alias] for alias in aliases.split() if alias in plain] for name, aliases in ALIASES.items()}
     return {name: own[0] for name, own in known.items() if own}
 
 
 def _cells(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
-    """(the names, the rows with their lines' numbers) of a table."""
+    """(column names, rows with their line numbers) of a table."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(DELIMITERS, key=first.count)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise UserError(f"{path} is damaged ({error}); write it again") from error
+        raise UserError(f"{path} is damaged ({error}); export it again") from error
     if not rows:
-        raise UserError(f"{path} is empty; wanted are rows below a row of names: {WANTED}")
+        raise UserError(f"{path} is empty; it needs a header row and rows of values: {WANTED}")
     names = [name.strip().lstrip("#").strip() for name in rows[0][1]]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise UserError(f"{path} has the column {twice[0]!r} twice; rename one of them")
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    if repeated:
+        raise UserError(f"{path} has the column {repeated[0]!r} twice; rename one of them")
     found: list[tuple[int, Record]] = []
     for number, row in rows[1:]:
         if len(row) != len(names):
             if number == rows[-1][0] and len(row) < len(names):
-                break  # the program that wrote it was stopped in its last line
-            raise UserError(f"{path}, line {number}: {len(row)} cells below {len(names)} names; write it again")
+                break  # the program was stopped while it wrote the last line
+            raise UserError(f"{path}, line {number}: {len(row)} cells for {len(names)} columns; fix or remove the line")
         cells = [cell.strip().replace(",", ".") if delimiter == ";" else cell.strip() for cell in row]
         found.append((number, {name: cell or None for name, cell in zip(names, cells)}))
     return names, found
 
 
 def _json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, Record]]]:
-    """(all names, the objects with their lines' numbers) of a file of JSON lines."""
+    """(all names, objects with their line numbers) of a file of JSON lines."""
     rows: list[tuple[int, Record]] = []
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
@@ -124,23 +124,23 @@ def _json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, Recor
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError("it is no object")
+                raise ValueError("not a JSON object")
         except ValueError as error:
             if number == len(lines) and not text.endswith("\n"):
-                break  # the program that wrote it was stopped in its last line
+                break  # the program was stopped while it wrote the last line
             raise UserError(f"{path}, line {number} is damaged ({error}); remove the line") from error
         rows.append((number, row))
     if not rows:
-        raise UserError(f"{path} is empty; wanted are JSON objects, one a line, with {WANTED}")
+        raise UserError(f"{path} is empty; it needs one JSON object per line, with {WANTED}")
     return list(dict.fromkeys(name for _, row in rows for name in row)), rows
 
 
 def _table(path: Path, names: Mapping[str, str], records: Sequence[tuple[int, Record]]) -> Table:
-    """Numbers of the columns that were recognised, in the order of their steps."""
+    """The values of the recognised columns, in the order of their steps."""
     rows = [{name: _number(path, line, own, row.get(own)) for name, own in names.items()} for line, row in records]
     for (line, _), row in zip(records, rows):
         if row["step"] is None or not math.isfinite(row["step"]):
-            raise UserError(f"{path}, line {line}: there is no step in {names['step']!r}; write a number, or remove it")
+            raise UserError(f"{path}, line {line}: {names['step']!r} has no step; write a number, or remove the line")
     rows = _in_order(rows, counts_epochs=names["step"] == names.get("epoch"))
     if "d_loss" not in names and set(PARTS) <= set(names):
         names = {**names, "d_loss": " + ".join(names[part] for part in PARTS)}
@@ -153,8 +153,11 @@ def _table(path: Path, names: Mapping[str, str], records: Sequence[tuple[int, Re
 
 
 def _in_order(rows: list[dict[str, float | None]], counts_epochs: bool) -> list[dict[str, float | None]]:
-    """Rows by their steps. Where a step is there twice, the later row counts: the training went back to it. Epochs may
-    have several rows; batches that begin anew in each epoch are counted through."""
+    """Rows in the order of their steps.
+
+    Of rows with the same step the last one counts, since a training may resume from an earlier step. Epochs may have
+    several rows. Batches that are counted from 0 in each epoch are numbered consecutively.
+    """
     if counts_epochs:
         return sorted(rows, key=_step)
     if all(row.get("epoch") is not None for row in rows):
@@ -170,7 +173,7 @@ def _step(row: Mapping[str, float | None]) -> float:
 
 
 def _number(path: Path, line: int, name: str, cell: object) -> float | None:
-    """A cell's number; None where it is empty."""
+    """The value of a cell; None where it is empty."""
     if cell is None or (isinstance(cell, str) and cell.lower() in ("", "none", "null", "-")):
         return None
     try:
@@ -178,5 +181,5 @@ def _number(path: Path, line: int, name: str, cell: object) -> float | None:
             raise ValueError(cell)
         return float(cell)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
-        reported = shortened(repr(cell), 60)
-        raise UserError(f"{path}, line {line}: {name} is {reported}; it must be a number, or empty") from None
+        shown = shortened(repr(cell), 60)
+        raise UserError(f"{path}, line {line}: {name} is {shown}; it must be a number, or empty") from None

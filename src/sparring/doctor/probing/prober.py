@@ -1,6 +1,6 @@
-"""Looks at a training: numbers that tell what is wrong, taken of the same samples and latents through the run.
+"""Probes of a training: metrics of the same samples and latents throughout the run.
 
-A look changes nothing of the training. What looks cost is bounded to a share of the training's time.
+A probe has no side effects on the training. Probes take at most a fixed share of the training's time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sparring.data.samples import Data
 from sparring.doctor.diagnosis.rules import SURE
 from sparring.doctor.probing import leaks, statistics
 from sparring.doctor.probing.probing import COUNT, FEWEST, KNOWN, ProbeSchedule, measured, without_side_effects
-from sparring.doctor.probing.reference import Numbers, RealReference
+from sparring.doctor.probing.reference import Metrics, RealReference
 from sparring.game.condition import FAKE, Condition
 from sparring.game.game import Game
 from sparring.game.losses import Loss
@@ -30,17 +30,17 @@ from sparring.metrics.ranking import ranking
 from sparring.run.log import Row
 from sparring.tasks.base import Direction, Translating, task_of
 
-IMAGES = 64  # in a look at a task that turns images into others, whose networks are slow
+IMAGES = 64  # samples in a probe of a task that translates images, whose networks are slow
 
 
 @dataclass
 class View:
-    """One of the task's ways, and what it is compared with.
+    """One of the task's directions, and what its samples are compared with.
 
     Attributes:
-        way: which.
-        yardstick: real samples of the kind that it makes.
-        repairs: of silly differences between these and what is made.
+        direction: The direction.
+        reference: Real samples of the kind that it generates.
+        repairs: Functions that repair dataset artifacts in generated samples, by name: see `leaks`.
     """
 
     direction: Direction
@@ -48,11 +48,11 @@ class View:
     repairs: Mapping[str, leaks.Repair]
 
     def match(self, matches: Mapping[str, Match]) -> Match:
-        """The match that it looks at: of several, such as those of several scales, the first."""
+        """The direction's match; the first of several, such as those of several scales."""
         return next(match for name, match in matches.items() if name.startswith(self.direction.match))
 
-    def named(self, found: Numbers) -> Numbers:
-        """Its numbers as they stand in the log: those of a way with a name begin with that."""
+    def named(self, found: Metrics) -> Metrics:
+        """Its metrics as in the log: with the direction's name as a prefix, where it has one."""
         if not self.direction.name:
             return found
         own = {name: value for name, value in found.items() if not name.startswith("weights/")}
@@ -61,13 +61,13 @@ class View:
 
 @dataclass(frozen=True)
 class Players:
-    """Two players as a look sees them, whoever trains them.
+    """A generator and a discriminator as a probe uses them, whoever trains them.
 
     Attributes:
-        networks: the generator's module and the discriminator's.
-        generate: what the generator makes of a batch.
-        matches: what the discriminator judges, of a batch and of what was made.
-        autocast: the precision that they compute in.
+        networks: The modules of the generator and the discriminator.
+        generate: Returns the generated images of a batch.
+        matches: Returns the matches of a batch and its generated images.
+        autocast: The precision in which they compute.
     """
 
     networks: tuple[nn.Module, nn.Module]
@@ -78,21 +78,27 @@ class Players:
 
 @dataclass(frozen=True)
 class ProbeSet:
-    """What is the same in all looks at a training, and how a look is taken."""
+    """The samples and latents that all probes of a run share. All batches are on the CPU and equally long.
 
-    views: Sequence[View]  # one at least
-    inputs: Batch  # of the generator beside the samples, on the CPU, as the next two
-    train: Batch  # training samples, as many
-    held_out: Batch | None  # as many that no training saw
-    pieces: Sequence[slice]  # parts of these that the networks see at once
-    classes: int  # how many there are, where inputs hold labels
+    Attributes:
+        views: The task's directions, at least one.
+        inputs: Inputs of the generator, such as latents and labels.
+        train: Training samples.
+        held_out: Real samples that the training does not see, or None.
+        pieces: The parts of the batches that the networks see at once.
+        classes: The number of classes, where inputs hold labels.
+    """
 
-    def probe(self, players: Players, loss: Loss | None) -> Numbers:
-        """The numbers of now, by name; what cannot be shown is left out. `loss` is as it stands now.
+    views: Sequence[View]
+    inputs: Batch
+    train: Batch
+    held_out: Batch | None
+    pieces: Sequence[slice]
+    classes: int
 
-        `finite` is 1, or 0 where samples or logits hold NaN or infinity: then there are no other numbers.
-        """
-        found: Numbers = {}
+    def probe(self, players: Players, loss: Loss | None) -> Metrics:
+        """Measure the networks now. Returns metrics by name: see `measured`; `loss` is the current one."""
+        found: Metrics = {}
         for view, tensors in zip(self.views, self._gathered(players, self._part)):
             own = measured(view.reference, loss, tensors, *players.networks)
             if not own["finite"]:
@@ -101,9 +107,9 @@ class ProbeSet:
         return found
 
     def _gathered(
-        self, players: Players, ask: Callable[[Players, Batch, Batch, Batch], list[dict[str, Tensor]]]
+        self, players: Players, compute: Callable[[Players, Batch, Batch, Batch], list[dict[str, Tensor]]]
     ) -> list[dict[str, Tensor]]:
-        """What is answered of all pieces of the inputs, training and held-out samples, on the CPU."""
+        """Results for all pieces of the inputs, training and held-out samples, concatenated on the CPU."""
         device = next(players.networks[0].parameters(), torch.empty(0)).device
         parts = []
         with without_side_effects(*players.networks):
@@ -111,40 +117,42 @@ class ProbeSet:
                 kinds = (self.inputs, self.train, self.held_out or {})
                 cut = [{name: tensor[piece].to(device) for name, tensor in batch.items()} for batch in kinds]
                 with players.autocast():
-                    found = ask(players, *cut)
+                    found = compute(players, *cut)
                 parts.append([{name: tensor.float().cpu() for name, tensor in each.items()} for each in found])
         return [
             {name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in range(len(parts[0]))
         ]
 
     def _part(self, players: Players, inputs: Batch, reals: Batch, held_out: Batch) -> list[dict[str, Tensor]]:
-        """What the players make and say, for each way: logits and seen samples."""
+        """Logits and flat samples in each direction."""
         batch = {**reals, **inputs}
         made = players.generate(batch)
         matches = players.matches(batch, made)
-        found = [_seen(view.direction, view.match(matches), batch, made) for view in self.views]
+        found = [_samples_and_logits(view.direction, view.match(matches), batch, made) for view in self.views]
         if held_out:
             unseen = {**held_out, **inputs}
-            judged = players.matches(unseen, made if inputs else players.generate(unseen))  # sources are others, too
+            unseen_matches = players.matches(unseen, made if inputs else players.generate(unseen))  # other sources, too
             for view, tensors in zip(self.views, found):
-                tensors["held_out"] = view.match(judged).real_logits
+                tensors["held_out"] = view.match(unseen_matches).real_logits
         condition = Condition.from_batch(inputs, FAKE)
         if condition.parts:
-            found[0] |= self._of_others(players, inputs, condition, self.views[0].match(matches))
+            found[0] |= self._changed_condition(players, inputs, condition, self.views[0].match(matches))
         return found
 
-    def _of_others(self, players: Players, inputs: Batch, condition: Condition, match: Match) -> dict[str, Tensor]:
-        """The same of another condition, and of another latent."""
+    def _changed_condition(
+        self, players: Players, inputs: Batch, condition: Condition, match: Match
+    ) -> dict[str, Tensor]:
+        """Samples with another class or another latent, and logits with a wrong class."""
         others = {**inputs, **condition.another(self.classes).to_batch(FAKE)}
         turned = {name: tensor.roll(1, 0) for name, tensor in inputs.items()} | condition.to_batch(FAKE)
         return {
-            "other class": statistics.seen(players.generate(others)["fake"]),
-            "other latent": statistics.seen(players.generate(turned)["fake"]),
+            "other class": statistics.flat_features(players.generate(others)["fake"]),
+            "other latent": statistics.flat_features(players.generate(turned)["fake"]),
             "wrong": match.judge(match.real, match.real_condition.another(self.classes)).logits,
         }
 
-    def _leaks(self, players: Players, view: View, tensors: Mapping[str, Tensor]) -> Numbers:
-        """Where D is rather sure, how well it does once a silly difference is repaired in the fakes; else nothing."""
+    def _leaks(self, players: Players, view: View, tensors: Mapping[str, Tensor]) -> Metrics:
+        """The AUC of D after each dataset artifact is repaired in the fakes; nothing where its AUC is low anyway."""
         real = by_sample(tensors.get("held_out", tensors["real"]))
         if not view.repairs or ranking(real, by_sample(tensors["fake"])) <= SURE:
             return {}
@@ -152,29 +160,38 @@ class ProbeSet:
         def repaired(players: Players, inputs: Batch, reals: Batch, held_out: Batch) -> list[dict[str, Tensor]]:
             batch = {**reals, **inputs}
             made = players.generate(batch)
-            mended = {
+            fakes = {
                 n: {**made, view.direction.made: repair(made[view.direction.made])}
                 for n, repair in view.repairs.items()
             }
-            return [{n: view.match(players.matches(batch, each)).fake_logits for n, each in mended.items()}]
+            return [{n: view.match(players.matches(batch, each)).fake_logits for n, each in fakes.items()}]
 
-        (judged,) = self._gathered(players, repaired)
-        return {f"leak/{name}": ranking(real, by_sample(logits)) for name, logits in judged.items()}
+        (repaired_logits,) = self._gathered(players, repaired)
+        return {f"leak/{name}": ranking(real, by_sample(logits)) for name, logits in repaired_logits.items()}
 
 
-def _seen(direction: Direction, match: Match, batch: Batch, made: Images) -> dict[str, Tensor]:
-    found = {"made": statistics.seen(made[direction.made]), "real": match.real_logits, "fake": match.fake_logits}
+def _samples_and_logits(direction: Direction, match: Match, batch: Batch, made: Images) -> dict[str, Tensor]:
+    found = {
+        "made": statistics.flat_features(made[direction.made]),
+        "real": match.real_logits,
+        "fake": match.fake_logits,
+    }
     if direction.paired:
-        found["truth"] = statistics.seen(batch[direction.real])
+        found["truth"] = statistics.flat_features(batch[direction.real])
     elif direction.source:
-        found["source"] = statistics.seen(batch[direction.source])
+        found["source"] = statistics.flat_features(batch[direction.source])
     return found
 
 
 class Prober:
-    """Looks at one run's players.
+    """Probes one run.
 
-    The `variety` of `data` is 2 * FEWEST at least; `part` is how many samples the networks see at once, as in training.
+    Args:
+        game: The game that the run trains.
+        data: Training samples; their `variety` is at least 2 * FEWEST.
+        held_out: Samples that the run does not train on, or None; ignored where they do not fit `data`.
+        seed: The seed of the choice of samples and latents.
+        part: The number of samples that the networks see at once, as in training.
     """
 
     def __init__(self, game: Game, data: Data, held_out: Data | None, seed: int, part: int) -> None:
@@ -192,43 +209,44 @@ class Prober:
         for chosen in order[: max(KNOWN, 2 * count)].split(64):
             batch = _batch(data, chosen, seed)
             for name, parts in known.items():
-                parts.append(statistics.seen(batch[name]))
+                parts.append(statistics.flat_features(batch[name]))
         views = []
         for direction in directions:
             real, map_of_classes = train[direction.real], data.form.map and direction.real == "real"
-            compared = statistics.seen(other[direction.real])
+            compared = statistics.flat_features(other[direction.real])
             reference = RealReference(
-                statistics.seen(real), torch.cat(known[direction.real]), compared, unseen is not None
+                statistics.flat_features(real), torch.cat(known[direction.real]), compared, unseen is not None
             )
-            views.append(View(direction, reference, {} if map_of_classes else leaks.repairs(real)))  # why: see `leaks`
+            views.append(View(direction, reference, {} if map_of_classes else leaks.repairs(real)))  # see `leaks`
         inputs = game.task.draw(count, torch.Generator().manual_seed(derive_seed(seed, "look latents")))
         pieces = [slice(start, start + part) for start in range(0, len(train["real"]), part)]
         self.probe_set = ProbeSet(views, inputs, train, unseen, pieces, len(task_of(game).class_names))
 
     @property
-    def before(self) -> Tensor | None:
-        """What the last look saw, of all ways side by side [n, d]; None before the first."""
-        seen = [view.reference.before for view in self.probe_set.views]
-        return torch.cat([each for each in seen if each is not None], 1) if None not in seen else None
+    def previous(self) -> Tensor | None:
+        """The flat samples of the last probe, of all directions side by side [n, d]; None before the first."""
+        samples = [view.reference.previous for view in self.probe_set.views]
+        known = [each for each in samples if each is not None]
+        return torch.cat(known, 1) if len(known) == len(samples) else None
 
-    @before.setter
-    def before(self, seen: Tensor | None) -> None:
+    @previous.setter
+    def previous(self, samples: Tensor | None) -> None:
         widths = [view.reference.train.shape[1] for view in self.probe_set.views]
-        fits = seen is not None and seen.shape[1] == sum(widths)  # an older run kept what it saw of one way alone
-        parts = seen.split(widths, 1) if seen is not None and fits else [None] * len(widths)
+        fits = samples is not None and samples.shape[1] == sum(widths)  # older runs kept the first direction alone
+        parts = samples.split(widths, 1) if samples is not None and fits else [None] * len(widths)
         for view, part in zip(self.probe_set.views, parts):
-            view.reference.before = part
+            view.reference.previous = part
 
     def begin(self, history: Sequence[Row]) -> None:
-        """Go on with the looks that a run's log holds."""
+        """Count the probes that a run's log holds."""
         self.schedule.go_on(history, lambda row: float(row["progress"]))
 
     def due(self, seconds: float, progress: float) -> bool:
-        """Is it time for another look, and is there time? The last moment of a run always has one."""
+        """A probe is due. The end of a run always has one."""
         return progress >= 1 or self.schedule.due(seconds, progress)
 
-    def probe(self, moment: Moment) -> Numbers:
-        """The numbers of now, as `Looker.look` gives them, with their cost in seconds."""
+    def probe(self, moment: Moment) -> Metrics:
+        """Probe the run now: the metrics of `ProbeSet.probe`, and `cost` in seconds."""
         start = time.perf_counter()
         game, network = self.game, self.game.generator.network
         players = Players(
@@ -244,33 +262,33 @@ class Prober:
 
 
 def variety(data: Data) -> int:
-    """How many different samples a look can have of a set: of patches any number."""
+    """The number of different samples that a dataset offers to a probe; patches offer any number."""
     if data.whole is not None:
         return 2 * COUNT
     return len(data) if data.source is None else min(len(data), len(data.source))
 
 
 def fits(held_out: Data, data: Data) -> bool:
-    """Are there enough held-out samples, of the training samples' shape, and labelled where these are?"""
+    """There are enough held-out samples, of the training samples' shape, and with labels where these have some."""
     alike = held_out.form.shape == data.form.shape and (held_out.labels is None) == (data.labels is None)
     return alike and variety(held_out) >= FEWEST
 
 
 def _chosen(held_out: Data, data: Data, count: int, seed: int) -> Batch:
-    """Held-out samples as the networks see them: in the form of the training samples."""
+    """Held-out samples in the form of the training samples."""
     order = _order(held_out, count, 0)[:count]
     return _batch(replace(held_out, form=data.form), order, seed)
 
 
 def _order(data: Data, count: int, seed: int) -> Tensor:
-    """All samples in random order; where they are patches, again and again, for each time they are others."""
+    """All indices in random order; repeated for patches, which are cut from other places each time."""
     rng = torch.Generator().manual_seed(seed)
     times = 1 if data.whole is None else -(-count // len(data))
     return torch.cat([torch.randperm(len(data), generator=rng) for _ in range(times)])
 
 
 def _batch(data: Data, indices: Tensor, seed: int) -> Batch:
-    """The samples at `indices`; where they are patches, from random places that the seed decides."""
+    """The samples at `indices`; patches are cut from random places that the seed decides."""
     if data.whole is None:
         return data.batch(indices)
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""What all looks at a training share, whoever trains: how often, that they change nothing, and their numbers."""
+"""What every probe needs, whoever trains: when it is due, that it has no side effects, and which metrics it has."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.compat import total_norm
-from sparring.doctor.probing.reference import Numbers, RealReference, judged
+from sparring.doctor.probing.reference import Metrics, RealReference, discriminator_metrics
 from sparring.game.game import kept_buffers
 from sparring.game.losses import Loss
 from sparring.run.log import PROBE, Row, of_kind
 
-COUNT = 256  # samples of each kind in a look
-FEWEST = 32  # samples of a kind below which a look says nothing
-KNOWN = 2048  # training samples that copies are looked for among
-SHARE = 0.05  # of the training's time that looks may take
-MOST = 100  # looks over a whole run
-ROUNDING = 1e-9  # of shares: a look that is due at a step is not put off to the next
+COUNT = 256  # samples of each kind in a probe
+FEWEST = 32  # least samples of each kind
+KNOWN = 2048  # training samples among which copies are looked for
+SHARE = 0.05  # of the training's time that probes may take
+MOST = 100  # probes over a whole run
+ROUNDING = 1e-9  # tolerance for shares, so that a probe due at a step is not delayed to the next
 
 
 class ProbeSchedule:
-    """When the next look is due: not too soon after the last one, and not before there is time for it. Counts seconds
-    (`spent` by all looks, and by the `last` one), and keeps the place in the run of the last look; -1 before the first.
+    """Decides when a probe is due: at least 1 / MOST of the run after the last one, and within SHARE of the time.
+
+    Attributes:
+        spent: Seconds that all probes took.
+        last: Seconds that the last probe took.
+        probed_at: Position in the run of the last probe, as a share; -1 before the first.
     """
 
     def __init__(self) -> None:
@@ -32,17 +36,17 @@ class ProbeSchedule:
         self.probed_at = -1.0
 
     def due(self, seconds: float, place: float) -> bool:
-        """Is it time for a look, `seconds` after the training began, at this place in the run?"""
+        """A probe is due at this position in the run, `seconds` after the training began."""
         apart = not self.probed_at <= place < self.probed_at + 1 / MOST - ROUNDING
         return apart and self.spent + self.last <= SHARE * seconds
 
     def took(self, seconds: float, place: float) -> None:
-        """Take note of a look."""
+        """Count a probe."""
         self.probed_at, self.last = place, seconds
         self.spent += seconds
 
     def go_on(self, history: Sequence[Row], place: Callable[[Row], float]) -> None:
-        """Take note of the looks in a log; `place` tells where in the run each was."""
+        """Count the probes in a log; `place` returns the position of a probe in the run."""
         probes = of_kind(history, PROBE)
         self.spent = sum(row["cost"] for row in probes)
         self.probed_at = place(probes[-1]) if probes else -1.0
@@ -50,9 +54,9 @@ class ProbeSchedule:
 
 @contextmanager
 def without_side_effects(generator: nn.Module, discriminator: nn.Module) -> Iterator[None]:
-    """Forward passes that leave no trace: no gradients, and buffers and random numbers as before.
+    """Forward passes without gradients that restore buffers and random state.
 
-    The random numbers within, of augmentations and dropout, are the same each time.
+    Random numbers inside, such as those of augmentations and dropout, are the same each time.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     metal = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
@@ -71,46 +75,59 @@ def measured(
     tensors: Mapping[str, Tensor],
     generator: nn.Module,
     discriminator: nn.Module,
-) -> Numbers:
-    """The numbers of a look. `finite` is 1, or 0 where samples or logits hold NaN or infinity: then it stands alone.
+) -> Metrics:
+    """The metrics of a probe.
+
+    `finite` is 1; where samples or logits hold NaN or infinity, it is 0 and the only metric.
 
     Args:
-        loss: what the players minimise, as it stands now; None leaves out `signal`.
-        tensors: on the CPU, in float32. `made`: seen samples [n, d] of always the same latents; `fake` and `real`:
-            their logits and those of training samples; perhaps `held_out`: those of samples that no training saw;
-            perhaps `other class`, `other latent` (seen samples) and `wrong` (logits), see `effects`; of tasks that turn
-            images into others `truth` (seen samples) or, without pairs, `source`, see `source_effects`.
+        reference: The real samples to compare with.
+        loss: What generator and discriminator minimise now; None leaves out `signal`.
+        tensors: On the CPU, in float32:
+
+            - `made`: flat samples [n, d] of the same latents each time
+            - `real`, `fake`: logits of training samples and of `made`
+            - `held_out` (optional): logits of real samples that the training does not see
+            - `other class`, `other latent` (flat samples), `wrong` (logits), with classes only: see `condition_effects`
+            - `truth` (flat samples) of a task with pairs, or `source` of one without: see `source_effects`
+        generator: The network whose weights are measured.
+        discriminator: The other one.
     """
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         return {"finite": 0.0}
-    found = {"finite": 1.0} | judged(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
-    found |= effects(tensors, reference.usual["spread"]) | reference.measure(tensors["made"])
+    found = {"finite": 1.0} | discriminator_metrics(loss, tensors["real"], tensors["fake"], tensors.get("held_out"))
+    found |= condition_effects(tensors, reference.usual["spread"]) | reference.measure(tensors["made"])
     if "truth" in tensors or "source" in tensors:
-        del found["copies"]  # what is made of a source is to be like its target, which may be a training image
+        del found["copies"]  # a translated image should equal its target, which may be a training image
     if "source" in tensors:
-        del found[
-            "mode_coverage"
-        ]  # whose images lie elsewhere than the targets until the style is learnt, however varied
+        del found["mode_coverage"]  # until the style is learnt, images lie apart from the targets, however varied
     for side, network in (("generator", generator), ("discriminator", discriminator)):
         found[f"weights/{side}"] = float(total_norm([weight.detach() for weight in network.parameters()]))
     return found
 
 
-def effects(tensors: Mapping[str, Tensor], usual: float) -> Numbers:
-    """How much samples change with the class at the same latent, and with the latent at the same class, as shares of
-    the distance of real samples (`usual`); how much D minds a wrong class. Nothing without classes."""
+def condition_effects(tensors: Mapping[str, Tensor], usual: float) -> Metrics:
+    """How much the class, the latent or the source changes samples; nothing where there is no class and no source.
+
+    `effect/class` and `effect/latent` are the changes at the same latent and at the same class, relative to the mean
+    distance `usual` between real samples. `effect/critic` is the drop of D's logits with a wrong class, in standard
+    deviations.
+    """
     if "truth" in tensors or "source" in tensors:
         return source_effects(tensors, usual)
     if "wrong" not in tensors:
         return {}
     changed = {n: (tensors[f"other {n}"] - tensors["made"]).norm(dim=1).mean() for n in ("class", "latent")}
-    minds = (tensors["real"] - tensors["wrong"]).mean() / tensors["real"].std().clamp_min(1e-12)
-    return {f"effect/{n}": float(value) / usual for n, value in changed.items()} | {"effect/critic": float(minds)}
+    drop = (tensors["real"] - tensors["wrong"]).mean() / tensors["real"].std().clamp_min(1e-12)
+    return {f"effect/{n}": float(value) / usual for n, value in changed.items()} | {"effect/critic": float(drop)}
 
 
 def source_effects(tensors: Mapping[str, Tensor], usual: float) -> dict[str, float]:
-    """Of tasks that turn images into others: how much what is made changes with the source, as a share of the distance
-    of real samples; and how near it lies to what it should be, beside what other sources should become."""
+    """How much translated images depend on their source.
+
+    `effect/source` is their change with the source, relative to the mean distance `usual` between real samples.
+    `effect/truth` (with pairs) is their distance to their own target, relative to that to another target.
+    """
     made = tensors["made"]
     found = {"effect/source": float((made - made.roll(1, 0)).norm(dim=1).mean()) / usual}
     if "truth" in tensors:
