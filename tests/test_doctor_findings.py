@@ -49,7 +49,7 @@ HEALTHY: dict[str, float] = {
     "effect/latent": 0.8,
     "effect/critic": 1.0,
 }
-SICK: dict[str, dict[str, float]] = {
+FAILING: dict[str, dict[str, float]] = {
     "divergence": {"logit/scale": 1e4},
     "data-leak": {
         "auc/train": 0.99,
@@ -87,9 +87,9 @@ def test_a_healthy_run_is_healthy() -> None:
     assert names(diagnose(log())) == ["healthy"]
 
 
-@pytest.mark.parametrize("failure", SICK)
+@pytest.mark.parametrize("failure", FAILING)
 def test_each_failure_is_found_with_its_onset(failure: str) -> None:
-    (first, *_) = diagnose(log(onset=9, **SICK[failure]))
+    (first, *_) = diagnose(log(onset=9, **FAILING[failure]))
     assert first.failure == failure
     assert 900 <= first.since_step <= 1300  # a median over 4 probes needs 3 of them, and the rule must hold twice
     assert first.confidence == 1
@@ -98,31 +98,31 @@ def test_each_failure_is_found_with_its_onset(failure: str) -> None:
     assert failure in FAILURES
 
 
-@pytest.mark.parametrize("failure", SICK)
+@pytest.mark.parametrize("failure", FAILING)
 def test_a_single_bad_probe_is_no_failure(failure: str) -> None:
     rows = log()
     probes = [row for row in rows if row.get("event") == "probe"]
-    probes[-1].update(SICK[failure])
+    probes[-1].update(FAILING[failure])
     assert names(diagnose(rows)) == ["healthy"]
 
 
-@pytest.mark.parametrize("failure", SICK)
+@pytest.mark.parametrize("failure", FAILING)
 def test_a_past_failure_is_not_reported(failure: str) -> None:
     rows = log()
     for row in [row for row in rows if row.get("event") == "probe"][3:9]:
-        row.update(SICK[failure])
+        row.update(FAILING[failure])
     assert "healthy" in names(diagnose(rows))
 
 
 def test_a_consequence_names_its_cause() -> None:
-    found = diagnose(log(**SICK["vanishing-gradient"], mode_coverage=0.1))
+    found = diagnose(log(**FAILING["vanishing-gradient"], mode_coverage=0.1))
     assert names(found) == ["vanishing-gradient", "mode-collapse"]
     assert found[1].caused_by == "vanishing-gradient"
     assert found[0].caused_by == ""
 
 
 def test_there_is_no_finding_too_early() -> None:
-    failing = log(onset=1, **SICK["mode-collapse"])
+    failing = log(onset=1, **FAILING["mode-collapse"])
     assert names(diagnose([])) == ["not-watched"]
     assert names(diagnose(failing[:4])) == ["too-early"]
     few = [{**row, "progress": row["progress"] / 20} for row in failing]  # many probes in a small part of the budget
@@ -155,7 +155,7 @@ def test_a_run_that_was_extended_keeps_its_past() -> None:
     rows = log(10)
     for i in range(11, 31):  # the budget is three times as long from here on
         at = {"step": 100 * i, "seconds": float(i), "progress": i / 30}
-        failing = SICK["mode-collapse"] if i >= 15 else {}
+        failing = FAILING["mode-collapse"] if i >= 15 else {}
         rows.append({**at, "gradient/generator": 1.0, "gradient/discriminator": 1.0})
         rows.append({**at, "event": "probe", "cost": 0.01, **HEALTHY, **failing})
     (found, *_) = diagnose(rows)
@@ -185,7 +185,7 @@ def test_samples_that_are_not_finite_are_divergence() -> None:
 
 
 def test_findings_can_be_written_as_json() -> None:
-    for failure, metrics in SICK.items():
+    for failure, metrics in FAILING.items():
         reported = [finding.to_json() for finding in diagnose(log(**metrics))]
         assert json.loads(json.dumps(reported, allow_nan=False))[0]["failure"] == failure
 
@@ -201,7 +201,7 @@ def test_the_command(
     write(log())
     assert main(["doctor", str(path)]) == 0
     assert "healthy" in capfd.readouterr().out
-    write(log(onset=9, **SICK["mode-collapse"]))
+    write(log(onset=9, **FAILING["mode-collapse"]))
     assert main(["doctor", str(path)]) == 1
     reported = capfd.readouterr().out
     assert "mode-collapse since step" in reported
@@ -397,7 +397,7 @@ def test_three_probes_are_no_evidence_without_a_gross_bound() -> None:
 
 
 def test_few_probes_are_no_failure_while_they_improve() -> None:
-    rows = log(count=4, **SICK["mode-collapse"])
+    rows = log(count=4, **FAILING["mode-collapse"])
     probes = [row for row in rows if row.get("event") == "probe"]
     for row, share, coverage in zip(probes, (0.005, 0.11, 0.15, 0.2), (0.1, 0.1, 0.15, 0.3)):
         row.update(progress=share, step=int(1000 * share), mode_coverage=coverage)
@@ -409,7 +409,7 @@ def test_few_probes_are_no_failure_while_they_improve() -> None:
 
 def test_a_rule_that_does_not_defer_holds_at_the_first_probe_that_is_late_enough() -> None:
     """The probe before may be earlier than 17 % of the budget."""
-    rows = log(count=5, **SICK["memorising"])
+    rows = log(count=5, **FAILING["memorising"])
     probes = [row for row in rows if row.get("event") == "probe"]
     for row, share in zip(probes, (0.01, 0.05, 0.1, 0.16, 0.18)):
         row.update(progress=share, step=int(1000 * share))
@@ -433,5 +433,5 @@ def test_a_probe_without_its_share_of_the_budget_is_left_out() -> None:
 
 
 def test_a_discriminator_that_memorises_has_no_leak() -> None:
-    rows = log(count=20, **{"auc/train": 0.99, "auc/held_out": 0.55, **SICK["discriminator-overfit"]})
+    rows = log(count=20, **{"auc/train": 0.99, "auc/held_out": 0.55, **FAILING["discriminator-overfit"]})
     assert [v.failure for v in diagnose(rows)] == ["discriminator-overfit"]

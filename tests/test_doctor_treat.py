@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
-from test_doctor_findings import HEALTHY, SICK, log
+from test_doctor_findings import HEALTHY, FAILING, log
 
 import sparring
 from sparring.assemble.build import HeldOut, training_data
@@ -74,7 +74,7 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def collapsed(run: Path) -> None:
     """Give a run of 20 steps the log of one that collapsed half-way."""
-    rows = log(20, onset=10, **SICK["mode-collapse"])
+    rows = log(20, onset=10, **FAILING["mode-collapse"])
     for row in rows:
         row["step"] = row["step"] * 20 // 2000
         if "event" not in row:
@@ -390,7 +390,7 @@ def test_how_many_trials_of_what_length_there_are() -> None:
 
 
 def test_when_a_failure_was_first_reported() -> None:
-    rows = log(count=40, onset=10, **SICK["mode-collapse"])
+    rows = log(count=40, onset=10, **FAILING["mode-collapse"])
     for row in rows:
         if row.get("event") == "probe" and 2000 <= row["step"] <= 3000:  # it comes and goes
             row.update(HEALTHY)
@@ -560,7 +560,7 @@ def test_a_treatment_that_was_half_done(
 
 def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
     recipe, form = load_recipe("ring").replace(**COLLAPSE), Form((2,), 0.0, 1.0)
-    failing = log(15, onset=6, **SICK["mode-collapse"])
+    failing = log(15, onset=6, **FAILING["mode-collapse"])
     for row in failing:
         row["progress"] *= 0.75  # of a run that has not reached its end
     first = decide(failing, recipe, form, manifests)
@@ -570,7 +570,7 @@ def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
     without = decide(failing, recipe, form, [])
     assert without is not None
     assert (without.back_to, without.restarted) == (None, ("discriminator",))
-    rows = log(15, **SICK["divergence"])
+    rows = log(15, **FAILING["divergence"])
     for row in rows:
         row["progress"] *= 0.75
     exploded = decide(rows, recipe, form, [])
@@ -580,7 +580,7 @@ def test_when_and_with_what_a_run_is_treated(manifests: list[Manifest]) -> None:
     assert (
         decide([*failing, {"step": 1501, "progress": 0.751}], recipe, form, manifests) is None
     )  # only right after a probe
-    assert decide(log(20, onset=6, **SICK["mode-collapse"]), recipe, form, manifests) is None  # too late
+    assert decide(log(20, onset=6, **FAILING["mode-collapse"]), recipe, form, manifests) is None  # too late
     changed = recipe.replace(**first.changes)
 
     def treated(step: int) -> Row:
@@ -602,15 +602,15 @@ def manifests() -> list[Manifest]:
 
 
 def test_the_last_healthy_checkpoint(manifests: list[Manifest]) -> None:
-    history = log(onset=12, **SICK["mode-collapse"])  # probes from step 1200 on
+    history = log(onset=12, **FAILING["mode-collapse"])  # probes from step 1200 on
     (found, *_) = diagnose(history)
     healthy = last_healthy(history, manifests, found.since_step)
     assert healthy is not None
     assert healthy.step == 1000  # not 1250: half a stretch before the medians show it
-    assert last_healthy(log(**SICK["mode-collapse"]), manifests, 300) is None
+    assert last_healthy(log(**FAILING["mode-collapse"]), manifests, 300) is None
     assert last_healthy(history, manifests[:1], found.since_step) is None  # step 0 is the start
     assert last_healthy([], manifests, 100) is None
-    late = log(onset=7, **SICK["mode-collapse"])
+    late = log(onset=7, **FAILING["mode-collapse"])
     (found, *_) = diagnose(late)
     trusted = [last_healthy(late, manifests, found.since_step, earliest) for earliest in (0.0, 0.25, 0.3)]
     assert [m and m.step for m in trusted] == [500, 500, None]

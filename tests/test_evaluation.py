@@ -106,11 +106,11 @@ def test_samples_generated_for_classes_are_scored_by_class(tmp_path: Path) -> No
 def test_few_samples_give_a_warning_and_the_kernel_distance(run_copy: Path) -> None:
     scores = sparring.evaluate(run_copy, metrics="frechet", **FAST)
     assert scores.notes[0].startswith(
-        "CAREFUL: 300 samples are too few for a stable Frechet distance of 64 features (at least 320)"
+        "WARNING: 300 samples are too few for a stable Frechet distance of 64 features (at least 320)"
     )
     assert list(scores.values) == ["frechet", "kernel_distance"]
     enough = sparring.evaluate(run_copy, metrics="frechet", extractor="Pixels(most=4)", count=300)
-    assert not any("CAREFUL" in note for note in enough.notes)
+    assert not any("WARNING" in note for note in enough.notes)
     assert list(enough.values) == ["frechet"]
 
 

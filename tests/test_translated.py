@@ -60,8 +60,8 @@ def test_scores_of_run_and_baseline_with_their_protocol() -> None:
     assert scores.protocol.ema is True
     assert scores.protocol.extractor == "Random(seed=0)"
     assert scores.notes[0] == "baseline: bicubic interpolation"
-    assert any(note.startswith("CAREFUL: scored on training images") for note in scores.notes)
-    assert any(note.startswith("CAREFUL: 3 images or patches are too few for a stable") for note in scores.notes)
+    assert any(note.startswith("WARNING: scored on training images") for note in scores.notes)
+    assert any(note.startswith("WARNING: 3 images or patches are too few for a stable") for note in scores.notes)
     plain, _ = scored(restore(Downscale(4)), images, metrics="psnr")
     assert plain.protocol.extractor == "none", "no metric uses features"
 

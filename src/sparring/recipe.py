@@ -65,7 +65,7 @@ class Recipe:
         UserError: a field has the wrong type or is out of range.
     """
 
-    about: str = _field("", "data", "description of the recipe in one line: its purpose and a measured result")
+    about: str = _field("", "budget", "description of the recipe in one line: its purpose and a measured result")
     data: str = _field(
         "digits",
         "data",

@@ -120,7 +120,7 @@ def small_sample_notes(subject: Subject, names: Collection[str]) -> list[str]:
         smallest = min((int((s == c).sum()) for c in shared for s in (labels, requested)), default=0)
         counts["a stable Frechet distance per class"] = smallest
     return [
-        f"CAREFUL: {count:,} samples are too few for {what} of {dimension:,} features (at least "
+        f"WARNING: {count:,} samples are too few for {what} of {dimension:,} features (at least "
         f"{MIN_PER_FEATURE * dimension:,}): it is biased upwards; compare kernel_distance (KID), which is unbiased"
         for what, count in counts.items()
         if count < MIN_PER_FEATURE * dimension

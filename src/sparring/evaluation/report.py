@@ -63,8 +63,8 @@ def lines(scores: Scores) -> list[str]:
         found.append(
             f"  {name:{width}}  {with_error(value, scores.errors.get(name)):>20}" + (f"   ({remark})" if remark else "")
         )
-    warnings = [f"  {note}" for note in scores.notes if note.startswith("CAREFUL")]
-    found = [*warnings, *found, *(f"  {note}" for note in scores.notes if not note.startswith("CAREFUL"))]
+    warnings = [f"  {note}" for note in scores.notes if note.startswith("WARNING")]
+    found = [*warnings, *found, *(f"  {note}" for note in scores.notes if not note.startswith("WARNING"))]
     found.append(f"  protocol: {scores.protocol.describe()}; scored in {scores.cost:.1f} s")
     return found
 

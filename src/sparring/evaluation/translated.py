@@ -46,7 +46,7 @@ class Translated(Scoring):
         unseen = held_out if fitting is None else replace(fitting, split="test")
         self.tests = train if unseen is None or (on is None and options.split == "train") else unseen
         self.images = self.tests
-        self._notes = ["CAREFUL: scored on training images"] if self.tests is train else []
+        self._notes = ["WARNING: scored on training images"] if self.tests is train else []
         if fitting is not on:
             self._notes.append(
                 "the test images have other channels than the run's: grey is converted to RGB, or RGB to grey"
@@ -110,7 +110,7 @@ class Translated(Scoring):
         if "frechet" in found and len(scored.pieces) < MIN_PER_FEATURE * scored.fake.features.shape[1]:
             dimension = scored.fake.features.shape[1]
             notes.append(
-                f"CAREFUL: {len(scored.pieces):,} images or patches are too few for a stable Frechet distance of "
+                f"WARNING: {len(scored.pieces):,} images or patches are too few for a stable Frechet distance of "
                 f"{dimension:,} features (at least {MIN_PER_FEATURE * dimension:,}): it is biased upwards, for the run "
                 "and the baseline; compare kernel_distance (KID), which is unbiased"
             )

@@ -101,9 +101,9 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """Notes on the scores, without repetition; warnings (CAREFUL) first."""
+        """Notes on the scores, without repetition; warnings (WARNING) first."""
         notes = {note for group in self.groups for entry in group.entries for note in entry.scores.notes}
-        return sorted(notes, key=lambda note: (not note.startswith("CAREFUL"), note))
+        return sorted(notes, key=lambda note: (not note.startswith("WARNING"), note))
 
     @property
     def not_finite(self) -> list[Entry]:

@@ -59,7 +59,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
         protocol = f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {ERROR}."
         parts += [table_html(table), f'<p class="protocol">{escape(protocol)}</p>']
     for note in comparison.notes:
-        kind = ' class="warning"' if note.startswith("CAREFUL") else ""
+        kind = ' class="warning"' if note.startswith("WARNING") else ""
         parts.append(f"<p{kind}>{escape(note)}</p>")
     parts += [f"<p>Note: {escape(text)}</p>" for text in comparison.minor]
     parts += [f'<p class="warning">{escape(entry.name)} stopped on NaN</p>' for entry in comparison.not_finite]
