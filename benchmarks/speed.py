@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sparring import load_recipe
 from sparring.assemble.start import start_state
-from sparring.base.device import find_precision, prepare
+from sparring.base.device import find_precision, prepared
 from sparring.data.load import load_data
 from sparring.data.samples import Data
 from sparring.training.step import Stepper
@@ -101,19 +101,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     chosen = parser.parse_args()
     data = load_data("mnist")
-    plain = notebook_loop(data)  # before `prepare`, but flushing denormals holds for the whole process
-    prepare(torch.device("cpu"))
-    loops = {
-        "notebook, fp32": plain,
-        "sparring, fp32": our_loop(data, "fp32"),
-        "sparring, bf16": our_loop(data, "bf16"),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    for block in range(chosen.blocks + 1):
-        for name, step in loops.items():
-            measured = rate(step, chosen.steps)
-            if block:  # the first block warms up
-                rates[name].append(measured)
+    plain = notebook_loop(data)  # before `prepared`, but flushing denormals holds for the whole process
+    with prepared(torch.device("cpu")):
+        loops = {
+            "notebook, fp32": plain,
+            "sparring, fp32": our_loop(data, "fp32"),
+            "sparring, bf16": our_loop(data, "bf16"),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in loops}
+        for block in range(chosen.blocks + 1):
+            for name, step in loops.items():
+                measured = rate(step, chosen.steps)
+                if block:  # the first block warms up
+                    rates[name].append(measured)
     auto = find_precision("auto", torch.device("cpu"))
     print(f"lecture's networks, batch {BATCH}, {torch.get_num_threads()} threads; precision auto is {auto} here")
     base = statistics.median(rates["notebook, fp32"])

@@ -107,7 +107,7 @@ class Place:
         rows = [f"{i * 100},{1.3 * 0.8**i},{0.7 + 0.15 * i}" for i in range(40)]
         (folder / "losses.csv").write_text("\n".join(["step,d_loss,g_loss", *rows]))
         (folder / "mine.toml").write_text(load_recipe("digits").to_toml(), encoding="utf-8")
-        for page, _, info, text in EXAMPLES:
+        for _page, _, info, text in EXAMPLES:
             if (title := title_of(info)) is not None:
                 (folder / title).write_text(text, encoding="utf-8")
         self.runs: dict[str, str] = {}
