@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sparring import load_recipe
-from sparring.assemble.start import start_state
+from sparring.assemble.start import resolve_auto, start_state
 from sparring.base.device import find_precision, prepared
 from sparring.data.load import load_data
 from sparring.data.samples import Data
 from sparring.training.step import Stepper
 
+CPU = torch.device("cpu")
 BATCH = 128
 
 
@@ -82,7 +83,7 @@ def notebook_loop(data: Data) -> Callable[[], None]:
 def our_loop(data: Data, precision: str) -> Callable[[], None]:
     """One step of the recipe `lecture` at a call."""
     recipe = load_recipe("lecture").replace(precision=precision, device="cpu")
-    stepper = Stepper(recipe, data, start_state(recipe, data, torch.device("cpu")))
+    stepper = Stepper(recipe, data, start_state(resolve_auto(recipe, data, CPU), data, CPU))
     return lambda: (stepper(0.0), None)[1]
 
 
@@ -102,7 +103,7 @@ def main() -> None:
     chosen = parser.parse_args()
     data = load_data("mnist")
     plain = notebook_loop(data)  # before `prepared`, but flushing denormals holds for the whole process
-    with prepared(torch.device("cpu")):
+    with prepared(CPU):
         loops = {
             "notebook, fp32": plain,
             "sparring, fp32": our_loop(data, "fp32"),
@@ -114,7 +115,7 @@ def main() -> None:
                 measured = rate(step, chosen.steps)
                 if block:  # the first block warms up
                     rates[name].append(measured)
-    auto = find_precision("auto", torch.device("cpu"))
+    auto = find_precision("auto", CPU)
     print(f"lecture's networks, batch {BATCH}, {torch.get_num_threads()} threads; precision auto is {auto} here")
     base = statistics.median(rates["notebook, fp32"])
     for name, values in rates.items():
