@@ -13,14 +13,14 @@ test: .venv/installed-dev
 	$(PYTEST)
 
 check: .venv/installed-dev
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs/tools
+	$(BIN)/ruff check src tests benchmarks docs/tools
 	$(BIN)/mypy
 	$(PYTEST) -m "not slow"
 
 format: .venv/installed-dev
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks docs/tools
+	$(BIN)/ruff check --fix src tests benchmarks docs/tools
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.startup

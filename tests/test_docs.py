@@ -367,6 +367,14 @@ def test_the_site_lists_every_page() -> None:
     assert sorted(listed) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in DOCS)
 
 
+def test_the_site_is_built_strictly_and_without_network() -> None:
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in settings
+    assert "http" not in settings
+    assert not re.search(r"(@import|url\()", (ROOT / "docs" / "stylesheets" / "site.css").read_text(encoding="utf-8"))
+    assert "mkdocs build --strict" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
 def test_the_reference_names_only_what_there_is() -> None:
     for page in (ROOT / "docs" / "reference").glob("*.md"):
         text = page.read_text(encoding="utf-8")
