@@ -593,3 +593,16 @@ def test_training_that_fails_has_its_own_status(tmp_path: Path, capfd: pytest.Ca
     (line,) = [line for line in reported.splitlines() if line.startswith("sparring: ")]
     assert re.search(rf"training failed: .*The last good checkpoint is step 0 of {re.escape(str(run))}", line)
     assert "Traceback" not in reported
+
+
+def test_own_modules_of_the_working_folder_need_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "from sparring.game.losses import Hinge\nclass Own(Hinge): ...\n"
+    (tmp_path / "module_of_the_folder.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    command = ["train", "digits", "--loss", "module_of_the_folder.Own()", "--steps", "2", "--out", "run"]
+    assert main(command) == 2
+    assert "--trust" in capfd.readouterr().err
+    assert main([*command, "--trust"]) == 0
