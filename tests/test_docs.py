@@ -289,7 +289,7 @@ def test_other_programs_exist(command: tuple[str, ...]) -> None:
         assert words[1].startswith("benchmarks."), f"teach this test {shlex.join(command)}"
         module = importlib.import_module(words[1])
         assert callable(module.main)
-        options = re.findall(r'add_argument\("(--[a-z-]+)"', Path(str(module.__file__)).read_text(encoding="utf-8"))
+        options = re.findall(r'add_argument\(\s*"(--[a-z-]+)"', Path(str(module.__file__)).read_text(encoding="utf-8"))
         for word in (w for w in words[2:] if not w.isdigit()):
             assert word in (options if word.startswith("-") else module.CONTESTS), f"{words[1]} does not know {word}"
 

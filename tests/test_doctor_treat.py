@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
-from test_doctor_findings import HEALTHY, FAILING, log
+from test_doctor_findings import FAILING, HEALTHY, log
 
 import sparring
 from sparring.assemble.build import HeldOut, training_data

@@ -7,14 +7,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 import sparring
 from sparring.apply import apply_tensor
-from sparring.assemble.build import build_game
+from sparring.assemble.build import build_game, training_data
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.maps import coloured
@@ -530,3 +532,17 @@ def test_without_adversarial_loss_penalties_on_the_critic_are_off(tmp_path: Path
         row = Run.open(sparring.train(recipe, out=tmp_path / adversarial)).history()[0]
         terms[adversarial] = {name.split("/")[-1] for name in row if name.startswith("term/generator")}
     assert terms == {"0": {"l1", "Perceptual"}, "1": {"l1", "Perceptual", "PairedFeatureMatching"}}
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("image", "mask")])
+def test_segmentation_finds_folders_by_their_usual_names(names: tuple[str, str], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, levels in zip(names, (256, 2)):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.fromarray(rng.integers(0, levels, (16, 16), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
+    data = training_data(load_recipe("segment").replace(data=str(tmp_path), size="16", fit="crop"))
+    assert data.form.map
+    assert data.form.classes == ("paper", "ink")
+    assert data.form.source is not None
+    assert not data.form.source.map

@@ -30,8 +30,8 @@ class Segment(Paired):
 
     Attributes:
         classes: names of the classes in the order of their ids; at least two.
-        source: folder or column of the images.
-        target: folder or column of the class maps.
+        source: folder or column of the images; "" finds it by its usual names (`image`, `images`, ...).
+        target: folder or column of the class maps; "" finds it by its usual names (`mask`, `masks`, ...).
         ignore: id of "no class" in the maps, in addition to 255; None: only 255.
         cross_entropy: weight of the cross-entropy; from 0.
         balance: exponent of the class weights, in [0, 1]: 0 weights all pixels equally, 1 all classes (Eigen and Fergus
@@ -42,8 +42,8 @@ class Segment(Paired):
     """
 
     classes: tuple[str, ...] = ("0", "1")
-    source: str = "image"
-    target: str = "mask"
+    source: str = ""
+    target: str = ""
     ignore: int | None = None
     cross_entropy: float = number(1.0, low=0)
     balance: float = number(0.5, low=0, high=1)
