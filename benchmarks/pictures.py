@@ -4,7 +4,7 @@
 
 FOLDER holds the runs `pix2pix`, `cyclegan`, `segment`, `restore`, `inpaint` and `super-resolution`, each trained with
 `sparring train NAME`. The last three have `--data` with photos of scikit-image (astronaut, coffee, motorcycle, rocket)
-and of scikit-learn; super-resolution also has `--adversarial 0`. The enlarged photo, of a cat, is not among them.
+and of scikit-learn; super-resolution and restore also have `--adversarial 0`. The enlarged photo, of a cat, is not among them.
 """
 
 from __future__ import annotations
@@ -51,9 +51,23 @@ def strip(tiles: list[Image.Image]) -> Image.Image:
 
 def columns(run: Path, count: int) -> Image.Image:
     """The first columns of a run's last picture."""
-    picture = Image.open(max((run / "samples").glob("*.png"))).convert("RGB")
-    cell = 85 if picture.width == 685 else picture.width // 8
-    return picture.crop((0, 0, count * cell + 5, picture.height))
+    picture = last_picture(run)
+    return picture.crop((0, 0, count * 85 + 5, picture.height))
+
+
+def across(run: Path) -> Image.Image:
+    """The second column of a run's last picture, side by side: input, output, target."""
+    picture = last_picture(run)
+    side = picture.width // 2
+    sheet = Image.new("RGB", (3 * side, side))
+    for row in range(3):
+        sheet.paste(picture.crop((side, row * side, 2 * side, (row + 1) * side)), (row * side, 0))
+    return sheet.resize((600, 200), Image.Resampling.LANCZOS)
+
+
+def last_picture(run: Path) -> Image.Image:
+    """A run's last picture."""
+    return Image.open(max((run / "samples").glob("*.png"))).convert("RGB")
 
 
 def main() -> None:
@@ -70,8 +84,10 @@ def main() -> None:
     cells(PICTURES / "mnist.png", columns=6, rows=3).save(tasks / "generate.png", optimize=True)
     cells(PICTURES / "results-mnist-conditional-0.png", columns=6, rows=3).save(tasks / "classes.png", optimize=True)
     cat.save(tasks / "super-resolution.png", optimize=True)
-    for name in ("pix2pix", "cyclegan", "segment", "restore", "inpaint"):
+    for name in ("pix2pix", "cyclegan", "segment"):
         columns(runs / name, 4).save(tasks / f"{name}.png", optimize=True)
+    for name in ("restore", "inpaint"):
+        across(runs / name).save(tasks / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -335,7 +335,7 @@ def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: P
     reference = scoring.reference
     known: dict[str, Scoring] = {Run.open(run).read_data()[0]: scoring for run in runs}
     comparison = compare(runs, checkpoint="last", known=known, **chosen)
-    assert len(comparison.tables) == 1, comparison.apart
+    assert len(comparison.tables) == 1, comparison.incomparable
     write_page(comparison, folder / f"{name}.html")
     save_image(curves_image(comparison.groups), docs / "pictures" / f"results-{name}.png")
     for group in comparison.groups if contest.show_samples else ():

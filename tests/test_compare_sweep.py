@@ -91,7 +91,7 @@ def test_different_data_are_kept_apart(runs: list[Path], tiny_points_run: Path, 
     points = Path(shutil.copytree(tiny_points_run, tmp_path / "points"))
     comparison = compare([runs[0], points], **OPTIONS)
     assert len(comparison.tables) == 2
-    assert "data digits and ring" in comparison.apart[0] or "data ring and digits" in comparison.apart[0]
+    assert "data digits and ring" in comparison.incomparable[0] or "data ring and digits" in comparison.incomparable[0]
     assert any(line.startswith("NOT COMPARABLE") for line in comparison.lines())
     write_page(comparison, tmp_path / "page.html")
     assert "Not comparable" in (tmp_path / "page.html").read_text()

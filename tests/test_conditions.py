@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import sparring
 from sparring.assemble.build import build_game
-from sparring.assemble.sampling import draw_made
+from sparring.assemble.sampling import draw_conditioned
 from sparring.base.components import trusted
 from sparring.base.errors import UserError
 from sparring.data.form import Form
@@ -415,13 +415,13 @@ def test_an_augmentation_changes_only_spatial_conditions(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_are_drawn_for_any_condition(kind: str) -> None:
     task, network = Conditional(kind), Reading(3, (1, 16, 16))
-    drawn, condition = draw_made(task, network, 300, seed=2)
+    drawn, condition = draw_conditioned(task, network, 300, seed=2)
     assert drawn.shape == (300, 1, 16, 16)
     assert len(condition) == 300
-    again, wanted = draw_made(task, network, 5, 2, condition[:5].another(3))
+    again, wanted = draw_conditioned(task, network, 5, 2, condition[:5].another(3))
     assert same(wanted, condition[:5].another(3))
     assert not torch.equal(again, drawn[:5])
-    torch.testing.assert_close(draw_made(task, network, 5, 2, condition[:5])[0], drawn[:5])
+    torch.testing.assert_close(draw_conditioned(task, network, 5, 2, condition[:5])[0], drawn[:5])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -319,16 +319,11 @@ def test_examples_run(
     exec(compile(text, f"{name_of(page)}-{number}", "exec"), vars(module))
 
 
-UNTYPED = ("doctor.md",)  # a textbook's loop, printed as it is: torch's DataLoader gets a tensor
-
-
 @pytest.mark.slow
 def test_examples_type_check(tmp_path: Path) -> None:
     from sparring import _SHORT
 
     for page, number, info, text in EXAMPLES:
-        if page.name in UNTYPED:
-            continue
         for short, full in _SHORT.items():
             text = text.replace(f"from sparring.{short} import", f"from {full} import")
         (tmp_path / (title_of(info) or f"{page.stem.replace('-', '_')}_{number}.py")).write_text(text)

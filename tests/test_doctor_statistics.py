@@ -21,7 +21,7 @@ from sparring.doctor.probing.prober import FEWEST, Prober, fits
 from sparring.doctor.probing.reference import RealReference, discriminator_metrics
 from sparring.game.losses import Hinge, LeastSquares, Loss, Minimax, NonSaturating, RelativisticPairing, Wasserstein
 from sparring.game.match import Moment
-from sparring.metrics.neighbours import nearest, usual_distances
+from sparring.metrics.neighbours import nearest, reference_distances
 from sparring.metrics.ranking import ranking, ranking_error
 from sparring.recipe import load_recipe
 from sparring.run.checkpoint import manifests
@@ -59,7 +59,7 @@ def test_spread_and_neighbours() -> None:
     points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
     assert statistics.spread(points) == pytest.approx((5 + 1 + math.sqrt(18)) / 3)
     assert nearest(points, torch.tensor([[0.0, 0.0]]))[0].tolist() == pytest.approx([0, 5, 1])
-    assert sorted(usual_distances(points).tolist()) == pytest.approx([1, 1, math.sqrt(18)])
+    assert sorted(reference_distances(points).tolist()) == pytest.approx([1, 1, math.sqrt(18)])
 
 
 @pytest.mark.parametrize(

@@ -538,7 +538,7 @@ def test_a_treatment_that_was_half_done(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    target = "record_fix" if cut == "before the treatment was written" else "carry_out"
+    target = "record_fix" if cut == "before the treatment was written" else "apply_fix"
     more = {"checkpoint_every": 1e-9, "keep": 100} if cut == "long before" else {}
     with monkeypatch.context() as patch:
         patch.setattr(f"sparring.doctor.autopilot.{target}", fail)

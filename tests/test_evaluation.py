@@ -24,7 +24,7 @@ from sparring.data.load import load_data
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.options import better, deciding_value, metric_names
-from sparring.evaluation.report import BESIDE, lines, number, with_error
+from sparring.evaluation.report import SHOWN_WITH, lines, number, with_error
 from sparring.evaluation.similarity import SIMILARITY
 from sparring.run.directory import Run
 
@@ -161,8 +161,8 @@ def test_scores_survive_their_file() -> None:
 
 def test_every_value_of_a_metric_is_known_to_the_report() -> None:
     names = {name for measure in MEASURES.values() for name in measure.better}
-    assert not names & set(BESIDE)
-    assert {of for of, _ in BESIDE.values()} - names <= {"game_value"}
+    assert not names & set(SHOWN_WITH)
+    assert {of for of, _ in SHOWN_WITH.values()} - names <= {"game_value"}
     assert deciding_value("precision_recall,frechet") == "precision"
     assert deciding_value("usual") == "frechet"
     assert better("frechet") == -1

@@ -140,7 +140,7 @@ def test_inception_score_known_value_and_limits() -> None:
 def test_distances_keep_their_digits_far_from_zero() -> None:
     train, copies = normal(500, 4), normal(500, 4) + 1e-5
     far = 1000.0
-    usual = metrics.usual_distances(train + far)
+    usual = metrics.reference_distances(train + far)
     assert metrics.memorising(copies + far, train + far, usual).share == 1
     one = metrics.precision_recall(train, normal(500, 4, seed=1))
     assert metrics.precision_recall(train.double() + far, normal(500, 4, seed=1).double() + far) == one
@@ -211,7 +211,7 @@ def test_the_birthday_estimate_finds_the_size_of_a_support(size: int) -> None:
 def test_memorised_samples_are_found_and_new_ones_are_not() -> None:
     train, held_out, fresh = normal(3000, 6), normal(2000, 6, seed=1), normal(2000, 6, seed=2)
     copies = train[:1000] + 0.01 * normal(1000, 6, seed=3)
-    usual = metrics.usual_distances(train, held_out)
+    usual = metrics.reference_distances(train, held_out)
     copied = metrics.memorising(copies, train, usual)
     assert copied.share == 1  # all copies
     assert copied.p_value < 1e-10
@@ -226,7 +226,7 @@ def test_memorised_samples_are_found_and_new_ones_are_not() -> None:
 
 def test_without_held_out_samples_the_training_set_gives_the_reference_distances() -> None:
     train, fresh = normal(3000, 6), normal(2000, 6, seed=2)
-    usual = metrics.usual_distances(train)
+    usual = metrics.reference_distances(train)
     assert metrics.memorising(fresh, train, usual).share == pytest.approx(0.01, abs=0.01)
     assert metrics.memorising(train[:500], train, usual).share == 1
 
@@ -236,7 +236,7 @@ def test_the_expected_share_is_right_for_few_held_out_samples() -> None:
     shares, expected = [], 0.0
     for seed in range(100):
         train, held_out, fresh = (normal(n, 3, seed=3 * seed + i) for i, n in enumerate((300, 20, 200)))
-        found = metrics.memorising(fresh, train, metrics.usual_distances(train, held_out))
+        found = metrics.memorising(fresh, train, metrics.reference_distances(train, held_out))
         shares.append(found.share)
         expected = found.expected
     assert expected == pytest.approx(0.0567, abs=1e-3)
@@ -249,7 +249,7 @@ def test_copies_are_found_in_tight_clusters() -> None:
 
     ring, held_out = load_data("ring"), load_held_out("ring")
     assert held_out is not None
-    usual = metrics.usual_distances(ring.samples, held_out.samples[:2000])
+    usual = metrics.reference_distances(ring.samples, held_out.samples[:2000])
     assert metrics.memorising(ring.samples[:1000], ring.samples, usual).share == 1
     assert metrics.memorising(held_out.samples[-2000:], ring.samples, usual).share < 0.03
 

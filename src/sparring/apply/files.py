@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from sparring.apply.images import apply_image, beside
+from sparring.apply.images import apply_image, comparison_picture
 from sparring.base.errors import UserError, check_number, existing_path, shortened
 from sparring.data.pictures import save_image
 from sparring.data.sources.decode import SUFFIXES
@@ -82,7 +82,7 @@ def apply_files(
             continue
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"{job.image} needs more memory than the device has; choose a smaller --tile") from error
-        pictures = (applied.image, applied.colours, beside(applied) if side_by_side else None)
+        pictures = (applied.image, applied.colours, comparison_picture(applied) if side_by_side else None)
         for picture, path in zip(pictures, _outputs(job.out)):
             if picture is not None:
                 save_image(picture, path)
@@ -132,7 +132,7 @@ def _names(images: Sequence[PurePath]) -> list[PurePath]:
 
 def _outputs(path: PurePath) -> list[Path]:
     """The paths of the result, of a class map in colours, and of input and result side by side."""
-    return [Path(path.parent, f"{path.name}{ending}.png") for ending in ("", "-colours", "-beside")]
+    return [Path(path.parent, f"{path.name}{ending}.png") for ending in ("", "-colours", "-side_by_side")]
 
 
 def _written(name: PurePath) -> set[str]:

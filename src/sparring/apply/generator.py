@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sparring.apply import apply_image
 from sparring.apply.arrays import Picture, as_content
 from sparring.assemble.build import build_generator, build_task
-from sparring.assemble.sampling import draw_made, generate_samples
+from sparring.assemble.sampling import draw_conditioned, generate_samples
 from sparring.assemble.state import find_checkpoint
 from sparring.base.components import trusted
 from sparring.base.device import find_device
@@ -58,7 +58,7 @@ class TrainedGenerator:
         if isinstance(self.task, Translating):
             raise UserError("the run is image to image, it draws no samples: use sparring apply RUN --input IMAGE")
         wanted = NOTHING if label is None else Condition(label=torch.full((n,), self.class_of(label)))
-        return self.form.to_units(draw_made(self.task, self.network, n, seed, wanted)[0])
+        return self.form.to_units(draw_conditioned(self.task, self.network, n, seed, wanted)[0])
 
     def sample_stored(self, n: int, *, seed: int = 0, label: int | str | None = None) -> Tensor:
         """Draw samples as `sample` does, in the data's format: uint8 images [n, C, H, W], or points [n, D]."""
@@ -66,7 +66,7 @@ class TrainedGenerator:
 
     def sample_labelled(self, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor | None]:
         """Draw samples in the data's format; also return their classes [n], or None for a run without classes."""
-        made, condition = draw_made(self.task, self.network, n, seed)
+        made, condition = draw_conditioned(self.task, self.network, n, seed)
         return self.stored(self.form.to_units(made)), condition.label
 
     def sample_rows(self, columns: int, *, seed: int = 0) -> Tensor:

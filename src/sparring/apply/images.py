@@ -72,7 +72,7 @@ def apply_image(
     return Applied(shown, _with_alpha(picture, photo.alpha), None)
 
 
-def beside(applied: Applied) -> Image.Image:
+def comparison_picture(applied: Applied) -> Image.Image:
     """Source and result side by side; the source is enlarged by whole pixels, transparent pixels become white."""
     right = applied.colours or applied.image
     sides = [_on_white(applied.source.resize(right.size, Image.Resampling.NEAREST)), _on_white(right)]

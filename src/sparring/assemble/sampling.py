@@ -34,7 +34,7 @@ def generate_outputs(task: Task, network: nn.Module, inputs: Batch) -> Images:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def draw_made(
+def draw_conditioned(
     task: Task, network: nn.Module, count: int, seed: int, wanted: Condition = NOTHING
 ) -> tuple[Tensor, Condition]:
     """Draw samples from the network.
@@ -55,7 +55,7 @@ def draw_made(
 
 def draw_samples(task: Task, network: nn.Module, count: int, seed: int) -> Tensor:
     """The samples of `draw_made`, without their conditions."""
-    return draw_made(task, network, count, seed)[0]
+    return draw_conditioned(task, network, count, seed)[0]
 
 
 def draw_gallery(task: Task, network: nn.Module, seed: int) -> tuple[Tensor, int]:

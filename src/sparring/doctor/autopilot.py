@@ -54,7 +54,7 @@ class PlannedFix:
     restarted: tuple[str, ...]
 
     @property
-    def reported(self) -> str:
+    def description(self) -> str:
         """The fix in one line: what it does, the fields that it changes, and the state that training continues from."""
         restarted = f"{' and '.join(self.restarted)} restarted from random weights"
         state = restarted if self.back_to is None else f"both networks restored from step {self.back_to:,}"
@@ -67,7 +67,7 @@ class PlannedFix:
         return cls(row["failure"], row["about"], row["changes"], row["back_to"], tuple(row["restarted"]))
 
 
-def wanted(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> PlannedFix | None:
+def next_fix(run: Run, recipe: Recipe, form: Form, history: Sequence[Row]) -> PlannedFix | None:
     """The fix that a run needs now, according to its log; None for no fix."""
     step = max((row["step"] for row in history), default=0)
     return decide(history, recipe, form, [m for m in manifests(run.path / "healthy") if m.step <= step])
@@ -136,7 +136,7 @@ def _was_resumed(folder: Path) -> bool:
     return bool(manifests(folder / "checkpoints")) and kind_of(Run(folder).entries()[-1]) != BRANCH
 
 
-def carry_out(planned_fix: PlannedFix, run: Run, recipe: Recipe, data: Data, state: State) -> tuple[Recipe, State]:
+def apply_fix(planned_fix: PlannedFix, run: Run, recipe: Recipe, data: Data, state: State) -> tuple[Recipe, State]:
     """Apply a fix: the recipe and the state from which training continues. The step, and so the schedules, stay."""
     changed = recipe.replace(**planned_fix.changes)
     device = next(state.game.generator.network.parameters()).device

@@ -196,7 +196,7 @@ class Monitor:
         self.history = without_abandoned(self.history)
         probes = of_kind(self.history, PROBE)
         self.seconds_before = probes[-1]["seconds"] if probes else 0.0
-        self.schedule.go_on(probes, lambda row: self._place(row["step"]))
+        self.schedule.resume(probes, lambda row: self._place(row["step"]))
 
     def _seconds(self) -> float:
         return self.seconds_before + (time.perf_counter() - self.began if self.began else 0.0)

@@ -48,7 +48,7 @@ class Watch:
         if not isinstance(state.game.task, Translating):  # translated images span the whole range
             self.leak = leak_by_range(state.game, self.prober.probe_set.inputs, self.prober.probe_set.train["real"])
         self.reported: tuple[str, ...] = ()
-        self.says = ""
+        self.summary = ""
         self.last_probe: int | None = None
 
     @property
@@ -92,7 +92,7 @@ class Watch:
         self.history.append(probe)
         self.last_probe = state.step
         findings = diagnose(self.history)
-        self.says = ", ".join(finding.named for finding in findings)
+        self.summary = ", ".join(finding.named for finding in findings)
         failures = [finding for finding in findings if is_failure(finding)]
         for new in [finding for finding in failures if finding.named not in self.reported]:
             since = f"since step {new.since_step:,}; for evidence and fixes: sparring doctor {self.run.path}"
@@ -103,7 +103,7 @@ class Watch:
         state.probed_at = self.prober.previous
         if not failures:
             autopilot.keep_healthy(self.run, self.recipe, state, row["progress"])
-        return autopilot.wanted(self.run, self.recipe, self.form, self.history) is not None
+        return autopilot.next_fix(self.run, self.recipe, self.form, self.history) is not None
 
     def due(self, row: Row, state: State) -> bool:
         """A probe is due. With `--doctor treat` and a budget in steps this depends on steps, else on time."""

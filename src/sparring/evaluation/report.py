@@ -10,7 +10,7 @@ from sparring.evaluation.protocol import Scores, differences
 from sparring.evaluation.similarity import BASELINE
 
 # Values printed in parentheses after another value, to help read it: name -> (the other value, the text)
-BESIDE = {
+SHOWN_WITH = {
     "modes_there": ("modes", "of {}"),
     "kl_floor": ("kl", "expected of the true distribution: {}"),
     "different_bins_chance": ("different_bins", "expected by chance: {}"),
@@ -46,7 +46,7 @@ def with_error(value: float, error: float | None) -> str:
 def lines(scores: Scores) -> list[str]:
     """Format scores: warnings, a line per value, notes and the protocol."""
     many = sum("/" in name for name in scores.values) > MOST_CLASSES
-    hidden = [n for n in scores.values if n in BESIDE or n.endswith(BASELINE) or (many and "/" in n)]
+    hidden = [n for n in scores.values if n in SHOWN_WITH or n.endswith(BASELINE) or (many and "/" in n)]
     shown = {n: v for n, v in scores.values.items() if n not in hidden}
     width = max((len(name) for name in shown), default=0)
     found = []
@@ -54,7 +54,7 @@ def lines(scores: Scores) -> list[str]:
         remarks = ["at least"] if name == "support" and not scores.values["support_found"] else []
         remarks += [
             text.format(number(scores.values[n]))
-            for n, (of, text) in BESIDE.items()
+            for n, (of, text) in SHOWN_WITH.items()
             if of == name and n in scores.values
         ]
         if name + BASELINE in scores.values:

@@ -17,7 +17,7 @@ from sparring.data.samples import Data
 from sparring.game.game import Game
 from sparring.metrics import extractors
 from sparring.metrics.extractors import Classifier, Extractor, Features, Pixels, Prepared, Random
-from sparring.metrics.neighbours import Memorising, memorising, usual_distances
+from sparring.metrics.neighbours import Memorising, memorising, reference_distances
 
 MIN_PER_CLASS = 10  # mean number of samples per class, for a classifier to be trainable
 
@@ -55,10 +55,10 @@ class Reference:
         return self.extractor(self.train.samples).features
 
     @cached_property
-    def usual_distances(self) -> Tensor:
+    def reference_distances(self) -> Tensor:
         """Distances of uncopied samples to their nearest training sample, for `memorising`."""
         held_out = None if self.held_out is None else self.extractor(self.held_out.samples).features
-        return usual_distances(self.train_features, held_out)
+        return reference_distances(self.train_features, held_out)
 
 
 def shuffled(data: Data, count: int, seed: int) -> Data:
@@ -100,7 +100,7 @@ class Subject:
     @cached_property
     def copies(self) -> Memorising:
         """The samples' nearest training samples."""
-        return memorising(self.fake.features, self.reference.train_features, self.reference.usual_distances)
+        return memorising(self.fake.features, self.reference.train_features, self.reference.reference_distances)
 
     @property
     def draws_latents(self) -> bool:

@@ -117,7 +117,7 @@ def nearest(points: ArrayLike, centres: ArrayLike, without: Tensor | None = None
     return (points - centres[index]).norm(dim=1), index  # recomputed in float64
 
 
-def usual_distances(train: ArrayLike, held_out: ArrayLike | None = None) -> Tensor:
+def reference_distances(train: ArrayLike, held_out: ArrayLike | None = None) -> Tensor:
     """Distances of uncopied samples to their nearest training sample: the reference for `memorising`.
 
     Uses held-out samples or, without any, each training sample's distance to the nearest other training sample.

@@ -17,7 +17,7 @@ from sparring.data.samples import Data
 from sparring.evaluation.evaluator import Options, RunEvaluator
 from sparring.evaluation.options import better, deciding_value
 from sparring.evaluation.protocol import Scores, differences
-from sparring.evaluation.report import BESIDE, kept_apart, number, with_error
+from sparring.evaluation.report import SHOWN_WITH, kept_apart, number, with_error
 from sparring.evaluation.scoring import Scoring
 from sparring.evaluation.similarity import BASELINE
 from sparring.recipe import Recipe
@@ -84,13 +84,13 @@ class Comparison:
 
     Attributes:
         tables: comparable groups, one table for each protocol.
-        apart: differences of protocol that make scores incomparable: why there is more than one table.
+        incomparable: differences of protocol that make scores incomparable: why there is more than one table.
         minor: differences of protocol that leave scores comparable.
         recipes: field in which the recipes differ -> its value by group name.
     """
 
     tables: tuple[tuple[Group, ...], ...]
-    apart: tuple[str, ...]
+    incomparable: tuple[str, ...]
     minor: tuple[str, ...]
     recipes: Mapping[str, Mapping[str, str]]
 
@@ -116,7 +116,7 @@ class Comparison:
         found = []
         for table in self.tables:
             found += [*table_lines(table), f"protocol: {table[0].entries[0].scores.protocol.describe()}", ""]
-        found += [f"NOT COMPARABLE: {text}" for text in self.apart]
+        found += [f"NOT COMPARABLE: {text}" for text in self.incomparable]
         found += [f"Note: {text}" for text in self.minor]
         found.append(ERROR)
         found += self.notes
@@ -226,7 +226,7 @@ def value_names(table: Sequence[Group]) -> list[str]:
     """The names of the scores to show, in the order in which they were measured."""
     names: list[str] = []
     for group in table:
-        names += [n for n in group.entries[0].scores.values if n not in names and n not in BESIDE]
+        names += [n for n in group.entries[0].scores.values if n not in names and n not in SHOWN_WITH]
     return names
 
 

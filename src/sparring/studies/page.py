@@ -53,7 +53,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
         UserError: the page cannot be written, or a run cannot be loaded.
     """
     parts = [f"<h1>{escape(' vs. '.join(group.name for group in comparison.groups))}</h1>"]
-    parts += [f'<p class="warning">Not comparable: {escape(text)}</p>' for text in comparison.apart]
+    parts += [f'<p class="warning">Not comparable: {escape(text)}</p>' for text in comparison.incomparable]
     parts += ["<h2>Scores</h2>"]
     for table in comparison.tables:
         protocol = f"Protocol: {table[0].entries[0].scores.protocol.describe()}. {ERROR}."

@@ -64,15 +64,15 @@ class Session:
         """Apply the doctor's fix if the log calls for one (`doctor="treat"`): it replaces the recipe and the state."""
         if self.watch is None or self.recipe.doctor != "treat":
             return
-        fix = autopilot.wanted(self.run, self.recipe, self.data.form, self.watch.history)
+        fix = autopilot.next_fix(self.run, self.recipe, self.data.form, self.watch.history)
         if fix is None:
             return
         self.watch.history.append(autopilot.record_fix(fix, self.run, self.recipe, self.state))
-        self.recipe, self.state = autopilot.carry_out(fix, self.run, self.recipe, self.data, self.state)
+        self.recipe, self.state = autopilot.apply_fix(fix, self.run, self.recipe, self.data, self.state)
         self.run.write_recipe(self.recipe)
         self.watch.follow(self.recipe, self.state)
         progress.equilibrium = equilibrium(self.state.game.loss)
-        progress.note(f"step {self.state.step:,} | doctor: applied a fix for {fix.failure}: {fix.reported}")
+        progress.note(f"step {self.state.step:,} | doctor: applied a fix for {fix.failure}: {fix.description}")
 
     def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
         """Do what is due after a step: log row, probe, evaluation, checkpoint, picture. `stop` is set by Ctrl-C."""
@@ -83,7 +83,7 @@ class Session:
             self.log_row(turns, progress)
             if self.watch is not None:
                 treating = self.watch.probe(self.row, state)
-                progress.doctor = self.watch.says
+                progress.doctor = self.watch.summary
         stopping = stop.is_set() or share >= self.until
         evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
         if evaluating or state.seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:

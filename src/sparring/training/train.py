@@ -113,7 +113,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             run.clean_up(state.step)
             run.rows()  # report a damaged log now, not after hours of training
             if pending is not None:
-                recipe, state = autopilot.carry_out(pending, run, recipe, data, state)
+                recipe, state = autopilot.apply_fix(pending, run, recipe, data, state)
             run.write_recipe(recipe)
             changed = run.changed_environment(environment(device))
             if changed:

@@ -239,7 +239,7 @@ class Prober:
 
     def begin(self, history: Sequence[Row]) -> None:
         """Count the probes that a run's log holds."""
-        self.schedule.go_on(history, lambda row: float(row["progress"]))
+        self.schedule.resume(history, lambda row: float(row["progress"]))
 
     def due(self, seconds: float, progress: float) -> bool:
         """A probe is due. The end of a run always has one."""

@@ -45,7 +45,7 @@ class ProbeSchedule:
         self.probed_at, self.last = place, seconds
         self.spent += seconds
 
-    def go_on(self, history: Sequence[Row], place: Callable[[Row], float]) -> None:
+    def resume(self, history: Sequence[Row], place: Callable[[Row], float]) -> None:
         """Count the probes in a log; `place` returns the position of a probe in the run."""
         probes = of_kind(history, PROBE)
         self.spent = sum(row["cost"] for row in probes)

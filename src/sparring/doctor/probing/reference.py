@@ -8,7 +8,7 @@ from torch import Tensor
 from sparring.doctor.probing import statistics
 from sparring.game.losses import Loss
 from sparring.game.penalties.base import by_sample
-from sparring.metrics.neighbours import nearest, usual_distances
+from sparring.metrics.neighbours import nearest, reference_distances
 from sparring.metrics.ranking import critic_gap, ranking
 
 Metrics = dict[str, float]
@@ -29,7 +29,7 @@ class RealReference:
     def __init__(self, train: Tensor, known: Tensor, compared: Tensor, unseen: bool) -> None:
         self.train, self.known, self.compared = train, known, compared
         self.clusters, self.fresh_critic = statistics.Clusters(known), statistics.FreshCritic(train)
-        copies = usual_distances(known, compared if unseen else None)
+        copies = reference_distances(known, compared if unseen else None)
         self.usual = {
             "spread": max(statistics.spread(compared), TINY),
             "effective_rank": statistics.effective_rank(compared),
