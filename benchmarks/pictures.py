@@ -4,7 +4,7 @@
 
 FOLDER holds the runs `pix2pix`, `cyclegan`, `segment`, `restore`, `inpaint` and `super-resolution`, each trained with
 `sparring train NAME`. The last three have `--data` with photos of scikit-image (astronaut, coffee, motorcycle, rocket)
-and of scikit-learn; super-resolution and restore also have `--adversarial 0`. The enlarged photo, of a cat, is not among them.
+and of scikit-learn; super-resolution and restore also have `--adversarial 0`. The enlarged photo is not among them.
 """
 
 from __future__ import annotations
