@@ -504,7 +504,7 @@ def test_data_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     assert main(["data", "set"]) == 0
     reported = capsys.readouterr().out
     assert re.search("samples +10\n", reported)
-    assert re.search("duplicates +2 samples are exact copies", reported)
+    assert re.search("duplicates +2 exact copies of other samples", reported)
     assert re.search(r"left out +set/torn.png: not an image", reported)
     assert re.search(r"warning +channel 1 has one value in all images", reported)
     assert (tmp_path / "data-set.png").exists()

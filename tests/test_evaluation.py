@@ -341,3 +341,8 @@ def test_the_extractor_of_pieces_does_not_depend_on_earlier_calls(tmp_path: Path
     asked.same_protocol(Protocol(**Run.open(run).scores()[0]["protocol"]))
     digests = [scoring._extractor(scoring.tests).digest for scoring in (first, asked)]  # type: ignore[attr-defined]
     assert digests[0] == digests[1] == Run.open(run).scores()[0]["protocol"]["extractor_digest"]
+
+
+def test_a_remark_without_text_leaves_no_comma(tiny_run: Path) -> None:
+    scores = sparring.evaluate(tiny_run, metrics="birthday", count=64, extractor="Pixels()")
+    assert not any("(," in line or ", ," in line for line in lines(scores))

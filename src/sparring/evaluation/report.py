@@ -55,7 +55,7 @@ def lines(scores: Scores) -> list[str]:
         remarks += [
             text.format(number(scores.values[n]))
             for n, (of, text) in SHOWN_WITH.items()
-            if of == name and n in scores.values
+            if of == name and text and n in scores.values
         ]
         if name + BASELINE in scores.values:
             remarks.append(f"baseline: {number(scores.values[name + BASELINE])}")

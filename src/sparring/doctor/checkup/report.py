@@ -45,7 +45,7 @@ def describe_data(data: Data, given: Mapping[str, Change] | None = None) -> Data
     lines += _points(data) if data.form.is_points else _images(data)
     lines += _classes(data)
     copies = duplicates(data.samples)
-    lines.append(("duplicates", f"{copies:,} samples are exact copies of another" if copies else "none"))
+    lines.append(("duplicates", f"{copies:,} exact copies of other samples" if copies else "none"))
     lines += [("left out", note.removeprefix("left out ")) for note in data.notes]
     lines += [(name, text) for name, _, text in (remark.partition(": ") for remark in data.remarks)]
     if not data.form.is_points:
