@@ -151,7 +151,11 @@ def test_an_unknown_name_gets_the_nearest_ones(refused: Refused) -> None:
     assert "'Hingee'; did you mean 'Hinge'? " in refused("explain", "Hingee")
     assert "nothing is called 'qqqq'; sparring list shows" in refused("explain", "qqqq")
     assert "did you mean 'losses'? " in refused("list", "loses")
-    for wrong, near in {"R12": "'R[12]' or 'R[12]'", "dcgan": "'DCGANDiscriminator' or", "FID": "'frechet'"}.items():
+    for wrong, near in {
+        "R12": "'R[12]' or 'R[12]'",
+        "dcgan": "'DCGANDiscriminator' or",
+        "frechett": "'frechet'",
+    }.items():
         with pytest.raises(UserError, match=f"did you mean {near}"):
             meanings(wrong)
 
@@ -199,3 +203,10 @@ def test_the_summary_is_the_first_sentence() -> None:
     assert summary("Adam et al. 2017, equation 3. Source: a paper.") == "Adam et al. 2017, equation 3"
     assert summary("") == ""
     assert entries.limits_text({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("memorised", "memorising"), ("recall", "precision_recall"), ("KID", "kernel_distance")]
+)
+def test_a_value_of_a_metric_is_explained_by_it(name: str, metric: str) -> None:
+    assert metric in {entry.name for _, entry in meanings(name)}

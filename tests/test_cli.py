@@ -268,7 +268,7 @@ def test_train_then_resume(tmp_path: Path, capfd: pytest.CaptureFixture[str], re
     assert main(["train", "--out", str(run), *tiny_options(steps=4)]) == 0
     reported = capfd.readouterr()
     assert f"sparring resume {run} --steps 8" in reported.out
-    assert f"Training in {run} (4 steps, fp32)" in reported.err
+    assert f"Training in {run} on 1,797 samples of digits (4 steps, fp32)" in reported.err
     assert "sparring resume" in refused("resume", run), "the budget is spent"
     assert main(["resume", str(run), "--steps", "6"]) == 0
     assert json.loads((run / "checkpoints" / "step-000000006.json").read_text())["step"] == 6

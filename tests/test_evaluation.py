@@ -23,7 +23,7 @@ from sparring.cli import main
 from sparring.data.load import load_data
 from sparring.evaluation import MEASURES, Protocol, Scores, differences
 from sparring.evaluation.evaluator import Options, RunEvaluator
-from sparring.evaluation.options import better, deciding_value, metric_names
+from sparring.evaluation.options import better, deciding_value, metric_names, names_in
 from sparring.evaluation.report import SHOWN_WITH, lines, number, with_error
 from sparring.evaluation.similarity import SIMILARITY
 from sparring.run.directory import Run
@@ -43,7 +43,7 @@ def test_every_metric_that_a_run_of_images_allows(run_copy: Path) -> None:
     assert all(np.isfinite(v) for v in scores.values.values())
     assert scores.errors["kernel_distance"] > 0
     assert scores.values["duality_gap"] >= 0
-    assert any("no samples are held out" in note for note in scores.notes)
+    assert any("no held-out samples" in note for note in scores.notes)
     assert (run_copy / "nearest").is_dir()
     text = "\n".join(lines(scores))
     assert all(name in text for name in wanted)
@@ -269,8 +269,8 @@ def test_mistakes_are_one_line(run_copy: Path, tmp_path: Path, refused: Callable
         "evaluate", "--images", tmp_path / "few.npy", "--metrics", "precision_recall", *against
     )
     assert "[1, 16, 16], digits of shape [1, 8, 8]" in refused("evaluate", "--images", tmp_path / "large.npy", *against)
-    assert "takes runs, or --images" in refused("evaluate")
-    assert "takes runs, or --images" in refused("evaluate", run_copy, "--images", tmp_path)
+    assert "needs either runs or images" in refused("evaluate")
+    assert "needs either runs or images" in refused("evaluate", run_copy, "--images", tmp_path)
     assert "did you mean 'frechet'" in refused("evaluate", run_copy, "--metrics", "freche")
     assert "it needs points" in refused("evaluate", run_copy, "--metrics", "wasserstein", "--extractor", "pixels")
     assert "held-out" in refused("evaluate", run_copy, "--metrics", "critic_gap", "--extractor", "pixels")
@@ -346,3 +346,19 @@ def test_the_extractor_of_pieces_does_not_depend_on_earlier_calls(tmp_path: Path
 def test_a_remark_without_text_leaves_no_comma(tiny_run: Path) -> None:
     scores = sparring.evaluate(tiny_run, metrics="birthday", count=64, extractor="Pixels()")
     assert not any("(," in line or ", ," in line for line in lines(scores))
+
+
+def test_exact_copies_among_the_images_are_reported(tmp_path: Path) -> None:
+    digits = load_data("digits").samples[:60]
+    np.save(tmp_path / "made.npy", torch.cat([digits[:40], digits[:10]])[:, 0].numpy())
+    scores = sparring.evaluation.evaluate_images(tmp_path / "made.npy", against="digits", metrics="sliced_wasserstein")
+    assert "WARNING: 10 of 50 samples are exact copies of other samples" in scores.notes
+
+
+def test_names_of_values_lead_to_their_metric() -> None:
+    with pytest.raises(UserError, match="'recall' is a value of precision_recall; write --metrics precision_recall"):
+        names_in("frechet,recall")
+    with pytest.raises(
+        UserError, match=r"'FID' is frechet with Inception features; write --metrics frechet --extractor"
+    ):
+        names_in("FID")

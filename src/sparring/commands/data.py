@@ -26,7 +26,9 @@ def run(chosen: argparse.Namespace) -> None:
     from sparring.doctor.checkup.report import describe_data
 
     data = load_data(chosen.spec, chosen.size, fit=chosen.fit)
-    report = describe_data(data, {"size": chosen.size, "fit": "" if chosen.fit == "crop" else chosen.fit})
+    report = describe_data(
+        data, {"data": chosen.spec, "size": chosen.size, "fit": "" if chosen.fit == "crop" else chosen.fit}
+    )
     width = max(len(name) for name, _ in report.lines)
     for name, text in report.lines:
         print(f"{name:{width}}  {text}")

@@ -31,6 +31,7 @@ class Entry:
         fields: values by name: defaults, or what a recipe changes.
         details: lines on fields, limits and needs.
         module: where it is defined; "" if it has no Python name.
+        also: other names for it, such as the values of a metric.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry:
     fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
     details: tuple[str, ...] = ()
     module: str = ""
+    also: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         plain = {k: v if isinstance(v, bool | int | float | str | None) else repr(v) for k, v in self.fields.items()}
@@ -168,6 +170,7 @@ def metrics(use: str) -> Iterator[Entry]:
     """The metrics of generated samples, then those of translated images; some names are in both."""
     from sparring import metrics as home
     from sparring.evaluation.measures import MEASURES
+    from sparring.evaluation.options import INCEPTION_NAMES
     from sparring.evaluation.similarity import SIMILARITY
 
     functions = {name: getattr(home, name) for name in dir(home) if inspect.isfunction(getattr(home, name))}
@@ -180,7 +183,8 @@ def metrics(use: str) -> Iterator[Entry]:
             if name in functions:
                 text, module = f"{text}\n\n{inspect.getdoc(functions[name])}", functions[name].__module__
             heading, about = f"{name}{where}", measure.about
-            yield Entry(name, heading, about, text, use.format(name=name), {}, tuple(details), module)
+            also = (*measure.better, *(short for short, full in INCEPTION_NAMES.items() if full == name))
+            yield Entry(name, heading, about, text, use.format(name=name), {}, tuple(details), module, also)
 
 
 def failures(use: str) -> Iterator[Entry]:
@@ -194,4 +198,4 @@ def failures(use: str) -> Iterator[Entry]:
         details = [f"evidence: {key}: {limit.means} (normal: {limit.normal})" for key, limit in limits.items()]
         details += [f"fix: {about}" for about, _ in FIXES.get(name, ())]
         text = "\n\n".join(dict.fromkeys(rule.why for rule in rules))
-        yield Entry(name, name, summary(text), text, use, details=tuple(details))
+        yield Entry(name, name, summary(text), text, use, details=tuple(details), also=tuple(limits))

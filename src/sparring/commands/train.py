@@ -32,14 +32,19 @@ METAVARS = {"about": "TEXT", "data": "DATA", "start": "RUN", "penalties": "PENAL
 AFTER_TRAINING = """\
 Report: {run}/summary.md, {run}/curves.png
 Images: {run}/samples: the same inputs, from the start of the training to its end
-Losses: D (discriminator) and G (generator), each with its equilibrium value in brackets. Both near equilibrium and
-an accuracy of D somewhat above 50 %: the players are well matched. Accuracy near 100 % for long: D has won.
+Losses: D (discriminator) and G (generator), each with its equilibrium value in brackets. A loss does not measure
+samples: go by the doctor, scores and pictures.
 Next:"""
+FAILED_NEXT = {
+    "sparring doctor {run}": "the failure, its evidence, suggested fixes",
+    "sparring treat {run}": "try the fixes in short trainings, train the best one to the end",
+    "sparring evaluate {run}": "compute metrics",
+}
 NEXT = {
     "{use}": "use the generator",
     "sparring doctor {run}": "diagnose the run",
     "sparring evaluate {run}": "compute metrics",
-    "sparring resume {run} --steps {more}": "train further",
+    "sparring resume {run} {more}": "train further",
     "sparring recipes": "other things to train",
 }
 
@@ -99,13 +104,17 @@ def run(chosen: argparse.Namespace) -> int:
 def report_trained(path: Path) -> int:
     """Print where the results are and what to do next; return the exit status 0."""
     from sparring.assemble.build import build_task
+    from sparring.doctor.diagnosis.report import examine, is_failure
     from sparring.run.directory import Run
 
     run = Run.open(path)
     task = build_task(run.read_recipe(), run.read_data()[1])
-    values = {"run": path, "use": task.use.format(run=path), "more": 2 * run.rows()[-1]["step"]}
+    recipe, failures = run.read_recipe(), [each.named for each in examine(path) if is_failure(each)]
+    more = f"--minutes {2 * recipe.minutes:g}" if recipe.minutes else f"--steps {2 * run.rows()[-1]['step']}"
+    values = {"run": path, "use": task.use.format(run=path), "more": more}
+    print(f"Failures: {', '.join(failures)}" if failures else "", end="\n" if failures else "")
     print(AFTER_TRAINING.format(**values))
-    commands = {command.format(**values): about for command, about in NEXT.items()}
+    commands = {command.format(**values): about for command, about in (FAILED_NEXT if failures else NEXT).items()}
     for command, about in commands.items():
         print(f"  {command:{max(map(len, commands))}}  {about}")
     return DONE

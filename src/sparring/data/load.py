@@ -141,6 +141,9 @@ def _load(spec: str, size: str | int, fit: str, layout: Layout) -> Data:
     own = _own_sets(spec, layout)
     if spec in own:
         data = own[spec]()
+        if Path(spec).exists():
+            remark = f"warning: {spec} is the named set; write ./{spec} for the file or folder of this name"
+            data = replace(data, remarks=(*data.remarks, remark))
         if fit == "patch":
             return with_patches(data, target)
         if target.size is not None and data.form.shape[:0:-1] != target.size:

@@ -30,7 +30,7 @@ class Watch:
     """Probes one run while it trains, without changing any bit of the training.
 
     Attributes:
-        says: The findings at the last probe, separated by commas; "" before the first.
+        summary: The findings at the last probe, separated by commas; "" before the first.
         last_probe: The step of the last probe, or None before the first.
     """
 

@@ -23,6 +23,7 @@ from sparring.base.seeds import derive_seed
 from sparring.data.load import load_data, load_held_out
 from sparring.data.pictures import save_image
 from sparring.data.samples import Data
+from sparring.doctor.checkup.report import duplicates
 from sparring.evaluation.generated import Generated
 from sparring.evaluation.options import Options as Options
 from sparring.evaluation.protocol import Scores
@@ -85,6 +86,8 @@ def evaluate_images(
     check_same_shape(samples, reference)
     if len(samples) < 2:
         raise UserError(f"{samples.name} holds 1 sample; give at least 2 (thousands for stable scores)")
+    copies = duplicates(samples.samples)
+    repeated = f"WARNING: {copies:,} of {len(samples):,} samples are exact copies of other samples"
     samples = shuffled(samples, chosen.count, derive_seed(chosen.seed, "made"))
     held_out = load_held_out(against, size, fit=fit, train=reference)
     with trusted(trust):
@@ -96,7 +99,7 @@ def evaluate_images(
             scores = scoring.measure(subject, str(path))
             if picture is not None:
                 save_image(scoring.copies(subject), picture)
-    return scores
+    return replace(scores, notes=(repeated, *scores.notes)) if copies else scores
 
 
 def matched_labels(samples: Data, reference: Data) -> Tensor | None:

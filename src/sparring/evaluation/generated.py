@@ -92,8 +92,9 @@ class Generated(Scoring):
         found: dict[str, Value] = {}
         for name in [*names, *unbiased]:
             found.update(self._compute(scored, name, notes))
-        if self.held_out is None and {"memorised", "duality_gap"} & set(found):
-            notes.append("no samples are held out: memorised and duality_gap use training samples instead")
+        compared = [name for name in ("memorised", "duality_gap") if name in found]
+        if self.held_out is None and compared:
+            notes.append(f"no held-out samples: training samples stand in for them in {' and '.join(compared)}")
         notes += [f"{extractor.name}: {extractor.about}"] if extractor.about else []
         return found
 

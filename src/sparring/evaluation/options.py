@@ -57,6 +57,11 @@ def measures_of(scores: Sequence[str]) -> Mapping[str, Measure[Any]]:
     return SIMILARITY if scores else MEASURES
 
 
+METRIC_OF = {value: name for name, each in SIMILARITY.items() for value in each.better}
+METRIC_OF |= {value: name for name, each in MEASURES.items() for value in each.better}
+INCEPTION_NAMES = {"fid": "frechet", "kid": "kernel_distance"}
+
+
 def names_in(text: str) -> list[str]:
     """Split a list of metrics at commas; UserError: there is no name, or an unknown one."""
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -64,6 +69,12 @@ def names_in(text: str) -> list[str]:
         raise UserError("no metric is named; write --metrics frechet,precision_recall, or leave --metrics out")
     known = [*{**MEASURES, **SIMILARITY}, *GROUPS]
     for name in names:
+        if name.lower() in INCEPTION_NAMES:
+            metric = INCEPTION_NAMES[name.lower()]
+            use = f'write --metrics {metric} --extractor "Inception()"'
+            raise UserError(f"{name!r} is {metric} with Inception features; {use}")
+        if name not in known and name in METRIC_OF:
+            raise UserError(f"{name!r} is a value of {METRIC_OF[name]}; write --metrics {METRIC_OF[name]}")
         if name not in known:
             raise UserError(f"unknown metric {name!r}: {did_you_mean(name, known)}")
     return names

@@ -139,7 +139,10 @@ def train_on(session: Session) -> None:
         lines = equilibrium(state.game.loss)
         if session.scorer is not None:
             session.scorer.begin(run)
-        with interruptible() as stop, Progress(session.recipe, run.path, lines, state.step, state.seconds) as progress:
+        with (
+            interruptible() as stop,
+            Progress(session.recipe, run.path, lines, session.data, state.step, state.seconds) as progress,
+        ):
             if session.watch is not None:
                 session.watch.begin(run, state, progress.note)
             session.begin(progress)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from sparring.data.samples import Data
 from sparring.recipe import Recipe
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -24,7 +25,13 @@ class Progress:
     """
 
     def __init__(
-        self, recipe: Recipe, path: Path, equilibrium: tuple[float, float], step: int = 0, seconds: float = 0.0
+        self,
+        recipe: Recipe,
+        path: Path,
+        equilibrium: tuple[float, float],
+        data: Data,
+        step: int = 0,
+        seconds: float = 0.0,
     ) -> None:
         self.recipe = recipe
         self.equilibrium = equilibrium
@@ -35,7 +42,10 @@ class Progress:
         self.last = (step, seconds)
         self.shown = -SECONDS_BETWEEN_LINES
         exact = "" if recipe.steps and not recipe.minutes else "; a budget in minutes is not bit-reproducible"
-        self.console.print(f"Training in {path} ({budget(recipe)}, {recipe.precision}{exact})", soft_wrap=True)
+        samples = f"{len(data):,} samples of {data.name}"
+        self.console.print(
+            f"Training in {path} on {samples} ({budget(recipe)}, {recipe.precision}{exact})", soft_wrap=True
+        )
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:

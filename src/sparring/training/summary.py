@@ -46,7 +46,7 @@ def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, secon
     table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in metrics.items())
     text = f"""# {run.path.name}
 
-{recipe.about}
+Recipe: {recipe.about or "without a description"}.
 
 Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) for {step:,} steps in
 {seconds:,.0f} s; the budget is {budget(recipe)}. Precision {recipe.precision}, seed {recipe.seed}.{stopped}

@@ -56,12 +56,12 @@ def propose(data: Data, given: Mapping[str, Change] | None = None) -> Proposal:
 
     Args:
         data: the data set.
-        given: the options that it was loaded with (`size`, `fit`), which training needs as well.
+        given: the options that it was loaded with (`data`, `size`, `fit`), which training needs as well.
     """
-    changes = {name: value for name, value in (given or {}).items() if value}
+    changes = {"data": data.name, **{name: value for name, value in (given or {}).items() if value}}
     if tested := TESTED_RECIPES.get(data.name):
+        del changes["data"]  # the recipe names it
         return Proposal(tested, changes, (f"the recipe {tested} was made for this set and tested on it",))
-    changes = {"data": data.name, **changes}
     if data.form.is_points:
         return Proposal("ring", changes, ("ring: small multilayer perceptrons suit points",))
     return _for_images(data, changes)

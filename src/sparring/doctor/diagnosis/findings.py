@@ -28,7 +28,6 @@ from sparring.run.log import LEAKED, NOT_FINITE, RESUME, Row, kind_of, of_kind
 IN_A_ROW = 2
 SHARED = ("growth/", "gradient/")  # metrics of the whole networks, the same in all directions
 SLOW = 0.85  # mode coverage below which a run without a failure is `slow`
-TOO_EARLY = f"The log has fewer than {LEAST_PROBES} probes, or less than {EARLIEST:.0%} of the budget is spent."
 NO_FAILURE = ("too-early", "slow", "healthy")  # what a direction without a failure is, worst first
 
 
@@ -103,7 +102,7 @@ def diagnose(history: Sequence[Row]) -> list[Finding]:
         timeline = Timeline([probe["step"] for probe in probes], signs)
         failures = _with_causes(timeline.found() if direction else leaks + timeline.found())
         found += [finding.of(direction) for finding in failures]
-        without_failure.append(_no_failure(timeline.signs(len(probes) - 1)).of(direction))
+        without_failure.append(_no_failure(timeline.signs(len(probes) - 1), len(probes)).of(direction))
     return found or [min(without_failure, key=lambda finding: NO_FAILURE.index(finding.failure))]
 
 
@@ -160,9 +159,12 @@ def _with_causes(found: Sequence[Finding]) -> list[Finding]:
     return list(kept.values())
 
 
-def _no_failure(signs: Signs | None) -> Finding:
+def _no_failure(signs: Signs | None, probes: int) -> Finding:
+    if probes < LEAST_PROBES:
+        advice = "train longer, or probe more often with --log-every 10"
+        return Finding("too-early", why=f"The log has {probes} probes; {LEAST_PROBES} are needed: {advice}.")
     if signs is None or signs.early:
-        return Finding("too-early", why=TOO_EARLY)
+        return Finding("too-early", why=f"Less than {EARLIEST:.0%} of the budget is spent.")
     low_coverage = Rule("", "", any_of=COVERAGE).holds(signs.metrics)
     if low_coverage and signs.improving:
         return Finding("too-early", signs.step, why="Coverage of the data is low but still improving.")

@@ -72,7 +72,8 @@ class Random(Extractor):
         rng = torch.Generator().manual_seed(self.seed)
         shrink = Shrink(data.form.shape, 64)
         network = _RandomNetwork(data.form.shape[0], shrink, rng).requires_grad_(False).eval()
-        return Prepared(repr(self), network.to(device), digest_of(network.state_dict()), shrink.words)
+        about = "features of a network with random weights: coarse, and not comparable with a published FID or KID"
+        return Prepared(repr(self), network.to(device), digest_of(network.state_dict()), shrink.words, about=about)
 
 
 class _RandomNetwork(nn.Module):
