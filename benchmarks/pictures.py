@@ -2,9 +2,9 @@
 
     python -m benchmarks.pictures FOLDER
 
-FOLDER holds the runs `pix2pix`, `cyclegan`, `segment`, `restore`, `inpaint` and `super-resolution`, each trained with
-`sparring train NAME`. The last three have `--data` with photos of scikit-image (astronaut, coffee, motorcycle, rocket)
-and of scikit-learn; super-resolution and restore also have `--adversarial 0`. The enlarged photo is not among them.
+FOLDER holds the runs `pix2pix`, `cyclegan`, `segment`, `inpaint` and `super-resolution`, each trained with
+`sparring train NAME`. The last two have `--data` with photos of scikit-image (astronaut, coffee, motorcycle, rocket)
+and of scikit-learn; super-resolution also has `--adversarial 0`. The enlarged photo is not among them.
 """
 
 from __future__ import annotations
@@ -86,8 +86,7 @@ def main() -> None:
     cat.save(tasks / "super-resolution.png", optimize=True)
     for name in ("pix2pix", "cyclegan", "segment"):
         columns(runs / name, 4).save(tasks / f"{name}.png", optimize=True)
-    for name in ("restore", "inpaint"):
-        across(runs / name).save(tasks / f"{name}.png", optimize=True)
+    across(runs / "inpaint").save(tasks / "inpaint.png", optimize=True)
 
 
 if __name__ == "__main__":
