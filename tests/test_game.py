@@ -7,13 +7,16 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from sparring.assemble.build import build_loss
 from sparring.base.compat import total_norm
+from sparring.base.components import trusted
 from sparring.base.errors import NotFiniteError, UserError
 from sparring.data.form import Form
 from sparring.game.augment import InstanceNoise
@@ -24,6 +27,7 @@ from sparring.game.penalties import R1, R2, GradientPenalty, LeCam, WeightClip
 from sparring.game.schedules import Linear
 from sparring.game.turns import Alternating, Simultaneous, Unrolled
 from sparring.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
+from sparring.recipe import Recipe
 from sparring.tasks import Generate
 from sparring.tasks.base import Make, Task
 from sparring.training.step_metrics import turn_metrics
@@ -443,3 +447,12 @@ def test_autocast_applies_without_gradient_penalties() -> None:
     assert ours.dtype == torch.float32
     assert ours != theirs
     torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=0)
+
+
+def test_a_loss_without_a_member_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_loss.py").write_text(
+        "class Half:\n    relative = False\n    def discriminator(self, real, fake): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="has no undecided and no generator; a loss needs relative"), trusted(True):
+        build_loss(Recipe(loss="half_loss.Half()"))

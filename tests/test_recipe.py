@@ -16,7 +16,7 @@ from sparring.assemble.start import auto_fields, resolve_auto
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.load import load_data
-from sparring.recipe import DEFAULT, GROUPS, Recipe, field_names, load_recipe, parse_recipe, recipe_names
+from sparring.recipe import COMPONENTS, DEFAULT, GROUPS, Recipe, field_names, load_recipe, parse_recipe, recipe_names
 
 try:
     import tomllib
@@ -236,3 +236,14 @@ def test_auto_fields_are_resolved_for_data_task_and_device() -> None:
     )
     chosen = recipe.replace(augment="DiffAugment()", metrics="modes", precision="fp32")
     assert resolve_auto(chosen, load_data("digits"), cpu) == chosen
+
+
+def test_commands_of_a_recipe_with_own_code_need_trust() -> None:
+    assert [Recipe().trust, Recipe(penalties="R1(weight=0.5), LeCam()").trust] == ["", ""]
+    assert Recipe(extractor="Classifier(weights='a.pt')").trust == ""
+    for changes in ({"loss": "mine.Loss()"}, {"penalties": "R1(), mine.Drift(margin=1)"}, {"generator": "nets.sub.G"}):
+        assert Recipe(**changes).trust == " --trust"
+
+
+def test_every_field_of_components_is_known() -> None:
+    assert set(COMPONENTS) <= set(field_names())

@@ -14,6 +14,7 @@ from torch import nn
 import sparring
 from sparring.assemble.sampling import draw_samples
 from sparring.data.form import Form
+from sparring.data.load import load_data
 from sparring.game.inputs import Normal
 from sparring.game.losses import Hinge, LeastSquares, Minimax, RelativisticPairing, Wasserstein
 from sparring.recipe import Recipe
@@ -159,7 +160,7 @@ def test_incomplete_files_of_a_killed_process_are_removed(run: Path, tmp_path: P
 
 
 def test_the_progress_line() -> None:
-    progress = Progress(Recipe(batch_size=100), Path("run"), (1.386, 0.693), step=50, seconds=10.0)
+    progress = Progress(Recipe(batch_size=100), Path("run"), (1.386, 0.693), load_data("ring"), step=50, seconds=10.0)
     row = {"step": 100, "seconds": 20.0, "progress": 0.25, "accuracy": 0.625}
     row |= {"loss/discriminator": 1.25, "loss/generator": 0.75}
     text = progress.describe(row)

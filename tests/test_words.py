@@ -44,6 +44,8 @@ def name_of(path: Path) -> str:
 def test_no_word_of_our_own(path: Path) -> None:
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.startswith("|") and " -> " in line:  # the change log's table of old and new names
+            continue
         for pattern, instead in WORDS.items():
             matches = [match.group() for match in re.finditer(pattern, line, re.IGNORECASE)]
             found += [f"{number}: {word} -> {instead}" for word in matches if word != KEPT.get(name_of(path))]

@@ -72,10 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen, unknown = _parser().parse_known_args(arguments)
         if unknown:
             chosen.parser.refuse(unknown[0])
-        trust = getattr(chosen, "trust", False)
-        if trust and "" not in sys.path:
-            sys.path.append("")  # dotted names find modules in the working folder, as under `python -m sparring`
-        with trusted(trust):
+        with trusted(getattr(chosen, "trust", False)):
             status = int(chosen.command(chosen) or DONE)
         sys.stdout.flush()  # raises BrokenPipeError here, not at exit
         return status

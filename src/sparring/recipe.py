@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.base.choices import DEVICES, DOCTORS, FITS, PRECISIONS, size_text
+from sparring.base.components import names_own_code
 from sparring.base.errors import UserError, check_flag, did_you_mean, existing_path
 from sparring.base.fields import check_fields, checked, choice, number
 
@@ -55,6 +56,23 @@ def _check_text(owner: str, name: str, value: object, example: str) -> None:
         raise UserError(
             f"{owner}: {name}={value!r} is not valid Unicode text; write plain text, such as {example!r}"
         ) from None
+
+
+COMPONENTS = (
+    "task",
+    "generator",
+    "discriminator",
+    "loss",
+    "penalties",
+    "augment",
+    "turns",
+    "generator_optimizer",
+    "discriminator_optimizer",
+    "adversarial",
+    "learning_rate",
+    "ema",
+    "extractor",
+)  # fields that hold components as text
 
 
 @dataclass(frozen=True)
@@ -202,6 +220,17 @@ class Recipe:
         if changes.get("steps") and "minutes" not in changes:
             changes["minutes"] = 0.0
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def trust(self) -> str:
+        """The option ` --trust` if a component is the user's own code: commands on its runs need it; else ""."""
+        texts = [getattr(self, name) for name in COMPONENTS]
+        return " --trust" if any(names_own_code(text) for text in texts if text) else ""
+
+    def longer(self, step: int) -> str:
+        """The options of `sparring resume` that double the budget of a run that ended at a step."""
+        minutes = [f"--minutes {2 * self.minutes:g}"] if self.minutes else []
+        return " ".join(minutes + ([f"--steps {2 * step}"] if self.steps else []))
 
     def to_toml(self) -> str:
         """The recipe as a TOML document; a comment before each field explains it."""

@@ -132,7 +132,7 @@ def _names(images: Sequence[PurePath]) -> list[PurePath]:
 
 def _outputs(path: PurePath) -> list[Path]:
     """The paths of the result, of a class map in colours, and of input and result side by side."""
-    return [Path(path.parent, f"{path.name}{ending}.png") for ending in ("", "-colours", "-side_by_side")]
+    return [Path(path.parent, f"{path.name}{ending}.png") for ending in ("", "-colours", "-beside")]
 
 
 def _written(name: PurePath) -> set[str]:

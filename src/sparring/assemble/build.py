@@ -78,8 +78,13 @@ def _maker(text: str) -> Make:
 
 
 def build_loss(recipe: Recipe) -> Loss:
-    """The adversarial loss."""
-    return make(recipe.loss, losses, schedules)  # type: ignore[no-any-return]
+    """The adversarial loss. UserError: it lacks a member of `Loss`."""
+    loss: Loss = make(recipe.loss, losses, schedules)
+    missing = [name for name in ("relative", "undecided", "discriminator", "generator") if not hasattr(loss, name)]
+    if missing:
+        needed = "relative, undecided, discriminator(real, fake) and generator(real, fake)"
+        raise UserError(f"loss {recipe.loss!r} has no {' and no '.join(missing)}; a loss needs {needed}")
+    return loss
 
 
 def build_game(recipe: Recipe, form: Form, device: torch.device) -> Game:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,15 @@ def trusted(trust: bool) -> Iterator[None]:
 def is_trusted() -> bool:
     """True if dotted names are allowed here."""
     return _TRUST.get()
+
+
+def names_own_code(text: str) -> bool:
+    """The text of a component, or of several, has a dotted name, which imports the user's own code."""
+    try:
+        tree = ast.parse(f"({text},)", mode="eval")
+    except (SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, ast.Attribute) for node in ast.walk(tree))
 
 
 def make(
@@ -180,7 +190,8 @@ class _Maker:
             raise UserError(f"{code}; if you trust where it comes from, add --trust")
         module, _, attribute = name.rpartition(".")
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            with _working_folder_importable():
+                found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise UserError(f"{name!r} in {shortened(self.text)!r} cannot be imported: {error}") from error
         if not callable(found):
@@ -191,6 +202,19 @@ class _Maker:
         if isinstance(value, tuple):
             return tuple(map(self._value, value))
         return self.component(value, (), self.homes, {}) if isinstance(value, Spec) else value
+
+
+@contextmanager
+def _working_folder_importable() -> Iterator[None]:
+    """Let imports find modules of the working folder, after all others, as under `python -m sparring`."""
+    if "" in sys.path:
+        yield
+        return
+    sys.path.append("")
+    try:
+        yield
+    finally:
+        sys.path.remove("")
 
 
 def _misnamed(

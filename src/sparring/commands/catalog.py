@@ -117,7 +117,7 @@ def meanings(name: str) -> list[tuple[Kind, Entry]]:
     wanted, known = _folded(name), [(kind, entry) for kind in KINDS.values() for entry in kind.entries()]
     found = [(kind, entry) for kind, entry in known if _folded(entry.name) == wanted]
     found = found or [(kind, entry) for kind, entry in known if wanted in map(_folded, entry.also)]
-    if not found and name not in KINDS:
+    if not found and name.lower() not in KINDS:
         near = list(dict.fromkeys(_nearest(wanted, [entry for _, entry in known])))[:3]
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise UserError(f"nothing is called {shortened(repr(name))}; {hint}sparring list shows all names")

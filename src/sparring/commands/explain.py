@@ -24,7 +24,7 @@ def run(chosen: argparse.Namespace) -> None:
         UserError: nothing has this name.
     """
     parts = [explained(kind, entry) for kind, entry in meanings(chosen.name)]
-    parts += [names_of(chosen.name)] if chosen.name in KINDS else []
+    parts += [names_of(chosen.name.lower())] if chosen.name.lower() in KINDS else []
     print("\n\n".join("\n".join(lines) for lines in parts))
 
 

@@ -27,7 +27,7 @@ examples:
 names for these options:
   sparring list                    all names, by kind
   sparring list penalties          one kind: fields, defaults, one line about each
-  sparring explain R1              all about a component, metric, data set, recipe or option"""
+  sparring explain R1              all about a component, metric, data set, recipe or field"""
 METAVARS = {"about": "TEXT", "data": "DATA", "start": "RUN", "penalties": "PENALTIES", "metrics": "METRICS"}
 AFTER_TRAINING = """\
 Report: {run}/summary.md, {run}/curves.png
@@ -37,14 +37,14 @@ samples: go by the doctor, scores and pictures.
 Next:"""
 FAILED_NEXT = {
     "sparring doctor {run}": "the failure, its evidence, suggested fixes",
-    "sparring treat {run}": "try the fixes in short trainings, train the best one to the end",
-    "sparring evaluate {run}": "compute metrics",
+    "sparring treat {run}{trust}": "try the fixes in short trainings, train the best one to the end",
+    "sparring evaluate {run}{trust}": "compute metrics",
 }
 NEXT = {
-    "{use}": "use the generator",
+    "{use}{trust}": "use the generator",
     "sparring doctor {run}": "diagnose the run",
-    "sparring evaluate {run}": "compute metrics",
-    "sparring resume {run} {more}": "train further",
+    "sparring evaluate {run}{trust}": "compute metrics",
+    "sparring resume {run} {more}{trust}": "train further",
     "sparring recipes": "other things to train",
 }
 
@@ -108,11 +108,11 @@ def report_trained(path: Path) -> int:
     from sparring.run.directory import Run
 
     run = Run.open(path)
-    task = build_task(run.read_recipe(), run.read_data()[1])
     recipe, failures = run.read_recipe(), [each.named for each in examine(path) if is_failure(each)]
-    more = f"--minutes {2 * recipe.minutes:g}" if recipe.minutes else f"--steps {2 * run.rows()[-1]['step']}"
-    values = {"run": path, "use": task.use.format(run=path), "more": more}
-    print(f"Failures: {', '.join(failures)}" if failures else "", end="\n" if failures else "")
+    use = build_task(recipe, run.read_data()[1]).use.format(run=path)
+    values = {"run": path, "use": use, "more": recipe.longer(run.rows()[-1]["step"]), "trust": recipe.trust}
+    if failures:
+        print(f"Failures: {', '.join(failures)}")
     print(AFTER_TRAINING.format(**values))
     commands = {command.format(**values): about for command, about in (FAILED_NEXT if failures else NEXT).items()}
     for command, about in commands.items():

@@ -29,7 +29,7 @@ from sparring.data.sources.source import Source
 from sparring.data.store.mapped import chunks, map_file, mapped_folder, memory_bound, written
 from sparring.data.store.pixels import InFile, InMemory, TooLargeError
 
-VERSION = 2  # of the cache format and of decoding; a change invalidates the cache
+VERSION = 3  # of the cache format and of decoding; a change invalidates the cache
 
 
 def load_images(source: Source, target: Target) -> Data:

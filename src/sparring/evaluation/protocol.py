@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -135,6 +136,7 @@ class Scores:
             rest = {
                 name: plain[name] for name in ("subject", "step", "seconds", "notes", "asked", "checkpoint", "cost")
             }
+            rest["notes"] = [re.sub("^CAREFUL", "WARNING", note) for note in rest["notes"]]  # of earlier versions
             return cls(values=values, errors=errors, protocol=protocol, **rest)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{source} is damaged ({error!r}); remove it and run sparring evaluate again") from error

@@ -46,9 +46,8 @@ def check_features(*sets: ArrayLike, least: int = 2) -> list[Tensor]:
         if tensor.dim() != 2:
             raise UserError(f"features have shape {list(tensor.shape)}; give [samples, dimensions]")
         if len(tensor) < least:
-            raise UserError(
-                f"{len(tensor)} samples are too few: this metric needs at least {least} real and {least} generated ones"
-            )
+            kinds = " of each kind" if len(sets) > 1 else ""
+            raise UserError(f"{len(tensor)} samples are too few: this metric needs at least {least}{kinds}")
         if tensor.shape[1] != tensors[0].shape[1]:
             raise UserError(
                 f"features of {tensors[0].shape[1]} and of {tensor.shape[1]} dimensions cannot be compared; "

@@ -163,7 +163,7 @@ def memorising(fake: ArrayLike, train: ArrayLike, usual: Tensor, level: float = 
     Args:
         fake: features of generated samples [n, d].
         train: features of the training set [m, d].
-        usual: distances of uncopied samples, from `usual_distances`.
+        usual: distances of uncopied samples, from `reference_distances`.
         level: quantile of `usual` that is the threshold.
     """
     from scipy import stats

@@ -60,7 +60,7 @@ Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) 
 {table}
 
 {meaning(metrics, task)}{doctors_section(run, history)}
-Next: `{task.use.format(run=run.path)}`, `sparring resume {run.path} --steps {2 * step}`.
+Next: `{task.use.format(run=run.path)}{recipe.trust}`, `sparring resume {run.path} {recipe.longer(step)}{recipe.trust}`.
 """
     run.write("summary.md", text)
 

@@ -105,9 +105,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             state = start_state(recipe, data, device)
             state.restore(manifest, checkpoint.load(run.checkpoints, manifest))
             if progress_of(recipe, state) >= 1:
-                more = f"--steps {2 * state.step}" if recipe.steps else f"--minutes {2 * recipe.minutes:g}"
                 ended = f"{run.path} has reached its budget at step {state.step}"
-                raise UserError(f"{ended}; to train longer: sparring resume {run.path} {more}")
+                raise UserError(f"{ended}; to train longer: sparring resume {run.path} {recipe.longer(state.step)}")
             for change in run.changes():
                 print(f"Note: since this run began, {change}", file=sys.stderr)
             run.clean_up(state.step)

@@ -138,6 +138,8 @@ def _sub_folders(folder: Path, layout: Pairs, split: Split) -> tuple[Path, Path]
     choices = [*FOLDERS]
     if source_map and not target_map:  # from maps to photos
         choices = [(b, a) if b.startswith("mask") else (a, b) for a, b in choices]
+    if target_map and not source_map:
+        choices = sorted(choices, key=lambda pair: not pair[1].startswith("mask"))
     if layout.source and layout.target:
         choices = [(layout.source, layout.target)]
     elif layout.source or layout.target:

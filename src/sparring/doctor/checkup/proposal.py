@@ -59,7 +59,7 @@ def propose(data: Data, given: Mapping[str, Change] | None = None) -> Proposal:
         given: the options that it was loaded with (`data`, `size`, `fit`), which training needs as well.
     """
     changes = {"data": data.name, **{name: value for name, value in (given or {}).items() if value}}
-    if tested := TESTED_RECIPES.get(data.name):
+    if tested := TESTED_RECIPES.get(str(changes["data"])):
         del changes["data"]  # the recipe names it
         return Proposal(tested, changes, (f"the recipe {tested} was made for this set and tested on it",))
     if data.form.is_points:

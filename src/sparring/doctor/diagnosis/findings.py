@@ -161,8 +161,7 @@ def _with_causes(found: Sequence[Finding]) -> list[Finding]:
 
 def _no_failure(signs: Signs | None, probes: int) -> Finding:
     if probes < LEAST_PROBES:
-        advice = "train longer, or probe more often with --log-every 10"
-        return Finding("too-early", why=f"The log has {probes} probes; {LEAST_PROBES} are needed: {advice}.")
+        return Finding("too-early", why=f"Probes so far: {probes}; at least {LEAST_PROBES} are needed: train longer.")
     if signs is None or signs.early:
         return Finding("too-early", why=f"Less than {EARLIEST:.0%} of the budget is spent.")
     low_coverage = Rule("", "", any_of=COVERAGE).holds(signs.metrics)

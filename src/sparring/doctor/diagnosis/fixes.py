@@ -45,14 +45,16 @@ class Fix:
     Attributes:
         about: What it does, in a few words.
         changes: The fields that it changes, with their new values.
+        trust: `Recipe.trust` of the recipe with these changes.
     """
 
     about: str
     changes: Mapping[str, object]
+    trust: str = ""
 
     def command(self, run: Path) -> str:
         """The command that trains the run's recipe from the start with this fix."""
-        return train_command(str(run / "recipe.toml"), self.changes)
+        return train_command(str(run / "recipe.toml"), self.changes) + self.trust
 
 
 def fixes_for(failure: str, recipe: Recipe, form: Form) -> list[Fix]:
@@ -64,7 +66,7 @@ def fixes_for(failure: str, recipe: Recipe, form: Form) -> list[Fix]:
         except UserError:  # the fix depends on the user's own code, which is not run here
             continue
         if changes and any(getattr(recipe, name) != value for name, value in changes.items()):
-            found.append(Fix(about, changes))
+            found.append(Fix(about, changes, recipe.replace(**changes).trust))
     return found
 
 

@@ -62,7 +62,8 @@ def plain(findings: Sequence[Finding], fixes_of: FixesFor = general) -> list[dic
 def lines(run: Run, findings: Sequence[Finding]) -> list[str]:
     """The report of a run, with fixes as commands."""
     found = words(str(run.path), findings, lambda finding: commands(run, finding))
-    tried = f"to try these fixes in short trainings and train the best one to the end: sparring treat {run.path}"
+    command = f"sparring treat {run.path}{run.read_recipe().trust}"
+    tried = f"to try these fixes in short trainings and train the best one to the end: {command}"
     return [*found, tried] if has_failures(findings) else found
 
 

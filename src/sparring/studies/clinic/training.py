@@ -54,6 +54,8 @@ def read_result(path: Path) -> dict[str, Any] | None:
         result = dict(json.loads((path / RESULT).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"{path / RESULT} is damaged ({error}); remove {path} to train the case again") from error
+    if "outside_scores" not in result:
+        raise UserError(f"{path / RESULT} is of an earlier version; choose another --out, or remove {path}")
     return {**result, "findings": [asdict(each) for each in findings_over_time(Run.open(path).history())]}
 
 
