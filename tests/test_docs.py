@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -241,15 +240,11 @@ def there(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 SPARRING = [command for command in COMMANDS if command[0] == "sparring"]
 CHECKED = [command for command in COMMANDS if command[0] != "sparring"]
-SLOW = ("clinic", "treat")
+NAMES = [shlex.join(command)[:90] for command in SPARRING]
 
 
-def marked(command: tuple[str, ...]) -> Any:
-    slow = command[1] in SLOW or "treat" in command
-    return pytest.param(command, id=shlex.join(command)[:90], marks=[pytest.mark.slow] if slow else [])
-
-
-@pytest.mark.parametrize("command", [marked(command) for command in SPARRING])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", SPARRING, ids=NAMES)
 def test_commands_run(command: tuple[str, ...], there: Place, capsys: pytest.CaptureFixture[str]) -> None:
     words = list(command[1:])
     if words in (["--help"], ["COMMAND", "--help"]):
@@ -299,6 +294,7 @@ def test_there_are_commands() -> None:
     assert len(CHECKED) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "number", "info", "text"), EXAMPLES, ids=[f"{name_of(p)}-{i}" for p, i, *_ in EXAMPLES]
 )
