@@ -659,7 +659,7 @@ def test_report() -> None:
     assert lines["values"].startswith("0 to 200 ")
     assert lines["warning"].startswith("channel 0 has one value in all images")
     assert lines["classes"] == "2: a (1), b (3)"
-    assert lines["duplicates"].startswith("1 samples")
+    assert lines["duplicates"].startswith("1 exact copies")
     assert lines["left out"] == "x.png: torn"
 
 

@@ -291,7 +291,7 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], refused:
     broken = written(tmp_path / "nan.csv", d_loss=math.nan)
     assert main(["doctor", "--csv", str(broken), "--json"]) == 1
     assert json.loads(capfd.readouterr().out)["findings"][0]["evidence"][0]["value"] is None
-    assert "takes a run, or --csv FILE" in refused("doctor")
-    assert "takes a run, or --csv FILE" in refused("doctor", tmp_path, "--csv", won)
+    assert "needs either a run or a log" in refused("doctor")
+    assert "needs either a run or a log" in refused("doctor", tmp_path, "--csv", won)
     assert "cannot read" in refused("doctor", "--csv", tmp_path / "nothing.csv")
     assert "cannot read" in refused("doctor", "--csv", tmp_path)

@@ -241,7 +241,7 @@ def test_impossible_metrics_are_refused_before_the_run_starts(tmp_path: Path) ->
     for name, metrics, text in (
         ("pix2pix", "mean_iou", "mean_iou cannot be computed for this run: it needs label maps"),
         ("segment", "frechet", "frechet cannot be computed for this run: it needs images"),
-        ("segment", "recall", "unknown metric 'recall'"),
+        ("segment", "recall", "'recall' is a value of precision_recall"),
         ("restore", "memorising", "memorising is a metric of generated samples"),
     ):
         with pytest.raises(UserError, match=text):
