@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
-from filelock import FileLock, Timeout
-
 from sparring.base.errors import UserError, writing
 
 
@@ -38,6 +36,8 @@ def locked(path: Path, taken: str, fix: str) -> Iterator[None]:
 def exclusively(path: Path) -> Iterator[None]:
     """Wait for the lock of a file, then hold it. The lock is `.NAME.lock` in the same folder. OSError: it cannot be
     written."""
+    from filelock import FileLock  # here, since most commands' start needs no lock
+
     with FileLock(path.with_name(f".{path.name}.lock")):
         yield
 
@@ -52,6 +52,8 @@ def claimed(path: Path) -> Iterator[bool]:
 
 def _acquired(path: Path) -> AbstractContextManager[object] | None:
     """A lock, held until its context ends; None where another process holds it."""
+    from filelock import FileLock, Timeout
+
     try:
         return FileLock(path).acquire(blocking=False)
     except Timeout:

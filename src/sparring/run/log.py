@@ -156,12 +156,8 @@ def _with_present_names(row: Row) -> Row:
         return row
     found: Row = {}
     for name, value in row.items():
-        direction, _, metric = name.rpartition("/") if name not in _NAMES else ("", "", name)
-        if metric not in _NAMES and "/" in direction:  # such as back/area/train
-            direction, _, rest = direction.partition("/")
-            metric = f"{rest}/{metric}"
-        renamed = _NAMES.get(metric)
-        found[name if renamed is None else f"{direction}/{renamed}" if direction else renamed] = value
+        direction, _, metric = name.partition("/")  # such as back/area/train
+        found[_NAMES.get(name) or (f"{direction}/{_NAMES[metric]}" if metric in _NAMES else name)] = value
     return {**found, "event": _EVENTS.get(event, event)}
 
 
