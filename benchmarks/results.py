@@ -3,7 +3,7 @@
 python -m benchmarks.results [GROUP ...] [--seeds 3] [--at-once 1] [--quick]
 
 Finished runs are kept, so the command can be stopped and started again. To add a recipe, add it to its group below.
-With --at-once 2, two runs train in parallel, each with half of the threads.
+With --at-once 2, two runs train in parallel, each with half of the cores.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from benchmarks import DATA, images
 from benchmarks.images import IMAGE_CONTESTS, ImageContest
 from benchmarks.setting import describe_machine
 from sparring.apply.generator import load
+from sparring.base.cores import limited_environment, share_of
 from sparring.data.load import load_data, load_held_out
 from sparring.data.pictures import grid, save_image, scatter
 from sparring.data.samples import Data
@@ -246,9 +246,7 @@ def main() -> None:
         "contest", nargs="*", metavar="GROUP", help=f"groups to run: {', '.join(CONTESTS)}; default: all"
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--at-once", type=int, default=1, help="number of parallel runs, which share the threads equally"
-    )
+    parser.add_argument("--at-once", type=int, default=1, help="number of parallel runs, which share the cores equally")
     parser.add_argument("--quick", action="store_true", default=os.environ.get("RESULTS") == "quick")
     chosen = parser.parse_args()
     names = chosen.contest or list(CONTESTS)
@@ -287,7 +285,7 @@ def train_all(contest: Contest | ImageContest, folder: Path, seeds: int, quick: 
     A field `start` names an earlier recipe of the contest: the run is fine-tuned from its weights of the same seed.
     """
     shorter = contest.quick if quick else {}
-    threads = max(1, torch.get_num_threads() // at_once)
+    cores = share_of(at_once)
     work: dict[Path, Future[Path]] = {}
     with ThreadPoolExecutor(at_once) as pool:
         for seed in range(seeds):
@@ -297,11 +295,11 @@ def train_all(contest: Contest | ImageContest, folder: Path, seeds: int, quick: 
                     options["start"] = str(folder / f"{changes['start']}-{seed}")
                     first = work[Path(str(options["start"]))]
                 path = folder / f"{name}-{seed}"
-                work[path] = pool.submit(train, recipe, options, path, threads, first)
+                work[path] = pool.submit(train, recipe, options, path, cores, first)
         return [each.result() for each in work.values()]
 
 
-def train(recipe: str, options: dict[str, object], path: Path, threads: int, first: Future[Path] | None = None) -> Path:
+def train(recipe: str, options: dict[str, object], path: Path, cores: int, first: Future[Path] | None = None) -> Path:
     """Train or resume a run, after the run `first`."""
     if first is not None:
         first.result()
@@ -314,8 +312,7 @@ def train(recipe: str, options: dict[str, object], path: Path, threads: int, fir
         words = ["train", recipe, *fields, f"--out={path}"]
     print("sparring", " ".join(words), flush=True)
     command = [sys.executable, "-m", "sparring", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    status = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment).returncode
+    status = subprocess.run(command, stdout=subprocess.DEVNULL, env=limited_environment(cores)).returncode
     if status and not finished(path):  # a run that ends in NaN is also a result
         raise SystemExit(status)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -60,6 +61,10 @@ def test_named_recipes_build_their_components(name: str) -> None:
         inputs["source"] = torch.zeros(2, *form.source.input_shape)
     fake = game.task.generate(game.generator.network, game.task.prepare(inputs))["fake"]
     assert fake.shape[1:] == form.input_shape
+    copied = copy.deepcopy(game)  # as timing takes its steps on
+    for player in (copied.generator, copied.discriminator):
+        updated = [parameter for group in player.optimizer.param_groups for parameter in group["params"]]
+        assert {*map(id, updated)} <= {*map(id, player.network.parameters())}
 
 
 def test_the_default_recipe_exists() -> None:
@@ -77,6 +82,8 @@ def _values(field: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(["off", "watch", "treat"])
     if field.name == "size":
         return st.sampled_from(["", "8", "96x64", 0, 64])
+    if field.name == "threads":
+        return st.sampled_from(["auto", "1", "16", 2])
     if field.name == "fit":
         return st.sampled_from(["crop", "pad", "stretch"])
     if kind is str:
@@ -155,6 +162,12 @@ def test_a_float_field_accepts_a_whole_number() -> None:
         ("size = 1.5", "size=1.5 is no image size"),
         ("size = true", "size=True is no image size"),
         ("size = 5000", "size='5000' is no image size.*each side 1 to 4096"),
+        ("threads = 0", "threads='0' is no number of threads; write auto, or a whole number of at least 1"),
+        ("threads = -2", "threads='-2' is no number of threads"),
+        ("threads = 1.5", "threads=1.5 is no number of threads"),
+        ("threads = true", "threads=True is no number of threads"),
+        ("threads = 'two'", "threads='two' is no number of threads"),
+        ("threads = '1025'", "threads='1025' is no number of threads.*at most 1024"),
         ("fit = 'croop'", "fit='croop'; did you mean 'crop'"),
         ("steps", "is not TOML"),
         ("steps = 5\nsteps = 6", "is not TOML"),
@@ -184,6 +197,20 @@ def test_steps_and_minutes_replace_each_other() -> None:
     assert (both.steps, both.minutes) == (7, 1.5)
     assert parse_recipe("minutes = 1.5", "test").steps == 0
     assert parse_recipe("minutes = 1.5\nsteps = 7", "test").steps == 7
+
+
+def test_a_number_of_threads_is_stored_as_text() -> None:
+    assert parse_recipe("threads = 2", "test").threads == "2"
+    assert Recipe(threads="02") == Recipe().replace(threads=2)
+    assert Recipe().threads == "auto"
+
+
+@pytest.mark.parametrize(
+    ("budget", "repeatable"),
+    [({}, True), ({"minutes": 1.0}, False), ({"steps": 5, "minutes": 1.0}, False), ({"steps": 5}, True)],
+)
+def test_a_budget_in_steps_alone_is_repeatable(budget: dict[str, Any], repeatable: bool) -> None:
+    assert Recipe().replace(**budget).repeatable == repeatable
 
 
 def test_replace_refuses() -> None:

@@ -43,6 +43,10 @@ def train(folder: Path, run: Path) -> None:
     sparring.train("digits", out=folder / "new", **{**TINY, "steps": 2, "evaluate_every": 2, "extractor": "Random()"})
 
 
+def train_with_more_threads(folder: Path, run: Path) -> None:
+    sparring.train("digits", out=folder / "new", **{**TINY, "steps": 2, "threads": 2})
+
+
 def resume(folder: Path, run: Path) -> None:
     sparring.resume(run, steps=21)
 
@@ -60,7 +64,7 @@ def load(folder: Path, run: Path) -> None:
     sparring.load(run).sample(4)
 
 
-@pytest.mark.parametrize("call", [train, resume, evaluate, evaluate_images, load])
+@pytest.mark.parametrize("call", [train, train_with_more_threads, resume, evaluate, evaluate_images, load])
 def test_calls_restore_settings(call: Callable[[Path, Path], None], run_copy: Path, tmp_path: Path) -> None:
     before = settings()
     call(tmp_path, run_copy)
@@ -78,7 +82,7 @@ def test_errors_restore_settings(run_copy: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("sparring.training.step.Stepper.__call__", fail)
     with pytest.raises(RuntimeError, match="within a step"):
-        train(tmp_path, run_copy)
+        train_with_more_threads(tmp_path, run_copy)
     assert settings() == before
 
 

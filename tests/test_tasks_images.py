@@ -445,7 +445,7 @@ def test_a_penalty_without_critic_applies_once_for_all_scales(tmp_path: Path) ->
     found = {}
     for scales in (1, 2):
         recipe = tiny("pix2pix", discriminator=f"PatchDiscriminator(width=4, scales={scales})", **changes)
-        row = Run.open(sparring.train(recipe, out=tmp_path / str(scales))).history()[0]
+        row = Run.open(sparring.train(recipe, out=tmp_path / str(scales))).rows()[0]
         found[scales] = {name.split("/")[-1]: value for name, value in row.items() if name.endswith("Perceptual")}
         matching = [name for name in row if name.endswith("PairedFeatureMatching")]
         assert len(matching) == scales
@@ -529,7 +529,7 @@ def test_without_adversarial_loss_penalties_on_the_critic_are_off(tmp_path: Path
     for adversarial in ("0", "1"):
         penalties = "PairedFeatureMatching(), Perceptual()"
         recipe = tiny("pix2pix", adversarial=adversarial, penalties=penalties, steps=1, doctor="off")
-        row = Run.open(sparring.train(recipe, out=tmp_path / adversarial)).history()[0]
+        row = Run.open(sparring.train(recipe, out=tmp_path / adversarial)).rows()[0]
         terms[adversarial] = {name.split("/")[-1] for name in row if name.startswith("term/generator")}
     assert terms == {"0": {"l1", "Perceptual"}, "1": {"l1", "Perceptual", "PairedFeatureMatching"}}
 

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sparring.base.choices import DEVICES, DOCTORS, FITS, PRECISIONS, size_text
+from sparring.base.choices import DEVICES, DOCTORS, FITS, PRECISIONS, size_text, threads_text
 from sparring.base.components import names_own_code
 from sparring.base.errors import UserError, check_flag, did_you_mean, existing_path
 from sparring.base.fields import check_fields, checked, choice, number
@@ -30,7 +30,7 @@ GROUPS = {
     "budget": "length of the run, batches, seed, and when it logs and saves",
     "evaluation": "metrics during training and early stopping",
     "doctor": "diagnosis and treatment during training",
-    "machine": "device and number format",
+    "machine": "device, number format and threads",
 }
 """Groups of the fields: name -> one line of what they set; a field's group is `field.metadata["group"]`."""
 
@@ -147,7 +147,9 @@ class Recipe:
     micro_batches: int = _field(
         1, "budget", "gradient accumulation: number of equal parts of a batch, computed in turn to save memory", low=1
     )
-    steps: int = _field(10_000, "budget", "budget in training steps; a repeat is bit-identical; 0 uses `minutes`")
+    steps: int = _field(
+        10_000, "budget", "budget in training steps; with equal `threads` a repeat is bit-identical; 0 uses `minutes`"
+    )
     minutes: float = _field(0.0, "budget", "budget in minutes of training; 0 uses `steps`")
     seed: int = _field(0, "budget", "random seed, at least 0; it determines every random choice")
     precision: str = _field(
@@ -158,6 +160,12 @@ class Recipe:
     )
     device: str = _field(
         "auto", "machine", "device: cpu, cuda, mps, or auto (the first available of cuda, mps, cpu)", DEVICES
+    )
+    threads: str = _field(
+        "auto",
+        "machine",
+        "number of CPU threads: at least 1, or auto (the fastest number, timed at the start; with a budget in minutes "
+        "timed again when steps become slow; with a GPU torch's own number)",
     )
     log_every: int = _field(50, "budget", "logging interval in steps, at least 1", low=1)
     pictures: int = _field(
@@ -194,6 +202,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_text(self.size))  # TOML and Python may have size=64
+        object.__setattr__(self, "threads", threads_text(self.threads))  # and threads=2
         check_fields("recipe", self)
         if not self.steps and not self.minutes:
             raise UserError("recipe: steps=0 and minutes=0 leave no budget; set one of them, such as steps=1000")
@@ -220,6 +229,11 @@ class Recipe:
         if changes.get("steps") and "minutes" not in changes:
             changes["minutes"] = 0.0
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def repeatable(self) -> bool:
+        """The budget is in steps alone, so a repeat with the same number of threads is bit-identical."""
+        return bool(self.steps) and not self.minutes
 
     @property
     def trust(self) -> str:

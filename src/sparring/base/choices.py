@@ -1,4 +1,4 @@
-"""Allowed values of options: devices, precisions, image sizes. Imports no torch."""
+"""Allowed values of options: devices, precisions, image sizes, numbers of threads. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 DOCTORS = ("off", "watch", "treat")
 FITS = ("crop", "pad", "stretch", "patch")
 LARGEST_SIDE = 4096
+MOST_THREADS = 1024
 
 
 def size_text(size: object) -> str:
@@ -38,6 +39,26 @@ def parse_size(text: object) -> tuple[int, int] | None:
             f"each side 1 to {LARGEST_SIDE}"
         )
     return sides
+
+
+def threads_text(threads: object) -> str:
+    """A number of threads as a recipe stores it: 2 -> "2", "auto" unchanged. UserError: as `parse_threads`."""
+    text = str(threads) if isinstance(threads, int) and not isinstance(threads, bool) else threads
+    return str(parse_threads(text) or "auto")
+
+
+def parse_threads(text: object) -> int:
+    """The number of threads of a text: "2" -> 2, "auto" -> 0. UserError: the text is neither auto nor 1 to 1024."""
+    if text == "auto":
+        return 0
+    found = re.fullmatch(r"\d{1,9}", text, re.ASCII) if isinstance(text, str) else None
+    threads = int(found[0]) if found else 0
+    if not 1 <= threads <= MOST_THREADS:
+        raise UserError(
+            f"threads={shortened(repr(text))} is no number of threads; write auto, or a whole number of at least 1 and "
+            f"at most {MOST_THREADS}"
+        )
+    return threads
 
 
 def check_fit(owner: str, fit: object) -> None:

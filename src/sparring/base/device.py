@@ -50,14 +50,15 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
 def prepared(device: torch.device) -> Iterator[None]:
     """A context with the settings of a run: deterministic kernels, fp32 without TF32, denormals flushed to zero.
 
-    Saturated networks produce many denormals, which are slow. On exit, also after an error, torch's settings and its
-    random state on the CPU are restored. Threads that torch starts within the context keep flushing denormals.
+    Saturated networks produce many denormals, which are slow. On exit, also after an error, torch's settings, its
+    number of threads and its random state on the CPU are restored. Threads that torch starts within the context keep
+    flushing denormals.
     """
     flushes, workspace = _flushes_denormals(), os.environ.get(WORKSPACE)
     benchmark, tf32 = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), thread_count(torch.get_num_threads()):
         try:
             torch.set_flush_denormal(True)
             if device.type == "cuda":
@@ -72,6 +73,23 @@ def prepared(device: torch.device) -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             if workspace is None:
                 os.environ.pop(WORKSPACE, None)
+
+
+@contextmanager
+def thread_count(threads: int) -> Iterator[None]:
+    """A context in which torch computes with this many threads on the CPU; on exit the number is restored."""
+    before = torch.get_num_threads()
+    try:
+        set_threads(threads)
+        yield
+    finally:
+        set_threads(before)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch compute with this many threads on the CPU."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def _flushes_denormals() -> bool:

@@ -28,7 +28,14 @@ names for these options:
   sparring list                    all names, by kind
   sparring list penalties          one kind: fields, defaults, one line about each
   sparring explain R1              all about a component, metric, data set, recipe or field"""
-METAVARS = {"about": "TEXT", "data": "DATA", "start": "RUN", "penalties": "PENALTIES", "metrics": "METRICS"}
+METAVARS = {
+    "about": "TEXT",
+    "data": "DATA",
+    "start": "RUN",
+    "penalties": "PENALTIES",
+    "metrics": "METRICS",
+    "threads": "N",
+}
 AFTER_TRAINING = """\
 Report: {run}/summary.md, {run}/curves.png
 Images: {run}/samples: the same inputs, from the start of the training to its end

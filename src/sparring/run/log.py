@@ -29,6 +29,7 @@ STOP: Final = "stopped"  # early stopping: `what`
 NOT_FINITE: Final = "not finite"  # training ended with NaN or infinity: `what`
 RESUME: Final = "resumed"  # training resumed from a checkpoint: earlier rows of later steps are abandoned
 BRANCH: Final = "branched"  # training started from the state of another run: `what`
+THREADS: Final = "threads"  # `threads` on the CPU from here on; `what`: why; `milliseconds` of a step by timed number
 
 
 class Treatment(TypedDict):

@@ -25,6 +25,7 @@ from sparring.training.scoring import Scorer, score_samples
 from sparring.training.step import Stepper
 from sparring.training.step_metrics import turn_metrics
 from sparring.training.summary import write_summary
+from sparring.training.threads import Threads
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Session:
     scorer: Scorer | None
     watch: Watch | None
     until: float  # the share of the budget to stop at
+    threads: Threads
     reason: str = ""  # why training stopped early: no progress
     ended: bool = False  # training takes no further step
     take_step: Stepper = field(init=False)
@@ -127,6 +129,12 @@ class Session:
             progress.note(f"Stopped at step {state.step:,}: {reason}")
         return reason
 
+    def check_threads(self, took: float, progress: Progress) -> None:
+        """Change the number of threads if that is due after a step of `took` seconds; timing is no training time."""
+        if not self.ended:
+            spent = self.threads.after_step(took, self.recipe, self.state, self.share, self.run, progress.note)
+            self._started += spent
+
     def summarize(self) -> None:
         state = self.state
         write_summary(self.run, self.data, state.game.loss, state.task, state.step, state.seconds)
@@ -147,8 +155,11 @@ def train_on(session: Session) -> None:
                 session.watch.begin(run, state, progress.note)
             session.begin(progress)
             while not session.ended:
+                began = time.perf_counter()
                 turns = session.take_step(session.share)
+                took = time.perf_counter() - began
                 session.after_step(turns, stop, progress)
+                session.check_threads(took, progress)
     except NotFiniteError as error:
         run.append(session.state.row(NOT_FINITE, what=str(error)))
         session.summarize()

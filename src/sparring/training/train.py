@@ -10,7 +10,7 @@ from sparring.assemble.build import HeldOut, training_data
 from sparring.assemble.start import BEFORE, progress_of, resolve_auto, start_state
 from sparring.assemble.state import State, find_checkpoint
 from sparring.base.components import trusted
-from sparring.base.device import find_device, prepared
+from sparring.base.device import find_device, prepared, thread_count
 from sparring.base.errors import UserError
 from sparring.data.samples import Data
 from sparring.doctor import autopilot
@@ -24,6 +24,7 @@ from sparring.run.log import RESUME
 from sparring.training.gallery import Gallery
 from sparring.training.loop import Session, train_on
 from sparring.training.scoring import Scorer
+from sparring.training.threads import Threads
 
 
 def train(
@@ -57,15 +58,19 @@ def train(
     with prepared(device), trusted(trust):
         data = training_data(chosen)
         chosen = resolve_auto(chosen, data, device)
-        state = start_state(chosen, data, device)
+        with thread_count(1):  # so that the initial weights depend on no timing
+            state = start_state(chosen, data, device)
         begin_with(state, chosen.start)
+        threads = Threads(chosen, data, device)
+        threads.start(chosen, state, 0.0)
         held_out = HeldOut(chosen, data)
         # before the run directory, so that a mistake leaves no directory behind
         scorer, watch = make_observers(chosen, data, state, held_out)
         run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
         with run.locked():
+            threads.record(run, state)
             state.save(run, None, chosen.keep)
-            train_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, until))
+            train_on(Session(run, chosen, data, state, Gallery(run, data, held_out), scorer, watch, until, threads))
     return run.path
 
 
@@ -107,6 +112,9 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             if progress_of(recipe, state) >= 1:
                 ended = f"{run.path} has reached its budget at step {state.step}"
                 raise UserError(f"{ended}; to train longer: sparring resume {run.path} {recipe.longer(state.step)}")
+            threads, began_with = Threads(recipe, data, device), run.read_environment()
+            kept = int(began_with.get("threads", 0)) if recipe.repeatable else 0
+            threads.start(recipe, state, progress_of(recipe, state), kept)
             for change in run.changes():
                 print(f"Note: since this run began, {change}", file=sys.stderr)
             run.clean_up(state.step)
@@ -114,13 +122,17 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
             if pending is not None:
                 recipe, state = autopilot.apply_fix(pending, run, recipe, data, state)
             run.write_recipe(recipe)
-            changed = run.changed_environment(environment(device))
+            now = environment(device)
+            if not recipe.repeatable:
+                del now["threads"]  # a choice by time
+            changed = run.changed_environment(now)
             if changed:
                 print(f"Note: {', '.join(changed)}; results may differ from an uninterrupted run", file=sys.stderr)
             run.append(state.row(RESUME))
+            threads.record(run, state)
             held_out = HeldOut(recipe, data)
             scorer, watch = make_observers(recipe, data, state, held_out)
-            train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, until))
+            train_on(Session(run, recipe, data, state, Gallery(run, data, held_out), scorer, watch, until, threads))
     return run.path
 
 

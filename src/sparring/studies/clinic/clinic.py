@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from sparring.base.components import trusted
+from sparring.base.cores import available_cores, limit_cores
 from sparring.base.errors import UserError, check_number, writing
 from sparring.base.process import claimed
 from sparring.studies.clinic.case import HEALTHY, Case
@@ -73,7 +74,7 @@ def run_clinic(
         seeds: number of seeds for each case.
         quick: train a few cases only.
         only: regular expression; train the cases whose name contains a match.
-        jobs: trainings at a time, each in a process with one thread; 0: the number of cores.
+        jobs: trainings at a time, each in a process with one thread; 0: as many as cores are available.
         treat: also treat the failing runs whose fault is in the recipe.
         note: called with a line about each finished run.
 
@@ -95,9 +96,9 @@ def run_clinic(
     controls = [(BY_NAME[case.control], seed) for case, seed in case_runs]
     controls += [(MATCHED[case.name], seed) for case, seed in to_treat]
     todo = [case_run for case_run in dict.fromkeys([*controls, *case_runs]) if not is_done(folder, case_run)]
-    _work(_train_one, todo, folder, jobs or _cores(), note)
+    _work(_train_one, todo, folder, jobs or available_cores(), note)
     untreated = [case_run for case_run in to_treat if not (folder / run_name(*case_run) / TREATED).exists()]
-    _work(_treat_one, untreated, folder, jobs or _cores(), note)
+    _work(_treat_one, untreated, folder, jobs or available_cores(), note)
     whole = [(case, seed) for case in cases for seed in range(seeds)]
     results = [read_treated(*case_run, folder / run_name(*case_run)) for case_run in whole]
     treated = [result for result in results if result is not None]
@@ -167,9 +168,7 @@ def _work(
 
 def _start_process() -> None:
     """Use one thread, and hide the progress lines of trainings."""
-    import torch
-
-    torch.set_num_threads(1)
+    limit_cores(1)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
 
 
@@ -193,10 +192,6 @@ def _treat_one(work: Task) -> str:
         with trusted(True):  # component texts of faults are dotted names
             treat_case(case, seed, path, control)
     return f"{path.name}: treated"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pattern(text: str) -> re.Pattern[str]:

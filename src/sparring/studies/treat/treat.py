@@ -89,7 +89,7 @@ def treat(
         trials: number of fixes to try.
         share: share of the budget that the last two trials train for at least, in (0, 1].
         seed: seed of the scored samples.
-        jobs: trials at a time, each in its own process with its share of the threads.
+        jobs: trials at a time, each in its own process with its share of the cores.
         trust: allow component texts to import the user's own code.
         say: called with each line of progress.
 

@@ -10,13 +10,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sparring.assemble.branch import begin_with, branch
 from sparring.assemble.build import build_task, held_out_data, training_data
 from sparring.assemble.start import share_spent, start_state
 from sparring.assemble.state import State, find_checkpoint
 from sparring.base.components import trusted
+from sparring.base.cores import limit_cores, share_of
 from sparring.base.device import find_device, prepared
 from sparring.base.errors import UserError
 from sparring.base.process import Interrupted
@@ -136,11 +135,10 @@ class TrialSetup:
             return ""
 
     def train_all(self, chosen: Sequence[Candidate], share: float, jobs: int) -> list[str]:
-        """Train several trials as `train` does, `jobs` at a time, each in its own process."""
+        """Train several trials as `train` does, `jobs` at a time, each in a process with its share of the cores."""
         if jobs == 1:
             return [self.train(candidate, share) for candidate in chosen]
-        threads = max(1, torch.get_num_threads() // jobs)
-        with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), limit_cores, (share_of(jobs),)) as pool:
             try:
                 return list(pool.map(self.train, chosen, [share] * len(chosen)))
             except KeyboardInterrupt:

@@ -1,0 +1,137 @@
+"""The number of CPU threads of a training: given, kept from the start of the run, or the fastest of timed ones."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+
+from sparring.assemble.state import State
+from sparring.base.choices import parse_threads
+from sparring.base.cores import available_cores
+from sparring.base.device import set_threads
+from sparring.data.samples import Data
+from sparring.recipe import Recipe
+from sparring.run.directory import Run
+from sparring.run.log import THREADS, of_kind
+from sparring.training.step import Stepper
+from sparring.training.thread_timing import LIMIT, Present, Recheck, Steps, fewest_fast, numbers_to_try, time_numbers
+
+SLOWED = "timed again, as steps became slow"
+PERIODIC = "timed again, as the machine may be quiet again"
+
+
+class Threads:
+    """Chooses the number of threads of a run.
+
+    | recipe and device | number |
+    | --- | --- |
+    | a number | that number, always |
+    | `auto` on a CPU, resumed, budget in steps | that of the run's start, at most all available cores |
+    | `auto` on a CPU | the fastest of 1, 2, 4, ... and all available cores, by time |
+    | `auto` on another device | torch's own |
+
+    With a budget in steps, the number stays, so that a repeat is bit-identical. Otherwise `Recheck` says when the
+    numbers are timed again.
+
+    Attributes:
+        automatic: the number is chosen here.
+        times: seconds per step by number of threads, as timed last; empty where nothing was timed.
+        what: why the number was chosen.
+    """
+
+    def __init__(
+        self, recipe: Recipe, data: Data, device: torch.device, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.fixed, self.data, self.clock, self.cores = parse_threads(recipe.threads), data, clock, available_cores()
+        self.automatic = not self.fixed and device.type == "cpu"
+        self.times: dict[int, float] = {}
+        self.what = "set by the recipe"
+        self.recheck: Recheck | None = None
+        self.changed = False
+
+    def start(self, recipe: Recipe, state: State, share: float, kept: int = 0) -> None:
+        """Choose the number for the steps from this state on.
+
+        Args:
+            recipe: the recipe.
+            state: the state before the next step; timing steps takes a copy of it.
+            share: the share of the budget that is spent.
+            kept: the number at the start of a resumed run; 0 chooses again.
+        """
+        if self.fixed:
+            set_threads(self.fixed)
+        elif self.automatic and kept:
+            self.what = "as at the start of the run" if kept <= self.cores else "all available cores"
+            set_threads(min(kept, self.cores))
+        elif self.automatic and self.cores == 1:
+            self.what = "one available core"
+            set_threads(1)
+        elif self.automatic:
+            default = min(torch.get_num_threads(), self.cores)
+            self.time(recipe, state, share)
+            timed = len(self.times) > 1
+            self.what = "the fastest number" if timed else "torch's number, as a step is too slow to time others"
+            set_threads(fewest_fast(self.times) if timed else default)
+            if not recipe.repeatable:
+                self.recheck = Recheck(self.clock(), not timed or torch.get_num_threads() < self.cores)
+
+    def time(
+        self, recipe: Recipe, state: State, share: float, present: Present | None = None, overrun: bool = True
+    ) -> None:
+        """Time steps on a copy of the state, so that no bit of the training depends on them but by the number."""
+        began, numbers = self.clock(), numbers_to_try(self.cores, min(torch.get_num_threads(), self.cores))
+        with torch.random.fork_rng(devices=[]):
+            steps = self.steps(recipe, copy.deepcopy(state), share)
+            self.times = time_numbers(steps, numbers, LIMIT - (self.clock() - began), present, overrun)
+
+    def steps(self, recipe: Recipe, state: State, share: float) -> Steps:
+        """A function that takes steps on this state, which is a copy, and returns their time."""
+        step, position, stepper = state.step, state.position, Stepper(recipe, self.data, state)
+
+        def run(threads: int, first: int, count: int) -> float:
+            set_threads(threads)
+            state.step, state.position = step + first, position + first * recipe.batch_size
+            began = self.clock()
+            for _ in range(count):
+                stepper(share)
+            return self.clock() - began
+
+        return run
+
+    def record(self, run: Run, state: State) -> None:
+        """Write the number to the run's log, unless it is the last one there."""
+        last = of_kind(run.history(), THREADS)[-1:]
+        if (self.fixed or self.automatic) and [row["threads"] for row in last] != [torch.get_num_threads()]:
+            milliseconds = {str(n): round(1000 * seconds, 3) for n, seconds in self.times.items()}
+            run.append(state.row(THREADS, threads=torch.get_num_threads(), what=self.what, milliseconds=milliseconds))
+
+    def after_step(
+        self, took: float, recipe: Recipe, state: State, share: float, run: Run, note: Callable[[str], None]
+    ) -> float:
+        """Time the numbers of threads again if that is due; write a change to the log, and a line with `note`.
+
+        Args:
+            took: seconds of the last step.
+
+        Returns:
+            The seconds that this took, which are not training time.
+        """
+        recheck, began = self.recheck, self.clock()
+        if recheck is None or not recheck.due(took, began):
+            return 0.0
+        before, unsure = torch.get_num_threads(), len(self.times) < 2
+        present = Present(before, recheck.usual, recheck.latest)
+        self.time(recipe, state, share, present, overrun=recheck.slowed or unsure)
+        chosen = fewest_fast(self.times)
+        set_threads(chosen)
+        self.what = SLOWED if recheck.slowed else PERIODIC
+        if chosen != before:
+            self.changed = True
+            self.record(run, state)
+            times = f"{1000 * self.times[chosen]:.3g} ms per step instead of {1000 * self.times[before]:.3g}"
+            note(f"step {state.step:,} | threads: {chosen} instead of {before} ({times}; {self.what})")
+        recheck.restart(self.clock(), self.changed or chosen < self.cores)
+        return self.clock() - began
