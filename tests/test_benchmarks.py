@@ -29,3 +29,10 @@ def test_a_benchmark_starts(name: str) -> None:
 def test_the_speed_of_training_is_measured(real_set: Callable[[str], Path]) -> None:
     real_set("mnist")
     assert "images/s" in run("benchmarks.speed", "--blocks", "1", "--steps", "1")
+
+
+@pytest.mark.slow
+def test_the_speed_beside_busy_processes_is_measured() -> None:
+    shown = run("benchmarks.busy", "--seconds=1", "--recipes=digits", "--repeats=1")
+    for part in ("digits: quiet", "(bar 1.00)", "beside 1:", "(bar 0.55 on 2 cores)", "beside 2:", "(bar 15 s)"):
+        assert part in shown
