@@ -195,6 +195,12 @@ def test_a_busy_moment_does_not_count() -> None:
     assert times == pytest.approx(QUIET)
 
 
+def test_a_lucky_moment_does_not_count() -> None:
+    """Two threads are fast in one block, and wait in all others."""
+    times = time_numbers(Machine(lambda n, step: 0.03 if n == 1 else 0.02 if step in (1, 2) else 0.06), [1, 2])
+    assert fewest_fast(times) == 1
+
+
 @given(st.lists(st.floats(1e-5, 1.9), min_size=1, max_size=6))
 def test_a_measurement_ends_within_the_limit(scales: list[float]) -> None:
     costs = {1: scales[0]}
