@@ -1,4 +1,4 @@
-"""Benchmarks. Each module is a command: python -m benchmarks.results, .scoring, .speed, .startup, .statistics."""
+"""Benchmarks. Each module is a command: python -m benchmarks.equal_time, .results, .scoring, .speed, .startup, .statistics."""
 
 import os
 
