@@ -423,8 +423,8 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "manifest a list": (manifest_of("[1]"), "step-000000020.json is damaged"),
     "manifest of words": (manifest_of(json.dumps(MANIFEST | {"step": "x"})), "step-000000020.json is damaged"),
     "manifest of nothing": (manifest_of(json.dumps(MANIFEST | {"step": None})), "step-000000020.json is damaged"),
-    "manifest without names of overheads": (manifest_of(json.dumps(MANIFEST | {"overheads": [1]})), "is damaged"),
-    "manifest with words as overheads": (manifest_of(json.dumps(MANIFEST | {"overheads": {"a": "b"}})), "is damaged"),
+    "overheads without names": (manifest_of(json.dumps(MANIFEST | {"overheads": [1]})), "000020.json is damaged"),
+    "overheads of words": (manifest_of(json.dumps(MANIFEST | {"overheads": {"a": "b"}})), "000020.json is damaged"),
     "no checkpoints": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint"),
     "recipe changed": (
         lambda run: damage(run / "recipe.toml", "hidden=(32,)", "hidden=(16,)"),
