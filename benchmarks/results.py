@@ -68,10 +68,10 @@ checkpoint.
   only within a section.
 - **Time.** Minutes are of the training alone, on the processor that the section names. On another machine the same
   minutes give other scores.
-- **Doctor.** The runs that generate from latents were trained before the doctor ran by default, which takes up to 5 %
-  of the time (`--doctor off` turns it off).
+- **Doctor.** The runs that generate from latents were trained before the doctor ran by default.
 - **Versions.** The figures are of version 0.1.0; a section's protocol names the version that measured it. Version 0.2.0
   changes the results of these runs:
+    - all runs with a budget in minutes: pictures, checkpoints and the doctor no longer count as training;
     - all runs in bf16: the discriminator's head in fp32;
     - `r3gan-*`: zeros around the feature maps in the resampling;
     - `cut`: its weights;

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,11 @@ TINY = {
     "pictures": 1,
     "log_every": 5,
 }
+
+
+def without_time(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the log without its times, which no repeat equals."""
+    return {name: value for name, value in row.items() if name != "seconds" and not name.startswith("overhead/")}
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,14 @@ def test_the_help_of_train_groups_the_fields(capsys: pytest.CaptureFixture[str])
         shown = re.findall(r"^  --([\w-]+)", options, re.MULTILINE)
         fields = [f.name for f in dataclasses.fields(Recipe) if f.metadata["group"] == group]
         assert shown == [name.replace("_", "-") for name in fields]
-    for part in ("--loss LOSS", "--penalties PENALTIES", "--steps N", "--minutes X", "--fit {crop,pad,stretch,patch}"):
+    for part in (
+        "--loss LOSS",
+        "--penalties PENALTIES",
+        "--steps N",
+        "--minutes X",
+        "--wall-minutes X",
+        "--fit {crop,pad,stretch,patch}",
+    ):
         assert re.search(rf"^  {re.escape(part)}\b|^  {re.escape(part)}$", text, re.MULTILINE), part
     assert re.search(r"default:\s+NonSaturating\(\)", text)
 
@@ -177,7 +184,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--steps", "many"], "--steps: invalid int value: 'many'"),
     (["train", "--steps", "1.5"], "--steps: invalid int value: '1.5'"),
     (["train", "--steps", "-5"], "steps=-5 must be a whole number, at least 0"),
-    (["train", "--steps", "0"], "steps=0 and minutes=0 leave no budget"),
+    (["train", "--steps", "0"], "steps=0, minutes=0 and wall_minutes=0 leave no budget"),
     (["train", "--steps", "9" * 400], "steps=9999"),
     (["train", "--minutes", "nan"], "minutes=nan must be a number, at least 0"),
     (["train", "--batch-size", "0"], "batch_size=0 must be a whole number, at least 1"),
@@ -416,6 +423,8 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "manifest a list": (manifest_of("[1]"), "step-000000020.json is damaged"),
     "manifest of words": (manifest_of(json.dumps(MANIFEST | {"step": "x"})), "step-000000020.json is damaged"),
     "manifest of nothing": (manifest_of(json.dumps(MANIFEST | {"step": None})), "step-000000020.json is damaged"),
+    "overheads without names": (manifest_of(json.dumps(MANIFEST | {"overheads": [1]})), "000020.json is damaged"),
+    "overheads of words": (manifest_of(json.dumps(MANIFEST | {"overheads": {"a": "b"}})), "000020.json is damaged"),
     "no checkpoints": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint"),
     "recipe changed": (
         lambda run: damage(run / "recipe.toml", "hidden=(32,)", "hidden=(16,)"),

@@ -184,7 +184,7 @@ def adapted(words: list[str]) -> list[str]:
     if command in ("train", "sweep"):
         return tiny_training(words)
     if command == "resume":
-        return [*without(words, "--steps", "--minutes"), "--steps", "10"]
+        return [*without(words, "--steps", "--minutes", "--wall-minutes"), "--steps", "10"]
     if command in TINY_COUNTS:
         return [*without(words, "--count"), "--count", TINY_COUNTS[command]]
     if command == "treat":
@@ -196,7 +196,8 @@ def adapted(words: list[str]) -> list[str]:
 def tiny_training(words: list[str]) -> list[str]:
     command = words[0]
     recipe = words[1] if len(words) > 1 and not words[1].startswith("-") else "digits"
-    changed = without(words, "--minutes", "--steps", "--out", "--batch-size", "--evaluate-every", "--count", "--seeds")
+    budgets = ("--steps", "--minutes", "--wall-minutes")
+    changed = without(words, *budgets, "--out", "--batch-size", "--evaluate-every", "--count", "--seeds")
     data = load_recipe(recipe).data if recipe in recipe_names() else ""
     small = SMALL.get(data) if "--data" not in words else None
     if command == "sweep":

@@ -173,8 +173,12 @@ def test_auto_goes_by_the_data(data: str, kind: type | None, digits: Data, class
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # it trains the classifier of all of MNIST
-def test_the_classifier_finds_the_1000_modes_of_stacked_mnist(real_set: Callable[[str], Path]) -> None:
+def test_the_classifier_finds_the_1000_modes_of_stacked_mnist(
+    real_set: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     real_set("mnist")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # a shorter training than that of other tests' classifiers
+    monkeypatch.setattr("sparring.metrics.extractors.classifier.MOST_STEPS", 700)
     data, held_out = load_data("stacked-mnist"), load_held_out("stacked-mnist")
     assert held_out is not None
     assert data.form.shape == (3, 28, 28)

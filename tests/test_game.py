@@ -33,7 +33,7 @@ from sparring.tasks.base import Make, Task
 from sparring.training.step_metrics import turn_metrics
 
 SHAPE = (1, 8, 8)
-RULES = [Alternating(), Alternating(n_critic=3), Simultaneous(), Unrolled(depth=2)]
+RULES = [Alternating(), Alternating(n_critic=3), Alternating(n_critic=2, reuse=True), Simultaneous(), Unrolled(depth=2)]
 
 
 def small_game(networks: str = "mlp", **options: Any) -> Game:
@@ -176,6 +176,54 @@ def test_simultaneous_equals_the_notebook_loop() -> None:
     Simultaneous()(game, lambda: [batch], Moment())
     torch.testing.assert_close(game.generator.network.state_dict(), generator.state_dict())
     torch.testing.assert_close(game.discriminator.network.state_dict(), discriminator.state_dict())
+
+
+@pytest.mark.parametrize("networks", ["mlp", "dcgan"])  # the second has batch and spectral normalisation
+def test_reused_images_equal_the_dcgan_loop(networks: str) -> None:
+    game, batch = small_game(networks), batch_of()
+    generator, discriminator = copy.deepcopy([game.generator.network, game.discriminator.network])
+    generator.requires_grad_(True)
+    discriminator.requires_grad_(True)
+    of_generator = torch.optim.SGD(generator.parameters(), 0.1)
+    of_discriminator = torch.optim.SGD(discriminator.parameters(), 0.1)
+    bce, ones, zeros = nn.BCEWithLogitsLoss(), torch.ones(8), torch.zeros(8)
+    made = generator(batch["latent"])
+    real, fake = (_logits(discriminator(images)) for images in (batch["real"], made.detach()))
+    (bce(real, ones) + bce(fake, zeros)).backward()
+    of_discriminator.step()  # D steps first; G's loss comes from the updated D and the same images
+    discriminator.requires_grad_(False)
+    power = {name: buffer.clone() for name, buffer in discriminator.named_buffers()}
+    bce(_logits(discriminator(made)), ones).backward()
+    of_generator.step()
+    discriminator.load_state_dict(power, strict=False)  # here G's turn leaves D's buffers as they were
+    turns = Alternating(reuse=True)(game, lambda: [batch], Moment())
+    assert list(turns) == ["discriminator", "generator"]
+    torch.testing.assert_close(game.generator.network.state_dict(), generator.state_dict())
+    torch.testing.assert_close(game.discriminator.network.state_dict(), discriminator.state_dict())
+
+
+def _logits(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.logits  # type: ignore[no-any-return]
+
+
+def test_reuse_runs_the_generator_once_per_step() -> None:
+    game = small_game()
+    calls: list[object] = []
+    game.generator.network.register_forward_hook(lambda *arguments: calls.append(arguments))
+    Alternating(reuse=True)(game, lambda: [batch_of()], Moment())
+    assert len(calls) == 1
+    Alternating()(game, lambda: [batch_of()], Moment())
+    assert len(calls) == 3
+
+
+def test_reuse_with_micro_batches_equals_one_batch() -> None:
+    whole, parts = small_game(), small_game()
+    batch = batch_of()
+    Alternating(reuse=True)(whole, lambda: [batch], Moment())
+    split = [{name: tensor[i : i + 4] for name, tensor in batch.items()} for i in (0, 4)]
+    Alternating(reuse=True)(parts, lambda: split, Moment())
+    for one, other in ((whole.generator, parts.generator), (whole.discriminator, parts.discriminator)):
+        torch.testing.assert_close(one.network.state_dict(), other.network.state_dict(), rtol=0, atol=5e-7)
 
 
 def test_n_critic_counts_the_discriminators_turns() -> None:

@@ -12,8 +12,10 @@ import pytest
 from safetensors.torch import load_file
 
 import sparring
+from sparring.assemble.state import find_checkpoint
 from sparring.cli import main
 from sparring.run import Run
+from sparring.run.changes import changes_since
 
 OLD = Path(__file__).parent / "runs" / "before-packages"
 
@@ -32,7 +34,21 @@ def test_it_is_resumed_as_before(old: Path, capfd: pytest.CaptureFixture[str]) -
     tensors = load_file(old / "checkpoints" / "step-000000040.safetensors")
     generator = sum(t.double().abs().sum().item() for name, t in tensors.items() if name.startswith("generator/"))
     assert generator == pytest.approx(233.3707504146, rel=1e-3)
-    assert [row["step"] for row in Run.open(old).rows()] == [10, 20, 30, 40]
+    rows = Run.open(old).rows()
+    assert [row["step"] for row in rows] == [10, 20, 30, 40]
+    assert [row.get("overhead/evaluation") for row in rows] == [
+        None,
+        None,
+        0.0,
+        0.0,
+    ]  # overheads are logged from now on
+    assert rows[2]["seconds"] >= 1.054  # the old run's time, overheads included
+
+
+def test_it_has_no_overheads_yet(old: Path) -> None:
+    clock = find_checkpoint(Run.open(old)).clock
+    assert clock.overheads == {"evaluation": 0.0, "doctor": 0.0, "pictures": 0.0, "checkpoints": 0.0, "threads": 0.0}
+    assert clock.wall_seconds == clock.seconds == 1.054268690000299
 
 
 def test_it_is_diagnosed(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +65,10 @@ def test_its_scores_are_unchanged_under_the_same_protocol(old: Path) -> None:
 
 def test_changed_behaviour_is_reported(old: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert Run.open(old).changes() == []
+    timed = (old / "recipe.toml").read_text().replace("minutes = 0.0", "minutes = 0.5")
+    assert [line.split(" (")[0] for line in changes_since("0.1.0", timed)] == [
+        "budgets in minutes count training alone"
+    ]
     text = (old / "recipe.toml").read_text()
     (old / "recipe.toml").write_text(f"{text}\n# R3GANGenerator(width=8), Cycle(identity=0)\n")
     said = Run.open(old).changes()

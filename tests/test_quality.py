@@ -12,7 +12,7 @@ from sparring.data.load import load_data
 from sparring.metrics import ModeCount, count_modes
 
 SAMPLES = 5000
-HIGH_QUALITY = 0.9  # required of the ring
+HIGH_QUALITY = 0.85  # required of the ring
 
 
 def count(run: Path) -> ModeCount:
@@ -25,19 +25,20 @@ def count(run: Path) -> ModeCount:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_ring_is_covered(tmp_path: Path) -> None:
-    found = count(sparring.train("ring", out=tmp_path / "ring"))
+    found = count(sparring.train("ring", out=tmp_path / "ring", steps=5000))
     assert found.covered == 8
-    assert found.high_quality >= HIGH_QUALITY  # this seed reached 0.95
+    assert found.high_quality >= HIGH_QUALITY  # this seed reached 0.91, and 0.95 after all 8,000 steps
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_plain_minimax_does_not_cover_the_ring(tmp_path: Path) -> None:
-    plain = {"loss": "Minimax()", "penalties": "", "ema": "", "learning_rate": "Constant(1)", "doctor": "off"}
+    changes = {"loss": "Minimax()", "penalties": "", "ema": "", "learning_rate": "Constant(1)", "doctor": "off"}
+    plain = {**changes, "steps": 3000}
     found = [count(sparring.train("ring", out=tmp_path / str(seed), seed=seed, **plain)) for seed in range(3)]
     # Such runs do not converge and differ between processors: one of these seeds ended at 4 and at 8.
-    assert sum(each.covered for each in found) < 3 * 8  # observed: 8, 7, 5
-    assert sum(each.high_quality for each in found) / 3 < HIGH_QUALITY - 0.1  # observed: 0.66
+    assert sum(each.covered for each in found) < 3 * 8  # observed: 6, 8, 4
+    assert sum(each.high_quality for each in found) / 3 < HIGH_QUALITY - 0.1  # observed: 0.42; `ring` had 0.81 then
 
 
 @pytest.mark.slow

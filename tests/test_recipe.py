@@ -143,7 +143,8 @@ def test_a_float_field_accepts_a_whole_number() -> None:
         ("steps = 5.0", "steps=5.0 must be a whole number"),
         ("steps = true", "steps=True must be a whole number"),
         ("steps = -1", "steps=-1 must be a whole number, at least 0"),
-        ("steps = 0", "steps=0 and minutes=0 leave no budget"),
+        ("steps = 0", "steps=0, minutes=0 and wall_minutes=0 leave no budget"),
+        ("wall_minutes = -1", "wall_minutes=-1.0 must be a number, at least 0"),
         ("minutes = nan", "minutes=nan must be a number"),
         ("minutes = inf", "minutes=inf must be a number"),
         ("loss = 5", r"loss=5 must be text, such as 'NonSaturating\(\)'"),
@@ -188,7 +189,7 @@ def test_every_numeric_field_is_bounded_below() -> None:
                 Recipe(**{field.name: -1})
 
 
-def test_steps_and_minutes_replace_each_other() -> None:
+def test_budgets_replace_each_other() -> None:
     steps = Recipe(steps=100)
     minutes = steps.replace(minutes=2.5)
     assert (minutes.steps, minutes.minutes) == (0, 2.5)
@@ -197,20 +198,28 @@ def test_steps_and_minutes_replace_each_other() -> None:
     assert (both.steps, both.minutes) == (7, 1.5)
     assert parse_recipe("minutes = 1.5", "test").steps == 0
     assert parse_recipe("minutes = 1.5\nsteps = 7", "test").steps == 7
+    wall = both.replace(wall_minutes=3.0)
+    assert wall.budgets == {"wall_minutes": 3.0}
+    assert wall.replace(minutes=1.5).budgets == {"minutes": 1.5}
+    assert wall.replace(minutes=0.0, loss="Hinge()").budgets == wall.budgets
+    three = wall.replace(steps=7, minutes=1.5, wall_minutes=3.0)
+    assert three.budgets == {"steps": 7, "minutes": 1.5, "wall_minutes": 3.0}
+    assert [each.timed for each in (steps, minutes, both, wall, three)] == [False, True, True, True, True]
+    assert parse_recipe("wall_minutes = 2", "test").budgets == {"wall_minutes": 2.0}
+    assert parse_recipe(three.to_toml(), "test") == three
+
+
+def test_the_options_that_double_a_budget() -> None:
+    recipe = Recipe(steps=100, minutes=1.5, wall_minutes=20.0)
+    assert recipe.longer(40) == "--steps 80 --minutes 3 --wall-minutes 40"
+    assert recipe.replace(wall_minutes=2.5).longer(40) == "--wall-minutes 5"
+    assert recipe.replace(steps=2_000_000).longer(2_000_000) == "--steps 4000000"
 
 
 def test_a_number_of_threads_is_stored_as_text() -> None:
     assert parse_recipe("threads = 2", "test").threads == "2"
     assert Recipe(threads="02") == Recipe().replace(threads=2)
     assert Recipe().threads == "auto"
-
-
-@pytest.mark.parametrize(
-    ("budget", "repeatable"),
-    [({}, True), ({"minutes": 1.0}, False), ({"steps": 5, "minutes": 1.0}, False), ({"steps": 5}, True)],
-)
-def test_a_budget_in_steps_alone_is_repeatable(budget: dict[str, Any], repeatable: bool) -> None:
-    assert Recipe().replace(**budget).repeatable == repeatable
 
 
 def test_replace_refuses() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import without_time
 
 import sparring
 from sparring.game.game import Game
@@ -51,7 +52,7 @@ def final_hash(path: Path) -> str:
 
 
 def rows_without_time(path: Path) -> list[dict[str, object]]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in Run.open(path).rows()]
+    return [without_time(row) for row in Run.open(path).rows()]
 
 
 @pytest.fixture(scope="module", params=["fp32", pytest.param("bf16", marks=pytest.mark.slow)])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import without_time
 
 import sparring
 from sparring.recipe import load_recipe, recipe_names
@@ -82,7 +83,7 @@ def test_killed_and_resumed(case: str, tmp_path: Path, killed_at: Callable[..., 
     hashes = [checkpoint.manifests(path / "checkpoints")[-1] for path in (whole, run)]
     assert [manifest.step for manifest in hashes] == [10, 10]
     assert hashes[0].sha256 == hashes[1].sha256
-    logs = [[{k: v for k, v in r.items() if k != "seconds"} for r in Run.open(p).rows()] for p in (whole, run)]
+    logs = [[without_time(row) for row in Run.open(path).rows()] for path in (whole, run)]
     assert logs[0] == logs[1]
 
 

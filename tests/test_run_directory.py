@@ -165,6 +165,8 @@ def test_the_progress_line() -> None:
     row |= {"loss/discriminator": 1.25, "loss/generator": 0.75}
     text = progress.describe(row)
     assert text == "step 100 | 500 images/s | 1:00 left | D loss 1.25 (1.39) | G loss 0.75 (0.69) | D accuracy 62%"
+    later = {"step": 200, "seconds": 30.0, "progress": 0.5, "overhead/evaluation": 40.0, "overhead/doctor": 20.0}
+    assert progress.describe(later) == "step 200 | 1,000 images/s | 1:30 left"  # of wall time; images by training time
 
 
 @pytest.mark.parametrize("loss", [Minimax(), Hinge(), RelativisticPairing(), Wasserstein()], ids=repr)

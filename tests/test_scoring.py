@@ -125,7 +125,7 @@ def test_evaluations_respect_their_share_of_the_time() -> None:
     assert due(10, 61.0)
     assert due(7, 1.0, last=True)
     assert scorer.skipped == 1
-    assert "1 evaluations skipped" in scorer.report(SimpleNamespace(step=10, seconds=61.0))  # type: ignore[arg-type]
+    assert "5% of the training time, 1 evaluations skipped" in scorer.report(SimpleNamespace(step=10, seconds=61.0))  # type: ignore[arg-type]
     scorer.history = []
     assert due(5, 0.1)  # the cost is unknown before the first evaluation
 

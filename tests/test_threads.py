@@ -398,6 +398,7 @@ EVERYTHING = {
     "penalties": "GradientPenalty(every=3), R1(weight=1, every=2)",
     "augment": "ADA()",
     "turns": "Alternating(n_critic=2)",
+    "learning_rate": "Constant(1)",  # which no budget in minutes changes
     "ema": "EMA(half_life=500)",
     "batch_size": 16,
     "steps": 8,
@@ -502,41 +503,42 @@ def test_the_number_changes_while_it_trains(
     assert f"step 15 | threads: 2 instead of 1 (20 ms per step instead of 30; {PERIODIC})" in shown
 
 
-def test_timing_is_no_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spending(self: Threads, took: float, recipe: Recipe, state: Any, *others: object) -> float:
-        return 1000.0 if state.step == 4 else 0.0
+def test_timing_is_an_overhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, take_step, notes = [1000.0], Stepper.__call__, list[float]()
 
-    monkeypatch.setattr(Threads, "after_step", spending)
-    path = sparring.train("digits", out=tmp_path / "run", **{**TINY, "log_every": 1})
-    seconds = {row["step"]: row["seconds"] for row in Run.open(path).rows()}
-    assert seconds[5] < seconds[4] - 500
-    assert seconds[4] > seconds[3]
+    def step(self: Stepper, progress: float) -> object:
+        now[0] += 10
+        return take_step(self, progress)
+
+    def due(self: Threads, took: float) -> bool:
+        notes.append(took)
+        return len(notes) == 4
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(Stepper, "__call__", step)
+    monkeypatch.setattr(Threads, "due", due)
+    monkeypatch.setattr(Threads, "choose_again", lambda *_: now.__setitem__(0, now[0] + 7))
+    rows = Run.open(sparring.train("digits", out=tmp_path / "run", **{**TINY, "steps": 6, "log_every": 1})).rows()
+    assert [row["seconds"] for row in rows] == [10, 20, 30, 40, 50, 60]
+    assert [row["overhead/threads"] for row in rows] == [0, 0, 0, 0, 7, 7]
+    assert notes == [10.0] * 5, "not after the last step"
 
 
-class Clock:
-    """A clock that advances by a second at each reading."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 1
-        return self.now
-
-
-def test_the_seconds_of_a_measurement_are_returned(tmp_path: Path, timed: Callable[..., list[Present | None]]) -> None:
+def test_steps_are_timed_on_a_copy(tmp_path: Path, timed: Callable[..., list[Present | None]]) -> None:
     timed(QUIET, QUIET)
     recipe, data, device = Recipe(**{**TINY, "minutes": 600.0}), load_data("digits"), torch.device("cpu")
-    state, run, clock = start_state(recipe.replace(augment=""), data, device), Run(tmp_path), Clock()
-    threads = Threads(recipe, data, device, clock)
+    state, now = start_state(recipe.replace(augment=""), data, device), [0.0]
+    weights = [tensor.clone() for tensor in state.tensors().values()]
+    threads = Threads(recipe, data, device, lambda: now[0])
     threads.start(recipe, state, 0.0)
+    assert not threads.due(0.02)
     assert threads.recheck is not None
-    assert threads.after_step(0.02, recipe, state, 0.0, run, print) == 0
     threads.recheck.usual, threads.recheck.latest, threads.recheck.slow = 0.02, 0.3, 11.0
-    before = clock.now
-    spent = threads.after_step(0.3, recipe, state, 0.0, run, print)
-    assert spent == clock.now - before - 1
-    assert spent > 6, "two readings for each measured block"
-    assert state.step == 0, "steps were taken on a copy"
+    assert threads.due(0.3)
+    threads.choose_again(recipe, state, 0.0, Run(tmp_path), print)
+    assert not threads.due(0.3), "a measurement begins again"
+    assert (state.step, state.position) == (0, 0)
+    assert all(torch.equal(a, b) for a, b in zip(weights, state.tensors().values()))
 
 
 def test_all_threads_flush_denormals(monkeypatch: pytest.MonkeyPatch) -> None:

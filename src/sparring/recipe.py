@@ -58,6 +58,7 @@ def _check_text(owner: str, name: str, value: object, example: str) -> None:
         ) from None
 
 
+BUDGETS = {"steps": 0, "minutes": 0.0, "wall_minutes": 0.0}  # fields that limit the length of a run -> no limit
 COMPONENTS = (
     "task",
     "generator",
@@ -148,9 +149,19 @@ class Recipe:
         1, "budget", "gradient accumulation: number of equal parts of a batch, computed in turn to save memory", low=1
     )
     steps: int = _field(
-        10_000, "budget", "budget in training steps; with equal `threads` a repeat is bit-identical; 0 uses `minutes`"
+        10_000, "budget", "budget in training steps; with equal `threads` a repeat is bit-identical; 0 sets no limit"
     )
-    minutes: float = _field(0.0, "budget", "budget in minutes of training; 0 uses `steps`")
+    minutes: float = _field(
+        0.0,
+        "budget",
+        "budget in minutes of training, without evaluations, probes, pictures and checkpoints; 0 sets no limit",
+    )
+    wall_minutes: float = _field(
+        0.0,
+        "budget",
+        "budget in minutes of wall time: training, evaluations, probes, pictures and checkpoints, without starting up; "
+        "0 sets no limit",
+    )
     seed: int = _field(0, "budget", "random seed, at least 0; it determines every random choice")
     precision: str = _field(
         "auto",
@@ -171,7 +182,9 @@ class Recipe:
     pictures: int = _field(
         20, "budget", "number of sample sheets saved over the run, all from the same inputs; 0 saves the first and last"
     )
-    checkpoint_every: float = _field(1.0, "budget", "checkpoint interval in minutes, above 0", open_low=True)
+    checkpoint_every: float = _field(
+        1.0, "budget", "checkpoint interval in minutes of wall time, above 0", open_low=True
+    )
     evaluate_every: int = _field(
         0, "evaluation", "evaluation interval in steps; 0 computes only a quick score at each checkpoint"
     )
@@ -185,7 +198,10 @@ class Recipe:
     )
     evaluate_count: int = _field(5000, "evaluation", "number of samples generated for an evaluation, at least 2", low=2)
     evaluate_budget: float = _field(
-        0.2, "evaluation", "largest share of the training time spent on evaluations, 0 to 1; 1 sets no limit", high=1
+        0.2,
+        "evaluation",
+        "largest time of all evaluations as a share of the training time, 0 to 1; 1 sets no limit",
+        high=1,
     )
     patience: int = _field(
         0, "evaluation", "early stopping: number of evaluations without improvement before the run ends; 0 never stops"
@@ -204,8 +220,9 @@ class Recipe:
         object.__setattr__(self, "size", size_text(self.size))  # TOML and Python may have size=64
         object.__setattr__(self, "threads", threads_text(self.threads))  # and threads=2
         check_fields("recipe", self)
-        if not self.steps and not self.minutes:
-            raise UserError("recipe: steps=0 and minutes=0 leave no budget; set one of them, such as steps=1000")
+        if not self.budgets:
+            none = "steps=0, minutes=0 and wall_minutes=0 leave no budget"
+            raise UserError(f"recipe: {none}; set one of them, such as steps=1000")
         if self.patience and not self.evaluate_every:
             raise UserError(
                 f"recipe: patience={self.patience} needs evaluations; set evaluate_every, such as evaluate_every=500"
@@ -215,7 +232,7 @@ class Recipe:
             raise UserError(f"recipe: batch_size={self.batch_size} cannot be cut into {parts}; choose a divisor of it")
 
     def replace(self, **changes: object) -> Recipe:
-        """A copy with some fields changed. `steps` and `minutes` replace each other unless both are given.
+        """A copy with some fields changed. A budget replaces those that are not given with it (see `BUDGETS`).
 
         Raises:
             UserError: a field is unknown, or a value is not allowed.
@@ -224,16 +241,19 @@ class Recipe:
         for name in changes:
             if name not in names:
                 raise UserError(f"a recipe has no field {name!r}: {did_you_mean(name, names)}")
-        if changes.get("minutes") and "steps" not in changes:
-            changes["steps"] = 0
-        if changes.get("steps") and "minutes" not in changes:
-            changes["minutes"] = 0.0
+        if any(changes.get(name) for name in BUDGETS):
+            changes = {**BUDGETS, **changes}
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
     @property
-    def repeatable(self) -> bool:
-        """The budget is in steps alone, so a repeat with the same number of threads is bit-identical."""
-        return bool(self.steps) and not self.minutes
+    def budgets(self) -> dict[str, float]:
+        """The budgets that limit the run, at least one: field -> value. The first to be spent ends it."""
+        return {name: getattr(self, name) for name in BUDGETS if getattr(self, name)}
+
+    @property
+    def timed(self) -> bool:
+        """The length of the run depends on time, so that a repeat is not bit-identical."""
+        return bool(self.minutes or self.wall_minutes)
 
     @property
     def trust(self) -> str:
@@ -243,8 +263,8 @@ class Recipe:
 
     def longer(self, step: int) -> str:
         """The options of `sparring resume` that double the budget of a run that ended at a step."""
-        minutes = [f"--minutes {2 * self.minutes:g}"] if self.minutes else []
-        return " ".join(minutes + ([f"--steps {2 * step}"] if self.steps else []))
+        doubled = {name: 2 * (step if name == "steps" else value) for name, value in self.budgets.items()}
+        return " ".join(f"--{name.replace('_', '-')} {_plain(value)}" for name, value in doubled.items())
 
     def to_toml(self) -> str:
         """The recipe as a TOML document; a comment before each field explains it."""
@@ -269,8 +289,8 @@ def parse_recipe(text: str, source: str) -> Recipe:
     floats = {f.name for f in dataclasses.fields(Recipe) if isinstance(f.default, float)}
     values = {k: float(v) if k in floats and type(v) is int and abs(v) < 1e15 else v for k, v in values.items()}
     try:
-        budget = {"steps": 0} if values.get("minutes") and "steps" not in values else {}
-        return Recipe(**{**values, **budget})
+        budget = BUDGETS if any(values.get(name) for name in BUDGETS) else {}
+        return Recipe(**{**budget, **values})
     except TypeError:
         names = field_names()
         unknown = next(name for name in values if name not in names)
@@ -310,8 +330,13 @@ def train_command(recipe: str, changes: Mapping[str, object]) -> str:
         if isinstance(value, bool):
             words += [option] if value else []
         else:
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [option, _plain(value)]
     return shlex.join(words)
+
+
+def _plain(value: object) -> str:
+    """The value of an option as text."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def recipe_names() -> list[str]:

@@ -15,6 +15,7 @@ from sparring.data.samples import Data
 from sparring.game.augment import chosen_augment
 from sparring.game.turns import Checked
 from sparring.recipe import Recipe
+from sparring.run.clock import Clock
 
 BEFORE = "recipe-before-treatment.toml"  # the recipe before the doctor's first change
 
@@ -57,11 +58,10 @@ def start_state(recipe: Recipe, data: Data, device: torch.device) -> State:
 
 def progress_of(recipe: Recipe, state: State) -> float:
     """The share of the budget that a state has spent, in [0, 1] (see `share_spent`)."""
-    return share_spent(recipe, state.step, state.seconds)
+    return share_spent(recipe, state.step, state.clock)
 
 
-def share_spent(recipe: Recipe, step: int, seconds: float) -> float:
-    """The share of the budget spent at a step, in [0, 1]; of two budgets (steps, minutes) the larger share."""
-    steps = step / recipe.steps if recipe.steps else 0.0
-    minutes = seconds / (60 * recipe.minutes) if recipe.minutes else 0.0
-    return min(max(steps, minutes), 1.0)
+def share_spent(recipe: Recipe, step: int, clock: Clock) -> float:
+    """The share of the budget spent at a step, in [0, 1]; of several budgets the largest share."""
+    spent = {"steps": step, "minutes": clock.seconds / 60, "wall_minutes": clock.wall_seconds / 60}
+    return min(max(spent[name] / budget for name, budget in recipe.budgets.items()), 1.0)

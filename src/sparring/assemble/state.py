@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from sparring.game.ema import recompute_statistics
 from sparring.game.game import Game, Player
 from sparring.run import checkpoint
 from sparring.run.checkpoint import Manifest, optimizer_tensors, restore_network, restore_optimizer, under
+from sparring.run.clock import Clock
 from sparring.run.directory import Run
 from sparring.run.log import Row
 from sparring.tasks.base import Task, task_of
@@ -34,7 +35,7 @@ class State:
         average: the generator with averaged weights (EMA), or None.
         step: steps taken.
         position: samples taken from the sampler.
-        seconds: seconds of training.
+        clock: seconds of training and of overheads.
         renewed_at: the step for which the average's batch statistics were recomputed; -1: none.
         probed_at: samples of the previous probe (`doctor="treat"`); the next probe measures movement against them.
     """
@@ -43,9 +44,14 @@ class State:
     average: nn.Module | None
     step: int = 0
     position: int = 0
-    seconds: float = 0.0
+    clock: Clock = field(default_factory=Clock)
     renewed_at: int = -1
     probed_at: Tensor | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training."""
+        return self.clock.seconds
 
     @property
     def task(self) -> Task:
@@ -122,8 +128,12 @@ class State:
                 missing = f"{name.partition('-')[2]}; restore the recipe.toml that the run started with"
                 raise UserError(f"the checkpoint does not fit the recipe: it holds no memory of {missing}")
             component.memory.update(saved)
-        self.step, self.position, self.seconds = manifest.step, manifest.position, manifest.seconds
+        self.go_on_from(manifest)
         self.probed_at = tensors.get("doctor/looked_at")
+
+    def go_on_from(self, manifest: Manifest) -> None:
+        """Take the position in the run and the times from a checkpoint's manifest."""
+        self.step, self.position, self.clock = manifest.step, manifest.position, manifest.clock
 
     def take_over(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy what fits from the tensors of a run with another recipe; the step stays.
@@ -147,6 +157,11 @@ class State:
             if component.memory.keys() <= saved.keys():
                 component.memory.update(saved)
 
+    def described(self) -> dict[str, Any]:
+        """The position in the run and the times, as in a checkpoint's manifest."""
+        times = {"seconds": self.seconds, "overheads": self.clock.overheads}
+        return {"step": self.step, "position": self.position, **times}
+
     def save(self, run: Run, score: float | None, keep: int, score_name: str = "sliced_wasserstein") -> None:
         """Save a checkpoint; keep the last `keep` checkpoints and the best one.
 
@@ -154,8 +169,7 @@ class State:
             score: lower is better; None if there is none.
             score_name: the name of the score.
         """
-        manifest: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "position": self.position}
-        manifest |= {"score": score, "score_name": score_name}
+        manifest = {**self.described(), "score": score, "score_name": score_name}
         checkpoint.save(run.checkpoints, self.tensors(), manifest, run.fix)
         saved = checkpoint.manifests(run.checkpoints)
         kept = {m.step for m in saved[-keep:]}

@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=0, metavar="N", help=about)
     about = "new budget in minutes of training, counted from the start of the run; default: the run's own"
     parser.add_argument("--minutes", type=float, default=0.0, metavar="X", help=about)
+    about = "new budget in minutes of wall time, counted from the start of the run; default: the run's own"
+    parser.add_argument("--wall-minutes", type=float, default=0.0, metavar="X", help=about)
     add_trust(parser)
 
 
@@ -25,5 +27,6 @@ def run(chosen: argparse.Namespace) -> int:
     """Continue the run; return the exit status 0."""
     from sparring.training.train import resume
 
-    path = resume(chosen.run, trust=chosen.trust, steps=chosen.steps, minutes=chosen.minutes)
+    budgets = {"steps": chosen.steps, "minutes": chosen.minutes, "wall_minutes": chosen.wall_minutes}
+    path = resume(chosen.run, trust=chosen.trust, **budgets)
     return report_trained(path)

@@ -148,7 +148,7 @@ def apply_fix(planned_fix: PlannedFix, run: Run, recipe: Recipe, data: Data, sta
     elif "generator" not in planned_fix.restarted:
         kept = {n: t for n, t in state.tensors().items() if n.startswith(("generator/", "average/"))}
         treated.take_over(kept)  # without the optimisers' moments, which belong to the old opponent
-    treated.step, treated.position, treated.seconds = state.step, state.position, state.seconds
+    treated.step, treated.position, treated.clock = state.step, state.position, state.clock
     return changed, treated
 
 
@@ -175,8 +175,7 @@ def keep_healthy(run: Run, recipe: Recipe, state: State, share: float) -> None:
     state.check()
     with writing(folder, run.fix):
         folder.mkdir(exist_ok=True)
-    manifest = {"step": state.step, "seconds": state.seconds, "position": state.position, "score": None}
-    checkpoint.save(folder, state.tensors(), manifest, run.fix)
+    checkpoint.save(folder, state.tensors(), {**state.described(), "score": None}, run.fix)
     used = {row["back_to"] for row in treatments(run.entries())}
     for old in saved[: max(0, len(saved) + 1 - SAVED)]:
         if old.step not in used:

@@ -107,10 +107,9 @@ class Watch:
 
     def due(self, row: Row, state: State) -> bool:
         """A probe is due. With `--doctor treat` and a budget in steps this depends on steps, else on time."""
-        steps = self.recipe.steps
-        if not self.treats or not steps or self.recipe.minutes:
+        if not self.treats or self.recipe.timed:
             return self.prober.due(state.seconds, row["progress"])
-        apart = min(max(APART, steps / MOST), steps / LEAST)
+        apart = min(max(APART, self.recipe.steps / MOST), self.recipe.steps / LEAST)
         waited = self.last_probe is None or state.step - self.last_probe >= apart
         return waited or bool(row["progress"] >= 1)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -109,7 +110,7 @@ class Game:
             return Outcome({}, {}, {})
         with self._precision(moment, "discriminator"):
             if made is None:
-                with torch.no_grad():
+                with torch.no_grad(), kept_buffers(self.generator.network):
                     made = self.task.discriminator_images(self.task.generate(self.generator.network, batch))
             matches = self.matches(batch, made, moment, "discriminator")
             return Outcome(self._discriminator_terms(matches, moment), made, matches)
@@ -128,6 +129,22 @@ class Game:
         turn = self.accumulate(side, batches, moment, outcome_of)
         self.update(side, moment)
         return turn
+
+    def take_turns_on_same_images(self, batches: Sequence[Batch], moment: Moment) -> dict[Side, Turn]:
+        """A turn of the discriminator, then one of the generator on the same images, judged by the updated D."""
+        if len(batches) > 1:  # graphs of all micro-batches at once would take the memory that micro-batches save
+            return {side: self.take_turn(side, batches, moment) for side in SIDES}
+        with self._on_turn("generator"), self._precision(moment, "generator"):
+            made = self.task.generate(self.generator.network, batches[0])
+        shown = self.task.discriminator_images({name: images.detach() for name, images in made.items()})
+        of_discriminator, of_generator = (
+            partial(outcome_of, made=images)
+            for outcome_of, images in ((self.discriminator_outcome, shown), (self.generator_outcome, made))
+        )
+        return {
+            "discriminator": self.take_turn("discriminator", batches, moment, of_discriminator),
+            "generator": self.take_turn("generator", batches, moment, of_generator),
+        }
 
     def accumulate(
         self, side: Side, batches: Sequence[Batch], moment: Moment, outcome_of: OutcomeOf | None = None
@@ -192,8 +209,9 @@ class Game:
 
     @contextmanager
     def _on_turn(self, *sides: Side) -> Iterator[None]:
-        """Unfreeze these players with empty gradients; all others stay unchanged, buffers included."""
-        others = [self.player(side).network for side in SIDES if side not in sides]
+        """Unfreeze these players with empty gradients; the other one stays unchanged, buffers included."""
+        # in the discriminator's turn, the generator's buffers are restored right after it ran: a graph may need them
+        others = [] if "discriminator" in sides else [self.discriminator.network]
         for side in sides:
             self.player(side).optimizer.zero_grad(set_to_none=True)
             self.player(side).network.requires_grad_(True)

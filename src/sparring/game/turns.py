@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sparring.base.errors import UserError
-from sparring.base.fields import Limited, number
+from sparring.base.fields import Limited, flag, number
 from sparring.game.game import Game, NextBatches
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Outcome, Turn
@@ -38,16 +38,25 @@ class Alternating(Limited):
     Attributes:
         n_critic: updates of the discriminator per step; from 1. Wasserstein losses use 5; with an unpenalised D, more
             than 1 leads to vanishing gradients.
+        reuse: the generator's turn has the batch and the generated images of the discriminator's last turn, which the
+            updated discriminator judges again. This saves one forward pass of the generator. The generator's
+            activations stay in memory during that turn of D; with several micro-batches they are computed again.
 
-    Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic).
+    Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic); with `reuse`, the loops of DCGAN (Radford et al. 2016)
+    and pix2pix (Isola et al. 2017).
     """
 
     n_critic: int = number(1, low=1)
+    reuse: bool = flag(False)
 
     def __call__(self, game: Game, next_batches: NextBatches, moment: Moment) -> dict[Side, Turn]:
         turns: dict[Side, Turn] = {}
-        for _ in range(self.n_critic if game.adversarial_active(moment) else 0):
+        if not game.adversarial_active(moment):
+            return {"generator": game.take_turn("generator", next_batches(), moment)}
+        for _ in range(self.n_critic - self.reuse):
             turns["discriminator"] = game.take_turn("discriminator", next_batches(), moment)
+        if self.reuse:
+            return game.take_turns_on_same_images(next_batches(), moment)
         turns["generator"] = game.take_turn("generator", next_batches(), moment)
         return turns
 

@@ -8,6 +8,7 @@ CHANGES = {
     "0.2": {
         r"R3GAN\w+": "R3GAN's networks resample with zeros beyond the borders (before: with repeated edges)",
         r"PairedFeatureMatching": "PairedFeatureMatching weighs 4 times as much with one scale, twice with two",
+        r"minutes = (?!0\.0\b)": "budgets in minutes count training alone (before: also evaluations, pictures, ...)",
         r"(Cycle|Contrast)\b": "the default weights of Cycle are 1/2 of the earlier ones, those of Contrast 1/4",
     }
 }

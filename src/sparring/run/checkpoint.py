@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from sparring.base.errors import UserError
 from sparring.base.files import write_atomically
+from sparring.run.clock import Clock
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Manifest:
             better, or without evaluations the sliced Wasserstein distance of samples to the data; None: no score.
         sha256: checksum of the safetensors file.
         score_name: name of the score; only scores with the same name are compared.
+        overheads: seconds of each overhead; see `Clock`. Empty in manifests of earlier versions.
     """
 
     step: int
@@ -43,11 +45,19 @@ class Manifest:
     score: float | None
     sha256: str
     score_name: str = "sliced_wasserstein"
+    overheads: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> Clock:
+        """A clock that goes on from the times of the checkpoint."""
+        return Clock(self.seconds, self.overheads)
 
     def plausible(self) -> bool:
         """True if all values have the right type."""
         whole, texts = (self.step, self.position), (self.sha256, self.score_name)
-        numbers = (*whole, self.seconds, 0.0 if self.score is None else self.score)
+        if not isinstance(self.overheads, dict):
+            return False
+        numbers = (*whole, self.seconds, 0.0 if self.score is None else self.score, *self.overheads.values())
         kinds = ((whole, int), (numbers, (int, float)), (texts, str))
         return all(isinstance(value, kind) for values, kind in kinds for value in values)
 

@@ -16,7 +16,10 @@ from sparring.base.errors import UserError, writing
 from sparring.base.process import exclusively
 
 Row = dict[str, Any]
-"""`step`, `seconds` of training, `event` (except for the metrics of a step), and the values of its kind."""
+"""`step`, `seconds` of training alone, `event` (except for the metrics of a step), and the values of its kind.
+
+The metrics of a step include `overhead/NAME`: cumulative seconds of `evaluation`, `doctor`, `pictures`,
+`checkpoints` and `threads` (see `Clock`)."""
 
 CHECKPOINT: Final = "checkpoint"  # a checkpoint was written: its quick scores by name
 EVALUATION: Final = "evaluated"  # an evaluation: its scores by name; `cost` in seconds

@@ -47,5 +47,5 @@ def reached(path: Path, until: float) -> bool:
     run = Run.open(path)
     events = [kind_of(row) for row in of_kind(run.history(), RESUME, STOP, NOT_FINITE)]
     saved = manifests(run.checkpoints)
-    spent = share_spent(run.read_recipe(), saved[-1].step, saved[-1].seconds) if saved else 0.0
+    spent = share_spent(run.read_recipe(), saved[-1].step, saved[-1].clock) if saved else 0.0
     return spent >= until or events[-1:] in ([STOP], [NOT_FINITE])

@@ -17,6 +17,7 @@ from sparring.game.losses import equilibrium
 from sparring.game.match import Side
 from sparring.game.outcome import Turn
 from sparring.recipe import Recipe
+from sparring.run.clock import Clock
 from sparring.run.directory import Run
 from sparring.run.log import CHECKPOINT, NOT_FINITE, STOP
 from sparring.training.gallery import Gallery
@@ -44,22 +45,26 @@ class Session:
     reason: str = ""  # why training stopped early: no progress
     ended: bool = False  # training takes no further step
     take_step: Stepper = field(init=False)
-    _started: float = 0.0  # clock at the start of training, as if it had never been interrupted
-    _saved_at: float = 0.0  # seconds of training at the last checkpoint
+    _saved_at: float = 0.0  # seconds of wall time at the last checkpoint
     _pictured: int = 0  # pictures saved so far
 
     @property
     def share(self) -> float:
         return progress_of(self.recipe, self.state)
 
+    @property
+    def clock(self) -> Clock:
+        return self.state.clock
+
     def begin(self, progress: Progress) -> None:
         """Prepare for the next step; first apply the doctor's fix if the log calls for one."""
-        self.treat(progress)
+        with self.clock.overhead("doctor"):
+            self.treat(progress)
         self.take_step = Stepper(self.recipe, self.data, self.state)
-        self._started = time.perf_counter() - self.state.seconds
-        self._saved_at, self._pictured = self.state.seconds, int(self.share * self.recipe.pictures)
+        self._saved_at, self._pictured = self.clock.wall_seconds, int(self.share * self.recipe.pictures)
         if self.state.step == 0:
-            self.gallery.save(self.state)
+            with self.clock.overhead("pictures"):
+                self.gallery.save(self.state)
         self.ended = self.share >= self.until
 
     def treat(self, progress: Progress) -> None:
@@ -78,50 +83,57 @@ class Session:
 
     def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
         """Do what is due after a step: log row, probe, evaluation, checkpoint, picture. `stop` is set by Ctrl-C."""
-        recipe, state = self.recipe, self.state
-        state.seconds = time.perf_counter() - self._started
+        recipe, state, clock = self.recipe, self.state, self.clock
+        clock.read()
         share, treating = self.share, False
         if state.step % recipe.log_every == 0 or share >= 1:
             self.log_row(turns, progress)
             if self.watch is not None:
-                treating = self.watch.probe(self.row, state)
+                with clock.overhead("doctor"):
+                    treating = self.watch.probe(self.row, state)
                 progress.doctor = self.watch.summary
         stopping = stop.is_set() or share >= self.until
         evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
-        if evaluating or state.seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
+        if evaluating or clock.wall_seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
             self.reason = self.save(progress, evaluating, last=share >= 1)
-            self._saved_at = time.perf_counter() - self._started  # count from after the saving, which takes time
+            self._saved_at = clock.wall_seconds  # after the saving, which takes time
             if self.reason and state.step % recipe.log_every:
                 self.log_row(turns, progress)
         self.ended = stopping or bool(self.reason)
         if int(share * recipe.pictures) > self._pictured or self.ended:
             self._pictured = int(share * recipe.pictures)
-            state.renew_statistics(self.data, recipe.seed)
-            self.gallery.save(state)
+            with clock.overhead("pictures"):
+                state.renew_statistics(self.data, recipe.seed)
+                self.gallery.save(state)
         if treating and not self.ended:
             self.begin(progress)
 
     def log_row(self, turns: dict[Side, Turn], progress: Progress) -> None:
-        self.row = self.state.row(progress=self.share, **turn_metrics(self.state.game, turns))
+        metrics = turn_metrics(self.state.game, turns)
+        self.row = self.state.row(progress=self.share, **metrics, **self.clock.columns)
         self.run.append(self.row)
         progress.show(self.row)
 
     def save(self, progress: Progress, evaluating: bool, last: bool) -> str:
         """Save a checkpoint with its score; return the reason to stop early, or ""."""
         run, recipe, state, scorer = self.run, self.recipe, self.state, self.scorer
-        state.renew_statistics(self.data, recipe.seed)
-        state.check()
         if scorer is None or not evaluating:
-            scores = score_samples(state, self.data, recipe.seed)
-            state.save(run, scores.get("sliced_wasserstein") if scorer is None else None, recipe.keep)
-            run.append(state.row(CHECKPOINT, **scores))
+            with self.clock.overhead("checkpoints"):
+                state.renew_statistics(self.data, recipe.seed)
+                state.check()
+                scores = score_samples(state, self.data, recipe.seed)
+                self.write(scores.get("sliced_wasserstein") if scorer is None else None)
+                run.append(state.row(CHECKPOINT, **scores))
             return ""
-        try:
-            score = scorer.evaluate(state)
-        except UserError:
-            state.save(run, None, recipe.keep)  # a failed evaluation does not lose the training
-            raise
-        state.save(run, score, recipe.keep, scorer.deciding)
+        with self.clock.overhead("evaluation"):
+            state.renew_statistics(self.data, recipe.seed)
+            state.check()
+            try:
+                score = scorer.evaluate(state)
+            except UserError:
+                self.write(None)  # a failed evaluation does not lose the training
+                raise
+        self.write(score, scorer.deciding)
         progress.note(scorer.report(state))
         reason = "" if last else scorer.give_up()
         if reason:
@@ -129,15 +141,20 @@ class Session:
             progress.note(f"Stopped at step {state.step:,}: {reason}")
         return reason
 
+    def write(self, score: float | None, score_name: str = "sliced_wasserstein") -> None:
+        """Write a checkpoint, which holds the times up to now."""
+        with self.clock.overhead("checkpoints"):
+            self.state.save(self.run, score, self.recipe.keep, score_name)
+
     def check_threads(self, took: float, progress: Progress) -> None:
-        """Change the number of threads if that is due after a step of `took` seconds; timing is no training time."""
-        if not self.ended:
-            spent = self.threads.after_step(took, self.recipe, self.state, self.share, self.run, progress.note)
-            self._started += spent
+        """Choose the number of threads again if that is due after a step of `took` seconds."""
+        if not self.ended and self.threads.due(took):
+            with self.clock.overhead("threads"):
+                self.threads.choose_again(self.recipe, self.state, self.share, self.run, progress.note)
 
     def summarize(self) -> None:
         state = self.state
-        write_summary(self.run, self.data, state.game.loss, state.task, state.step, state.seconds)
+        write_summary(self.run, self.data, state.game.loss, state.task, state.step, state.clock)
 
 
 def train_on(session: Session) -> None:
@@ -153,6 +170,7 @@ def train_on(session: Session) -> None:
         ):
             if session.watch is not None:
                 session.watch.begin(run, state, progress.note)
+            state.clock.start()
             session.begin(progress)
             while not session.ended:
                 began = time.perf_counter()

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from sparring.data.samples import Data
 from sparring.recipe import Recipe
+from sparring.run.clock import wall_seconds
 
 SECONDS_BETWEEN_LINES = 10.0
 GENERATOR_TERM = "term/generator/"  # log columns of the generator's non-adversarial terms
@@ -20,8 +21,8 @@ GENERATOR_TERM = "term/generator/"  # log columns of the generator's non-adversa
 class Progress:
     """A progress bar in a terminal, a line every ten seconds elsewhere.
 
-    It shows step, images per second, time left, both adversarial losses with their equilibrium value in brackets, the
-    generator's other terms, D's accuracy, and the doctor's latest findings.
+    It shows step, images per second of training, wall time left, both adversarial losses with their equilibrium value
+    in brackets, the generator's other terms, D's accuracy, and the doctor's latest findings.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Progress:
         self.task = self.bar.add_task("starting ...", total=1.0)
         self.last = (step, seconds)
         self.shown = -SECONDS_BETWEEN_LINES
-        exact = "" if recipe.steps and not recipe.minutes else "; a budget in minutes is not bit-reproducible"
+        exact = "; a budget in minutes is not bit-reproducible" if recipe.timed else ""
         samples = f"{len(data):,} samples of {data.name}"
         self.console.print(
             f"Training in {path} on {samples} ({budget(recipe)}, {recipe.precision}{exact})", soft_wrap=True
@@ -73,7 +74,7 @@ class Progress:
         step, seconds, share = row["step"], row["seconds"], row["progress"]
         rate = (step - self.last[0]) * self.recipe.batch_size / max(seconds - self.last[1], 1e-9)
         self.last = (step, seconds)
-        left = seconds / share - seconds
+        left = wall_seconds(row) * (1 / share - 1)
         parts = [f"step {step:,}", f"{rate:,.0f} images/s", f"{int(left) // 60}:{int(left) % 60:02d} left"]
         if "accuracy" in row:
             at_d, at_g = self.equilibrium
@@ -88,4 +89,5 @@ def budget(recipe: Recipe) -> str:
     """The budget as text, such as "5,000 steps or 30 minutes"."""
     parts = [f"{recipe.steps:,} steps"] if recipe.steps else []
     parts += [f"{recipe.minutes:g} minutes"] if recipe.minutes else []
+    parts += [f"{recipe.wall_minutes:g} minutes of wall time"] if recipe.wall_minutes else []
     return " or ".join(parts)

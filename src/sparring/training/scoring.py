@@ -25,7 +25,7 @@ from sparring.run.log import EVALUATION, Row
 
 
 class Scorer:
-    """Evaluates a run every `evaluate_every` steps, within the share `evaluate_budget` of its time.
+    """Evaluates a run every `evaluate_every` steps, for at most the share `evaluate_budget` of its training time.
 
     The first metric decides which checkpoint is best; for image-to-image tasks the default is the task's first score.
     Evaluating does not change the training. A resumed run reads its earlier evaluations from the log.
@@ -100,7 +100,7 @@ class Scorer:
         skipped = f", {self.skipped} evaluations skipped to stay within evaluate_budget" if self.skipped else ""
         return (
             f"step {state.step:,} | {self.deciding} {now[self.deciding]:.4g} (best {best[self.deciding]:.4g} at step "
-            f"{best['step']:,}) | scoring took {now['cost']:.1f} s, {share:.0%} of the time{skipped}"
+            f"{best['step']:,}) | scoring took {now['cost']:.1f} s, {share:.0%} of the training time{skipped}"
         )
 
     def give_up(self) -> str:

@@ -10,6 +10,7 @@ from sparring.evaluation.options import better
 from sparring.evaluation.report import ARROWS
 from sparring.evaluation.similarity import BASELINE, SIMILARITY
 from sparring.game.losses import Loss, equilibrium
+from sparring.run.clock import PREFIX, Clock
 from sparring.run.directory import Run
 from sparring.run.log import CHECKPOINT, EVALUATION, LEAKED, PROBE, RESUME, STOP, Row, kind_of, of_kind
 from sparring.tasks.base import Task
@@ -29,8 +30,8 @@ TERMS = """\
 """
 
 
-def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, seconds: float) -> None:
-    """Write `summary.md` and `curves.png` into the run directory, for the run up to `step`."""
+def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, clock: Clock) -> None:
+    """Write `summary.md` and `curves.png` into the run directory, for the run up to `step` and its times."""
     recipe = run.read_recipe()
     rows = run.rows()
     if not rows:
@@ -40,7 +41,7 @@ def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, secon
     pictures = sorted(run.samples.glob("step-*.png"))
     shown = f"![the last samples](samples/{pictures[-1].name})" if pictures else "No pictures were saved."
     history = run.history()
-    metrics = {**last, **last_scores(history)}
+    metrics = {n: v for n, v in last.items() if not n.startswith(PREFIX)} | last_scores(history)
     ends = of_kind(history, STOP, RESUME)[-1:]
     stopped = "".join(f"\n\nIt stopped early: {row['what']}." for row in ends if kind_of(row) == STOP)
     table = "\n".join(f"| {n} | {v:,} |" if isinstance(v, int) else f"| {n} | {v:,.4g} |" for n, v in metrics.items())
@@ -49,7 +50,10 @@ def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, secon
 Recipe: {recipe.about or "without a description"}.
 
 Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) for {step:,} steps in
-{seconds:,.0f} s; the budget is {budget(recipe)}. Precision {recipe.precision}, seed {recipe.seed}.{stopped}
+{clock.seconds:,.0f} s of training; the budget is {budget(recipe)}.
+Precision {recipe.precision}, seed {recipe.seed}.{stopped}
+
+{times(clock)}
 
 {shown}
 
@@ -63,6 +67,13 @@ Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) 
 Next: `{task.use.format(run=run.path)}{recipe.trust}`, `sparring resume {run.path} {recipe.longer(step)}{recipe.trust}`.
 """
     run.write("summary.md", text)
+
+
+def times(clock: Clock) -> str:
+    """The time of training and of each overhead, with their shares, in one line."""
+    whole = max(clock.wall_seconds, 1e-9)
+    parts = {"training": clock.seconds, **clock.overheads}
+    return f"Time: {', '.join(f'{name} {s:,.0f} s ({s / whole:.0%})' for name, s in parts.items())}."
 
 
 def meaning(metrics: Mapping[str, float], task: Task) -> str:

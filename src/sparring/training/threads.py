@@ -75,7 +75,7 @@ class Threads:
             timed = len(self.times) > 1
             self.what = "the fastest number" if timed else "torch's number, as a step is too slow to time others"
             set_threads(fewest_fast(self.times) if timed else default)
-            if not recipe.repeatable:
+            if recipe.timed:
                 self.recheck = Recheck(self.clock(), not timed or torch.get_num_threads() < self.cores)
 
     def time(
@@ -108,21 +108,14 @@ class Threads:
             milliseconds = {str(n): round(1000 * seconds, 3) for n, seconds in self.times.items()}
             run.append(state.row(THREADS, threads=torch.get_num_threads(), what=self.what, milliseconds=milliseconds))
 
-    def after_step(
-        self, took: float, recipe: Recipe, state: State, share: float, run: Run, note: Callable[[str], None]
-    ) -> float:
-        """Time the numbers of threads again if that is due; write a change to the log, and a line with `note`.
+    def due(self, took: float) -> bool:
+        """True if the number is to be chosen again, after a step that took `took` seconds."""
+        return self.recheck is not None and self.recheck.due(took, self.clock())
 
-        Args:
-            took: seconds of the last step.
-
-        Returns:
-            The seconds that this took, which are not training time.
-        """
-        recheck, began = self.recheck, self.clock()
-        if recheck is None or not recheck.due(took, began):
-            return 0.0
-        before, unsure = torch.get_num_threads(), len(self.times) < 2
+    def choose_again(self, recipe: Recipe, state: State, share: float, run: Run, note: Callable[[str], None]) -> None:
+        """Time the numbers of threads and take the fastest; write a change to the log, and a line with `note`."""
+        assert self.recheck is not None
+        recheck, before, unsure = self.recheck, torch.get_num_threads(), len(self.times) < 2
         present = Present(before, recheck.usual, recheck.latest)
         self.time(recipe, state, share, present, overrun=recheck.slowed or unsure)
         chosen = fewest_fast(self.times)
@@ -134,4 +127,3 @@ class Threads:
             times = f"{1000 * self.times[chosen]:.3g} ms per step instead of {1000 * self.times[before]:.3g}"
             note(f"step {state.step:,} | threads: {chosen} instead of {before} ({times}; {self.what})")
         recheck.restart(self.clock(), self.changed or chosen < self.cores)
-        return self.clock() - began

@@ -74,13 +74,24 @@ def train(
     return run.path
 
 
-def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: bool = False, until: float = 1.0) -> Path:
+def resume(
+    path: str | Path,
+    *,
+    steps: int = 0,
+    minutes: float = 0.0,
+    wall_minutes: float = 0.0,
+    trust: bool = False,
+    until: float = 1.0,
+) -> Path:
     """Resume a run from its last checkpoint, and train to the end of its budget.
+
+    Without a new budget the run keeps its own. A new budget replaces a single old one; of several, the one of its kind.
 
     Args:
         path: run directory.
-        steps: new budget in steps, counted from the start of the run; 0 keeps the old one.
-        minutes: new budget in minutes of training, counted from the start of the run; 0 keeps the old one.
+        steps: new budget in steps, counted from the start of the run; 0: none.
+        minutes: new budget in minutes of training, counted from the start of the run; 0: none.
+        wall_minutes: new budget in minutes of wall time, as `Recipe.wall_minutes`; 0: none.
         trust: allow component texts to import the user's own code.
         until: share of the budget to stop at, in (0, 1].
 
@@ -96,10 +107,10 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
     with run.locked():
         manifest = find_checkpoint(run)
         recipe, pending = recipe_at(run, manifest.step)
-        if steps or minutes:
-            both = recipe.steps and recipe.minutes  # of two budgets, the one without a new value stays
-            budget = (steps or recipe.steps, minutes or recipe.minutes) if both else (steps, minutes)
-            recipe = recipe.replace(steps=budget[0], minutes=budget[1])
+        budgets = {"steps": steps, "minutes": minutes, "wall_minutes": wall_minutes}
+        if new := {name: budget for name, budget in budgets.items() if budget}:
+            kept = recipe.budgets if len(recipe.budgets) > 1 else {}
+            recipe = recipe.replace(**{**kept, **new})
         device = find_device(recipe.device)
         with prepared(device), trusted(trust):
             data = training_data(recipe)
@@ -113,8 +124,8 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
                 ended = f"{run.path} has reached its budget at step {state.step}"
                 raise UserError(f"{ended}; to train longer: sparring resume {run.path} {recipe.longer(state.step)}")
             threads, began_with = Threads(recipe, data, device), run.read_environment()
-            kept = int(began_with.get("threads", 0)) if recipe.repeatable else 0
-            threads.start(recipe, state, progress_of(recipe, state), kept)
+            same = 0 if recipe.timed else int(began_with.get("threads", 0))
+            threads.start(recipe, state, progress_of(recipe, state), same)
             for change in run.changes():
                 print(f"Note: since this run began, {change}", file=sys.stderr)
             run.clean_up(state.step)
@@ -123,7 +134,7 @@ def resume(path: str | Path, *, steps: int = 0, minutes: float = 0.0, trust: boo
                 recipe, state = autopilot.apply_fix(pending, run, recipe, data, state)
             run.write_recipe(recipe)
             now = environment(device)
-            if not recipe.repeatable:
+            if recipe.timed:
                 del now["threads"]  # a choice by time
             changed = run.changed_environment(now)
             if changed:

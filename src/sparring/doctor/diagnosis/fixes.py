@@ -260,7 +260,7 @@ def _names(components: str) -> list[str]:
 
 
 SLOPES = ("R1", "R2", "GradientPenalty", "WeightClip", "Dragan")
-ONE_EACH = (turn_rules.Alternating(), turn_rules.Simultaneous())
+ONE_EACH = (turn_rules.Alternating(), turn_rules.Alternating(reuse=True), turn_rules.Simultaneous())
 BASELINE = (
     "stable baseline: non-saturating loss, R1, one update each, Adam at one learning rate that falls to 0 from half on",
     partial(_baseline, "NonSaturating()", ("R1",)),

@@ -17,7 +17,7 @@ from sparring.run.log import PROBE, Row, of_kind
 COUNT = 256  # samples of each kind in a probe
 FEWEST = 32  # least samples of each kind
 KNOWN = 2048  # training samples among which copies are looked for
-SHARE = 0.05  # of the training's time that probes may take
+SHARE = 0.05  # of the time of training alone that probes may take
 MOST = 100  # probes over a whole run
 ROUNDING = 1e-9  # tolerance for shares, so that a probe due at a step is not delayed to the next
 
@@ -36,7 +36,7 @@ class ProbeSchedule:
         self.probed_at = -1.0
 
     def due(self, seconds: float, place: float) -> bool:
-        """A probe is due at this position in the run, `seconds` after the training began."""
+        """A probe is due at this position in the run, after `seconds` of training."""
         apart = not self.probed_at <= place < self.probed_at + 1 / MOST - ROUNDING
         return apart and self.spent + self.last <= SHARE * seconds
 

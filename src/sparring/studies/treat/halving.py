@@ -83,7 +83,7 @@ def make_plan(failing: Run, found: Sequence[Finding], trials: int, share: float,
     enough for the doctor to know that the run was healthy; starting from step 0 costs little more than an earlier one.
     """
     recipe = failing.read_recipe()
-    saved = [m for m in manifests(failing.checkpoints) if share_spent(recipe, m.step, m.seconds) <= 1 - share]
+    saved = [m for m in manifests(failing.checkpoints) if share_spent(recipe, m.step, m.clock) <= 1 - share]
     history, diagnosed = failing.history(), tuple(dict.fromkeys(finding.failure for finding in found))
     healthy = last_healthy(history, saved, min(finding.since_step for finding in found), EARLIEST)
     start = 0 if healthy is None else healthy.step

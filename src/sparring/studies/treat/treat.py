@@ -147,7 +147,7 @@ def _summarize(run: Run) -> None:
     recipe, manifest = run.read_recipe(), find_checkpoint(run)
     data = training_data(recipe)
     task = build_task(recipe, data.form)
-    write_summary(run, data, build_loss(recipe), task, manifest.step, manifest.seconds)
+    write_summary(run, data, build_loss(recipe), task, manifest.step, manifest.clock)
 
 
 def check_free(folder: Path, failing: Path) -> None:

@@ -103,7 +103,7 @@ class TrialSetup:
         if candidate.start:
             manifest = find_checkpoint(failing, str(candidate.start))
             state.take_over(checkpoint.load(failing.checkpoints, manifest))
-            state.step, state.position, state.seconds = manifest.step, manifest.position, manifest.seconds
+            state.go_on_from(manifest)
             branch(failing, path, recipe, state)
         return ""
 
@@ -116,7 +116,7 @@ class TrialSetup:
         if not candidate.start:
             return share
         manifest = find_checkpoint(Run.open(self.run), str(candidate.start))
-        return min(1.0, share_spent(self.recipe, manifest.step, manifest.seconds) + share)
+        return min(1.0, share_spent(self.recipe, manifest.step, manifest.clock) + share)
 
     def train(self, candidate: Candidate, share: float) -> str:
         """Start or resume a trial until it has trained for a share of the budget.
