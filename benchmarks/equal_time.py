@@ -14,6 +14,7 @@ one. Finished runs and measured rates are kept in benchmarks/runs/equal-time.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -95,9 +96,10 @@ def train(recipe: Recipe, path: Path, threads: int) -> Path:
     return path
 
 
-def folder_name(name: str) -> str:
-    """A version's name as the name of a folder."""
-    return "".join(c if c.isalnum() or c in ".-=" else "_" for c in name)
+def folder_name(name: str, recipe: Recipe) -> str:
+    """The folder of a version's runs: the beginning of its name, and a hash of its fields."""
+    base = Path(name.partition(":")[0]).stem
+    return f"{base}-{hashlib.blake2b(recipe.to_toml().encode(), digest_size=4).hexdigest()}"
 
 
 def main() -> None:
@@ -126,7 +128,7 @@ def main() -> None:
         for seed in range(chosen.seeds):
             for name, recipe in recipes.items():
                 steps = round(60 * chosen.minutes * rates[name])
-                path = RUNS / f"{folder_name(name)}-{steps}-{seed}"
+                path = RUNS / f"{folder_name(name, recipe)}-{steps}-{seed}"
                 fixed = {"steps": steps, "seed": seed, "doctor": "off", "pictures": 2, "checkpoint_every": 60.0}
                 work[name, seed] = pool.submit(train, recipe.replace(**fixed, device="cpu"), path, chosen.threads)
         for (name, _), each in work.items():
@@ -151,9 +153,9 @@ def main() -> None:
         base = base or mean
         recall = statistics.mean(each.get("recall", float("nan")) for each in found)
         steps = round(60 * chosen.minutes * rates[name])
-        each = ", ".join(f"{value:.3g}" for value in frechet)
+        shown = ", ".join(f"{value:.3g}" for value in frechet)
         print(
-            f"| `{name}` | {rates[name]:.2f} | {steps:,} | {each} | {mean:.3g} | {mean / base:.2f} | {recall:.2f} |",
+            f"| `{name}` | {rates[name]:.2f} | {steps:,} | {shown} | {mean:.3g} | {mean / base:.2f} | {recall:.2f} |",
             flush=True,
         )
 
