@@ -1,8 +1,13 @@
-"""File locks between processes, and signals. The system releases the locks of a process that ends or crashes."""
+"""Processor cores, file locks between processes, and signals.
+
+The system releases the locks of a process that ends or crashes.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,6 +15,11 @@ from pathlib import Path
 from types import FrameType
 
 from sparring.base.errors import UserError, writing
+
+
+def usable_cores() -> int:
+    """The number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextmanager
