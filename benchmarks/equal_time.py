@@ -14,8 +14,8 @@ one. Finished runs and measured rates are kept in benchmarks/runs/equal-time.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -28,6 +28,7 @@ import torch
 from benchmarks.setting import describe_machine
 from sparring.assemble.build import training_data
 from sparring.assemble.start import resolve_auto, start_state
+from sparring.base.cores import limited_environment
 from sparring.base.device import prepared
 from sparring.recipe import Recipe, load_recipe, recipe_names
 from sparring.studies.compare import compare
@@ -87,7 +88,7 @@ def train(recipe: Recipe, path: Path, threads: int) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(recipe.to_toml(), encoding="utf-8")
         words = ["train", str(file), f"--out={path}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = limited_environment(threads)
     command = [sys.executable, "-m", "sparring", *words]
     status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment).returncode
     if status and not finished(path):  # a run that ends in NaN is also a result
@@ -95,9 +96,10 @@ def train(recipe: Recipe, path: Path, threads: int) -> Path:
     return path
 
 
-def folder_name(name: str) -> str:
-    """A version's name as the name of a folder."""
-    return "".join(c if c.isalnum() or c in ".-=" else "_" for c in name)
+def folder_name(name: str, recipe: Recipe) -> str:
+    """The folder of a version's runs: the beginning of its name, and a hash of its fields."""
+    base = Path(name.partition(":")[0]).stem
+    return f"{base}-{hashlib.blake2b(recipe.to_toml().encode(), digest_size=4).hexdigest()}"
 
 
 def main() -> None:
@@ -126,7 +128,7 @@ def main() -> None:
         for seed in range(chosen.seeds):
             for name, recipe in recipes.items():
                 steps = round(60 * chosen.minutes * rates[name])
-                path = RUNS / f"{folder_name(name)}-{steps}-{seed}"
+                path = RUNS / f"{folder_name(name, recipe)}-{steps}-{seed}"
                 fixed = {"steps": steps, "seed": seed, "doctor": "off", "pictures": 2, "checkpoint_every": 60.0}
                 work[name, seed] = pool.submit(train, recipe.replace(**fixed, device="cpu"), path, chosen.threads)
         for (name, _), each in work.items():
@@ -151,9 +153,9 @@ def main() -> None:
         base = base or mean
         recall = statistics.mean(each.get("recall", float("nan")) for each in found)
         steps = round(60 * chosen.minutes * rates[name])
-        each = ", ".join(f"{value:.3g}" for value in frechet)
+        shown = ", ".join(f"{value:.3g}" for value in frechet)
         print(
-            f"| `{name}` | {rates[name]:.2f} | {steps:,} | {each} | {mean:.3g} | {mean / base:.2f} | {recall:.2f} |",
+            f"| `{name}` | {rates[name]:.2f} | {steps:,} | {shown} | {mean:.3g} | {mean / base:.2f} | {recall:.2f} |",
             flush=True,
         )
 

@@ -20,16 +20,17 @@ from PIL import Image
 from sparring import resume, train
 from sparring.assemble.build import HeldOut, training_data
 from sparring.base.errors import UserError
-from sparring.data import Sets, Single, load_data, load_held_out
+from sparring.data import Data, Sets, Single, load_data, load_held_out
+from sparring.data.decoded import Decoding
 from sparring.data.images import load_images
 from sparring.data.samples import image_data
 from sparring.data.sources.archives import archive_source
 from sparring.data.sources.decode import Target
 from sparring.data.sources.parquet import parquet_source
-from sparring.data.sources.reading import read_source
 from sparring.data.sources.source import Item, Source, folder_source
+from sparring.data.store.cache import Entry
 from sparring.data.store.mapped import GIB, chunks, is_mapped, memory_bound, select
-from sparring.data.store.pixels import InFile, InMemory, Pixels, TooLargeError
+from sparring.data.store.pixels import StackInFile, StackInMemory, TooLargeError
 from sparring.doctor.checkup.report import describe_data, duplicates
 from sparring.evaluation.evaluator import RunEvaluator
 from sparring.evaluation.options import Options
@@ -86,7 +87,7 @@ def test_the_cache_serves_until_the_source_changes(
     source = str(folder(tmp_path / "set"))
     first = load_data(source)
     with monkeypatch.context() as patch:
-        patch.setattr("sparring.data.images.read_source", lambda *_: pytest.fail("it is decoded twice"))
+        patch.setattr("sparring.data.sources.records.decode", lambda *_: pytest.fail("it is decoded twice"))
         assert load_data(source).digest == first.digest
     assert load_data(source, size="8x6").form.shape == (3, 6, 8)
     assert load_data(source, size="8x6", fit="stretch").form.shape == (3, 6, 8)
@@ -115,11 +116,12 @@ def test_a_set_has_one_place_in_the_cache_however_its_path_is_spelled(
         as_table(tmp_path / "here" / name / "train.parquet", images / "cat", *columns)
     passes = []
 
-    def read(source: Source, target: Target, pixels: Pixels) -> object:
-        passes.extend([source.name] if isinstance(pixels, InFile) else [])
-        return read_source(source, target, pixels)
+    def decode(decoding: Decoding, entry: Entry) -> Data:
+        passes.append(decoding.source.name)
+        return in_cache(decoding, entry)
 
-    monkeypatch.setattr("sparring.data.images.read_source", read)
+    in_cache = Decoding._in_cache
+    monkeypatch.setattr(Decoding, "_in_cache", decode)
     found = []
     for place in (tmp_path / "here", tmp_path / "here" / "inner", tmp_path):
         monkeypatch.chdir(place)
@@ -152,7 +154,7 @@ def test_what_is_read_of_one_set_in_several_ways_has_several_places(
 
     load_all()
     assert len(list(cache.glob("*.pixels"))) == 7
-    monkeypatch.setattr("sparring.data.images.read_source", lambda *_: pytest.fail("it is decoded twice"))
+    monkeypatch.setattr("sparring.data.sources.records.decode", lambda *_: pytest.fail("it is decoded twice"))
     load_all()
 
 
@@ -210,7 +212,7 @@ def test_a_damaged_cache_is_reported(tmp_path: Path, cache: Path) -> None:
     load_data(source)
     pixels = next(cache.glob("*.pixels"))
     os.truncate(pixels, 100)
-    with pytest.raises(UserError, match=r"\.json is damaged \(.* is not of shape \[20, 3, 12, 16\]\); remove it"):
+    with pytest.raises(UserError, match=r"\.json is damaged \(.*\.pixels has 100 bytes instead of 11520\); remove it"):
         load_data(source)
     next(cache.glob("*.json")).unlink()
     assert len(load_data(source)) == 20, "without its manifest a file of pixels is nothing"
@@ -253,7 +255,7 @@ def test_what_changes_while_it_is_read_is_not_kept(kind: str, tmp_path: Path, ca
     assert [path.suffix for path in cache.iterdir()] == [".lock"], "it belongs to no state of the source"
     assert load_images(source(), Target()).digest == data.digest
     kept = sorted(cache.iterdir())
-    assert [path.suffix for path in kept] == [".json", ".pixels", ".lock"]
+    assert [path.suffix for path in kept] == [".lock", ".pixels", ".json"]
     assert load_images(found, Target()).digest == data.digest
     assert sorted(cache.iterdir()) == kept, "the newer state stays"
 
@@ -267,9 +269,9 @@ def test_states_of_a_set_share_a_lock_and_leave_nothing(tmp_path: Path, cache: P
     noise(99).save(source / "cat" / "01.png")
     load_data(str(source))
     left = sorted(cache.iterdir())
-    assert [path.suffix for path in left] == [".json", ".pixels", ".lock"]
-    assert left[0].stem != manifest.stem
-    assert left[2].stem == manifest.stem.partition("-")[0]
+    assert [path.suffix for path in left] == [".lock", ".pixels", ".json"]
+    assert left[2].stem != manifest.stem
+    assert left[0].stem == f".{manifest.stem.partition('-')[0]}"
 
 
 def test_a_state_that_is_removed_while_it_is_opened_is_decoded_again(
@@ -284,7 +286,7 @@ def test_a_state_that_is_removed_while_it_is_opened_is_decoded_again(
         return plain(text)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sparring.data.images.json.loads", evicted)
+        patch.setattr("sparring.data.store.cache.json.loads", evicted)
         assert load_data(source).digest == first.digest
     assert load_data(source).digest == first.digest
 
@@ -370,21 +372,21 @@ def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, mon
 def test_grey_images_before_the_first_coloured_one(first_grey: int, tmp_path: Path) -> None:
     images = [np.asarray(noise(i, grey=i < first_grey)) for i in range(9)]
     rows = [image[None] if image.ndim == 2 else image.transpose(2, 0, 1) for image in images]
-    memory = InMemory(9, 10**6)
+    memory = StackInMemory(9, 10**6)
     with (tmp_path / "x").open("w+b") as file:
-        stored = InFile(file)
+        stored = StackInFile(file)
         for row in rows:
             memory.add(row)
             stored.add(row)
         file.seek(0)
-        written = np.frombuffer(file.read(), np.uint8).reshape(stored.shape)
+        written = np.frombuffer(file.read(), np.uint8).reshape(stored.layout())
     expected = np.stack([np.broadcast_to(row, (3, 12, 16)) for row in rows])
-    assert np.array_equal(memory.tensor().numpy(), expected)
+    assert np.array_equal(memory.stored().numpy(), expected)
     assert np.array_equal(written, expected)
 
 
 def test_the_bound_counts_what_colour_needs() -> None:
-    memory = InMemory(2, 8 * 8 * 2 * 3 + 10)
+    memory = StackInMemory(2, 8 * 8 * 2 * 3 + 10)
     memory.add(np.zeros((1, 8, 8), np.uint8))
     with pytest.raises(TooLargeError):
         memory.add(np.zeros((3, 8, 8), np.uint8))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -94,3 +97,36 @@ def test_unrolled_steps_use_the_current_betas() -> None:
 def test_whole_numbers_as_betas() -> None:
     optimizer = make("Adam(betas=(0, 0.9))", optimizers, schedules)([torch.nn.Parameter(torch.zeros(1))])
     assert optimizer.param_groups[0]["betas"] == (0.0, 0.9)
+
+
+def test_the_optimisers_do_not_load_the_compiler() -> None:
+    script = """
+import sys, torch
+from sparring.game import optimizers
+for name in optimizers.__all__:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = getattr(optimizers, name)()([weight])
+    for _ in range(2):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert type(optimizer).__name__ == name
+assert "torch._dynamo" not in sys.modules, "importing it takes longer than a second"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", optimizers.__all__)
+def test_steps_are_bitwise_those_of_torch(name: str) -> None:
+    found = []
+    for kind in (getattr(optimizers, name).kind, getattr(torch.optim, name)):
+        network = MLPDiscriminator((1, 8, 8), hidden=(8,))
+        torch.nn.utils.vector_to_parameters(torch.linspace(-1, 1, 8 * 64 + 8 + 8 + 1), network.parameters())
+        optimizer = kind(network.parameters(), lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(torch.linspace(-1, 1, 128).view(2, 1, 8, 8)).square().sum().backward()
+            optimizer.step()
+        found.append(torch.nn.utils.parameters_to_vector(network.parameters()))
+    assert torch.equal(*found)

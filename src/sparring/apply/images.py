@@ -17,7 +17,7 @@ from sparring.base.errors import UserError
 from sparring.data.maps import decode_map
 from sparring.data.pictures import as_arrays
 from sparring.data.sources.decode import Content, NotDecodedError
-from sparring.data.sources.reading import channels_first
+from sparring.data.sources.records import channels_first
 from sparring.tasks.base import Translator
 
 

@@ -17,6 +17,10 @@ class UserError(ValueError):
     """
 
 
+class NotWrittenError(UserError):
+    """A file or folder cannot be written."""
+
+
 class NotFiniteError(ArithmeticError):
     """A value became NaN or infinite. The message names the term, the tensor and the last good checkpoint."""
 
@@ -93,8 +97,8 @@ def existing_path(text: str) -> Path | None:
 
 @contextmanager
 def writing(path: Path, fix: str) -> Iterator[None]:
-    """A context that turns an OSError (full disk, no permission) into a UserError that ends with `fix`."""
+    """A context that turns an OSError (full disk, no permission) into a NotWrittenError that ends with `fix`."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; {fix}") from error
+        raise NotWrittenError(f"cannot write {path}: {error.strerror or error}; {fix}") from error

@@ -5,57 +5,22 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sparring.base.errors import UserError
+from sparring.data.decoded import Decoding, Pass
 from sparring.data.samples import Data, image_data
 from sparring.data.sources.decode import Size, Target
-from sparring.data.sources.reading import ReadReport, Side, channels_first, decoded, factor
+from sparring.data.sources.reading import Metadata, ReadReport, decoded, factor
+from sparring.data.sources.records import Side
 from sparring.data.sources.source import PairSource, Source
-from sparring.data.store.mapped import PARTS, is_mapped, map_file, memory_bound, nameless_file, written
-from sparring.data.store.pixels import Pixel
+from sparring.data.store.mapped import PARTS, is_large, memory_bound, written
+from sparring.data.store.pixels import ImagesInFile, ImagesInMemory, Pixel, Sink, Stored
 from sparring.data.store.whole import Whole, middle
-
-
-class _ImageStore:
-    """Stores images of any size: in memory up to a bound, beyond it in a temporary file of the cache."""
-
-    def __init__(self, bound: int) -> None:
-        self.bound, self.held = bound, 0
-        self.images: list[Pixel] = []
-        self.shapes: list[tuple[int, ...]] = []
-        self.file: BinaryIO | None = None
-        self.stack = ExitStack()
-
-    def add(self, image: Pixel) -> None:
-        self.shapes.append(image.shape)
-        self.images.append(np.array(image, np.uint8, order="C"))  # a copy, because Pillow's memory is read-only
-        self.held += image.nbytes
-        if self.file is None and self.held > self.bound:
-            self.file = self.stack.enter_context(nameless_file())
-        if self.file is not None:
-            for waiting in self.images:
-                self.file.write(waiting.data)
-            self.images.clear()
-
-    def whole(self, unit: int = 1) -> Whole:
-        """The stored images; grey images become RGB if any image is RGB."""
-        if self.file is None:
-            images = [torch.from_numpy(image) for image in self.images]
-        else:
-            with self.stack:
-                self.file.flush()
-                pixels = map_file(self.file, (self.held,))
-            sizes = [math.prod(shape) for shape in self.shapes]
-            images = [part.view(shape) for part, shape in zip(pixels.split(sizes), self.shapes)]
-        channels = max(len(image) for image in images)
-        return Whole(tuple(image.expand(channels, -1, -1) for image in images), unit)
 
 
 def load_whole(source: Source, target: Target) -> Data:
@@ -66,24 +31,26 @@ def load_whole(source: Source, target: Target) -> Data:
     Raises:
         UserError: as `load_images`, no target size, or no image is large enough.
     """
-    report, (samples,), (whole,) = read_patches(source, [Side(channels=source.channels)], target)
-    return replace(image_data(source.name, samples, *report.metadata(source)), whole=whole)
+
+    def build(stored: list[Stored], metadata: Metadata) -> Data:
+        wholes = wholes_of(stored, metadata.units)
+        (samples,) = cut_middles(wholes, target)
+        return replace(image_data(source.name, samples, *metadata[:4]), whole=wholes[0])
+
+    return Decoding(source, [Side(channels=source.channels)], target, ANY_SIZE, build).data()
 
 
-def read_patches(
-    source: Source | PairSource, sides: Sequence[Side], target: Target
-) -> tuple[ReadReport, list[Tensor], list[Whole]]:
-    """Decode all images or pairs of a source at their original sizes.
+def read_whole(source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Sink]) -> ReadReport:
+    """Decode all images or pairs of a source at their original sizes, each side into its sink.
 
-    Returns:
-        The report, and for each side the middle patches and the whole images. Patches have the target size; where
-        source and target of pairs differ in size, the patches of the sources are scaled in proportion.
+    Patches will have the target size; where source and target of pairs differ in size, the patches of the larger are
+    scaled in proportion.
 
     Raises:
         UserError: as `load_whole`, or the sizes of a pair do not fit together.
+        TooLargeError: the images exceed the memory bound of a sink.
     """
     patch = patch_of(target)
-    stores = [_ImageStore(memory_bound() // len(sides)) for _ in sides]
     report, larger = ReadReport(source.name, target, sides), Counter[tuple[int, bool]]()
     for name, label, images, sizes in decoded(source, report):
         first, last = sizes[0], sizes[-1]  # equal for single images
@@ -92,21 +59,36 @@ def read_patches(
             continue
         larger[times, first > last] += 1
         if missing is None:
-            size, wanted = "{}x{}".format(*last), "{}x{}".format(*patch)
-            report.too_small.append(f"left out {name}: its {size} pixels are less than half a patch of {wanted}")
+            pixels, wanted = "{}x{}".format(*last), "{}x{}".format(*patch)
+            report.too_small.append(f"left out {name}: its {pixels} pixels are less than half a patch of {wanted}")
             continue
         report.labels.append(label)
         report.padded += any(missing)
-        for store, side, image, padding in zip(stores, sides, images, _scaled(missing, first, last)):
-            step = times if image.size > min(first, last) else 1
-            store.add(reflected(channels_first(image, side.channels), padding, step))
+        for sink, image, size, padding in zip(sinks, images, sizes, _scaled(missing, first, last)):
+            sink.add(reflected(image, padding, times if size > min(first, last) else 1))
     report.check()
     if not report.labels:
         small = f"({report.too_small[0]}, ...)"
         raise UserError(f"{source.name} holds no image that is large enough {small}; choose a smaller --size")
-    units, patches = _proportions(source.name, larger, patch)
-    wholes = [store.whole(unit) for store, unit in zip(stores, units)]
-    return report, [cut_middle(whole, size) for whole, size in zip(wholes, patches)], wholes
+    report.units = _units(source.name, larger, patch)[-len(sides) :]
+    return report
+
+
+ANY_SIZE = Pass(read_whole, ImagesInMemory, ImagesInFile)
+
+
+def wholes_of(stored: Sequence[Stored], units: Sequence[int]) -> list[Whole]:
+    """The whole images of each side; grey images become RGB if any image of the side is RGB."""
+    channels = [max(len(image) for image in images) for images in stored]
+    return [Whole(tuple(image.expand(n, -1, -1) for image in i), unit) for i, n, unit in zip(stored, channels, units)]
+
+
+def cut_middles(wholes: Sequence[Whole], target: Target) -> list[Tensor]:
+    """The middle patches of each side; those of pairs are in proportion to the images."""
+    width, height = patch_of(target)
+    of_target = wholes[-1].unit
+    sizes = [(width * whole.unit // of_target, height * whole.unit // of_target) for whole in wholes]
+    return [cut_middle(whole, size) for whole, size in zip(wholes, sizes)]
 
 
 def _scaled(missing: Size, source: Size, target: Size) -> tuple[Size, Size]:
@@ -119,8 +101,8 @@ def _scaled(missing: Size, source: Size, target: Size) -> tuple[Size, Size]:
     return coarse, (coarse[0] * times, coarse[1] * times)
 
 
-def _proportions(name: str, larger: Counter[tuple[int, bool]], patch: Size) -> tuple[list[int], list[Size]]:
-    """The units of patch positions, and the patch sizes, of sources and targets."""
+def _units(name: str, larger: Counter[tuple[int, bool]], patch: Size) -> tuple[int, int]:
+    """The units of patch positions of sources and targets."""
     if len(larger) > 1:
         kinds = ", ".join(f"{times} times ({n})" for (times, _), n in larger.most_common(3))
         raise UserError(
@@ -128,12 +110,12 @@ def _proportions(name: str, larger: Counter[tuple[int, bool]], patch: Size) -> t
         )
     ((times, of_source),) = larger
     if of_source:
-        return [times, 1], [(patch[0] * times, patch[1] * times), patch]
+        return times, 1
     if any(side % times for side in patch):
         near = f"{patch[0] // times * times or times}x{patch[1] // times * times or times}"
         wanted = f"patches of {patch[0]}x{patch[1]} must be a multiple of {times}: use --size {near}"
         raise UserError(f"{name} has targets {times} times as large as sources; {wanted}")
-    return [1, times], [(patch[0] // times, patch[1] // times), patch]
+    return 1, times
 
 
 def with_patches(data: Data, target: Target) -> Data:
@@ -188,6 +170,6 @@ def cut_middle(whole: Whole, patch: Size) -> Tensor:
     size, indices = (patch[1], patch[0]), torch.arange(len(whole))
     places = middle(whole.rooms(indices, size))
     shape = (len(whole), len(whole.images[0]), *size)
-    if not is_mapped(whole.images[0]) or math.prod(shape) <= memory_bound() // PARTS:
+    if not is_large(whole.images[0]) or math.prod(shape) <= memory_bound() // PARTS:
         return whole.cut(indices, places, size)
     return written((whole.cut(some, places[some], size) for some in indices.split(64)), shape)

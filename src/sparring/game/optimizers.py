@@ -6,8 +6,10 @@ Weight decay is `Adam(weight_decay=...)` (added to the gradient) or `AdamW(weigh
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, TypeAlias
 
 import torch
@@ -21,7 +23,20 @@ from sparring.game.schedules import Schedule, Scheduled, value_at
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
 
+DECORATED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")  # methods of torch's optimisers
 Betas: TypeAlias = "tuple[Scheduled, Scheduled]"
+
+
+@cache
+def uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """A sub-class of the same name, with the same results, that never loads torch's compiler.
+
+    Torch decorates some methods of its optimisers for use in compiled functions. The decorators import the compiler,
+    which takes longer than building a game. The sub-class calls the methods without them.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in DECORATED}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), {**methods, "__doc__": kind.__doc__, "__module__": kind.__module__})
 
 
 class _Optimizer(Limited):
@@ -84,7 +99,7 @@ class Adam(_Optimizer):
     betas: Betas = checked((0.5, 0.999), check_betas)
     eps: float = number(1e-8, low=0)
     weight_decay: float = number(0.0, low=0)
-    kind: ClassVar[Callable[..., torch.optim.Optimizer]] = torch.optim.Adam
+    kind: ClassVar[Callable[..., torch.optim.Optimizer]] = uncompiled(torch.optim.Adam)
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ class AdamW(Adam):
     """
 
     weight_decay: float = number(1e-2, low=0)
-    kind: ClassVar = torch.optim.AdamW
+    kind: ClassVar = uncompiled(torch.optim.AdamW)
 
 
 @dataclass(frozen=True)
@@ -117,7 +132,7 @@ class SGD(_Optimizer):
     lr: float = number(1e-2, low=0, open_low=True)
     momentum: float = number(0.0, low=0)
     weight_decay: float = number(0.0, low=0)
-    kind: ClassVar = torch.optim.SGD
+    kind: ClassVar = uncompiled(torch.optim.SGD)
 
 
 @dataclass(frozen=True)
@@ -137,4 +152,4 @@ class RMSprop(_Optimizer):
     alpha: float = number(0.99, low=0)
     eps: float = number(1e-8, low=0)
     weight_decay: float = number(0.0, low=0)
-    kind: ClassVar = torch.optim.RMSprop
+    kind: ClassVar = uncompiled(torch.optim.RMSprop)

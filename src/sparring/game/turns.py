@@ -16,6 +16,7 @@ from sparring.base.errors import UserError
 from sparring.base.fields import Limited, flag, number
 from sparring.game.game import Game, NextBatches
 from sparring.game.match import Batch, Moment, Side
+from sparring.game.optimizers import uncompiled
 from sparring.game.outcome import Outcome, Turn
 
 __all__ = ["Alternating", "Simultaneous", "Unrolled"]
@@ -166,7 +167,7 @@ def differentiable_update(optimizer: torch.optim.Optimizer, network: nn.Module) 
 def _update_of(optimizer: torch.optim.Optimizer) -> Callable[[torch.optim.Optimizer, nn.Module], Update]:
     kind = type(optimizer)
     if kind not in _UPDATES:
-        allowed = ", ".join(k.__name__ for k in _UPDATES)
+        allowed = ", ".join(dict.fromkeys(k.__name__ for k in _UPDATES))
         raise UserError(f"Unrolled() cannot differentiate {kind.__name__}; discriminator_optimizer may be: {allowed}")
     return _UPDATES[kind]
 
@@ -221,3 +222,4 @@ _UPDATES: dict[type, Callable[[torch.optim.Optimizer, nn.Module], Update]] = {
     torch.optim.Adam: _adam_update,
     torch.optim.AdamW: _adam_update,
 }
+_UPDATES |= {uncompiled(kind): update for kind, update in _UPDATES.items()}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import sparse
 from torch import Tensor
 
 from sparring.base.errors import UserError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def interpolated(source: Tensor, size: tuple[int, int]) -> Tensor:
@@ -27,6 +30,8 @@ def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
     The image is [C, H, W] in [-1, 1]; the mask [1, H, W] is not 0 at missing pixels. Known pixels keep every bit.
     Source: Damelin and Hoang 2018. UserError: no pixel is known.
     """
+    from scipy.sparse import linalg  # here, since most trainings need no baseline
+
     missing = mask[0].bool().cpu()
     if missing.all():
         raise UserError("the mask covers the whole image; use one that leaves some pixels")
@@ -36,7 +41,7 @@ def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
     hole = missing.flatten().numpy()
     rows = _squared_laplacian(*missing.shape)[hole]
     least, most = made[~hole].min(0), made[~hole].max(0)
-    solved = sparse.linalg.spsolve(rows[:, hole].tocsc(), -(rows[:, ~hole] @ made[~hole]))
+    solved = linalg.spsolve(rows[:, hole].tocsc(), -(rows[:, ~hole] @ made[~hole]))
     made[hole] = np.clip(solved.reshape(-1, made.shape[1]), least, most)
     filled = torch.from_numpy(made).T.reshape(image.shape)
     return torch.where(mask.bool(), filled.to(image.device, image.dtype), image)
@@ -44,6 +49,8 @@ def biharmonic(image: Tensor, mask: Tensor) -> Tensor:
 
 def _squared_laplacian(height: int, width: int) -> sparse.csr_array:
     """The squared discrete Laplacian of an image with reflecting borders: [pixels, pixels]."""
+    from scipy import sparse
+
     lines = []
     for count in (height, width):
         ends = np.full(count, -2.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,16 @@ from sparring.data.samples import Split
 from sparring.data.sources.archives import archive_source, is_archive
 from sparring.data.sources.decode import NotDecodedError, Target, decode
 from sparring.data.sources.parquet import PARTS, column_source, image_columns, paired_source, parquet_parts, places
-from sparring.data.sources.source import Item, Pair, PairSource, Source, folder_source, image_paths
+from sparring.data.sources.source import (
+    Item,
+    Pair,
+    PairSource,
+    Source,
+    folder_source,
+    folder_state,
+    image_paths,
+    stamps,
+)
 
 WANTED = (
     "a folder with A/1.png (source) and B/1.png (target), a folder or archive of images that hold both side by side, "
@@ -64,7 +73,8 @@ def find_pairs(spec: str, layout: Pairs, split: Split = "train") -> PairSource |
         return _in_tables([path], str(path), layout)
     if path.suffix.lower() == ".npz":
         arrays = paired_arrays(path, *map(bool, _maps(layout)))
-        return PairSource(str(path), partial(_array_items, path, *arrays), len(arrays[0]))
+        items, count, identify = partial(_array_items, path, *arrays), len(arrays[0]), partial(stamps, path)
+        return PairSource(str(path), identify(), items, count, place=str(path.resolve()), identify=identify)
     if is_archive(path):
         source = archive_source(path)
         folders = {item.label for item in source.items()}
@@ -164,7 +174,21 @@ def _in_folders(source: Path, target: Path, name: str) -> PairSource:
     if unpaired:
         raise UserError(f"{name}: {'; '.join(unpaired)}; partners have the same name: add or remove these images")
     found = [(sources[stem], targets[stem]) for stem in sorted(sources)]
-    return PairSource(name, lambda: (Pair(Item(str(a), a), Item(str(b), b)) for a, b in found), len(found))
+
+    def state() -> tuple[str, int]:
+        (a, size_a), (b, size_b) = folder_state(source, sources.values()), folder_state(target, targets.values())
+        return f"{a} {b}", size_a + size_b
+
+    identity, size = state()
+    return PairSource(
+        name,
+        identity,
+        lambda: (Pair(Item(str(a), a), Item(str(b), b)) for a, b in found),
+        len(found),
+        place=f"{source.resolve()} {target.resolve()}",
+        identify=lambda: state()[0],
+        size=size,
+    )
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -188,29 +212,40 @@ def _in_halves(source: Source, layout: Pairs) -> PairSource:
     assert source.count is not None
     sides_given = bool(layout.source or layout.target)
     source_is_right = layout.source == "right" or layout.target == "left"
-    return PairSource(source.name, partial(_half_items, source, sides_given, source_is_right), source.count)
+    return PairSource(
+        source.name,
+        source.identity,
+        partial(_half_items, source, sides_given, source_is_right),
+        source.count,
+        place=f"{source.place} halves {sides_given} {source_is_right}",
+        identify=source.identify,
+        size=source.size,
+    )
 
 
-def _half_items(source: Source, sides_given: bool, source_is_right: bool) -> Iterator[Pair]:
-    """Cut images in halves; unless the sides are given, raise UserError on images less than twice as wide as high."""
+def _half_items(source: Source, sides_given: bool, source_is_right: bool) -> Iterator[Callable[[], Pair]]:
     for item in source.items():
-        name = item.name
-        try:
-            image, (width, height) = decode(item.encoded, Target())
-            if width < 2 * height and not sides_given:
-                raise UserError(
-                    f"{source.name} seems to hold single images ({name} has {width}x{height} pixels), but this task "
-                    f"needs pairs: {WANTED}. If each image holds source and target side by side, set source='left'"
-                )
-            if width % 2:
-                raise NotDecodedError(f"its width of {width} is odd, so it is not two images side by side")
-        except NotDecodedError as error:
-            yield Pair(Item(name, error), Item(name, error))
-            continue
-        half = width // 2
-        halves = [image.crop((left, 0, left + half, height)) for left in (0, half)]
-        first, second = reversed(halves) if source_is_right else halves
-        yield Pair(Item(f"{name}, source", first), Item(f"{name}, target", second))
+        yield partial(_halves, source.name, item, sides_given, source_is_right)
+
+
+def _halves(source: str, item: Item, sides_given: bool, source_is_right: bool) -> Pair:
+    """Cut an image in halves; unless the sides are given, raise UserError if it is less than twice as wide as high."""
+    name = item.name
+    try:
+        image, (width, height) = decode(item.encoded, Target())
+        if width < 2 * height and not sides_given:
+            raise UserError(
+                f"{source} seems to hold single images ({name} has {width}x{height} pixels), but this task needs "
+                f"pairs: {WANTED}. If each image holds source and target side by side, set source='left'"
+            )
+        if width % 2:
+            raise NotDecodedError(f"its width of {width} is odd, so it is not two images side by side")
+    except NotDecodedError as error:
+        return Pair(Item(name, error), Item(name, error))
+    half = width // 2
+    halves = [image.crop((left, 0, left + half, height)) for left in (0, half)]
+    first, second = reversed(halves) if source_is_right else halves
+    return Pair(Item(f"{name}, source", first), Item(f"{name}, target", second))
 
 
 def _array_items(path: Path, *arrays: NDArray[np.generic]) -> Iterator[Pair]:

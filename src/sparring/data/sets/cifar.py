@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sparring.base.download import cache_folder, fetch, md5, set_file
 from sparring.base.errors import UserError
@@ -18,7 +17,7 @@ from sparring.data.samples import Data, Split
 from sparring.data.sources.archives import open_tar, reading_archive
 from sparring.data.sources.decode import Target
 from sparring.data.sources.parquet import parquet_source
-from sparring.data.sources.source import Item, Source, stamps
+from sparring.data.sources.source import Item, Source, size_of, stamps
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 URL = "https://www.cs.toronto.edu/~kriz"
@@ -55,7 +54,8 @@ def _binary_source(path: Path, split: Split) -> Source:
     place = f"{path.resolve()} {split}"
     items, test, identify = partial(_items, path, names), split == "test", partial(stamps, path)
     count = len(names) * 10_000
-    return Source(str(path), identify(), items, count, CLASSES, test, place=place, identify=identify)
+    identity, size = identify(), size_of(path)
+    return Source(str(path), identity, items, count, CLASSES, test, place=place, identify=identify, size=size)
 
 
 def _items(path: Path, names: list[str]) -> Iterator[Item]:
@@ -68,8 +68,7 @@ def _items(path: Path, names: list[str]) -> Iterator[Item]:
                 file = archive.extractfile(info)
                 assert file is not None
                 for number, record in enumerate(_records(path, name, file.read(10_000 * RECORD + 1))):
-                    pixels = np.ascontiguousarray(record[1:].reshape(3, 32, 32).transpose(1, 2, 0))
-                    yield Item(f"{path}/{name}, image {number}", Image.fromarray(pixels), int(record[0]))
+                    yield Item(f"{path}/{name}, image {number}", record[1:].reshape(3, 32, 32), int(record[0]))
     if missing:
         raise UserError(f"{path} does not contain {', '.join(sorted(missing))}; remove it to download it again")
 

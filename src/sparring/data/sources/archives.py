@@ -18,7 +18,7 @@ from typing import IO, cast
 
 from sparring.base.errors import UserError, shortened
 from sparring.data.sources.decode import SUFFIXES
-from sparring.data.sources.source import Item, Source, folder_classes, is_image, stamps
+from sparring.data.sources.source import Item, Source, folder_classes, is_image, size_of, stamps
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 LARGEST = 256 << 20  # bytes per member
@@ -68,7 +68,8 @@ def archive_source(path: Path) -> Source:
         parts = [p[1:] for p in parts]
     labels = dict(zip(images, folder_classes(parts)))
     items = partial(_zip_items if zipped else _tar_items, path, labels)
-    return Source(str(path), identity, items, len(images), place=str(path.resolve()), identify=identify)
+    place, size = str(path.resolve()), size_of(path)
+    return Source(str(path), identity, items, len(images), place=place, identify=identify, size=size)
 
 
 def _parts(name: str) -> tuple[str, ...]:

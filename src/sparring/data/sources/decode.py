@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 GREY_MODES = ("1", "L", "LA", "La", "F")  # and all that begin with I: 16 or 32 bits of grey
+ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 # Errors that Pillow raises for damaged and unreadable files.
@@ -32,7 +34,9 @@ DAMAGED = (
     Image.DecompressionBombError,
 )
 
-Content = Path | bytes | Image.Image
+Content = Path | bytes | Image.Image | NDArray[np.uint8]
+"""A file, its bytes, a decoded image, or the pixels of one: [1 or 3, H, W]."""
+
 Size = tuple[int, int]
 
 
@@ -80,7 +84,8 @@ def load_upright(content: Content) -> Iterator[Image.Image]:
     with opened:
         with reading():
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
+            orientation = opened.getexif().get(ORIENTATION, 1)
+            upright = opened if orientation == 1 else ImageOps.exif_transpose(opened)
         yield upright
 
 
@@ -99,7 +104,7 @@ def read_header(content: Content) -> tuple[Size, bool]:
     """The upright size of an image, and True if it is grey, from the header alone; raises NotDecodedError."""
     with reading(), _opened(content) as image:
         width, height = image.size
-        turned = image.getexif().get(0x0112) in TURNED
+        turned = image.getexif().get(ORIENTATION) in TURNED
         return (height, width) if turned else (width, height), is_grey(image)
 
 
@@ -111,6 +116,8 @@ def is_grey(image: Image.Image) -> bool:
 def _opened(content: Content) -> Image.Image:
     if isinstance(content, Image.Image):
         return content
+    if isinstance(content, np.ndarray):
+        return Image.fromarray(content[0] if len(content) == 1 else np.ascontiguousarray(content.transpose(1, 2, 0)))
     return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
 
 
@@ -132,4 +139,4 @@ def eight_bits(image: Image.Image) -> Image.Image:
         straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert(straight).convert("RGBA")).convert(mode)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparring.base.errors import UserError, shortened
 from sparring.data.sources.decode import Content
-from sparring.data.sources.source import Item, Pair, PairSource, Source, stamps
+from sparring.data.sources.source import Item, Pair, PairSource, Source, size_of, stamps
 
 if TYPE_CHECKING:
     import pyarrow
@@ -56,9 +56,17 @@ def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
 
 def _source(paths: Sequence[Path], name: str, columns: Columns, part: str = "") -> Source:
     identify = partial(stamps, *paths)
-    identity, place = identify(), f"{Path(name).resolve()}{part}"
-    items, count, remarks = partial(_items, paths, columns), _count_rows(paths), columns.remarks
-    return Source(name, identity, items, count, columns.classes, remarks=remarks, place=place, identify=identify)
+    return Source(
+        name,
+        identify(),
+        partial(_items, paths, columns),
+        _count_rows(paths),
+        columns.classes,
+        remarks=columns.remarks,
+        place=f"{Path(name).resolve()}{part}",
+        identify=identify,
+        size=size_of(*paths),
+    )
 
 
 def _alike(paths: Sequence[Path], found: Sequence[Any]) -> Any:
@@ -165,8 +173,8 @@ def _is_image(kind: pyarrow.DataType) -> bool:
 
 def _items(paths: Sequence[Path], columns: Columns) -> Iterator[Item]:
     names = [columns.image, *([columns.label] if columns.label else [])]
-    for name, row in _rows_of(paths, names):
-        yield Item(name, _content(row[0]), row[1].as_py() if columns.label else None)
+    for name, (content, *label) in _rows_of(paths, names):
+        yield Item(name, _content(content), label[0] if label else None)
 
 
 def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -178,7 +186,9 @@ def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def paired_source(paths: Sequence[Path], columns: tuple[str, str], name: str) -> PairSource:
     """The images of two columns as pairs; `name` is the path that holds the files."""
-    return PairSource(name, partial(_paired_items, paths, columns), _count_rows(paths))
+    identify, place = partial(stamps, *paths), f"{Path(name).resolve()}, columns {columns}"
+    items, count, size = partial(_paired_items, paths, columns), _count_rows(paths), size_of(*paths)
+    return PairSource(name, identify(), items, count, place=place, identify=identify, size=size)
 
 
 def _paired_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[Pair]:
@@ -186,13 +196,12 @@ def _paired_items(paths: Sequence[Path], columns: tuple[str, str]) -> Iterator[P
         yield Pair(*(Item(f"{name}, column {column}", _content(image)) for column, image in zip(columns, row)))
 
 
-def _content(image: pyarrow.StructScalar) -> Content | Exception:
-    content = image["bytes"].as_py() if image.is_valid else None
-    return content or ValueError("the row has no image bytes")
+def _content(encoded: bytes | None) -> Content | Exception:
+    return encoded or ValueError("the row has no image bytes")
 
 
-def _rows_of(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-    """The name of each row, and its values in some columns."""
+def _rows_of(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The name of each row, and its values in some columns; of images, the bytes."""
     from pyarrow import parquet
 
     for path in paths:
@@ -200,7 +209,12 @@ def _rows_of(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[st
         # Without pre-buffering a row group is read in pieces, which saves memory.
         with _reading(path), parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH, columns=list(columns), use_threads=False):
-                chosen = [batch.column(column) for column in columns]
-                for row in range(len(batch)):
-                    yield f"{path}, row {number + row}", [column[row] for column in chosen]
-                number += len(batch)
+                for row in zip(*(_values(batch.column(column)) for column in columns)):
+                    yield f"{path}, row {number}", row
+                    number += 1
+
+
+def _values(column: pyarrow.Array) -> list[Any]:
+    if not _is_image(column.type):
+        return list(column.to_pylist())
+    return list(column.flatten()[column.type.get_field_index("bytes")].to_pylist())  # None for a missing image

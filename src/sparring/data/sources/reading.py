@@ -7,50 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from sparring.base.errors import UserError, listed
 from sparring.data.labels import Label, class_labels
-from sparring.data.maps import decode_map
-from sparring.data.sources.decode import NotDecodedError, Size, Target, decode, read_header
-from sparring.data.sources.fitting import fit_alike, fitted_remarks, patch_remarks, usual_sizes
-from sparring.data.sources.source import Item, PairSource, Source
-from sparring.data.store.pixels import Pixel, Pixels
+from sparring.data.sources.decode import NotDecodedError, Size, Target
+from sparring.data.sources.fitting import fitted_remarks, patch_remarks, usual_sizes
+from sparring.data.sources.records import Record, Side, decoded_ahead, read_headers
+from sparring.data.sources.source import PairSource, Source
+from sparring.data.store.pixels import Sink
 
 MOST_BROKEN = 0.1  # share of the images
 ASPECT_TOLERANCE = 0.02  # largest unreported relative difference between the aspect ratios of a pair's images
-
-
-@dataclass(frozen=True)
-class Side:
-    """How to read single images, or one side of pairs.
-
-    Attributes:
-        what: the noun for one of them, in messages.
-        target: the size that single images are resized to while reading.
-        classes: the class names of maps of class ids; () for ordinary images.
-        ignore: an id of maps that stands for no class, in addition to 255.
-        channels: the required number, 1 or 3; 0: grey if every image is grey.
-    """
-
-    what: str = "image"
-    target: Target = Target()
-    classes: tuple[str, ...] = ()
-    ignore: int | None = None
-    channels: int = 0
-
-    def read(self, item: Item) -> tuple[Image.Image, Size]:
-        """An image of mode L or RGB and its original size; raises as `decode` and `decode_map`."""
-        if not self.classes:
-            return decode(item.encoded, self.target)
-        ids = decode_map(item.name, item.encoded, len(self.classes), self.ignore)
-        return ids, ids.size
-
-
-Record = tuple[str, Label, list[Image.Image], list[Size]]
-"""Name and label of an image (for a pair, of its target), the one or two images, and their original sizes."""
 
 
 @dataclass
@@ -68,6 +36,7 @@ class ReadReport:
         mismatched: pairs whose sizes do not fit together.
         distorted: pairs whose images have different aspect ratios, so that the source is distorted.
         padded: the number of images that were padded to the size of a patch.
+        units: for each side, the unit of the positions of patches (see `Whole`); () unless patches are cut.
     """
 
     name: str
@@ -80,6 +49,7 @@ class ReadReport:
     mismatched: list[str] = field(default_factory=list)
     distorted: list[str] = field(default_factory=list)
     padded: int = 0
+    units: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.sizes = [Counter() for _ in self.sides]
@@ -114,10 +84,12 @@ class ReadReport:
                 found = f"{len(sizes)} sizes: {usual_sizes(sizes)}"
                 raise UserError(f"the {side.what}s in {self.name} have {found}; add --size 64 to resize all of them")
 
-    def metadata(self, source: Source) -> Metadata:
-        """Labels, notes and remarks on single images; raises UserError on bad labels."""
+    def metadata(self, source: Source | PairSource) -> Metadata:
+        """Everything but pixels of the images or pairs; raises UserError on bad labels."""
+        if isinstance(source, PairSource):
+            return Metadata(None, (), self.notes, self.remarks, self.units)
         labelled = class_labels(source.name, self.labels, source.classes, source.part)
-        return Metadata(*labelled, self.notes, (*source.remarks, *self.remarks))
+        return Metadata(*labelled, self.notes, (*source.remarks, *self.remarks), self.units)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -139,22 +111,17 @@ class ReadReport:
 
 
 class Metadata(NamedTuple):
-    """Everything but pixels that `image_data` takes for single images."""
+    """Labels, class names, notes and remarks as in `Data`, and the units of `ReadReport`."""
 
     labels: Tensor | None
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
-
-
-def read_source(source: Source, target: Target, pixels: Pixels) -> Metadata:
-    """Decode all images of a source into `pixels`; raises as `read_images`, and UserError on bad labels."""
-    side = Side(target=target, channels=source.channels)
-    return read_images(source, [side], target, [pixels]).metadata(source)
+    units: tuple[int, ...]
 
 
 def read_images(
-    source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Pixels]
+    source: Source | PairSource, sides: Sequence[Side], target: Target, sinks: Sequence[Sink]
 ) -> ReadReport:
     """Decode all images or pairs of a source, each side into its sink.
 
@@ -169,32 +136,30 @@ def read_images(
             (wide, high), frame = sizes
             if abs(wide * frame[1] / (high * frame[0]) - 1) > ASPECT_TOLERANCE:
                 report.distorted.append(_pair_sizes(name, sizes))
-            images = [fit_alike(image, frame, target, bool(side.classes)) for side, image in zip(sides, images)]
         if not report.sizes_conflict:
-            for sink, side, image in zip(sinks, sides, images):
-                sink.add(channels_first(image, side.channels))
+            for sink, image in zip(sinks, images):
+                sink.add(image)
     report.check()
     return report
 
 
 def decoded(source: Source | PairSource, report: ReadReport) -> Iterator[Record]:
-    """Yield the readable images or pairs; sizes and unreadable images are added to the report."""
-    for found in source.items():
-        items = (found,) if isinstance(found, Item) else found
-        name, label = items[-1].name, items[-1].label
-        read = []
-        for side, item in zip(report.sides, items):
-            try:  # after a conflict of sizes only the header is needed, for the message
-                read.append((None, read_header(item.encoded)[0]) if report.sizes_conflict else side.read(item))
-            except NotDecodedError as error:
-                report.broken.append(f"left out {item.name}: {error}")
-                break
-        else:
-            sizes = [size for _, size in read]
-            report.count_sizes(name, sizes)
-            images = [image for image, _ in read if image is not None]
-            if images:
-                yield name, label, images, sizes
+    """Decode in as many threads as there are cores, and yield the readable images or pairs in their order.
+
+    Sizes and unreadable images are added to the report. After a conflict of sizes only headers are read, for the
+    message. Of several UserErrors, of the source or of an image, the first in the order of the images is raised.
+    """
+    for found, result in decoded_ahead(source, report.sides, report.target):
+        if report.sizes_conflict:  # `result` may have been decoded before the conflict was found
+            result = read_headers(found)
+        if isinstance(result, UserError):
+            raise result
+        if isinstance(result, NotDecodedError):
+            report.broken.append(str(result))
+            continue
+        report.count_sizes(result.name, result.sizes)
+        if result.images:
+            yield result
 
 
 def factor(source: Size, target: Size) -> int:
@@ -220,10 +185,3 @@ def check_broken(name: str, broken: list[str], read: int, what: str = "images") 
             f"{len(broken)} of {total} {what} in {name} cannot be read ({first}, ...); at most {MOST_BROKEN:.0%} may "
             "be broken; repair or remove them"
         )
-
-
-def channels_first(image: Image.Image, channels: int) -> Pixel:
-    """An image as [C, H, W], converted to this number of channels unless it is 0."""
-    mode = {0: image.mode, 1: "L", 3: "RGB"}[channels]
-    pixels = np.asarray(image if image.mode == mode else image.convert(mode), np.uint8)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sparring.base.errors import UserError
 from sparring.data.form import Form
 from sparring.data.labels import Label
 from sparring.data.sources.decode import SUFFIXES, Content, NotDecodedError
 
+MANY, LARGE = 2000, 16 << 20  # images, and bytes of encoded images, that take about a second to decode
+
 
 class Item(NamedTuple):
     """One image."""
 
     name: str  # its location, for messages
-    content: Content | Exception  # a file, bytes or a decoded image; or the error that explains why it is missing
+    content: Content | Exception  # or the error that explains why it is missing
     label: Label = None  # name or number of its class
 
     @property
@@ -38,32 +40,26 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
-    """A set of encoded images.
+class _Files:
+    """Files of encoded images or pairs.
 
     Attributes:
         name: the name as the user wrote it.
         identity: text that changes when the images may have changed: paths, sizes and times of files, or a fingerprint.
-        items: yields all images, always in the same order.
-        count: the number of images; None if it is unknown before iterating.
-        classes: the class names, if the source defines them; otherwise they follow from the labels.
-        part: True for a part of a set, which need not contain all classes.
-        channels: the required number, 1 or 3, to match another part of the set; 0: grey if every image is grey.
-        remarks: lines for the user about the whole source.
+        items: yields all images or pairs, always in the same order.
+        count: their number; None if it is unknown before iterating.
         place: a key for the set, independent of the spelling of its path and of its images; "" uses the name.
         identify: computes the identity again; None if the images cannot change while they are read.
+        size: bytes of the encoded images.
     """
 
     name: str
     identity: str
-    items: Callable[[], Iterator[Item]]
+    items: Callable[[], Iterator[Any]]
     count: int | None = None
-    classes: tuple[str, ...] = ()
-    part: bool = False
-    channels: int = 0
-    remarks: tuple[str, ...] = ()
-    place: str = ""
-    identify: Callable[[], str] | None = None
+    place: str = field(default="", kw_only=True)
+    identify: Callable[[], str] | None = field(default=None, kw_only=True)
+    size: int = field(default=0, kw_only=True)
 
     @property
     def unchanged(self) -> bool:
@@ -73,20 +69,40 @@ class Source:
         except OSError:  # a file was removed
             return False
 
+    @property
+    def slow(self) -> bool:
+        """True if decoding may take longer than a second, or the number of images is unknown."""
+        return self.count is None or self.count >= MANY or self.size >= LARGE
+
 
 @dataclass(frozen=True)
-class PairSource:
+class Source(_Files):
+    """A set of encoded images.
+
+    Attributes:
+        items: yields the images.
+        classes: the class names, if the source defines them; otherwise they follow from the labels.
+        part: True for a part of a set, which need not contain all classes.
+        channels: the required number, 1 or 3, to match another part of the set; 0: grey if every image is grey.
+        remarks: lines for the user about the whole source.
+    """
+
+    items: Callable[[], Iterator[Item]]
+    classes: tuple[str, ...] = ()
+    part: bool = False
+    channels: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PairSource(_Files):
     """A set of encoded pairs.
 
     Attributes:
-        name: the name as the user wrote it.
-        items: yields all pairs, always in the same order.
-        count: the number of pairs.
+        items: yields the pairs, or functions that make them: reading calls them in the threads that decode.
     """
 
-    name: str
-    items: Callable[[], Iterator[Pair]]
-    count: int
+    items: Callable[[], Iterator[Pair | Callable[[], Pair]]]
 
 
 def part_like(source: Source, form: Form) -> Source:
@@ -109,6 +125,11 @@ def stamps(*paths: Path) -> str:
     return " ".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in found)
 
 
+def size_of(*paths: Path) -> int:
+    """The bytes of files together."""
+    return sum(path.stat().st_size for path in paths)
+
+
 def folder_source(folder: Path) -> Source:
     """All images in a folder and its sub-folders; raises UserError if there are none.
 
@@ -119,17 +140,27 @@ def folder_source(folder: Path) -> Source:
         raise UserError(
             f"{folder} holds no images; looked for {', '.join(sorted(SUFFIXES))}; give a folder with such files"
         )
-    place, items, identify = str(folder.resolve()), partial(_items, folder, paths), partial(_identity, folder, paths)
-    return Source(str(folder), identify(), items, len(paths), place=place, identify=identify)
+    items, (identity, size) = partial(_items, folder, paths), folder_state(folder, paths)
+    return Source(
+        str(folder),
+        identity,
+        items,
+        len(paths),
+        place=str(folder.resolve()),
+        identify=lambda: folder_state(folder, paths)[0],
+        size=size,
+    )
 
 
-def _identity(folder: Path, paths: list[Path]) -> str:
-    state = hashlib.blake2b(digest_size=16)
+def folder_state(folder: Path, paths: Iterable[Path]) -> tuple[str, int]:
+    """The identity of files in a folder, and their bytes together."""
+    state, size = hashlib.blake2b(digest_size=16), 0
     for path in paths:
         found = path.stat()
         line = f"{path.relative_to(folder)}\0{found.st_size} {found.st_mtime_ns}\n"
         state.update(line.encode(errors="surrogateescape"))
-    return f"{folder.resolve()} {state.hexdigest()}"
+        size += found.st_size
+    return f"{folder.resolve()} {state.hexdigest()}", size
 
 
 def image_paths(folder: Path) -> list[Path]:

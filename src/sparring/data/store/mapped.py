@@ -1,4 +1,4 @@
-"""Samples larger than memory: memory-mapped files of raw bytes, whose pages are released after each access."""
+"""Memory-mapped files of raw bytes. If they are larger than the memory bound, pages are released after each access."""
 
 from __future__ import annotations
 
@@ -22,11 +22,18 @@ from sparring.base.errors import UserError, shortened, writing
 GIB = 1 << 30
 CHUNK = 16 << 20  # bytes read before their pages are released
 ROWS = 4  # scattered samples read before a release: the system may map 2 MiB for each, however small the sample
-PARTS = 8  # a selection of mapped samples stays in memory up to 1 / PARTS of the memory bound
+PARTS = 8  # a selection from a large set stays in memory up to 1 / PARTS of the memory bound
 FALLBACK = 8 * GIB  # assumed memory on Windows
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # memory limits of a container
 
-_mappings: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # address of a tensor's storage -> its mapping
+
+class _Mapping(mmap.mmap):
+    """A mapping; `large` if it exceeds the memory bound."""
+
+    large = False
+
+
+_mappings: WeakValueDictionary[int, _Mapping] = WeakValueDictionary()  # address of a tensor's storage -> its mapping
 
 
 def memory_bound() -> int:
@@ -60,7 +67,8 @@ def machine_memory() -> int:
 
 def map_file(file: BinaryIO, shape: tuple[int, ...]) -> Tensor:
     """A file as a uint8 tensor of this shape, read on access; writes to the tensor do not reach the file."""
-    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    mapping = _Mapping(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    mapping.large = len(mapping) > memory_bound()
     samples = torch.from_numpy(np.frombuffer(mapping, np.uint8).reshape(shape))
     _mappings[samples.untyped_storage().data_ptr()] = mapping
     return samples
@@ -71,14 +79,19 @@ def is_mapped(samples: Tensor) -> bool:
     return samples.untyped_storage().data_ptr() in _mappings
 
 
-def release(samples: Tensor) -> None:
-    """Release the pages of mapped samples, which count as memory of the process.
-
-    For a slice, the whole mapping is released. The next access reads the file again. Samples in memory are unaffected.
-    """
+def is_large(samples: Tensor) -> bool:
+    """True if the samples, or the tensor that they are a slice of, are mapped and exceed the memory bound."""
     mapping = _mappings.get(samples.untyped_storage().data_ptr())
-    if mapping is not None and sys.platform != "win32":
-        mapping.madvise(mmap.MADV_DONTNEED)
+    return mapping is not None and mapping.large
+
+
+def release(samples: Tensor) -> None:
+    """Release the pages of large mapped samples, which count as memory of the process.
+
+    For a slice, the whole mapping is released. The next access reads the file again. Other samples are unaffected.
+    """
+    if is_large(samples) and sys.platform != "win32":
+        _mappings[samples.untyped_storage().data_ptr()].madvise(mmap.MADV_DONTNEED)
 
 
 def chunks(samples: Tensor) -> Iterator[Tensor]:
@@ -90,8 +103,8 @@ def chunks(samples: Tensor) -> Iterator[Tensor]:
 
 
 def select(samples: Tensor, indices: Tensor) -> Tensor:
-    """The samples at `indices`, [n, ...]: in memory, or, for many mapped samples, mapped from a temporary file."""
-    if not is_mapped(samples) or len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
+    """The samples at `indices`, [n, ...]: in memory, or, for many of a large set, mapped from a temporary file."""
+    if not is_large(samples) or len(indices) * samples[:1].nbytes <= memory_bound() // PARTS:
         return gather(samples, indices)
     return written(_rows(samples, indices), (len(indices), *samples.shape[1:]))
 
@@ -116,8 +129,8 @@ def nameless_file() -> Iterator[BinaryIO]:
 
 
 def gather(samples: Tensor, indices: Tensor) -> Tensor:
-    """The samples at `indices`, [n, ...], copied into memory; pages of mapped samples are released as it proceeds."""
-    if not is_mapped(samples):
+    """The samples at `indices`, [n, ...], copied into memory; pages of large sets are released as it proceeds."""
+    if not is_large(samples):
         return samples[indices]
     found = samples.new_empty((len(indices), *samples.shape[1:]))
     start = 0

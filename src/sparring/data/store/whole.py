@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sparring.data.store.mapped import CHUNK, is_mapped, release
+from sparring.data.store.mapped import CHUNK, is_large, release
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Whole:
         return torch.tensor([image.shape[1:] for image in self.images]).view(-1, 2)
 
     def in_order(self) -> Iterator[Tensor]:
-        """Yield all images; mapped pages are released about every 16 MiB."""
+        """Yield all images; pages of large mapped files are released about every 16 MiB."""
         held = 0
         for image in self.images:
             yield image
@@ -55,11 +55,11 @@ class Whole:
         """
         height, width = patch
         found = self.images[0].new_empty((len(indices), len(self.images[0]), height, width))
-        mapped = is_mapped(self.images[0])
+        large = is_large(self.images[0])
         for row, (index, (top, left)) in enumerate(zip(indices.tolist(), (places * self.unit).tolist())):
             image = self.images[index]
             found[row] = image[:, top : top + height, left : left + width]
-            if mapped:
+            if large:
                 release(image)
         return found
 

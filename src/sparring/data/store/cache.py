@@ -1,0 +1,165 @@
+"""Decoded images in the cache: files of raw bytes, memory-mapped, and a manifest.
+
+Sets that were not read for a long time are removed when space is short.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import PIL
+from torch import Tensor
+
+from sparring.base.download import ROOM
+from sparring.base.errors import UserError, writing
+from sparring.base.files import write_atomically
+from sparring.base.process import claimed, exclusively
+from sparring.data.store.mapped import map_file, mapped_folder
+
+VERSION = 4  # of the cache format and of decoding; a change invalidates the cache
+SHARE = 4  # all sets take at most 1 / SHARE of the disk space that is free without them
+
+
+class Kept(NamedTuple):
+    """A set in the cache: the bytes of each file, the manifest, and the digest; "" if it is not valid any more."""
+
+    pixels: list[Tensor]
+    saved: dict[str, Any]
+    digest: str
+
+
+class Entry:
+    """A set in the cache: `KEY.0.pixels`, `KEY.1.pixels`, ... hold raw bytes, `KEY.json` the rest.
+
+    KEY is two hashes: of the set and how it is decoded, and of the current state of its files. Writing a state removes
+    older ones. The manifest is written last and marks the set as complete.
+    """
+
+    def __init__(self, place: Sequence[object], state: Sequence[object], files: int) -> None:
+        """Make the key of a set.
+
+        Args:
+            place: what identifies the set and how it is decoded. The version of Pillow is added, so that environments
+                with several versions keep their own pixels.
+            state: what changes when the files of the set change.
+            files: the number of files of pixels.
+        """
+        self.set = mapped_folder() / _hash([VERSION, PIL.__version__, *place])
+        self.key = f"{self.set.name}-{_hash(state)}"
+        self.files = files
+
+    @property
+    def manifest(self) -> Path:
+        return mapped_folder() / f"{self.key}.json"
+
+    @cached_property
+    def _pixels(self) -> list[Path]:
+        return [self.set.with_name(f"{self.key}.{i}.pixels") for i in range(self.files)]
+
+    @cached_property
+    def _parts(self) -> list[Path]:
+        return [path.with_suffix(".part") for path in self._pixels]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Wait for the lock on all states of the set; raises NotWrittenError if the cache cannot be written."""
+        with ExitStack() as stack:
+            with writing(self.set, ROOM):
+                self.set.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusively(self.set))
+            yield
+
+    def read(self) -> Kept | None:
+        """The set, or None if it is not in the cache; raises UserError if its entry is damaged."""
+        pixels, modified = [], []
+        try:
+            saved: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+            for path, size in zip(self._pixels, saved["sizes"], strict=True):
+                with path.open("rb") as file:
+                    state = os.fstat(file.fileno())
+                    if state.st_size != size:
+                        raise ValueError(f"{path.name} has {state.st_size} bytes instead of {size}")
+                    pixels.append(map_file(file, (size,)))
+                    modified.append(state.st_mtime_ns)
+            return Kept(pixels, saved, str(saved["digest"]) if saved.get("modified") == modified else "")
+        except (FileNotFoundError, NotADirectoryError):  # not written yet, or another process has just removed it
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.manifest} is damaged ({error}); remove it and run the command again") from error
+
+    @contextmanager
+    def parts(self) -> Iterator[list[BinaryIO]]:
+        """New files for the pixels, which are removed at the end unless `keep` was called."""
+        with ExitStack() as stack:
+            files: list[BinaryIO] = []
+            for part in self._parts:
+                stack.callback(part.unlink, missing_ok=True)
+                with writing(part, ROOM):
+                    files.append(stack.enter_context(part.open("w+b")))
+            yield files
+
+    def keep(self, files: Sequence[BinaryIO], saved: dict[str, Any], digest: str) -> None:
+        """Keep the files of `parts` with a manifest, and remove older states and, if space is short, other sets."""
+        try:
+            with writing(self.manifest, ROOM):
+                for file, part, path in zip(files, self._parts, self._pixels):
+                    os.fsync(file.fileno())
+                    part.replace(path)
+                states = [path.stat() for path in self._pixels]
+            sizes = [state.st_size for state in states]
+            modified = [state.st_mtime_ns for state in states]  # the digest is valid while these are unchanged
+            manifest = {**saved, "sizes": sizes, "digest": digest, "modified": modified}
+            write_atomically(self.manifest, json.dumps(manifest).encode(), ROOM)
+        except BaseException:
+            for path in self._pixels:
+                path.unlink(missing_ok=True)
+            raise
+        with writing(self.set.parent, ROOM):
+            _remove(path for path in self.set.parent.glob(f"{self.set.name}-*") if path.name.split(".")[0] != self.key)
+            make_room()
+
+
+def make_room() -> None:
+    """Remove the sets that were read longest ago while all sets take more than their share of the disk.
+
+    Sets that a process is writing stay. A process that has a set mapped keeps its mapping.
+    """
+    sets: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in mapped_folder().glob("*.pixels"):
+        sets[path.name.split(".")[0]].append(path)
+    sizes = {key: sum(size for path in paths for size, _ in _state(path)) for key, paths in sets.items()}
+    excess = sum(sizes.values()) - (shutil.disk_usage(mapped_folder()).free + sum(sizes.values())) // SHARE
+    manifests = {key: mapped_folder() / f"{key}.json" for key in sets}
+    for key in sorted(sets, key=lambda key: [read for _, read in _state(manifests[key])]):
+        if excess > 0:
+            with claimed(mapped_folder() / key.partition("-")[0]) as ours:
+                if ours:
+                    _remove([manifests[key], *sets[key]])
+                    excess -= sizes[key]
+
+
+def _state(path: Path) -> list[tuple[int, int]]:
+    """The size of a file and when it was read last; empty if another process has removed it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return []
+    return [(found.st_size, found.st_atime_ns)]
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in sorted(paths, key=lambda path: path.suffix != ".json"):  # the manifest first
+        path.unlink(missing_ok=True)
+
+
+def _hash(parts: Sequence[object]) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
