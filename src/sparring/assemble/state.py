@@ -52,6 +52,11 @@ class State:
         return task_of(self.game)
 
     @property
+    def device(self) -> torch.device:
+        """The device of the networks."""
+        return next(self.game.generator.network.parameters()).device
+
+    @property
     def sampling_network(self) -> nn.Module:
         """The generator to sample from: the average if there is one."""
         return self.game.generator.network if self.average is None else self.average
