@@ -119,7 +119,7 @@ def test_only_terms_and_logits_outlive_a_micro_batch(side: Any, both: bool) -> N
     assert not any(reference() is not None for reference in earlier)
     logits = [tensor for pair in turn.logits.values() for tensor in pair]
     assert [tensor.shape for tensor in logits] == ([(16,)] * 2 if side == "discriminator" else [])
-    assert not any(tensor.requires_grad for tensor in logits)
+    assert not any(tensor.requires_grad for tensor in [*logits, *turn.terms.values(), turn.gradient_norm])
     assert (turn.samples, turn.matches) == (16, ("adversarial",))
 
 

@@ -150,7 +150,7 @@ class Data:
         return self.to_input(self.stored(indices, mirror))
 
     def stored(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
-        """A batch as `varied`, with samples as they are stored: uint8 for images and maps. `to_input` converts it."""
+        """A batch as `varied`, with samples in their stored form: uint8 for images and maps. `to_input` converts it."""
         places = None if self.whole is None else at_random(self.whole.rooms(indices, self.form.shape[1:]))
         batch = {"real": self._at(places, indices)}
         if self.labels is not None:
