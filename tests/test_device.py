@@ -68,7 +68,7 @@ def test_the_first_failure_is_kept_on_the_device(results: dict[str, Any]) -> Non
     found = results["failing"]
     assert found["steps"] == []
     assert found["message"] == (
-        "step 2: the discriminator's term 'adversarial' is not finite; the first tensor that is not finite: "
+        "step 2: the discriminator's term 'adversarial' is nan; the first tensor that is not finite: "
         "discriminator's parameter 'logit.weight'"
     )
 

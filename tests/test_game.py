@@ -432,6 +432,17 @@ def test_a_deferred_check_keeps_the_first_failure(corrupt: Any, words: Sequence[
     assert all(word in str(caught.value) for word in ["step 5", *words])
 
 
+def test_deferred_checks_are_read_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparring.game.finite.MOST_PENDING", 10)  # four checks for each step
+    game, batch = small_game(checks=FiniteChecks(deferred=True)), batch_of()
+    batch["real"].fill_(float("nan"))
+    rule = Alternating()
+    rule(game, lambda: [batch], Moment(0))
+    rule(game, lambda: [batch], Moment(1))
+    with pytest.raises(NotFiniteError, match="step 0: .*'real' of the batch"):
+        rule(game, lambda: [batch], Moment(2))
+
+
 class InfiniteSlope(nn.Module):
     """A finite output with an infinite gradient."""
 

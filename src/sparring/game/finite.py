@@ -13,26 +13,42 @@ from sparring.base.errors import NotFiniteError
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Outcome
 
-NEVER = 1 << 62  # no check has failed
+MOST_PENDING = 4096  # deferred checks, before they are read without a log row; a few MiB of the device's memory
 INPUTS_FINITE = "the term itself (its inputs are finite)"
 
 
 @dataclass(frozen=True)
 class _Check:
-    """One check on the device. It fails with the code `start + term * (len(suspects) + 1) + suspect`."""
+    """A deferred check: the values on the device that tell whether it fails, and why.
 
-    start: int
+    Attributes:
+        terms: names of the terms; () for a gradient.
+        values: the terms, or the norm of the gradient.
+        suspects: names of the tensors that the values come from, in order.
+        largest: their largest absolute values.
+    """
+
     step: int
     side: Side
     terms: tuple[str, ...]
+    values: Tensor
     suspects: tuple[str, ...]
+    largest: Tensor
+
+    def error(self, index: int, value: float) -> NotFiniteError:
+        """The error for the value at an index, which is NaN or infinite."""
+        finite = self.largest.isfinite().tolist()
+        first = next((name for name, good in zip(self.suspects, finite) if not good), "")
+        if not self.terms:
+            return _gradient_error(self.step, self.side, first)
+        return _term_error(self.step, self.side, self.terms[index], value, first)
 
 
 class FiniteChecks:
     """Checks of the terms and gradients of a game.
 
     On a CPU, a check raises at once. On an accelerator, that would stop the host until all queued work is done, so a
-    check only updates the code of the first failure on the device, and `read` raises later.
+    check only keeps what it needs on the device, and `read` raises for the first one that failed.
 
     Args:
         deferred: checks do not raise; None: on accelerators.
@@ -40,10 +56,9 @@ class FiniteChecks:
 
     def __init__(self, deferred: bool | None = None) -> None:
         self._deferred = deferred
-        self._code: Tensor | None = None  # code of the first failed check, on the device
-        self._checks: list[_Check] = []  # since the last reading
-        self._next = 0  # code at which the next check starts
+        self._pending: list[_Check] = []  # since the last reading
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal names are stored once
+        self._parameters: dict[Side, tuple[nn.Module, dict[str, Tensor]]] = {}  # by description
 
     def deferred(self, device: torch.device) -> bool:
         """Checks on this device do not raise before `read`."""
@@ -67,13 +82,12 @@ class FiniteChecks:
         """
         names = tuple(outcome.terms)
         if self.deferred(values.device):
-            self._record(moment, side, names, values, _suspects(generator, discriminator, batch, outcome))
+            self._keep(moment, side, names, values, self._suspects(generator, discriminator, batch, outcome))
             return
         bad = next(((n, value) for n, value in zip(names, values.tolist()) if not math.isfinite(value)), None)
         if bad is not None:
-            suspects = _suspects(generator, discriminator, batch, outcome)
-            first = next((n for n, t in suspects.items() if not t.isfinite().all()), INPUTS_FINITE)
-            raise NotFiniteError(_term_message(moment.step, side, bad[0], f"is {bad[1]}", first))
+            suspects = self._suspects(generator, discriminator, batch, outcome)
+            raise _term_error(moment.step, side, *bad, _first_bad(suspects))
 
     def check_gradient(self, side: Side, gradients: Mapping[str, Tensor], norm: Tensor, moment: Moment) -> None:
         """Check the norm of a player's gradient, which consists of `gradients` by parameter.
@@ -82,62 +96,64 @@ class FiniteChecks:
             NotFiniteError: it is NaN or infinite, and checks are not deferred; the error names the parameter.
         """
         if self.deferred(norm.device):
-            self._record(moment, side, (), norm[None], gradients)
+            self._keep(moment, side, (), norm[None], gradients)
         elif not math.isfinite(norm.item()):
-            name = next((n for n, g in gradients.items() if not g.isfinite().all()), "")
-            raise NotFiniteError(_gradient_message(moment.step, side, name))
+            raise _gradient_error(moment.step, side, _first_bad(gradients))
 
     def read(self) -> None:
         """Raise NotFiniteError for the first deferred check that failed; on an accelerator, wait for it."""
-        code = NEVER if self._code is None else int(self._code.item())
-        if code != NEVER:
-            check = next(check for check in reversed(self._checks) if check.start <= code)
-            term, suspect = divmod(code - check.start, len(check.suspects) + 1)
-            first = (*check.suspects, "")[suspect]
-            if not check.terms:
-                raise NotFiniteError(_gradient_message(check.step, check.side, first))
-            what = first or INPUTS_FINITE
-            raise NotFiniteError(_term_message(check.step, check.side, check.terms[term], "is not finite", what))
-        self._checks.clear()
-        self._next = 0
+        if not self._pending:
+            return
+        values = iter(torch.cat([check.values for check in self._pending]).tolist())
+        for check in self._pending:
+            for index, value in zip(range(len(check.values)), values):
+                if not math.isfinite(value):
+                    raise check.error(index, value)
+        self._pending.clear()
+
+    def _suspects(
+        self, generator: nn.Module, discriminator: nn.Module, batch: Batch, outcome: Outcome
+    ) -> dict[str, Tensor]:
+        """All tensors on the way from the batch to the logits, in order, by description."""
+        found = {f"'{name}' of the batch": tensor for name, tensor in batch.items()}
+        found |= self._parameters_of("generator", generator)
+        found |= {f"generated '{name}'": tensor for name, tensor in outcome.made.items()}
+        found |= self._parameters_of("discriminator", discriminator)
+        for name, match in outcome.matches.items():
+            found |= {f"{kind} logits of '{name}'": logits for kind, logits in match.known_logits.items()}
+        return found
+
+    def _parameters_of(self, side: Side, network: nn.Module) -> dict[str, Tensor]:
+        """A network's parameters by description, collected once: in each step, it would take longer than the check."""
+        if side not in self._parameters or self._parameters[side][0] is not network:
+            named: dict[str, Tensor] = {f"{side}'s parameter '{n}'": p for n, p in network.named_parameters()}
+            self._parameters[side] = network, named
+        return self._parameters[side][1]
 
     @torch.no_grad()
-    def _record(
+    def _keep(
         self, moment: Moment, side: Side, terms: tuple[str, ...], values: Tensor, suspects: Mapping[str, Tensor]
     ) -> None:
-        """Keep the code of this check on the device if a value is not finite and no earlier check failed."""
+        """Keep what tells whether this check failed."""
         here = values.device
         suspects = {n: t for n, t in suspects.items() if t.is_floating_point() and t.numel() and t.device == here}
         largest = torch.stack(torch._foreach_norm(list(suspects.values()), float("inf")))
-        term, suspect = _first_bad(values), _first_bad(largest)
-        code = self._next + term * (len(suspects) + 1) + suspect
-        code = code.masked_fill(term == len(values), NEVER)
-        self._code = code if self._code is None else torch.minimum(self._code, code)  # codes rise from check to check
         names = tuple(suspects)
         names = self._names.setdefault(names, names)
-        self._checks.append(_Check(self._next, moment.step, side, terms, names))
-        self._next += len(values) * (len(suspects) + 1)
+        self._pending.append(_Check(moment.step, side, terms, values, names, largest))
+        if len(self._pending) == MOST_PENDING:
+            self.read()
 
 
-def _first_bad(values: Tensor) -> Tensor:
-    """Index of the first NaN or infinity in a vector, or its length, without reading it."""
-    return values.isfinite().cumprod(0, dtype=torch.int32).sum()
+def _first_bad(suspects: Mapping[str, Tensor]) -> str:
+    """Name of the first tensor with NaN or infinity; "" if all are finite."""
+    return next((name for name, tensor in suspects.items() if not tensor.isfinite().all()), "")
 
 
-def _suspects(generator: nn.Module, discriminator: nn.Module, batch: Batch, outcome: Outcome) -> dict[str, Tensor]:
-    """All tensors on the way from the batch to the logits, in order, by description."""
-    found = {f"'{name}' of the batch": tensor for name, tensor in batch.items()}
-    found |= {f"generator's parameter '{n}'": p for n, p in generator.named_parameters()}
-    found |= {f"generated '{name}'": tensor for name, tensor in outcome.made.items()}
-    found |= {f"discriminator's parameter '{n}'": p for n, p in discriminator.named_parameters()}
-    for name, match in outcome.matches.items():
-        found |= {f"{kind} logits of '{name}'": logits for kind, logits in match.known_logits.items()}
-    return found
+def _term_error(step: int, side: Side, term: str, value: float, first: str) -> NotFiniteError:
+    where = f"the first tensor that is not finite: {first or INPUTS_FINITE}"
+    return NotFiniteError(f"step {step}: the {side}'s term '{term}' is {value}; {where}")
 
 
-def _term_message(step: int, side: Side, term: str, what: str, first: str) -> str:
-    return f"step {step}: the {side}'s term '{term}' {what}; the first tensor that is not finite: {first}"
-
-
-def _gradient_message(step: int, side: Side, name: str) -> str:
-    return f"step {step}: the {side}'s gradient of '{name or 'sum of squares'}' is not finite"
+def _gradient_error(step: int, side: Side, name: str) -> NotFiniteError:
+    return NotFiniteError(f"step {step}: the {side}'s gradient of '{name or 'sum of squares'}' is not finite")
