@@ -177,6 +177,10 @@ def test_plain_data_vary_by_todays_random_numbers() -> None:
     torch.manual_seed(3)
     assert torch.equal(data.varied(indices, mirror=False)["real"], real)
     assert torch.equal(after, torch.cat([torch.rand(32), torch.rand(1)])[-1:]), "nothing was drawn"
+    torch.manual_seed(3)
+    stored = data.stored(indices, mirror=True)
+    assert stored["real"].dtype == torch.uint8
+    assert torch.equal(data.to_input(stored)["real"], batch["real"])
 
 
 def test_pairs_are_turned_alike() -> None:

@@ -20,6 +20,7 @@ from sparring.base.components import trusted
 from sparring.base.errors import NotFiniteError, UserError
 from sparring.data.form import Form
 from sparring.game.augment import InstanceNoise
+from sparring.game.finite import FiniteChecks
 from sparring.game.game import Game, Player
 from sparring.game.losses import NonSaturating, RelativisticPairing, Wasserstein
 from sparring.game.match import Match, Moment
@@ -95,7 +96,8 @@ def test_four_micro_batches_equal_one_batch(side: Any, loss: Any) -> None:
     turns = [first.take_turn(side, [whole], Moment()), second.take_turn(side, parts, Moment())]
     for a, b in zip(first.player(side).network.parameters(), second.player(side).network.parameters()):
         torch.testing.assert_close(a, b, rtol=0, atol=5e-7)
-    assert turns[0].terms == pytest.approx(turns[1].terms, rel=1e-5)
+    torch.testing.assert_close(turns[0].terms, turns[1].terms, rtol=1e-5, atol=0, check_dtype=False)
+    assert {value.dtype for value in turns[1].terms.values()} == {torch.float64}, "means lose no digits"
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["one", "both"])
@@ -117,7 +119,7 @@ def test_only_terms_and_logits_outlive_a_micro_batch(side: Any, both: bool) -> N
     assert not any(reference() is not None for reference in earlier)
     logits = [tensor for pair in turn.logits.values() for tensor in pair]
     assert [tensor.shape for tensor in logits] == ([(16,)] * 2 if side == "discriminator" else [])
-    assert not any(tensor.requires_grad for tensor in logits)
+    assert not any(tensor.requires_grad for tensor in [*logits, *turn.terms.values(), turn.gradient_norm])
     assert (turn.samples, turn.matches) == (16, ("adversarial",))
 
 
@@ -403,7 +405,7 @@ def test_lecam_has_averages_for_each_critic() -> None:
     game = game_of_two(penalties=[LeCam()])
     game.take_turn("discriminator", [batch_of(seed=1)], Moment())
     terms = game.take_turn("discriminator", [batch_of(seed=2)], Moment(1)).terms
-    assert terms["second/LeCam"] == pytest.approx(terms["first/LeCam"], rel=1e-2, abs=1e-6), "an offset changes nothing"
+    torch.testing.assert_close(terms["second/LeCam"], terms["first/LeCam"], rtol=1e-2, atol=1e-6)  # despite the offset
 
 
 def test_two_penalties_of_a_kind_add_up() -> None:
@@ -433,7 +435,7 @@ def test_the_learning_rate_follows_its_schedule() -> None:
     assert game.generator.optimizer.param_groups[0]["lr"] == pytest.approx(0.075)
 
 
-@pytest.mark.parametrize(
+corruptions = pytest.mark.parametrize(
     ("corrupt", "words"),
     [
         (
@@ -450,6 +452,9 @@ def test_the_learning_rate_follows_its_schedule() -> None:
         ),
     ],
 )
+
+
+@corruptions
 def test_nan_raises_at_once_and_names_the_tensor(corrupt: Any, words: Sequence[str]) -> None:
     game, batch = small_game(), batch_of()
     corrupt(game, batch)
@@ -458,6 +463,32 @@ def test_nan_raises_at_once_and_names_the_tensor(corrupt: Any, words: Sequence[s
         Alternating()(game, lambda: [batch], Moment(step=7))
     assert all(word in str(caught.value) for word in ["step 7", *words])
     assert torch.equal(before["logit.weight"], game.discriminator.network.state_dict()["logit.weight"])
+
+
+@corruptions
+def test_a_deferred_check_keeps_the_first_failure(corrupt: Any, words: Sequence[str]) -> None:
+    game, batch = small_game(checks=FiniteChecks(deferred=True), penalties=[R1()]), batch_of()
+    for step in range(8):
+        if step == 2:
+            game.checks.read()  # earlier checks, which passed, do not shift the names of later ones
+        if step == 5:
+            corrupt(game, batch)
+        Alternating()(game, lambda: [batch], Moment(step))
+    assert not all(p.isfinite().all() for p in game.generator.network.parameters()), "later steps fail, too"
+    with pytest.raises(NotFiniteError) as caught:
+        game.checks.read()
+    assert all(word in str(caught.value) for word in ["step 5", *words])
+
+
+def test_deferred_checks_are_read_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparring.game.finite.MOST_PENDING", 10)  # four checks for each step
+    game, batch = small_game(checks=FiniteChecks(deferred=True)), batch_of()
+    batch["real"].fill_(float("nan"))
+    rule = Alternating()
+    rule(game, lambda: [batch], Moment(0))
+    rule(game, lambda: [batch], Moment(1))
+    with pytest.raises(NotFiniteError, match="step 0: .*'real' of the batch"):
+        rule(game, lambda: [batch], Moment(2))
 
 
 class InfiniteSlope(nn.Module):
@@ -477,6 +508,23 @@ def test_the_error_names_a_gradient_that_is_not_finite() -> None:
     with pytest.raises(NotFiniteError, match="discriminator's gradient of 'weight'"):
         game.take_turn("discriminator", [batch_of()], Moment())
     assert network.weight.isfinite().all()
+    game.checks = FiniteChecks(deferred=True)
+    for step in range(3, 6):
+        game.take_turn("discriminator", [batch_of()], Moment(step))
+    with pytest.raises(NotFiniteError, match="step 3: the discriminator's gradient of 'weight'"):
+        game.checks.read()
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_gradient_whose_squares_overflow_is_reported(deferred: bool) -> None:
+    checks, gradients = FiniteChecks(deferred), {"a": torch.ones(3), "b": torch.full((2,), 1e30)}
+
+    def check() -> None:
+        checks.check_gradient("generator", gradients, total_norm(gradients.values()), Moment(4))
+        checks.read()
+
+    with pytest.raises(NotFiniteError, match="step 4: the generator's gradient of 'sum of squares' is not finite"):
+        check()
 
 
 @pytest.mark.parametrize("penalty", [R1(), R2(), GradientPenalty()], ids=repr)

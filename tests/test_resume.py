@@ -14,11 +14,13 @@ import torch
 from conftest import without_time
 
 import sparring
+from sparring.game.finite import FiniteChecks
 from sparring.game.game import Game
-from sparring.game.match import Moment
+from sparring.game.match import Batch, Moment
 from sparring.run import checkpoint
 from sparring.run.directory import Run
 from sparring.training.progress import Progress
+from sparring.training.step import Stepper
 
 # Everything with a state or a random choice: batch statistics, power iterations, noise, interpolation, Adam, EMA.
 FIELDS = {
@@ -179,6 +181,30 @@ def test_nan_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     manifest = checkpoint.manifests(tmp_path / "run" / "checkpoints")[-1]
     tensors = checkpoint.load(tmp_path / "run" / "checkpoints", manifest)
     assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_nan_is_reported_with_its_step_before_anything_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deferred: bool
+) -> None:
+    def spoiled(stepper: Stepper) -> list[Batch]:
+        batches = next_batches(stepper)
+        if stepper.state.step == 7:
+            batches[0]["real"][0] = float("nan")
+        return batches
+
+    next_batches = Stepper.next_batches
+    monkeypatch.setattr(Stepper, "next_batches", spoiled)
+    monkeypatch.setattr(FiniteChecks, "deferred", lambda self, device: deferred)
+    words = "step 7: the discriminator's term 'adversarial' is .*: 'real' of the batch"
+    with pytest.raises(sparring.NotFiniteError, match=words):
+        sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "steps": 30, "checkpoint_every": 9, "pictures": 30})
+    run = Run.open(tmp_path / "run")
+    rows = run.history()
+    assert [row["step"] for row in rows if "loss/generator" in row] == [5], "no row of a failed step"
+    assert [m.step for m in checkpoint.manifests(run.checkpoints)] == [0]
+    assert [path.stem for path in sorted(run.samples.iterdir())] == [f"step-{step:09d}" for step in range(8)]
+    assert rows[-1]["event"] == "not finite"
 
 
 def test_no_state_that_is_not_finite_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

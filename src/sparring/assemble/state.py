@@ -58,6 +58,11 @@ class State:
         return task_of(self.game)
 
     @property
+    def device(self) -> torch.device:
+        """The device of the networks."""
+        return next(self.game.generator.network.parameters()).device
+
+    @property
     def sampling_network(self) -> nn.Module:
         """The generator to sample from: the average if there is one."""
         return self.game.generator.network if self.average is None else self.average
@@ -76,18 +81,21 @@ class State:
         """Recompute the batch normalisation statistics of the average for its current weights, before sampling.
 
         They depend on the weights and the run's seed only, so a resumed run gets the same.
+
+        Raises:
+            NotFiniteError: a deferred check failed; see `FiniteChecks`.
         """
+        self.game.checks.read()
         average = self.average
         if average is None or self.renewed_at == self.step:
             return
-        device = next(average.parameters()).device
         rng = torch.Generator().manual_seed(derive_seed(seed, "statistics"))
         pixels = self.task.sample_pixels(data.batch(torch.zeros(1, dtype=torch.int64)))
         size = max(2, min(BATCH, PIXELS // pixels))
 
         def one_batch() -> None:
             drawn = {**data.batch(torch.randint(len(data), (size,), generator=rng)), **self.task.draw(size, rng)}
-            batch = {name: tensor.to(device) for name, tensor in self.task.prepare(drawn, rng).items()}
+            batch = {name: tensor.to(self.device) for name, tensor in self.task.prepare(drawn, rng).items()}
             self.task.generate(average, batch)
 
         recompute_statistics(average, one_batch, max(2, min(BATCHES, STATISTICS_PIXELS // (size * pixels))))
@@ -127,7 +135,7 @@ class State:
             if not component.memory.keys() <= saved.keys():
                 missing = f"{name.partition('-')[2]}; restore the recipe.toml that the run started with"
                 raise UserError(f"the checkpoint does not fit the recipe: it holds no memory of {missing}")
-            component.memory.update(saved)
+            component.restore(saved, self.device)
         self.go_on_from(manifest)
         self.probed_at = tensors.get("doctor/looked_at")
 
@@ -155,7 +163,7 @@ class State:
         for name, component in self.game.stateful.items():
             saved = under(f"memory/{name}", tensors)
             if component.memory.keys() <= saved.keys():
-                component.memory.update(saved)
+                component.restore(saved, self.device)
 
     def described(self) -> dict[str, Any]:
         """The position in the run and the times, as in a checkpoint's manifest."""

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparring.base.choices import DEVICES
 from sparring.base.compat import bf16_units
@@ -44,6 +45,18 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
     if precision == "bf16":
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device. To CUDA it travels from pinned memory, so that the call does not wait for the device."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device without it (MPS)."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @contextmanager

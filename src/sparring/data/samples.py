@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -134,11 +134,12 @@ class Data:
 
         Deterministic: middle patches, no mirroring. With two sets, sample i gets source i modulo their number.
         """
-        batch = self._batch(None, indices)
+        batch = {"real": self.take(indices)}
+        if self.labels is not None:
+            batch["label"] = self.labels[indices]
         if self.source is not None:
-            partners = indices if self.paired else indices % len(self.source)
-            batch["source"] = self.source.form.to_input(self.source.take(partners))
-        return batch
+            batch["source"] = self.source.take(indices if self.paired else indices % len(self.source))
+        return self.to_input(batch)
 
     def varied(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
         """A batch for training, as `batch`, varied with torch's global generator.
@@ -146,23 +147,28 @@ class Data:
         Patches are cut at random places, and the samples of an unpaired source set are drawn at random. With `mirror`,
         each sample is mirrored with probability 1/2. The images of a pair are cut and mirrored in the same way.
         """
+        return self.to_input(self.stored(indices, mirror))
+
+    def stored(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
+        """A batch as `varied`, with samples in their stored form: uint8 for images and maps. `to_input` converts it."""
         places = None if self.whole is None else at_random(self.whole.rooms(indices, self.form.shape[1:]))
-        batch = self._batch(places, indices)
+        batch = {"real": self._at(places, indices)}
+        if self.labels is not None:
+            batch["label"] = self.labels[indices]
         if self.source is not None and self.paired:
-            batch["source"] = self.source.form.to_input(self.source._at(places, indices))
+            batch["source"] = self.source._at(places, indices)
         if mirror:
             turned = (torch.rand(len(indices)) < 0.5).view(-1, 1, 1, 1)
             batch |= {n: torch.where(turned, batch[n].flip(-1), batch[n]) for n in ("real", "source") if n in batch}
         if self.source is not None and not self.paired:
             partners = torch.randint(len(self.source), (len(indices),))
-            batch["source"] = self.source.varied(partners, mirror)["real"]
+            batch["source"] = self.source.stored(partners, mirror)["real"]
         return batch
 
-    def _batch(self, places: Tensor | None, indices: Tensor) -> dict[str, Tensor]:
-        batch = {"real": self.form.to_input(self._at(places, indices))}
-        if self.labels is not None:
-            batch["label"] = self.labels[indices]
-        return batch
+    def to_input(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with its stored samples, `real` and `source`, as input of networks, on their device."""
+        forms = {"real": self.form} if self.source is None else {"real": self.form, "source": self.source.form}
+        return {name: forms[name].to_input(tensor) if name in forms else tensor for name, tensor in batch.items()}
 
     def _at(self, places: Tensor | None, indices: Tensor) -> Tensor:
         """The samples at `indices`, or patches of their uncut images if places are given."""

@@ -55,13 +55,15 @@ def _best_response(
 ) -> list[float]:
     """The game's value while a copy of one player trains against the other, which is frozen."""
     trained = dataclasses.replace(copy.deepcopy(game), learning_rate=1.0)
-    values = [game_value(trained, test)]
+    values, every = [game_value(trained, test)], max(1, steps // 10)
     for step in range(1, steps + 1):
         try:
             trained.take_turn(side, [next_batch()], Moment(step, 1.0))
+            if step % every == 0 or step == steps:
+                trained.checks.read()
         except NotFiniteError:  # the copy diverged; its earlier values count
             break
-        if step % max(1, steps // 10) == 0 or step == steps:
+        if step % every == 0 or step == steps:
             values.append(game_value(trained, test))
     return values
 

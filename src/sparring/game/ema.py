@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparring.base.fields import Limited, number
@@ -69,12 +69,14 @@ class EMA(Limited):
         """Update the average in place after a step of `batch_size` images; `seen` counts the images before it."""
         half_life = min(self.half_life, max(seen, 1) * self.ramp_up)
         share = 1 - 0.5 ** (batch_size / half_life)
-        for mean, weight in zip(average.parameters(), network.parameters()):
-            mean.lerp_(weight, share)
+        means: list[Tensor] = list(average.parameters())
+        weights: list[Tensor] = list(network.parameters())
         for part, module in zip(average.modules(), network.modules()):
             normalises = isinstance(module, _BatchNorm)
             for own, buffer in zip(part.buffers(recurse=False), module.buffers(recurse=False)):
                 if normalises and buffer.is_floating_point():
-                    own.lerp_(buffer, share)
+                    means.append(own)
+                    weights.append(buffer)
                 else:
                     own.copy_(buffer)
+        torch._foreach_lerp_(means, weights, share)  # on CUDA, one kernel for many tensors

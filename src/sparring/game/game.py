@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sparring.base.compat import total_norm
-from sparring.base.errors import NotFiniteError
+from sparring.base.device import widest_float
 from sparring.game.augment import Augment
-from sparring.game.finite import check_terms
+from sparring.game.finite import FiniteChecks
 from sparring.game.losses import Loss
 from sparring.game.match import Batch, GameTask, Images, Match, Moment, Side, Terms
 from sparring.game.memory import Logits, Stateful
@@ -73,6 +72,7 @@ class Game:
         learning_rate: factor of both learning rates.
         clip_gradients: largest norm of a player's gradient; 0 does not clip.
         autocast: context of mixed precision.
+        checks: checks of terms and gradients for NaN and infinity.
     """
 
     task: GameTask
@@ -86,6 +86,7 @@ class Game:
     learning_rate: Scheduled = 1.0
     clip_gradients: float = 0.0
     autocast: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
+    checks: FiniteChecks = field(default_factory=FiniteChecks)
 
     @property
     def stateful(self) -> dict[str, Stateful]:
@@ -243,8 +244,12 @@ class Game:
 
     def _total(self, side: Side, batch: Batch, outcome: Outcome, moment: Moment) -> Tensor | None:
         """Check and sum a player's terms; None if it has none (the discriminator without an adversarial loss)."""
-        check_terms(self.generator.network, self.discriminator.network, side, batch, outcome, moment)
-        return torch.stack(list(outcome.terms.values())).sum() if outcome.terms else None
+        if not outcome.terms:
+            return None
+        values = torch.stack(list(outcome.terms.values()))
+        networks = self.generator.network, self.discriminator.network
+        self.checks.check_terms(*networks, side, batch, outcome, values.detach(), moment)
+        return values.sum()
 
     def _weights(self, side: Side) -> list[nn.Parameter]:
         return list(self.player(side).network.parameters())
@@ -254,14 +259,13 @@ class Game:
         network = self.player(side).network
         gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
         norm = total_norm(gradients.values())
-        if not math.isfinite(norm.item()):
-            name = next((n for n, g in gradients.items() if not g.isfinite().all()), "sum of squares")
-            raise NotFiniteError(f"step {moment.step}: the {side}'s gradient of '{name}' is not finite")
+        if gradients:
+            self.checks.check_gradient(side, gradients, norm, moment)
         if self.clip_gradients:
             torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_gradients)
         turn = Turn(
-            terms={name: sum(part.terms[name] for part in parts) / len(parts) for name in parts[0].terms},
-            gradient_norm=norm.item(),
+            terms={name: _mean([part.terms[name] for part in parts]) for name in parts[0].terms},
+            gradient_norm=norm,
             matches=parts[0].matches,
             logits=_joined([part.logits for part in parts]),
             samples=sum(part.samples for part in parts),
@@ -298,6 +302,14 @@ class Game:
             for key, value in values.items():
                 terms[key] = terms[key] + weight * value if key in terms else weight * value
         return terms
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    """Mean of scalars, in the widest float of their device."""
+    if len(values) == 1:
+        return values[0]
+    wide = widest_float(values[0].device)
+    return reduce(torch.add, [value.to(wide) for value in values]) / len(values)
 
 
 def _joined(parts: Sequence[Logits]) -> Logits:

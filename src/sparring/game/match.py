@@ -97,6 +97,12 @@ class Match:
     def fake_logits(self) -> Tensor:
         return self.fake_output.logits
 
+    @property
+    def known_logits(self) -> dict[str, Tensor]:
+        """The logits that are computed so far, by "real" and "fake"."""
+        outputs = {"real": vars(self).get("real_output"), "fake": vars(self).get("fake_output")}
+        return {kind: output.logits for kind, output in outputs.items() if output is not None}
+
 
 def packed(samples: Tensor, pack: int) -> Tensor:
     """Concatenate consecutive samples as channels, [n, C, ...] -> [n // pack, pack * C, ...]; drops a remainder."""

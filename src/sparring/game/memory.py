@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from sparring.base.device import widest_float
 from sparring.game.losses import Loss
 
 # logits of real and generated samples, flat and detached, by match
@@ -17,10 +20,13 @@ class Stateful(ABC):
     """A component with state. Only `observe` changes it, so updates that `Unrolled` simulates leave it unchanged.
 
     Attributes:
-        memory: small tensors on the CPU, by name; checkpoints save and restore them.
+        memory: small tensors by name; checkpoints save and restore them. Counters are on the CPU. Values computed from
+            samples or logits are on their device, so that `observe` does not wait for it.
+        counters: names of the counters in `memory`.
     """
 
     memory: dict[str, Tensor]
+    counters: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Mapping[str, Tensor]] = ()) -> None:
@@ -33,6 +39,13 @@ class Stateful(ABC):
             made: generated images that the discriminator received, one entry for each micro-batch.
         """
 
+    def restore(self, saved: Mapping[str, Tensor], device: torch.device) -> None:
+        """Take over the memory from a checkpoint, for networks on this device."""
+        wide = widest_float(device)
+        for name, tensor in saved.items():
+            dtype = wide if tensor.dtype == torch.float64 else tensor.dtype
+            self.memory[name] = tensor if name in self.counters else tensor.to(device, dtype)
+
     def readings(self) -> dict[str, float]:
-        """Metrics for the log, by name."""
+        """Metrics for the log, by name; on an accelerator, this waits for the device."""
         return {}

@@ -25,7 +25,7 @@ class Outcome:
         """The result without graphs. Logits are kept for the discriminator only: the generator may have none."""
         judged = self.matches if side == "discriminator" else {}
         return MicroBatch(
-            terms={name: value.item() for name, value in self.terms.items()},
+            terms={name: value.detach() for name, value in self.terms.items()},
             matches=tuple(self.matches),
             logits={name: (_flat(match.real_logits), _flat(match.fake_logits)) for name, match in judged.items()},
             samples=sum(len(match.real) * match.pack for match in self.matches.values() if not match.repeated),
@@ -37,7 +37,7 @@ class Outcome:
 class MicroBatch:
     """Result of a micro-batch, kept until the turn ends: terms, detached logits, and images for stateful components."""
 
-    terms: dict[str, float]
+    terms: Terms
     matches: tuple[str, ...]
     logits: Logits
     samples: int
@@ -46,7 +46,7 @@ class MicroBatch:
 
 @dataclass
 class Turn:
-    """Result of one turn, without graphs.
+    """Result of one turn, without graphs. Its values are scalars on the device; reading one waits for the device.
 
     Attributes:
         terms: terms of the player's objective, averaged over micro-batches.
@@ -57,16 +57,12 @@ class Turn:
         weight: weight of the adversarial loss among the terms.
     """
 
-    terms: dict[str, float]
-    gradient_norm: float
+    terms: Terms
+    gradient_norm: Tensor
     matches: tuple[str, ...] = ()
     logits: Logits = field(default_factory=dict)
     samples: int = 0
     weight: float = 1.0
-
-    @property
-    def loss(self) -> float:
-        return sum(self.terms.values())
 
 
 def _flat(logits: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sparring.base.device import widest_float
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited, flag, number
 from sparring.game.game import Game, NextBatches
@@ -198,7 +200,7 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
         state = optimizer.state[p]
         zero = torch.zeros_like(p)
         mean, square = (state.get(name, zero).clone() for name in ("exp_avg", "exp_avg_sq"))
-        moments[name] = mean, square, int(state.get("step", 0))
+        moments[name] = mean, square, _steps(state.get("step"))
 
     def update(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         new = {}
@@ -210,11 +212,25 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
             step += 1
             moments[name] = (mean, square, step)
             # eps inside the root: at 0, the root's derivative is infinite
-            root = (square / (1 - beta2**step) + eps**2).clamp(min=SMALLEST_ROOT**2).sqrt()
-            new[name] = weight - lr * (mean / (1 - beta1**step) / root + (decay if decoupled else 0.0))
+            root = (square / _correction(beta2, step) + eps**2).clamp(min=SMALLEST_ROOT**2).sqrt()
+            new[name] = weight - lr * (mean / _correction(beta1, step) / root + (decay if decoupled else 0.0))
         return new
 
     return update
+
+
+def _steps(saved: Tensor | None) -> int | Tensor:
+    """Steps taken by an optimiser; fused ones count on the device, where the count is not read."""
+    if saved is None:
+        return 0
+    return int(saved) if saved.device.type == "cpu" else saved.to(widest_float(saved.device))
+
+
+def _correction(beta: float, step: int | Tensor) -> float | Tensor:
+    """Adam's correction `1 - beta^step` of a moment's bias."""
+    if isinstance(step, Tensor):
+        return -torch.expm1(step * math.log(beta)) if beta else 1.0
+    return 1.0 - beta**step
 
 
 _UPDATES: dict[type, Callable[[torch.optim.Optimizer, nn.Module], Update]] = {

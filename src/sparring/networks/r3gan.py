@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.base.device import sent
 from sparring.networks.critic import Critic
 from sparring.networks.layers import Shape, check_counts, check_latent, halvings, required
 
@@ -223,7 +224,8 @@ def downsampled(maps: Tensor, size: Size) -> Tensor:
 
 def _downsampled_by_matrices(maps: Tensor, size: Size) -> Tensor:
     """`downsampled` as two matrix products: on a GPU torch's kernel adds in any order, which is not deterministic."""
-    rows, columns = (_upsampling_matrix(small, large).to(maps) for small, large in zip(size, maps.shape[2:]))
+    matrices = (_upsampling_matrix(small, large) for small, large in zip(size, maps.shape[2:]))
+    rows, columns = (sent(matrix.to(maps.dtype), maps.device) for matrix in matrices)
     return rows.T @ maps @ columns
 
 
@@ -232,7 +234,8 @@ def _border_factors(small: Sequence[int], large: Sequence[int], like: Tensor) ->
 
     They are below 1 only outside the outermost centres of the small maps: 3/4 along the sides for doubling.
     """
-    rows, columns = (_border_factor(*sizes).to(like) for sizes in zip(small, large))
+    factors = (_border_factor(*sizes).to(like.dtype) for sizes in zip(small, large))
+    rows, columns = (sent(factor, like.device) for factor in factors)
     return rows[:, None] * columns
 
 

@@ -110,6 +110,11 @@ class Task(Limited, ABC):
         """Add to a batch what is computed from its samples, such as degraded copies, on the CPU."""
         return batch
 
+    @property
+    def prepares(self) -> bool:
+        """`prepare` computes something, so it needs the samples as floats on the CPU."""
+        return type(self).prepare is not Task.prepare
+
     @abstractmethod
     def generate(self, network: nn.Module, batch: Batch) -> Images:
         """Run the generator on a prepared batch with the inputs of `draw`; the main output has the key `fake`."""

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.base.compat import no_autocast
+from sparring.base.device import sent
 from sparring.base.errors import UserError
 from sparring.base.fields import number
 from sparring.game.match import Batch, Images, Match, Terms
@@ -93,7 +95,7 @@ class Contrast(Unpaired):
             wanted = generator.encode(source, network.layers)
         terms = []
         for head, query, key in zip(network.heads, queried, wanted):
-            places = torch.randperm(query[0, 0].numel())[: self.patches].to(query.device)
+            places = sent(torch.randperm(query[0, 0].numel())[: self.patches], query.device)
             queries, keys = (head(maps.flatten(2)[:, :, places].mT) for maps in (query, key))
             terms.append(patch_contrast(queries, keys.detach(), self.temperature))
         return torch.stack(terms).mean()
@@ -124,7 +126,7 @@ def patch_contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
     `queries` and `keys` [n, P, D] are scaled to length 1; `temperature` divides their inner products.
     """
-    with torch.autocast(queries.device.type, enabled=False):  # a temperature of 0.07 amplifies bf16's rounding
+    with no_autocast(queries.device):  # a temperature of 0.07 amplifies bf16's rounding
         similar = F.normalize(queries.float(), dim=2) @ F.normalize(keys.float(), dim=2).mT / temperature
         wanted = torch.arange(similar.shape[1], device=similar.device).expand(len(similar), -1)
         return F.cross_entropy(similar.flatten(0, 1), wanted.flatten())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from sparring.base.device import sent
 from sparring.game.losses import Loss
 from sparring.game.match import Images
 from sparring.game.memory import Logits, Stateful
@@ -19,7 +21,11 @@ class ImageHistory(Stateful):
 
     Once it is full, the discriminator receives with probability 1/2 a stored image instead of a new one, which then
     takes its slot. Source: Shrivastava et al. 2017, section 2.3; Zhu et al. 2017, section 4.
+
+    The images stay on their device; slots are drawn on the CPU.
     """
+
+    counters: ClassVar[frozenset[str]] = frozenset({"count"})
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -35,8 +41,8 @@ class ImageHistory(Stateful):
             if full:
                 old = torch.rand(len(images)) < 0.5
                 slots = torch.where(old, torch.randint(self.size, (len(images),)), torch.tensor(NOT_STORED))
-                kept = self.memory[name][slots.clamp(min=0)].to(images)
-                shown[name] = torch.where(old.to(images.device).view(-1, 1, 1, 1), kept, images)
+                kept = _rows(self.memory[name], slots.clamp(min=0)).to(images)
+                shown[name] = torch.where(sent(old, images.device).view(-1, 1, 1, 1), kept, images)
             shown |= {f"{name}/new": images, f"{name}/slots": slots}
         return shown
 
@@ -44,12 +50,18 @@ class ImageHistory(Stateful):
         names = [name.removesuffix("/slots") for name in (made[0] if made else ()) if name.endswith("/slots")]
         count = int(self.memory["count"])
         for name in names:
-            images = torch.cat([part[f"{name}/new"].detach().float().cpu() for part in made])
+            images = torch.cat([part[f"{name}/new"].detach().float() for part in made])
             slots = torch.cat([part[f"{name}/slots"] for part in made])
-            appended = images[slots == APPENDED][: self.size - count]
+            appended = (slots == APPENDED).nonzero().flatten()[: self.size - count]
             held = self.memory.get(name, images[:0])
-            self.memory[name] = held = torch.cat([held, appended])
-            for slot, image in zip(slots.tolist(), images):
-                if slot >= 0:
-                    held[slot] = image
+            self.memory[name] = held = torch.cat([held, _rows(images, appended)])
+            replaced = {slot: row for row, slot in enumerate(slots.tolist()) if slot >= 0}  # the last of equal slots
+            if replaced:
+                places = sent(torch.tensor([*replaced]), held.device)
+                held.index_copy_(0, places, _rows(images, torch.tensor([*replaced.values()])))
             self.memory["count"] = torch.tensor(len(held))
+
+
+def _rows(images: Tensor, rows: Tensor) -> Tensor:
+    """Images at these indices, which are on the CPU."""
+    return images.index_select(0, sent(rows, images.device))

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sparring.base.device import sent
 from sparring.base.errors import UserError
 from sparring.base.fields import number
 from sparring.data.form import Form
@@ -79,7 +80,7 @@ class Segment(Paired):
     def extra_terms(self, network: nn.Module, batch: Batch, made: Images) -> Terms:
         if not self.cross_entropy:
             return {}
-        counted = batch["real"] * self.class_weights.to(batch["real"].device).view(1, -1, 1, 1)
+        counted = batch["real"] * sent(self.class_weights, batch["real"].device).view(1, -1, 1, 1)
         total = -(made["scores"].log_softmax(1) * counted).sum()
         return {"cross_entropy": self.cross_entropy * total / counted.sum().clamp(min=1e-6)}
 

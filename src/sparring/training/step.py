@@ -6,6 +6,7 @@ import torch
 
 from sparring.assemble.build import build_ema, build_turns
 from sparring.assemble.state import State
+from sparring.base.device import sent
 from sparring.base.seeds import derive_seed
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data
@@ -21,7 +22,8 @@ class Stepper:
         self.recipe, self.data, self.state = recipe, data, state
         self.turns, self.ema = build_turns(recipe), build_ema(recipe)
         self.sampler = Sampler(len(data), recipe.seed)
-        self.device = next(state.game.generator.network.parameters()).device
+        # samples travel to an accelerator as stored (uint8), unless floats are computed from them on the CPU first
+        self.as_stored = state.device.type != "cpu" and not state.task.prepares and not data.form.is_points
 
     def __call__(self, progress: float) -> dict[Side, Turn]:
         state, recipe = self.state, self.recipe
@@ -34,11 +36,14 @@ class Stepper:
         return turns
 
     def next_batches(self) -> list[Batch]:
-        """The next real samples in the sampler's order, with fresh latents."""
-        count, task = self.recipe.batch_size, self.state.game.task
+        """The next real samples in the sampler's order, with fresh latents, on the device."""
+        count, data, task, device = self.recipe.batch_size, self.data, self.state.task, self.state.device
         drawn = task.draw(count)
-        samples = self.data.varied(self.sampler.take(self.state.position, count), self.recipe.mirror)
+        samples = data.stored(self.sampler.take(self.state.position, count), self.recipe.mirror)
         self.state.position += count
-        batch = {name: tensor.to(self.device) for name, tensor in task.prepare({**samples, **drawn}).items()}
+        if self.as_stored:
+            samples = {name: sent(tensor, device) for name, tensor in samples.items()}
+        prepared = task.prepare({**data.to_input(samples), **drawn})
+        batch = {name: sent(tensor, device) for name, tensor in prepared.items()}
         part = count // self.recipe.micro_batches
         return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]

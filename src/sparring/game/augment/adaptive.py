@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from sparring.base.device import widest_float
 from sparring.base.errors import check_number
 from sparring.base.fields import flag, number
 from sparring.game.augment.base import Change, SplitAugment, check_images
@@ -73,6 +76,7 @@ class ADA(Stateful, SplitAugment):
     # `p`; of the current window of `every` turns: `signs` (sum), `logits` (count), `samples`, `turns`; of the last
     # complete window: `heuristic` (r); `windows` counts the complete ones
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
+    counters: ClassVar[frozenset[str]] = frozenset({"logits", "samples", "turns", "windows"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,9 +86,11 @@ class ADA(Stateful, SplitAugment):
 
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         check_images("ADA", images)
-        chance = self.memory["p"].item()
-        if not chance:
-            return []
+        chance: float | Tensor = self.memory["p"]
+        if self.memory["p"].device.type == "cpu":  # elsewhere p is not read, and at p = 0 all changes are identities
+            chance = self.memory["p"].item()
+            if not chance:
+                return []
         count, channels, height, width = images.shape
         drawn = []
         if self.flip or self.rotate90 or self.shift or self.geometry:
@@ -97,39 +103,45 @@ class ADA(Stateful, SplitAugment):
         return drawn
 
     def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Mapping[str, Tensor]] = ()) -> None:
-        state = {name: tensor.item() for name, tensor in self.memory.items()}
+        count = {name: self.memory[name].item() for name in self.counters}
         counted = [signs_of(real, fake, loss.undecided) for real, fake in logits.values()]
-        number = counted[0][1]
-        state["signs"] += sum(signs * (number / own) for signs, own in counted) / len(counted)  # equal weight by critic
-        state["logits"] += number
-        state["samples"] += samples
-        state["turns"] += 1
-        if state["turns"] >= self.every:
-            heuristic = state["signs"] / state["logits"]
-            step = state["samples"] / self.images * (1 if heuristic > self.target else -1)
-            p = min(max(state["p"] + step, 0.0), self.most)
-            state = {**dict.fromkeys(state, 0.0), "p": p, "heuristic": heuristic, "windows": state["windows"] + 1}
-        self._store(**state)
+        number, wide = counted[0][1], widest_float(counted[0][0].device)
+        equal = [signs.to(wide) * (number / own) for signs, own in counted]  # equal weight for each critic
+        signs = self.memory["signs"].to(wide) + reduce(torch.add, equal) / len(counted)
+        count["logits"] += number
+        count["samples"] += samples
+        count["turns"] += 1
+        if count["turns"] >= self.every:
+            heuristic = signs / count["logits"]
+            direction = (heuristic > self.target).to(wide) * 2 - 1
+            p = (self.memory["p"].to(wide) + count["samples"] / self.images * direction).clamp(0.0, self.most)
+            self.memory.update(p=p, heuristic=heuristic)
+            signs, count = torch.zeros_like(signs), {**dict.fromkeys(count, 0.0), "windows": count["windows"] + 1}
+        self.memory["signs"] = signs
+        self._store(**count)
 
     def readings(self) -> dict[str, float]:
         """Metrics `augment/p`, `augment/target` and, after `every` turns, `augment/heuristic` (r)."""
-        metrics = {"augment/p": self.memory["p"].item(), "augment/target": float(self.target)}
-        if self.memory["windows"]:
-            metrics["augment/heuristic"] = self.memory["heuristic"].item()
-        return metrics
+        p, heuristic = torch.stack([self.memory["p"], self.memory["heuristic"]]).tolist()
+        metrics = {"augment/p": p, "augment/target": float(self.target)}
+        return metrics | ({"augment/heuristic": heuristic} if self.memory["windows"] else {})
 
     def _store(self, **numbers: float) -> None:
         self.memory.update({name: torch.tensor(number, dtype=torch.float64) for name, number in numbers.items()})
 
 
-def signs_of(real: Tensor, fake: Tensor, undecided: float | None) -> tuple[float, float]:
-    """Sum and count of sign(real - undecided); of sign(real - fake) over all pairs if `undecided` is None."""
-    real, fake = real.detach().flatten().double().cpu(), fake.detach().flatten().double().cpu()
+def signs_of(real: Tensor, fake: Tensor, undecided: float | None) -> tuple[Tensor, int]:
+    """Sum and count of sign(real - undecided); of sign(real - fake) over all pairs if `undecided` is None.
+
+    The sum is a whole number, as a scalar on the logits' device.
+    """
+    wide = widest_float(real.device)
+    real, fake = real.detach().flatten().to(wide), fake.detach().flatten().to(wide)
     if undecided is not None:
-        return (real - undecided).sign().sum().item(), real.numel()
+        return (real - undecided).sign().sum(), real.numel()
     fake = fake.sort().values  # binary search: a table of all pairs is too large for maps of logits
-    below = torch.searchsorted(fake, real).sum().item()
-    above = fake.numel() * real.numel() - torch.searchsorted(fake, real, right=True).sum().item()
+    below = torch.searchsorted(fake, real).sum()
+    above = fake.numel() * real.numel() - torch.searchsorted(fake, real, right=True).sum()
     return below - above, fake.numel() * real.numel()
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sparring.base.device import sent
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited
 
@@ -69,12 +70,20 @@ def computable(images: Tensor) -> Tensor:
 
 def per_image(parameters: Tensor, images: Tensor) -> Tensor:
     """Parameters [n, ...] in the images' dtype, on their device; drawn on the CPU, so equal on every device."""
-    return parameters.to(images.dtype).to(images.device)  # dtype first: not every device supports float64
+    return sent(parameters.to(images.dtype), images.device)  # dtype first: not every device supports float64
 
 
-def drawn(chance: float, values: Tensor) -> Tensor:
-    """Values [..., n], each replaced by 0 (no change) with probability 1 - `chance`; one draw per image."""
-    return torch.where(torch.rand(values.shape[-1]) < chance, values, 0.0)
+def drawn(chance: float | Tensor, values: Tensor) -> Tensor:
+    """Values [..., n], each replaced by 0 (no change) with probability 1 - `chance`; one draw per image.
+
+    The values are on the CPU. A `chance` on another device is not read: the result is there, in its dtype.
+    """
+    shares = torch.rand(values.shape[-1])
+    if isinstance(chance, Tensor):
+        both = torch.cat([shares.to(values)[None], values.reshape(-1, len(shares))])  # for one transfer
+        both = sent(both.to(chance.dtype), chance.device)
+        shares, values, chance = both[0].float(), both[1:].view(values.shape), chance.float()
+    return torch.where(shares < chance, values, 0.0)
 
 
 def normal(*size: int) -> Tensor:

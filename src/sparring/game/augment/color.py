@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from sparring.base.device import sent, widest_float
 from sparring.game.augment.base import drawn, normal, per_image
 
 
-def random_colors(count: int, chance: float, channels: int) -> Tensor:
+def random_colors(count: int, chance: float | Tensor, channels: int) -> Tensor:
     """Random maps [n, C + 1, C + 1] of homogeneous colours (c_1, ..., c_C, 1).
 
     Each kind applies to each image with probability `chance`.
@@ -47,45 +48,47 @@ def recolor(images: Tensor, maps: Tensor) -> Tensor:
 
 def brightness(channels: int, added: Tensor) -> Tensor:
     """Maps that add `added` [n] to all channels."""
-    maps = _identity(channels, len(added))
+    maps = _identity(channels, added)
     maps[:, :channels, channels] = added[:, None]
     return maps
 
 
 def contrast(channels: int, factor: Tensor) -> Tensor:
     """Maps that multiply all channels by `factor` [n]; mid grey (0) stays."""
-    maps = _identity(channels, len(factor))
+    maps = _identity(channels, factor)
     maps[:, :channels, :channels] *= factor[:, None, None]
     return maps
 
 
 def luma_flip(channels: int, flipped: Tensor) -> Tensor:
     """Maps that invert the luma where `flipped` [n] is 1: light becomes dark, the hue stays."""
-    maps = _identity(channels, len(flipped))
-    maps[:, :channels, :channels] -= 2 * flipped[:, None, None] * _luma(channels)
+    maps = _identity(channels, flipped)
+    maps[:, :channels, :channels] -= 2 * flipped[:, None, None] * _luma(channels, flipped)
     return maps
 
 
 def hue(angle: Tensor) -> Tensor:
     """Maps that rotate RGB colours about the luma axis by `angle` [n] in radians (Rodrigues' formula)."""
-    maps = _identity(3, len(angle))
+    maps = _identity(3, angle)
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    across = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64) / math.sqrt(3)
-    maps[:, :3, :3] = cosine * maps[:, :3, :3] + sine * across + (1 - cosine) * _luma(3)
+    across = sent(torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=maps.dtype) / math.sqrt(3), maps.device)
+    maps[:, :3, :3] = cosine * maps[:, :3, :3] + sine * across + (1 - cosine) * _luma(3, angle)
     return maps
 
 
 def saturation(factor: Tensor) -> Tensor:
     """Maps that multiply the distance of RGB colours from the luma axis by `factor` [n]."""
-    maps = _identity(3, len(factor))
-    maps[:, :3, :3] = _luma(3) + factor[:, None, None] * (maps[:, :3, :3] - _luma(3))
+    maps = _identity(3, factor)
+    grey = _luma(3, factor)
+    maps[:, :3, :3] = grey + factor[:, None, None] * (maps[:, :3, :3] - grey)
     return maps
 
 
-def _luma(channels: int) -> Tensor:
-    """Projection [C, C] onto the grey axis, where all channels are equal."""
-    return torch.full((channels, channels), 1 / channels, dtype=torch.float64)
+def _luma(channels: int, like: Tensor) -> Tensor:
+    """Projection [C, C] onto the grey axis, where all channels are equal, on a tensor's device."""
+    return torch.full((channels, channels), 1 / channels, dtype=widest_float(like.device), device=like.device)
 
 
-def _identity(channels: int, count: int) -> Tensor:
-    return torch.eye(channels + 1, dtype=torch.float64).repeat(count, 1, 1)
+def _identity(channels: int, like: Tensor) -> Tensor:
+    """Maps [n, C + 1, C + 1] that change nothing, for n values on the same device."""
+    return torch.eye(channels + 1, dtype=widest_float(like.device), device=like.device).repeat(len(like), 1, 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparring.base.device import sent
 from sparring.base.fields import flag, number
 from sparring.game.augment.base import Change, SplitAugment, check_images, per_image, pick
 
@@ -71,7 +72,8 @@ def change_colors(images: Tensor, brightness: Tensor, saturation: Tensor, contra
 def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Shift each image by whole pixels [n]; the edge is filled with 0."""
     rows, columns = _grid(images)
-    rows, columns = rows - down.to(images.device)[:, None, None], columns - right.to(images.device)[:, None, None]
+    down, right = (sent(by, images.device)[:, None, None] for by in (down, right))
+    rows, columns = rows - down, columns - right
     height, width = images.shape[2:]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     return pick(images, rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)) * inside[:, None]
@@ -80,7 +82,7 @@ def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
 def cut_out(images: Tensor, sizes: Sequence[int], top: Tensor, left: Tensor) -> Tensor:
     """Set a rectangle of `sizes` (height, width) to 0; its upper left corner [n] may lie outside the image."""
     rows, columns = _grid(images)
-    top, left = top.to(images.device)[:, None, None], left.to(images.device)[:, None, None]
+    top, left = (sent(corner, images.device)[:, None, None] for corner in (top, left))
     outside = (rows < top) | (rows >= top + sizes[0]) | (columns < left) | (columns >= left + sizes[1])
     return images * outside[:, None]
 

@@ -11,30 +11,33 @@ import math
 import torch
 from torch import Tensor
 
+from sparring.base.device import widest_float
 from sparring.game.augment.base import drawn, normal, per_image, pick
 
 
-def random_blits(count: int, chance: float, height: int, width: int, flip: bool, turn: bool, shift: bool) -> Tensor:
+def random_blits(
+    count: int, chance: float | Tensor, height: int, width: int, flip: bool, turn: bool, shift: bool
+) -> Tensor:
     """Random maps [n, 3, 3] that move whole pixels: mirror x, rotate by 90 degrees, shift by up to 1/8 of the size.
 
     Each kind is drawn for each image with probability `chance`, uniformly over its values including no change.
     Source: Karras et al. 2020, appendix B, "pixel blitting".
     """
-    maps = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+    device = chance.device if isinstance(chance, Tensor) else torch.device("cpu")
+    maps = _identity(torch.empty(count, device=device))
     if flip:
         mirrored = drawn(chance, torch.randint(2, (count,)).double())
         maps = maps @ scaling(1 - 2 * mirrored, torch.ones_like(mirrored))
     if turn:
-        quarters = drawn(chance, torch.randint(4, (count,)).double()).long()
-        cosine, sine = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]])[:, quarters]
-        maps = maps @ turning(cosine, sine)
+        quarters = drawn(chance, torch.randint(4, (count,)).double())
+        maps = maps @ turning((quarters - 2).abs() - 1, 1 - (quarters - 1).abs())
     if shift:
         share = drawn(chance, torch.rand(2, count, dtype=torch.float64) / 4 - 0.125)
         maps = maps @ shifting(-(share[0] * width).round(), -(share[1] * height).round())
     return maps
 
 
-def random_affine(count: int, chance: float, height: int, width: int) -> Tensor:
+def random_affine(count: int, chance: float | Tensor, height: int, width: int) -> Tensor:
     """Random maps [n, 3, 3]: scaling, rotation, stretching, rotation, shift.
 
     Scaling and stretching are by `2^N(0, 0.2^2)`, angles are uniform, shifts are `N(0, (1/8)^2)` of the size. Each is
@@ -44,7 +47,7 @@ def random_affine(count: int, chance: float, height: int, width: int) -> Tensor:
     """
     size = 2 ** drawn(chance, 0.2 * normal(count))
     stretch = 2 ** drawn(chance, 0.2 * normal(count))
-    turned = 1 - math.sqrt(1 - chance)
+    turned = 1 - ((1 - chance).sqrt() if isinstance(chance, Tensor) else math.sqrt(1 - chance))
     first, second = (drawn(turned, math.pi * (2 * torch.rand(count).double() - 1)) for _ in range(2))
     shift = drawn(chance, 0.125 * normal(2, count))
     maps = scaling(1 / size, 1 / size) @ turning(first.cos(), -first.sin())
@@ -76,7 +79,7 @@ def resample(images: Tensor, maps: Tensor) -> Tensor:
 
 def scaling(x: Tensor, y: Tensor) -> Tensor:
     """Maps [n, 3, 3] that multiply coordinates by x [n] and y [n]."""
-    return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], 1).double())
+    return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], 1).to(widest_float(x.device)))
 
 
 def turning(cosine: Tensor, sine: Tensor) -> Tensor:
@@ -88,9 +91,14 @@ def turning(cosine: Tensor, sine: Tensor) -> Tensor:
 
 def shifting(x: Tensor, y: Tensor) -> Tensor:
     """Maps [n, 3, 3] that add x [n] and y [n] to coordinates."""
-    maps = torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
+    maps = _identity(x)
     maps[:, 0, 2], maps[:, 1, 2] = x, y
     return maps
+
+
+def _identity(like: Tensor) -> Tensor:
+    """Maps [n, 3, 3] that change nothing, for n values on the same device."""
+    return torch.eye(3, dtype=widest_float(like.device), device=like.device).repeat(len(like), 1, 1)
 
 
 def _mirrored(index: Tensor, size: int) -> Tensor:

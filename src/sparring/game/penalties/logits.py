@@ -42,6 +42,7 @@ class LeCam(Stateful, Penalty):
     # `turns`, and averages `real/NAME` and `fake/NAME` for each match; older checkpoints have one pair, `real` and
     # `fake`, from which all of them start
     memory: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
+    counters: ClassVar[frozenset[str]] = frozenset({"turns"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,14 +51,14 @@ class LeCam(Stateful, Penalty):
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
         real, fake = by_sample(match.real_logits), by_sample(match.fake_logits)
         started = float(self.memory["turns"] > 0)
-        real_average, fake_average = (self._average(side, match.name).item() for side in ("real", "fake"))
+        real_average, fake_average = (self._average(side, match.name) for side in ("real", "fake"))
         return started * ((real - fake_average).square() + (fake - real_average).square())
 
     def observe(self, logits: Logits, loss: Loss, samples: int, made: Sequence[Images] = ()) -> None:
         decay = self.decay if self.memory["turns"] else 0.0
         for match, (real, fake) in logits.items():
             for side, now in (("real", real), ("fake", fake)):
-                self.memory[f"{side}/{match}"] = decay * self._average(side, match) + (1 - decay) * now.mean().cpu()
+                self.memory[f"{side}/{match}"] = decay * self._average(side, match) + (1 - decay) * now.mean()
         for old in self.memory.keys() & {"real", "fake"}:
             del self.memory[old]
         self.memory["turns"] += 1
