@@ -255,6 +255,7 @@ def test_a_budget_of_wall_time_is_extended(
     assert [row["step"] for row in run.rows()][-1] == 11
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("costs")
 def test_a_new_budget_replaces_one_and_keeps_several(tmp_path: Path) -> None:
     run = Run.open(sparring.train("digits", out=tmp_path / "run", **TIMED, steps=2))

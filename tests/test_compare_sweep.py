@@ -197,6 +197,7 @@ def test_a_sweep_resumes_in_the_middle_of_a_run(tmp_path: Path, killed_at: Calla
     assert any(row.get("event") == "resumed" for row in Run.open(tmp_path / "cut" / "recipe-seed1").entries())
 
 
+@pytest.mark.slow
 def test_folders_with_runs_of_another_recipe_are_refused(tmp_path: Path) -> None:
     sweep(tiny_recipe(tmp_path / "tiny.toml"), {}, out=tmp_path / "sweep", **OPTIONS)
     with pytest.raises(sparring.UserError, match=r"another recipe \(steps was 20 and is 30\)"):
@@ -264,6 +265,7 @@ def test_image_to_image_runs_are_compared(tmp_path: Path) -> None:
     assert [name for name, (mark, _) in zip(values, cells[-3:]) if mark] == [best.name]
 
 
+@pytest.mark.slow
 def test_known_scores_of_images_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = sparring.train(tiny_images("segment", held_out=0.5), out=tmp_path / "run")
     options = {"checkpoint": "last", "metrics": "pixel_accuracy,mean_iou", "count": 5}

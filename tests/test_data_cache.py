@@ -359,6 +359,7 @@ print(load_data(str(folder / "images")).digest, len(decoded))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_decode_once(sets: Path) -> None:
     words = [sys.executable, "-c", LOADS, str(sets)]
     both = [subprocess.Popen([*words, order], stdout=subprocess.PIPE, text=True) for order in ("first", "second")]

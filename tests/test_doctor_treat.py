@@ -56,7 +56,7 @@ RING: dict[str, object] = {
     "checkpoint_every": 60.0,
 }
 COLLAPSE = {**RING, "generator_optimizer": "Adam(lr=1e-2, betas=(0.0, 0.99))", "steps": 1500}
-VANISHING = {**RING, "loss": "Minimax()", "turns": "Alternating(n_critic=10)", "steps": 1200}
+VANISHING = {**RING, "loss": "Minimax()", "turns": "Alternating(n_critic=10)", "steps": 600}
 EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_every": 1, "doctor": "watch"}
 
 
@@ -92,7 +92,7 @@ def score_of(path: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("every_probe")
-@pytest.mark.parametrize(("failing", "margin"), [(COLLAPSE, 0.3), (VANISHING, 0.6)], ids=["collapse", "vanishing"])
+@pytest.mark.parametrize(("failing", "margin"), [(COLLAPSE, 0.3), (VANISHING, 0.75)], ids=["collapse", "vanishing"])
 def test_a_failing_run_is_fixed(failing: dict[str, object], margin: float, tmp_path: Path) -> None:
     run = sparring.train("ring", out=tmp_path / "run", doctor="watch", **failing)
     assert failures(diagnose(Run.open(run).history()))

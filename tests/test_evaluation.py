@@ -348,6 +348,7 @@ def test_a_remark_without_text_leaves_no_comma(tiny_run: Path) -> None:
     assert not any("(," in line or ", ," in line for line in lines(scores))
 
 
+@pytest.mark.slow
 def test_exact_copies_among_the_images_are_reported(tmp_path: Path) -> None:
     digits = load_data("digits").samples[:60]
     np.save(tmp_path / "made.npy", torch.cat([digits[:40], digits[:10]])[:, 0].numpy())

@@ -99,6 +99,7 @@ def test_whole_numbers_as_betas() -> None:
     assert optimizer.param_groups[0]["betas"] == (0.0, 0.9)
 
 
+@pytest.mark.slow
 def test_the_optimisers_do_not_load_the_compiler() -> None:
     script = """
 import sys, torch

@@ -75,6 +75,7 @@ def test_an_old_name_is_the_same_module() -> None:
     assert issubclass(R1, sparring.penalties.base.Penalty)
 
 
+@pytest.mark.slow
 def test_a_first_import_by_an_old_name() -> None:
     code = "from sparring.losses import Hinge; from sparring.game.losses import Hinge as Same; assert Hinge is Same"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -217,6 +217,7 @@ def test_no_state_that_is_not_finite_is_saved(tmp_path: Path, monkeypatch: pytes
         sparring.train("digits", out=tmp_path / "run", **{**FIELDS, "ema": "", "steps": 1})
 
 
+@pytest.mark.slow
 def test_a_changed_environment_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

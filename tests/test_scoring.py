@@ -85,6 +85,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, value: Callable[[int], float]) -> 
     monkeypatch.setattr(Scoring, "measure", measure)
 
 
+@pytest.mark.slow
 def test_patience_stops_with_a_reason_and_resume_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_metric_that_fails_during_training_loses_no_checkpoint(
     assert not finished(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_with_evaluations_equals_a_plain_one(
     tmp_path: Path, killed_at: Callable[..., Any]
 ) -> None:

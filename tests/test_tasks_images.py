@@ -264,6 +264,7 @@ def test_the_discriminator_receives_earlier_images() -> None:
     assert 160 < old < 240, "half of 400; four deviations are 40"
 
 
+@pytest.mark.slow
 def test_history_is_in_checkpoints_and_needs_alternating_turns(tmp_path: Path) -> None:
     run = sparring.train(tiny("cyclegan"), out=tmp_path / "run")
     from sparring.assemble.state import find_checkpoint

@@ -408,6 +408,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.slow
 def test_timing_changes_no_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: Callable[..., list[Present | None]]
 ) -> None:
@@ -436,6 +437,7 @@ def test_a_given_number_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert environment_of(path) == 3
 
 
+@pytest.mark.slow
 def test_resuming_keeps_the_number_of_a_budget_in_steps(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -459,6 +461,7 @@ def test_resuming_keeps_the_number_of_a_budget_in_steps(
     assert numbers_of(path) == [(0, 2), (10, 1), (15, 2)]
 
 
+@pytest.mark.slow
 def test_resuming_a_budget_in_minutes_chooses_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], timed: Callable[..., list[Present | None]]
 ) -> None:
