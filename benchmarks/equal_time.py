@@ -38,8 +38,21 @@ from sparring.training.step import Stepper
 RUNS = Path("benchmarks/runs/equal-time")
 BLOCK_STEPS = 32  # a multiple of the intervals of lazy penalties
 CPU = torch.device("cpu")
-SIMULTANEOUS = {"turns": "Simultaneous()"}
-BEFORE: dict[str, tuple[str, dict[str, object]]] = {}  # name -> recipe and the fields that version 0.1.0 had
+BEFORE: dict[str, tuple[str, dict[str, object]]] = {
+    "mnist-0.1": (
+        "mnist",
+        {
+            "generator": "DCGANGenerator(width=32, refine=2)",
+            "discriminator": "DCGANDiscriminator(width=32)",
+            "penalties": "R1(weight=Linear(1, 0.05), every=8)",
+            "turns": "Simultaneous()",
+            "generator_optimizer": "Adam(lr=2e-3, betas=(0.0, 0.99))",
+            "discriminator_optimizer": "Adam(lr=2e-3, betas=(0.0, 0.99))",
+            "ema": "EMA(half_life=20000, ramp_up=0.1)",
+            "batch_size": 32,
+        },
+    ),
+}  # name -> recipe and the fields that version 0.1.0 had
 
 
 def parse_version(text: str) -> tuple[str, Recipe]:
@@ -50,7 +63,7 @@ def parse_version(text: str) -> tuple[str, Recipe]:
     types = {key: type(getattr(recipe, key)) for key in vars(recipe)}
     for change in filter(None, changes.split(";")):
         key, _, value = change.partition("=")
-        recipe = recipe.replace(**{key: types[key](value) if key in types else value})
+        recipe = recipe.replace(**{key: types[key](value) if types.get(key) in (int, float) else value})
     return Path(text).stem if text.endswith(".toml") else text, recipe
 
 
@@ -116,12 +129,13 @@ def main() -> None:
     parser.add_argument("--metrics", default="frechet,precision_recall")
     chosen = parser.parse_args()
     recipes = dict(parse_version(text) for text in chosen.versions)
-    known = RUNS / f"rates-{chosen.threads}.json"
+    measured = json.dumps([chosen.threads, {name: recipe.to_toml() for name, recipe in recipes.items()}])
+    known = RUNS / f"rates-{hashlib.blake2b(measured.encode(), digest_size=6).hexdigest()}.json"
     known.parent.mkdir(parents=True, exist_ok=True)
-    rates = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
-    if not set(recipes) <= set(rates):  # all again: only rates of one measurement are comparable
-        rates = {**rates, **measure_rates(recipes, chosen.blocks, chosen.threads)}
+    if not known.exists():  # only rates of one measurement are comparable
+        rates = measure_rates(recipes, chosen.blocks, chosen.threads)
         known.write_text(json.dumps(rates, indent=1), encoding="utf-8")
+    rates = json.loads(known.read_text(encoding="utf-8"))
     runs: dict[str, list[Path]] = {}
     with ThreadPoolExecutor(chosen.at_once) as pool:
         work = {}

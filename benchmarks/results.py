@@ -66,13 +66,14 @@ checkpoint.
 - **Features.** `frechet` is the Frechet distance of the features that a section's protocol names: classifier features
   (`Classifier()`) or those of a random network (`Random()`). It is not FID, which needs Inception features. Compare it
   only within a section.
-- **Time.** Minutes are of the training alone, on the processor that the section names. On another machine the same
-  minutes give other scores.
+- **Time.** Minutes are of training, in version 0.1.0 with pictures and checkpoints, on the processor that the section
+  names. On another machine the same minutes give other scores.
 - **Doctor.** The runs that generate from latents were trained before the doctor ran by default.
 - **Versions.** The figures are of version 0.1.0; a section's protocol names the version that measured it. Version 0.2.0
   changes the results of these runs:
     - all runs with a budget in minutes: pictures, checkpoints and the doctor no longer count as training;
     - all runs in bf16: the discriminator's head in fp32;
+    - `mnist`: turns, batch, width and rates ([measured](speed.md#recipes-at-equal-time));
     - `r3gan-*`: zeros around the feature maps in the resampling;
     - `cut`: its weights;
     - all generators with batch normalisation: statistics of the EMA weights

@@ -159,8 +159,8 @@ class Recipe:
     wall_minutes: float = _field(
         0.0,
         "budget",
-        "budget in minutes of wall time: training, evaluations, probes, pictures and checkpoints, without starting up; "
-        "0 sets no limit",
+        "budget in minutes of wall time: training, evaluations, probes, pictures, checkpoints and the timing of "
+        "threads, without starting up; 0 sets no limit",
     )
     seed: int = _field(0, "budget", "random seed, at least 0; it determines every random choice")
     precision: str = _field(

@@ -16,6 +16,7 @@ from typing import Any
 from sparring.assemble.branch import branch
 from sparring.assemble.start import BEFORE, start_state
 from sparring.assemble.state import State
+from sparring.base.device import thread_count
 from sparring.base.errors import UserError, writing
 from sparring.data.form import Form
 from sparring.data.samples import Data
@@ -139,8 +140,8 @@ def _was_resumed(folder: Path) -> bool:
 def apply_fix(planned_fix: PlannedFix, run: Run, recipe: Recipe, data: Data, state: State) -> tuple[Recipe, State]:
     """Apply a fix: the recipe and the state from which training continues. The step, and so the schedules, stay."""
     changed = recipe.replace(**planned_fix.changes)
-    device = next(state.game.generator.network.parameters()).device
-    treated = start_state(changed, data, device)
+    with thread_count(1):  # as at the start of a run: initial weights depend on no timing
+        treated = start_state(changed, data, state.device)
     if planned_fix.back_to is not None:
         folder = run.path / "healthy"
         (manifest,) = [m for m in manifests(folder) if m.step == planned_fix.back_to]

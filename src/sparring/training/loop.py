@@ -95,18 +95,25 @@ class Session:
         stopping = stop.is_set() or share >= self.until
         evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
         if evaluating or clock.wall_seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
+            self.await_steps()
             self.reason = self.save(progress, evaluating, last=share >= 1)
             self._saved_at = clock.wall_seconds  # after the saving, which takes time
             if self.reason and state.step % recipe.log_every:
                 self.log_row(turns, progress)
-        self.ended = stopping or bool(self.reason)
+        self.ended = stopping or bool(self.reason) or (evaluating and self.share >= self.until)  # by wall_minutes
         if int(share * recipe.pictures) > self._pictured or self.ended:
             self._pictured = int(share * recipe.pictures)
+            self.await_steps()
             with clock.overhead("pictures"):
                 state.renew_statistics(self.data, recipe.seed)
                 self.gallery.save(state)
         if treating and not self.ended:
             self.begin(progress)
+
+    def await_steps(self) -> None:
+        """Wait for the steps that are queued on an accelerator, which are training; their deferred checks are read."""
+        self.state.game.checks.read()
+        self.clock.read()
 
     def log_row(self, turns: dict[Side, Turn], progress: Progress) -> None:
         metrics = turn_metrics(self.state.game, turns)

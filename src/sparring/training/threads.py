@@ -37,7 +37,7 @@ class Threads:
     numbers are timed again.
 
     Attributes:
-        automatic: the number is chosen here.
+        automatic: the number is chosen here; False as well once the networks could not be copied for a timing.
         times: seconds per step by number of threads, as timed last; empty where nothing was timed.
         what: why the number was chosen.
     """
@@ -46,7 +46,8 @@ class Threads:
         self, recipe: Recipe, data: Data, device: torch.device, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.fixed, self.data, self.clock, self.cores = parse_threads(recipe.threads), data, clock, available_cores()
-        self.automatic = not self.fixed and device.type == "cpu"
+        self.on_cpu = device.type == "cpu"
+        self.automatic = not self.fixed and self.on_cpu
         self.times: dict[int, float] = {}
         self.what = "set by the recipe"
         self.recheck: Recheck | None = None
@@ -73,9 +74,10 @@ class Threads:
             default = min(torch.get_num_threads(), self.cores)
             self.time(recipe, state, share)
             timed = len(self.times) > 1
-            self.what = "the fastest number" if timed else "torch's number, as a step is too slow to time others"
+            why_not = "a step is too slow to time others" if self.automatic else "the networks cannot be copied"
+            self.what = "the fastest number" if timed else f"torch's number, as {why_not}"
             set_threads(fewest_fast(self.times) if timed else default)
-            if recipe.timed:
+            if recipe.timed and self.automatic:
                 self.recheck = Recheck(self.clock(), not timed or torch.get_num_threads() < self.cores)
 
     def time(
@@ -83,9 +85,15 @@ class Threads:
     ) -> None:
         """Time steps on a copy of the state, so that no bit of the training depends on them but by the number."""
         began, numbers = self.clock(), numbers_to_try(self.cores, min(torch.get_num_threads(), self.cores))
+        self.times = {}
         with torch.random.fork_rng(devices=[]):
-            steps = self.steps(recipe, copy.deepcopy(state), share)
-            self.times = time_numbers(steps, numbers, LIMIT - (self.clock() - began), present, overrun)
+            try:
+                copied = copy.deepcopy(state)
+            except (RuntimeError, TypeError):  # a user's network may hold a tensor with a graph, a lock or a file
+                self.automatic = False
+                return
+            limit = LIMIT - (self.clock() - began)
+            self.times = time_numbers(self.steps(recipe, copied, share), numbers, limit, present, overrun)
 
     def steps(self, recipe: Recipe, state: State, share: float) -> Steps:
         """A function that takes steps on this state, which is a copy, and returns their time."""
@@ -104,7 +112,7 @@ class Threads:
     def record(self, run: Run, state: State) -> None:
         """Write the number to the run's log, unless it is the last one there."""
         last = of_kind(run.history(), THREADS)[-1:]
-        if (self.fixed or self.automatic) and [row["threads"] for row in last] != [torch.get_num_threads()]:
+        if (self.fixed or self.on_cpu) and [row["threads"] for row in last] != [torch.get_num_threads()]:
             milliseconds = {str(n): round(1000 * seconds, 3) for n, seconds in self.times.items()}
             run.append(state.row(THREADS, threads=torch.get_num_threads(), what=self.what, milliseconds=milliseconds))
 
@@ -118,6 +126,9 @@ class Threads:
         recheck, before, unsure = self.recheck, torch.get_num_threads(), len(self.times) < 2
         present = Present(before, recheck.usual, recheck.latest)
         self.time(recipe, state, share, present, overrun=recheck.slowed or unsure)
+        if not self.automatic:
+            self.recheck = None
+            return
         chosen = fewest_fast(self.times)
         set_threads(chosen)
         self.what = SLOWED if recheck.slowed else PERIODIC

@@ -61,11 +61,11 @@ def train(
         with thread_count(1):  # so that the initial weights depend on no timing
             state = start_state(chosen, data, device)
         begin_with(state, chosen.start)
-        threads = Threads(chosen, data, device)
-        threads.start(chosen, state, 0.0)
         held_out = HeldOut(chosen, data)
         # before the run directory, so that a mistake leaves no directory behind
         scorer, watch = make_observers(chosen, data, state, held_out)
+        threads = Threads(chosen, data, device)
+        threads.start(chosen, state, 0.0)
         run = Run.create(Path(out) if out else new_folder(Path(name).stem), chosen, data, environment(device))
         with run.locked():
             threads.record(run, state)
@@ -85,7 +85,8 @@ def resume(
 ) -> Path:
     """Resume a run from its last checkpoint, and train to the end of its budget.
 
-    Without a new budget the run keeps its own. A new budget replaces a single old one; of several, the one of its kind.
+    Without a new budget the run keeps its own. A new budget replaces a single old one. Of several, it
+    replaces the one of its kind, or is added.
 
     Args:
         path: run directory.
@@ -124,8 +125,8 @@ def resume(
                 ended = f"{run.path} has reached its budget at step {state.step}"
                 raise UserError(f"{ended}; to train longer: sparring resume {run.path} {recipe.longer(state.step)}")
             threads, began_with = Threads(recipe, data, device), run.read_environment()
-            same = 0 if recipe.timed else int(began_with.get("threads", 0))
-            threads.start(recipe, state, progress_of(recipe, state), same)
+            began = 0 if recipe.timed else int(began_with.get("threads", 0))
+            threads.start(recipe, state, progress_of(recipe, state), began)
             for change in run.changes():
                 print(f"Note: since this run began, {change}", file=sys.stderr)
             run.clean_up(state.step)

@@ -236,7 +236,10 @@ def _balanced(choose: Callable[..., float], recipe: Recipe, form: Form) -> Chang
 def _more_critic(recipe: Recipe, form: Form) -> Changes:
     """Three updates of D per update of G, unless the recipe has as many."""
     turns = make(recipe.turns, turn_rules)
-    return {} if getattr(turns, "n_critic", 1) >= MORE else {"turns": f"Alternating(n_critic={MORE})"}
+    if getattr(turns, "n_critic", 1) >= MORE:
+        return {}
+    spec = Spec.read(recipe.turns if isinstance(turns, turn_rules.Alternating) else "Alternating()")
+    return {"turns": str(spec.replace(n_critic=MORE))}
 
 
 def _project(recipe: Recipe, form: Form) -> Changes:

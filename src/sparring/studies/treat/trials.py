@@ -138,7 +138,8 @@ class TrialSetup:
         """Train several trials as `train` does, `jobs` at a time, each in a process with its share of the cores."""
         if jobs == 1:
             return [self.train(candidate, share) for candidate in chosen]
-        with ProcessPoolExecutor(jobs, get_context("spawn"), limit_cores, (share_of(jobs),)) as pool:
+        workers = min(jobs, len(chosen))
+        with ProcessPoolExecutor(workers, get_context("spawn"), limit_cores, (share_of(workers),)) as pool:
             try:
                 return list(pool.map(self.train, chosen, [share] * len(chosen)))
             except KeyboardInterrupt:
