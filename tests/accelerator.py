@@ -276,6 +276,7 @@ CASES: dict[str, tuple[str, dict[str, object], int]] = {
     "adaptive": ("small-data", {"augment": "ADA(start=0.3, images=200, every=2)"}, 4),
     "adaptive, in colour": ("stacked-mnist", {"augment": "ADA(start=0.3, images=200, every=1)"}, 2),
     "adaptive, at 0": ("small-data", {"augment": "ADA(target=1.0, every=1)"}, 2),
+    "adaptive, first window": ("small-data", {"augment": "ADA(every=50)"}, 2),
     "clipped parts": ("digits", {"clip_gradients": 0.5, "micro_batches": 2}, 2),
     "consistent": ("mnist", {"augment": "DiffAugment()", "penalties": "Consistency(), FeatureMatching()"}, 1),
     "classified": (
@@ -292,6 +293,9 @@ CASES: dict[str, tuple[str, dict[str, object], int]] = {
     "history": ("cyclegan", {"task": "Cycle(history=6)", **SMALL}, 3),
     "moving averages": ("digits", {"penalties": "LeCam()", "augment": "InstanceNoise()"}, 3),
 }
+
+
+RESTORED = ("adaptive", "adaptive, first window", "history", "moving averages")
 
 
 def steps_of(job: str) -> dict[str, object]:
@@ -415,7 +419,7 @@ def main() -> None:
     backend_registration._setup_privateuseone_for_python_backend(NAME, Module())
     optimizers.has_fused = lambda *_: False  # the fused kernels of the CPU round differently from those of the device
     results: dict[str, object] = {job: steps_of(job) for job in (*recipe_names(), *CASES)}
-    results["restored"] = {job: restored(job) for job in ("adaptive", "history", "moving averages")}
+    results["restored"] = {job: restored(job) for job in RESTORED}
     results["wrong"] = {what: wrong(what) for what in ("read", "shape by value", "copy to the device", "mixed")}
     results |= {"failing": failing(step=2), "unrolled": unrolled()}
     print(json.dumps(results))

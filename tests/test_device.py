@@ -24,7 +24,7 @@ ALLOWED = {
     "training/step_metrics.py:numbers": "terms, gradient norms, logits and accuracy, in one transfer",
     "game/augment/adaptive.py:readings": "strength and heuristic of ADA",
 }
-ADAPTIVE = {"adaptive", "adaptive, at 0", "adaptive, in colour"}
+ADAPTIVE = {"small-data"} | {job for job in accelerator.CASES if job.startswith("adaptive")}
 AS_FLOATS = {"inpaint", "restore", "super-resolution"}  # sources are computed from floats on the CPU
 POINTS = {"grid", "ring", "unrolled-ring"}
 
@@ -49,13 +49,14 @@ def test_steps_neither_mix_devices_nor_wait(results: dict[str, Any], job: str) -
     assert len(reads) == len(found["row"])
 
 
-@pytest.mark.parametrize("job", ["adaptive", "history", "moving averages"])
+@pytest.mark.parametrize("job", accelerator.RESTORED)
 def test_memory_returns_to_the_device(results: dict[str, Any], job: str) -> None:
     found = results["restored"][job]
     assert found["differing"] == []
     assert found["row"], "the log row is that of an uninterrupted run"
     counters = {
         "adaptive": {"logits", "samples", "turns", "windows"},
+        "adaptive, first window": {"logits", "samples", "turns", "windows"},
         "history": {"count"},
         "moving averages": {"turns"},
     }

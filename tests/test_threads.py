@@ -113,8 +113,10 @@ def test_parallel_trials_share_the_cores(tmp_path: Path, monkeypatch: pytest.Mon
     StandInPool.made = []
     monkeypatch.setattr(trials, "ProcessPoolExecutor", StandInPool)
     monkeypatch.setattr("sparring.base.cores.available_cores", lambda: 6)
-    trials.TrialSetup(tmp_path, Recipe(), tmp_path, trust=False).train_all([], 0.1, jobs=3)
+    trials.TrialSetup(tmp_path, Recipe(), tmp_path, trust=False).train_all([None] * 4, 0.1, jobs=3)  # type: ignore[list-item]
     assert StandInPool.made == [(3, limit_cores, (2,))]
+    trials.TrialSetup(tmp_path, Recipe(), tmp_path, trust=False).train_all([None] * 2, 0.1, jobs=3)  # type: ignore[list-item]
+    assert StandInPool.made[1:] == [(2, limit_cores, (3,))], "no process without a trial"
 
 
 def test_the_clinic_trains_a_case_on_each_available_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,8 @@ def start_state(recipe: Recipe, data: Data, device: torch.device) -> State:
     turns = build_turns(recipe)
     if isinstance(turns, Checked):
         turns.check(game)
+    for component in game.stateful.values():
+        component.restore(dict(component.memory), device)  # the same places as in a resumed run
     ema = build_ema(recipe)
     return State(game, ema.start(game.generator.network) if ema else None)
 

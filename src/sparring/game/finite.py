@@ -48,7 +48,8 @@ class FiniteChecks:
     """Checks of the terms and gradients of a game.
 
     On a CPU, a check raises at once. On an accelerator, that would stop the host until all queued work is done, so a
-    check only keeps what it needs on the device, and `read` raises for the first one that failed.
+    check only keeps what it needs on the device, and `read` raises for the first one that failed; the error names the
+    step of the failure, not that of the reading.
 
     Args:
         deferred: checks do not raise; None: on accelerators.

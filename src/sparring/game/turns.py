@@ -210,7 +210,7 @@ def _adam_update(optimizer: torch.optim.Optimizer, network: nn.Module) -> Update
             decay = group["weight_decay"] * weight
             gradient = gradients[name] if decoupled else gradients[name] + decay
             mean, square = torch.lerp(gradient, mean, beta1), torch.lerp(gradient.square(), square, beta2)
-            step += 1
+            step = step + 1  # a new tensor: the old one may be the optimiser's own
             moments[name] = (mean, square, step)
             # eps inside the root: at 0, the root's derivative is infinite
             root = (square / _correction(beta2, step) + eps**2).clamp(min=SMALLEST_ROOT**2).sqrt()

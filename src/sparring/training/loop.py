@@ -85,8 +85,9 @@ class Session:
         """Do what is due after a step: log row, probe, evaluation, checkpoint, picture. `stop` is set by Ctrl-C."""
         recipe, state, clock = self.recipe, self.state, self.clock
         clock.read()
-        share, treating = self.share, False
-        if state.step % recipe.log_every == 0 or share >= 1:
+        share, treating, spent = self.share, False, False
+        logging = state.step % recipe.log_every == 0 or share >= 1
+        if logging:
             self.log_row(turns, progress)
             if self.watch is not None:
                 with clock.overhead("doctor"):
@@ -98,9 +99,10 @@ class Session:
             self.await_steps()
             self.reason = self.save(progress, evaluating, last=share >= 1)
             self._saved_at = clock.wall_seconds  # after the saving, which takes time
-            if self.reason and state.step % recipe.log_every:
+            spent = evaluating and self.share >= self.until  # the evaluation took the rest of a budget of wall time
+            if (self.reason or spent) and not logging:
                 self.log_row(turns, progress)
-        self.ended = stopping or bool(self.reason) or (evaluating and self.share >= self.until)  # by wall_minutes
+        self.ended = stopping or bool(self.reason) or spent
         if int(share * recipe.pictures) > self._pictured or self.ended:
             self._pictured = int(share * recipe.pictures)
             self.await_steps()
