@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ import torch
 from PIL import Image
 
 from sparring.base.download import ROOM
-from sparring.base.errors import UserError, writing
+from sparring.base.errors import NotWrittenError, UserError, writing
 from sparring.base.process import exclusively
 from sparring.data import Data, Layout, Pairs, Sets, Single, load_data
 from sparring.data.images import load_images
@@ -326,12 +327,56 @@ def test_a_cache_that_cannot_be_made(
     assert "Note: cannot write" in capsys.readouterr().err
 
 
-def test_pixels_without_a_manifest_do_not_stay(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "write_atomically", lambda *_: (_ for _ in ()).throw(UserError("full")))
-        with pytest.raises(UserError, match="full"):
-            load(sets, "folder")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full, a disk that is always full")
+def test_a_disk_that_is_full_when_files_close(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = load(sets, "folder")
+    (stored,) = (sets / "cache" / "sparring" / "mapped").glob("*.pixels")
+    shutil.rmtree(stored.parent)
+    stored.parent.mkdir()
+    stored.with_suffix(".part").symlink_to("/dev/full")
+    data = load(sets, "folder")
+    assert "Note: cannot write" in capsys.readouterr().err
+    assert not is_mapped(data.samples)
     assert files(sets) == [".lock"]
+    assert same(data, expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot remove mapped files")
+def test_a_set_that_cannot_be_kept_is_decoded_once(
+    sets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decode, decoded = records.decode, []
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "decode", lambda *given: (decoded.append(given), decode(*given))[1])
+        patch.setattr(store, "write_atomically", lambda *_: (_ for _ in ()).throw(NotWrittenError("full")))
+        data = load(sets, "folder")
+    assert capsys.readouterr().err == f"Note: full; until then each start decodes {sets / 'images'} again\n"
+    assert len(decoded) == COUNT
+    assert files(sets) == [".lock"], "pixels without a manifest do not stay"
+    with monkeypatch.context() as patch:
+        patch.setattr("sparring.data.decoded.make_room", lambda: (_ for _ in ()).throw(PermissionError("mapped")))
+        assert same(load(sets, "folder"), data)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(records, "decode", refuse)
+    load(sets, "folder")
+
+
+def test_the_first_pass_is_released_before_the_second(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first: list[weakref.ref[Any]] = []
+    in_memory = pixels.StackInMemory.add
+
+    def fail(sink: Any, _: records.Pixel) -> None:
+        first.append(weakref.ref(sink))
+        raise NotWrittenError("full")
+
+    def add(sink: Any, image: records.Pixel) -> None:
+        assert first[0]() is None, "the first pass is still held"
+        in_memory(sink, image)
+
+    monkeypatch.setattr(pixels.StackInFile, "add", fail)
+    monkeypatch.setattr(pixels.StackInMemory, "add", add)
+    assert len(load(sets, "folder")) == COUNT - 1
+    assert len(first) == 1
 
 
 LOADS = """

@@ -16,7 +16,7 @@ from sparring.data.sources.decode import Target
 from sparring.data.sources.reading import Metadata, ReadReport
 from sparring.data.sources.records import Side
 from sparring.data.sources.source import PairSource, Source
-from sparring.data.store.cache import Entry, Kept
+from sparring.data.store.cache import Entry, Kept, make_room
 from sparring.data.store.mapped import chunks, map_file, memory_bound, written
 from sparring.data.store.pixels import FileSink, MemorySink, Sink, Stored, TooLargeError, arranged
 
@@ -77,12 +77,16 @@ class Decoding(NamedTuple):
         except NotWrittenError as error:
             if self.source.count is None:
                 raise
-            try:
-                data = self._in_memory()
-            except TooLargeError:
-                raise error from None
-            print(f"Note: {error}; until then each start decodes {self.source.name} again", file=sys.stderr)
-            return data
+            failure = NotWrittenError(str(error))  # without the traceback, which holds threads and files
+        try:
+            data = self._in_memory()
+        except TooLargeError:
+            raise failure from None
+        self._note(failure)
+        return data
+
+    def _note(self, error: NotWrittenError) -> None:
+        print(f"Note: {error}; until then each start decodes {self.source.name} again", file=sys.stderr)
 
     def _entry(self) -> Entry:
         source, target, sides = self.source, self.target, self.sides
@@ -119,7 +123,13 @@ class Decoding(NamedTuple):
             if keeping:
                 labels = None if metadata.labels is None else metadata.labels.tolist()
                 saved = {**metadata._asdict(), "labels": labels, "name": self.source.name, "layouts": layouts}
-                entry.keep(files, saved, data.digest)
+                try:
+                    entry.keep(files, saved, data.digest)
+                except NotWrittenError as error:
+                    self._note(error)
+        with suppress(OSError):  # the set is complete, and the next one that is written removes the rest
+            entry.remove_older()
+            make_room()
         return data
 
     def _restored(self, kept: Kept) -> Data:

@@ -98,17 +98,24 @@ class Entry:
 
     @contextmanager
     def parts(self) -> Iterator[list[BinaryIO]]:
-        """New files for the pixels, which are removed at the end unless `keep` was called."""
-        with ExitStack() as stack:
+        """New files for the pixels, which are removed at the end unless `keep` was called.
+
+        Raises:
+            NotWrittenError: the files cannot be written, also where closing them shows it.
+        """
+        with writing(self.set.parent, ROOM), ExitStack() as stack:
             files: list[BinaryIO] = []
             for part in self._parts:
                 stack.callback(part.unlink, missing_ok=True)
-                with writing(part, ROOM):
-                    files.append(stack.enter_context(part.open("w+b")))
+                files.append(stack.enter_context(part.open("w+b")))
             yield files
 
     def keep(self, files: Sequence[BinaryIO], saved: dict[str, Any], digest: str) -> None:
-        """Keep the files of `parts` with a manifest, and remove older states and, if space is short, other sets."""
+        """Keep the files of `parts` with a manifest.
+
+        Raises:
+            NotWrittenError: the entry cannot be written. Its files are removed; on POSIX, mappings of them stay valid.
+        """
         try:
             with writing(self.manifest, ROOM):
                 for file, part, path in zip(files, self._parts, self._pixels):
@@ -123,9 +130,10 @@ class Entry:
             for path in self._pixels:
                 path.unlink(missing_ok=True)
             raise
-        with writing(self.set.parent, ROOM):
-            _remove(path for path in self.set.parent.glob(f"{self.set.name}-*") if path.name.split(".")[0] != self.key)
-            make_room()
+
+    def remove_older(self) -> None:
+        """Remove the other states of the set; the lock must be held. OSError: one cannot be removed."""
+        _remove(path for path in self.set.parent.glob(f"{self.set.name}-*") if path.name.split(".")[0] != self.key)
 
 
 def make_room() -> None:
