@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -23,11 +24,12 @@ from PIL import Image
 from sparring.base.download import ROOM
 from sparring.base.errors import NotWrittenError, UserError, writing
 from sparring.base.process import exclusively
-from sparring.data import Data, Layout, Pairs, Sets, Single, load_data
+from sparring.data import Data, Layout, Pairs, Sets, Single, load_data, load_held_out
 from sparring.data.images import load_images
+from sparring.data.pairs.find import find_pairs
 from sparring.data.sources import records
 from sparring.data.sources.decode import Target
-from sparring.data.sources.source import Item, Source
+from sparring.data.sources.source import Item, Source, folder_source
 from sparring.data.store import cache as store
 from sparring.data.store import pixels
 from sparring.data.store.mapped import is_large, is_mapped
@@ -263,6 +265,36 @@ def test_two_versions_of_pillow_keep_their_own_pixels(sets: Path, monkeypatch: p
     monkeypatch.setattr(records, "decode", refuse)
     load(sets, "folder")
     assert files(sets).count(".pixels") == 2
+
+
+@pytest.mark.parametrize("kind", ["pairs of columns", "parquet"])
+def test_the_splits_of_a_folder_stay(kind: str, sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Pairs(source="A", target="B") if kind == "pairs of columns" else Single()
+    folder = sets / "splits"
+    folder.mkdir()
+    for split in ("train", "test"):
+        shutil.copy(sets / KINDS[kind][0], folder / f"{split}.parquet")
+
+    def both() -> tuple[Data, Data]:
+        held = load_held_out(str(folder), layout=layout)
+        assert held is not None
+        return load_data(str(folder), layout=layout), held
+
+    first = both()
+    monkeypatch.setattr(records, "decode", refuse)
+    assert all(same(a, b) for a, b in zip(first, both()))
+    places = [found.place for split in ("train", "test") if (found := find_pairs(str(folder), Pairs(), split))]
+    assert len({*places}) == len(places)
+
+
+def test_training_parts_that_differ_keep_their_test_part(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = replace(folder_source(sets / "images"), part=True, classes=("cat", "dog"), channels=1)
+    parts = [part, replace(part, channels=3), replace(part, classes=("cat", "dog", "fox"))]
+    first = [load_images(each, Target()) for each in parts]
+    assert [data.samples.shape[1] for data in first] == [1, 3, 1]
+    assert [data.form.classes for data in first] == [each.classes for each in parts]
+    monkeypatch.setattr(records, "decode", refuse)
+    assert all(same(load_images(each, Target()), data) for each, data in zip(parts, first))
 
 
 def test_the_sets_read_longest_ago_are_removed(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,10 +91,10 @@ class Decoding(NamedTuple):
     def _entry(self) -> Entry:
         source, target, sides = self.source, self.target, self.sides
         size = [target.size, target.fit if target.size else ""]
-        read_as = [[side.what, side.classes, side.ignore] for side in sides]
+        read_as = [[side.what, side.classes, side.ignore, side.channels] for side in sides]
         part, classes = (source.part, source.classes) if isinstance(source, Source) else (False, ())
-        place = [source.place or source.name, part, size, read_as]
-        return Entry(place, [source.identity, classes, [side.channels for side in sides]], len(sides))
+        place = [source.place or source.name, part, classes, size, read_as]
+        return Entry(place, source.identity, len(sides))
 
     def _in_memory(self) -> Data:
         assert self.source.count is not None

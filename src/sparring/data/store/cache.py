@@ -44,7 +44,7 @@ class Entry:
     older ones. The manifest is written last and marks the set as complete.
     """
 
-    def __init__(self, place: Sequence[object], state: Sequence[object], files: int) -> None:
+    def __init__(self, place: Sequence[object], state: str, files: int) -> None:
         """Make the key of a set.
 
         Args:
@@ -54,7 +54,7 @@ class Entry:
             files: the number of files of pixels.
         """
         self.set = mapped_folder() / _hash([VERSION, PIL.__version__, *place])
-        self.key = f"{self.set.name}-{_hash(state)}"
+        self.key = f"{self.set.name}-{_hash([state])}"
         self.files = files
 
     @property
