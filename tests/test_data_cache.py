@@ -305,10 +305,13 @@ def test_the_sets_read_longest_ago_are_removed(sets: Path, monkeypatch: pytest.M
     resized, images = by_size[0], by_size[-1]  # the middle one belongs to the pairs
     pairs = by_size[1]
     for age, path in enumerate((pairs, images, resized)):  # the pairs were read last
-        os.utime(path.with_name(f"{path.name.split('.')[0]}.json"), (10**9 - age, 10**9))
+        os.utime(path.with_name(f"{path.name.split('.')[0]}.json"), (10**9 + age, 10**9 - age))
     held = sum(path.stat().st_size for path in folder.glob("*.pixels"))
     free = 4 * (held - 1) - held
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    store.make_room()
+    assert files(sets).count(".pixels") == 4, "sets of this process stay"
+    monkeypatch.setattr(store, "_own", set())
     with exclusively(folder / resized.name.partition("-")[0]):  # another process is writing it
         store.make_room()
         assert [resized.exists(), images.exists(), pairs.exists()] == [True, False, True]
@@ -317,6 +320,26 @@ def test_the_sets_read_longest_ago_are_removed(sets: Path, monkeypatch: pytest.M
     load(sets, "zip")
     assert [p.name.split(".")[0] for p in folder.glob("*.pixels")] == [p.stem for p in folder.glob("*.json")]
     assert files(sets).count(".pixels") == 1, "what has just been written stays"
+    load(sets, "parquet")
+    for path in folder.glob("*.json"):
+        os.utime(path, (10**9, 10**9))
+    load(sets, "zip")
+    monkeypatch.setattr(store, "_own", set())
+    store.make_room()
+    assert files(sets).count(".pixels") == 1, "a set that was read today stays"
+    monkeypatch.setattr(records, "decode", refuse)
+    load(sets, "zip")
+
+
+def test_incomplete_files_of_ended_processes_are_removed(sets: Path) -> None:
+    load(sets, "resized")
+    folder = sets / "cache" / "sparring" / "mapped"
+    names = ["a-b.0.part", "a-b.json.part", "c-d.0.part", "hub-e.json.part"]
+    for name in names:
+        (folder / name).touch()
+    with exclusively(folder / "c"):  # another process is writing it
+        load(sets, "zip")
+    assert [name for name in names if (folder / name).exists()] == names[2:]
 
 
 @pytest.mark.parametrize("kind", ["folder", "patches", "two folders", "parquet"])
