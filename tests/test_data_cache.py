@@ -136,6 +136,18 @@ def test_threads_give_what_one_thread_gives(kind: str, sets: Path, at_once: Call
     assert all(same(data, found[0]) for data in found[1:])
 
 
+@pytest.mark.parametrize(("gib", "threads"), [("0.1", []), ("0.6", [2]), ("2", [4])])
+def test_memory_bounds_the_threads(
+    gib: str, threads: list[int], sets: Path, at_once: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(4)
+    pool, made = records.ThreadPoolExecutor, []
+    monkeypatch.setattr(records, "ThreadPoolExecutor", lambda count: (made.append(count), pool(count))[1])
+    monkeypatch.setenv("SPARRING_MEMORY", gib)
+    load(sets, "resized")
+    assert made == threads
+
+
 def test_pixels_are_those_of_pillow(sets: Path, at_once: Callable[[int], None]) -> None:
     at_once(4)
     paths = [path for path in sorted((sets / "images").rglob("*.png")) if path.stem != "01"]

@@ -33,7 +33,7 @@ RECENT = 24 * 3600 * 10**9  # ns; another process may have such a set mapped, wh
 _own: set[str] = set()  # the keys of the sets that this process read or wrote
 
 
-class Kept(NamedTuple):
+class Cached(NamedTuple):
     """A set in the cache: the bytes of each file, the manifest, and the digest; "" if it is not valid any more."""
 
     pixels: list[Tensor]
@@ -44,8 +44,8 @@ class Kept(NamedTuple):
 class Entry:
     """A set in the cache: `KEY.0.pixels`, `KEY.1.pixels`, ... hold raw bytes, `KEY.json` the rest.
 
-    KEY is two hashes: of the set and how it is decoded, and of the current state of its files. Writing a state removes
-    older ones. The manifest is written last and marks the set as complete.
+    KEY is two hashes: of the set and how it is decoded, and of the current state of its files. The manifest is
+    written last and marks the set as complete.
     """
 
     def __init__(self, place: Sequence[object], state: str, files: int) -> None:
@@ -82,7 +82,7 @@ class Entry:
                 stack.enter_context(exclusively(self.set))
             yield
 
-    def read(self) -> Kept | None:
+    def read(self) -> Cached | None:
         """The set, or None if it is not in the cache; raises UserError if its entry is damaged."""
         pixels, modified = [], []
         try:
@@ -95,7 +95,7 @@ class Entry:
                     pixels.append(map_file(file, (size,)))
                     modified.append(state.st_mtime_ns)
             self._mark_read()
-            return Kept(pixels, saved, str(saved["digest"]) if saved.get("modified") == modified else "")
+            return Cached(pixels, saved, str(saved["digest"]) if saved.get("modified") == modified else "")
         except (FileNotFoundError, NotADirectoryError):  # not written yet, or another process has just removed it
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -108,7 +108,7 @@ class Entry:
 
     @contextmanager
     def parts(self) -> Iterator[list[BinaryIO]]:
-        """New files for the pixels, which are removed at the end unless `keep` was called.
+        """New files for the pixels, which are removed at the end unless `store` was called.
 
         Raises:
             NotWrittenError: the files cannot be written, also where closing them shows it.
@@ -120,8 +120,8 @@ class Entry:
                 files.append(stack.enter_context(part.open("w+b")))
             yield files
 
-    def keep(self, files: Sequence[BinaryIO], saved: dict[str, Any], digest: str) -> None:
-        """Keep the files of `parts` with a manifest.
+    def store(self, files: Sequence[BinaryIO], saved: dict[str, Any], digest: str) -> None:
+        """Store the files of `parts` with a manifest.
 
         Raises:
             NotWrittenError: the entry cannot be written. Its files are removed; on POSIX, mappings of them stay valid.
