@@ -127,9 +127,10 @@ class Decoding(NamedTuple):
                     entry.store(files, saved, data.digest)
                 except NotWrittenError as error:
                     self._note(error)
-        with suppress(OSError):  # the set is complete, and the next one that is written removes the rest
-            entry.remove_older()
-            make_room()
+                else:
+                    with suppress(OSError):  # the set is complete, and the next one that is written removes the rest
+                        entry.remove_older()
+                        make_room()
         return data
 
     def _restored(self, cached: Cached) -> Data:
