@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -20,13 +22,14 @@ import torch
 from PIL import Image
 
 from sparring.base.download import ROOM
-from sparring.base.errors import UserError, writing
+from sparring.base.errors import NotWrittenError, UserError, writing
 from sparring.base.process import exclusively
-from sparring.data import Data, Layout, Pairs, Sets, Single, load_data
+from sparring.data import Data, Layout, Pairs, Sets, Single, load_data, load_held_out
 from sparring.data.images import load_images
+from sparring.data.pairs.find import find_pairs
 from sparring.data.sources import records
 from sparring.data.sources.decode import Target
-from sparring.data.sources.source import Item, Source
+from sparring.data.sources.source import Item, Source, folder_source
 from sparring.data.store import cache as store
 from sparring.data.store import pixels
 from sparring.data.store.mapped import is_large, is_mapped
@@ -131,6 +134,18 @@ def test_threads_give_what_one_thread_gives(kind: str, sets: Path, at_once: Call
         shutil.rmtree(sets / "cache", ignore_errors=True)
         found.append(load(sets, kind))
     assert all(same(data, found[0]) for data in found[1:])
+
+
+@pytest.mark.parametrize(("gib", "threads"), [("0.1", []), ("0.6", [2]), ("2", [4])])
+def test_memory_bounds_the_threads(
+    gib: str, threads: list[int], sets: Path, at_once: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(4)
+    pool, made = records.ThreadPoolExecutor, []
+    monkeypatch.setattr(records, "ThreadPoolExecutor", lambda count: (made.append(count), pool(count))[1])
+    monkeypatch.setenv("SPARRING_MEMORY", gib)
+    load(sets, "resized")
+    assert made == threads
 
 
 def test_pixels_are_those_of_pillow(sets: Path, at_once: Callable[[int], None]) -> None:
@@ -264,6 +279,36 @@ def test_two_versions_of_pillow_keep_their_own_pixels(sets: Path, monkeypatch: p
     assert files(sets).count(".pixels") == 2
 
 
+@pytest.mark.parametrize("kind", ["pairs of columns", "parquet"])
+def test_the_splits_of_a_folder_stay(kind: str, sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Pairs(source="A", target="B") if kind == "pairs of columns" else Single()
+    folder = sets / "splits"
+    folder.mkdir()
+    for split in ("train", "test"):
+        shutil.copy(sets / KINDS[kind][0], folder / f"{split}.parquet")
+
+    def both() -> tuple[Data, Data]:
+        held = load_held_out(str(folder), layout=layout)
+        assert held is not None
+        return load_data(str(folder), layout=layout), held
+
+    first = both()
+    monkeypatch.setattr(records, "decode", refuse)
+    assert all(same(a, b) for a, b in zip(first, both()))
+    places = [found.place for split in ("train", "test") if (found := find_pairs(str(folder), Pairs(), split))]
+    assert len({*places}) == len(places)
+
+
+def test_training_parts_that_differ_keep_their_test_part(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = replace(folder_source(sets / "images"), part=True, classes=("cat", "dog"), channels=1)
+    parts = [part, replace(part, channels=3), replace(part, classes=("cat", "dog", "fox"))]
+    first = [load_images(each, Target()) for each in parts]
+    assert [data.samples.shape[1] for data in first] == [1, 3, 1]
+    assert [data.form.classes for data in first] == [each.classes for each in parts]
+    monkeypatch.setattr(records, "decode", refuse)
+    assert all(same(load_images(each, Target()), data) for each, data in zip(parts, first))
+
+
 def test_the_sets_read_longest_ago_are_removed(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("folder", "resized", "two folders"):
         load(sets, kind)
@@ -272,10 +317,13 @@ def test_the_sets_read_longest_ago_are_removed(sets: Path, monkeypatch: pytest.M
     resized, images = by_size[0], by_size[-1]  # the middle one belongs to the pairs
     pairs = by_size[1]
     for age, path in enumerate((pairs, images, resized)):  # the pairs were read last
-        os.utime(path.with_name(f"{path.name.split('.')[0]}.json"), (10**9 - age, 10**9))
+        os.utime(path.with_name(f"{path.name.split('.')[0]}.json"), (10**9 + age, 10**9 - age))
     held = sum(path.stat().st_size for path in folder.glob("*.pixels"))
     free = 4 * (held - 1) - held
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    store.make_room()
+    assert files(sets).count(".pixels") == 4, "sets of this process stay"
+    monkeypatch.setattr(store, "_own", set())
     with exclusively(folder / resized.name.partition("-")[0]):  # another process is writing it
         store.make_room()
         assert [resized.exists(), images.exists(), pairs.exists()] == [True, False, True]
@@ -284,6 +332,26 @@ def test_the_sets_read_longest_ago_are_removed(sets: Path, monkeypatch: pytest.M
     load(sets, "zip")
     assert [p.name.split(".")[0] for p in folder.glob("*.pixels")] == [p.stem for p in folder.glob("*.json")]
     assert files(sets).count(".pixels") == 1, "what has just been written stays"
+    load(sets, "parquet")
+    for path in folder.glob("*.json"):
+        os.utime(path, (10**9, 10**9))
+    load(sets, "zip")
+    monkeypatch.setattr(store, "_own", set())
+    store.make_room()
+    assert files(sets).count(".pixels") == 1, "a set that was read today stays"
+    monkeypatch.setattr(records, "decode", refuse)
+    load(sets, "zip")
+
+
+def test_incomplete_files_of_ended_processes_are_removed(sets: Path) -> None:
+    load(sets, "resized")
+    folder = sets / "cache" / "sparring" / "mapped"
+    names = ["a-b.0.part", "a-b.json.part", "c-d.0.part", "hub-e.json.part"]
+    for name in names:
+        (folder / name).touch()
+    with exclusively(folder / "c"):  # another process is writing it
+        load(sets, "zip")
+    assert [name for name in names if (folder / name).exists()] == names[2:]
 
 
 @pytest.mark.parametrize("kind", ["folder", "patches", "two folders", "parquet"])
@@ -326,12 +394,56 @@ def test_a_cache_that_cannot_be_made(
     assert "Note: cannot write" in capsys.readouterr().err
 
 
-def test_pixels_without_a_manifest_do_not_stay(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "write_atomically", lambda *_: (_ for _ in ()).throw(UserError("full")))
-        with pytest.raises(UserError, match="full"):
-            load(sets, "folder")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full, a disk that is always full")
+def test_a_disk_that_is_full_when_files_close(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = load(sets, "folder")
+    (stored,) = (sets / "cache" / "sparring" / "mapped").glob("*.pixels")
+    shutil.rmtree(stored.parent)
+    stored.parent.mkdir()
+    stored.with_suffix(".part").symlink_to("/dev/full")
+    data = load(sets, "folder")
+    assert "Note: cannot write" in capsys.readouterr().err
+    assert not is_mapped(data.samples)
     assert files(sets) == [".lock"]
+    assert same(data, expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot remove mapped files")
+def test_a_set_that_cannot_be_kept_is_decoded_once(
+    sets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decode, decoded = records.decode, []
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "decode", lambda *given: (decoded.append(given), decode(*given))[1])
+        patch.setattr(store, "write_atomically", lambda *_: (_ for _ in ()).throw(NotWrittenError("full")))
+        data = load(sets, "folder")
+    assert capsys.readouterr().err == f"Note: full; until then each start decodes {sets / 'images'} again\n"
+    assert len(decoded) == COUNT
+    assert files(sets) == [".lock"], "pixels without a manifest do not stay"
+    with monkeypatch.context() as patch:
+        patch.setattr("sparring.data.decoded.make_room", lambda: (_ for _ in ()).throw(PermissionError("mapped")))
+        assert same(load(sets, "folder"), data)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(records, "decode", refuse)
+    load(sets, "folder")
+
+
+def test_the_first_pass_is_released_before_the_second(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first: list[weakref.ref[Any]] = []
+    in_memory = pixels.StackInMemory.add
+
+    def fail(sink: Any, _: records.Pixel) -> None:
+        first.append(weakref.ref(sink))
+        raise NotWrittenError("full")
+
+    def add(sink: Any, image: records.Pixel) -> None:
+        assert first[0]() is None, "the first pass is still held"
+        in_memory(sink, image)
+
+    monkeypatch.setattr(pixels.StackInFile, "add", fail)
+    monkeypatch.setattr(pixels.StackInMemory, "add", add)
+    assert len(load(sets, "folder")) == COUNT - 1
+    assert len(first) == 1
 
 
 LOADS = """

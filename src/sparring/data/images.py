@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from sparring.base.errors import UserError
-from sparring.data.decoded import Decoding, Pass
+from sparring.data.decoded import Decoding, Method
 from sparring.data.samples import Data, image_data
 from sparring.data.sources.decode import Target
 from sparring.data.sources.fitting import fitted_remarks
@@ -18,7 +18,7 @@ from sparring.data.sources.records import Side
 from sparring.data.sources.source import Source
 from sparring.data.store.pixels import StackInFile, StackInMemory, Stored
 
-ONE_SIZE = Pass(read_images, StackInMemory, StackInFile)
+ONE_SIZE = Method(read_images, StackInMemory, StackInFile)
 
 
 def load_images(source: Source, target: Target) -> Data:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.base.errors import UserError
-from sparring.data.decoded import Decoding, Pass
+from sparring.data.decoded import Decoding, Method
 from sparring.data.samples import Data, image_data
 from sparring.data.sources.decode import Size, Target
 from sparring.data.sources.reading import Metadata, ReadReport, decoded, factor
@@ -74,7 +74,7 @@ def read_whole(source: Source | PairSource, sides: Sequence[Side], target: Targe
     return report
 
 
-ANY_SIZE = Pass(read_whole, ImagesInMemory, ImagesInFile)
+ANY_SIZE = Method(read_whole, ImagesInMemory, ImagesInFile)
 
 
 def wholes_of(stored: Sequence[Stored], units: Sequence[int]) -> list[Whole]:

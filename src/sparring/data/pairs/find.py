@@ -70,7 +70,7 @@ def find_pairs(spec: str, layout: Pairs, split: Split = "train") -> PairSource |
     if split == "test":
         return None
     if path.suffix.lower() == ".parquet":
-        return _in_tables([path], str(path), layout)
+        return _in_tables([path], str(path), layout, split)
     if path.suffix.lower() == ".npz":
         arrays = paired_arrays(path, *map(bool, _maps(layout)))
         items, count, identify = partial(_array_items, path, *arrays), len(arrays[0]), partial(stamps, path)
@@ -91,7 +91,7 @@ def _in_folder(folder: Path, layout: Pairs, split: Split) -> PairSource | None:
         if all((folder / f"{word}{side}.parquet").is_file() for side in "AB"):
             raise UserError(f"{folder} holds two sets, {word}A and {word}B, but this task needs pairs; give {WANTED}")
     if tables := parquet_parts(folder, split):
-        return _in_tables(tables, str(folder), layout)
+        return _in_tables(tables, str(folder), layout, split)
     if split == "test" and parquet_parts(folder):
         return None
     sides = _sub_folders(folder, layout, split)
@@ -112,11 +112,11 @@ def _maps(layout: Pairs) -> tuple[Names, Names]:
     return class_names(layout.source_classes), class_names(layout.target_classes)
 
 
-def _in_tables(paths: Sequence[Path], name: str, layout: Pairs) -> PairSource:
+def _in_tables(paths: Sequence[Path], name: str, layout: Pairs, split: Split) -> PairSource:
     available = image_columns(paths)
     named = {layout.source, layout.target} - {"", *HALVES}
     if len(available) == 1 and not named:
-        return _in_halves(column_source(paths, available[0], name), layout)
+        return _in_halves(column_source(paths, available[0], name, split), layout)
     columns = _two_of(available, layout)
     if columns is None:
         found = ", ".join(available) or "none"
@@ -124,7 +124,7 @@ def _in_tables(paths: Sequence[Path], name: str, layout: Pairs) -> PairSource:
             f"{name} has these columns of images: {shortened(found)}; pairs need two of them: set their names, such as "
             f"source={(layout.source or 'sketch')!r} and target={(layout.target or 'photo')!r}"
         )
-    return paired_source(paths, columns, name)
+    return paired_source(paths, columns, name, split)
 
 
 def _two_of(available: Sequence[str], layout: Pairs) -> tuple[str, str] | None:

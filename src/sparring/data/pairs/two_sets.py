@@ -53,7 +53,7 @@ def find_sets(spec: str, layout: Sets, find: Find, split: Split = "train") -> tu
             return found
         tables = parquet_parts(path, split)
     if tables and {layout.a, layout.b} <= {*image_columns(tables)}:
-        a, b = (column_source(tables, column, str(path)) for column in (layout.a, layout.b))
+        a, b = (column_source(tables, column, str(path), split) for column in (layout.a, layout.b))
         return replace(a, name=f"{path}, column {layout.a}"), replace(b, name=f"{path}, column {layout.b}")
     if split == "test":
         return None

@@ -49,9 +49,9 @@ def parquet_source(paths: Sequence[Path], name: str) -> Source:
     return _source(paths, name, _alike(paths, [columns_of(_schema(path), str(path)) for path in paths]))
 
 
-def column_source(paths: Sequence[Path], column: str, name: str) -> Source:
-    """The images of one column, without labels; `name` is the path that holds the files."""
-    return _source(paths, name, Columns(column), f", column {column}")
+def column_source(paths: Sequence[Path], column: str, name: str, split: str) -> Source:
+    """The images of one column, without labels; `name` is the path that holds the files of this split."""
+    return _source(paths, name, Columns(column), f", column {column}, {split}")
 
 
 def _source(paths: Sequence[Path], name: str, columns: Columns, part: str = "") -> Source:
@@ -184,9 +184,9 @@ def image_columns(paths: Sequence[Path]) -> tuple[str, ...]:
     return found
 
 
-def paired_source(paths: Sequence[Path], columns: tuple[str, str], name: str) -> PairSource:
-    """The images of two columns as pairs; `name` is the path that holds the files."""
-    identify, place = partial(stamps, *paths), f"{Path(name).resolve()}, columns {columns}"
+def paired_source(paths: Sequence[Path], columns: tuple[str, str], name: str, split: str) -> PairSource:
+    """The images of two columns as pairs; `name` is the path that holds the files of this split."""
+    identify, place = partial(stamps, *paths), f"{Path(name).resolve()}, columns {columns}, {split}"
     items, count, size = partial(_paired_items, paths, columns), _count_rows(paths), size_of(*paths)
     return PairSource(name, identify(), items, count, place=place, identify=identify, size=size)
 

@@ -20,9 +20,11 @@ from sparring.data.maps import decode_map
 from sparring.data.sources.decode import NotDecodedError, Size, Target, decode, read_header
 from sparring.data.sources.fitting import fit_alike
 from sparring.data.sources.source import Item, Pair, PairSource, Source
+from sparring.data.store.mapped import memory_bound
 from sparring.data.store.pixels import Pixel
 
 AT_ONCE, MOST_AT_ONCE = 1 << 18, 64  # bytes, and images, that a thread decodes in one part
+FOR_THREAD = 256 << 20  # bytes of the memory bound for each thread; a photo of 24 megapixels takes 72 MB for each copy
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,12 @@ Result = Record | NotDecodedError | UserError
 def decoded_ahead(source: Source | PairSource, sides: Sequence[Side], target: Target) -> Iterator[tuple[Found, Result]]:
     """Yield what the source yields, in order, with what was read of it.
 
-    Threads decode parts of several images. A part holds about `AT_ONCE` bytes or one image, which bounds memory.
+    Threads decode parts of several images. A part holds about `AT_ONCE` bytes or one image, and there is at most
+    one thread for each `FOR_THREAD` bytes of the memory bound, so memory stays bounded.
     """
     waiting: deque[tuple[list[Found], Future[list[Result]]]] = deque()
-    found, threads, count = _until_error(source), available_cores(), 1
+    found, count = _until_error(source), 1
+    threads = min(available_cores(), max(1, memory_bound() // FOR_THREAD))
     if threads == 1:
         yield from ((each, _read(each, sides, target)) for each in found)
         return

@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -27,9 +28,12 @@ from sparring.data.store.mapped import map_file, mapped_folder
 
 VERSION = 4  # of the cache format and of decoding; a change invalidates the cache
 SHARE = 4  # all sets take at most 1 / SHARE of the disk space that is free without them
+RECENT = 24 * 3600 * 10**9  # ns; another process may have such a set mapped, which fails on Windows and network disks
+
+_own: set[str] = set()  # the keys of the sets that this process read or wrote
 
 
-class Kept(NamedTuple):
+class Cached(NamedTuple):
     """A set in the cache: the bytes of each file, the manifest, and the digest; "" if it is not valid any more."""
 
     pixels: list[Tensor]
@@ -40,11 +44,11 @@ class Kept(NamedTuple):
 class Entry:
     """A set in the cache: `KEY.0.pixels`, `KEY.1.pixels`, ... hold raw bytes, `KEY.json` the rest.
 
-    KEY is two hashes: of the set and how it is decoded, and of the current state of its files. Writing a state removes
-    older ones. The manifest is written last and marks the set as complete.
+    KEY is two hashes: of the set and how it is decoded, and of the current state of its files. The manifest is
+    written last and marks the set as complete.
     """
 
-    def __init__(self, place: Sequence[object], state: Sequence[object], files: int) -> None:
+    def __init__(self, place: Sequence[object], state: str, files: int) -> None:
         """Make the key of a set.
 
         Args:
@@ -54,7 +58,7 @@ class Entry:
             files: the number of files of pixels.
         """
         self.set = mapped_folder() / _hash([VERSION, PIL.__version__, *place])
-        self.key = f"{self.set.name}-{_hash(state)}"
+        self.key = f"{self.set.name}-{_hash([state])}"
         self.files = files
 
     @property
@@ -78,7 +82,7 @@ class Entry:
                 stack.enter_context(exclusively(self.set))
             yield
 
-    def read(self) -> Kept | None:
+    def read(self) -> Cached | None:
         """The set, or None if it is not in the cache; raises UserError if its entry is damaged."""
         pixels, modified = [], []
         try:
@@ -90,25 +94,38 @@ class Entry:
                         raise ValueError(f"{path.name} has {state.st_size} bytes instead of {size}")
                     pixels.append(map_file(file, (size,)))
                     modified.append(state.st_mtime_ns)
-            return Kept(pixels, saved, str(saved["digest"]) if saved.get("modified") == modified else "")
+            self._mark_read()
+            return Cached(pixels, saved, str(saved["digest"]) if saved.get("modified") == modified else "")
         except (FileNotFoundError, NotADirectoryError):  # not written yet, or another process has just removed it
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.manifest} is damaged ({error}); remove it and run the command again") from error
 
+    def _mark_read(self) -> None:
+        _own.add(self.key)
+        with suppress(OSError):  # a cache that cannot be written
+            os.utime(self.manifest)  # access times are not updated on all disks
+
     @contextmanager
     def parts(self) -> Iterator[list[BinaryIO]]:
-        """New files for the pixels, which are removed at the end unless `keep` was called."""
-        with ExitStack() as stack:
+        """New files for the pixels, which are removed at the end unless `store` was called.
+
+        Raises:
+            NotWrittenError: the files cannot be written, also where closing them shows it.
+        """
+        with writing(self.set.parent, ROOM), ExitStack() as stack:
             files: list[BinaryIO] = []
             for part in self._parts:
                 stack.callback(part.unlink, missing_ok=True)
-                with writing(part, ROOM):
-                    files.append(stack.enter_context(part.open("w+b")))
+                files.append(stack.enter_context(part.open("w+b")))
             yield files
 
-    def keep(self, files: Sequence[BinaryIO], saved: dict[str, Any], digest: str) -> None:
-        """Keep the files of `parts` with a manifest, and remove older states and, if space is short, other sets."""
+    def store(self, files: Sequence[BinaryIO], saved: dict[str, Any], digest: str) -> None:
+        """Store the files of `parts` with a manifest.
+
+        Raises:
+            NotWrittenError: the entry cannot be written. Its files are removed; on POSIX, mappings of them stay valid.
+        """
         try:
             with writing(self.manifest, ROOM):
                 for file, part, path in zip(files, self._parts, self._pixels):
@@ -119,41 +136,56 @@ class Entry:
             modified = [state.st_mtime_ns for state in states]  # the digest is valid while these are unchanged
             manifest = {**saved, "sizes": sizes, "digest": digest, "modified": modified}
             write_atomically(self.manifest, json.dumps(manifest).encode(), ROOM)
+            _own.add(self.key)
         except BaseException:
             for path in self._pixels:
                 path.unlink(missing_ok=True)
             raise
-        with writing(self.set.parent, ROOM):
-            _remove(path for path in self.set.parent.glob(f"{self.set.name}-*") if path.name.split(".")[0] != self.key)
-            make_room()
+
+    def remove_older(self) -> None:
+        """Remove the other states of the set; the lock must be held. OSError: one cannot be removed."""
+        _remove(path for path in self.set.parent.glob(f"{self.set.name}-*") if path.name.split(".")[0] != self.key)
 
 
 def make_room() -> None:
-    """Remove the sets that were read longest ago while all sets take more than their share of the disk.
+    """Remove files that ended processes left incomplete, and sets while all take more than their share of the disk.
 
-    Sets that a process is writing stay. A process that has a set mapped keeps its mapping.
+    * The sets read longest ago are removed first. Not removed: sets that a process is writing, that this process read
+      or wrote, or that any process read within `RECENT`.
+    * On local POSIX file systems, a process that has a removed set mapped keeps its mapping; elsewhere it may fail.
+
+    Raises:
+        OSError: a file cannot be removed.
     """
+    folder = mapped_folder()
+    for part in folder.glob("*.part"):
+        if (name := part.name.partition("-")[0]) != "hub":  # answers of the Hub are written without a lock
+            with claimed(folder / name) as ours:
+                if ours:
+                    part.unlink(missing_ok=True)
     sets: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in mapped_folder().glob("*.pixels"):
+    for path in folder.glob("*.pixels"):
         sets[path.name.split(".")[0]].append(path)
     sizes = {key: sum(size for path in paths for size, _ in _state(path)) for key, paths in sets.items()}
-    excess = sum(sizes.values()) - (shutil.disk_usage(mapped_folder()).free + sum(sizes.values())) // SHARE
-    manifests = {key: mapped_folder() / f"{key}.json" for key in sets}
-    for key in sorted(sets, key=lambda key: [read for _, read in _state(manifests[key])]):
+    excess = sum(sizes.values()) - (shutil.disk_usage(folder).free + sum(sizes.values())) // SHARE
+    manifests = {key: folder / f"{key}.json" for key in sets}
+    read = {key: max((last for _, last in _state(path)), default=0) for key, path in manifests.items()}
+    recent = time.time_ns() - RECENT
+    for key in sorted((key for key in sets.keys() - _own if read[key] < recent), key=read.__getitem__):
         if excess > 0:
-            with claimed(mapped_folder() / key.partition("-")[0]) as ours:
+            with claimed(folder / key.partition("-")[0]) as ours:
                 if ours:
                     _remove([manifests[key], *sets[key]])
                     excess -= sizes[key]
 
 
 def _state(path: Path) -> list[tuple[int, int]]:
-    """The size of a file and when it was read last; empty if another process has removed it."""
+    """The size of a file and its modification time; empty if another process has removed it."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return []
-    return [(found.st_size, found.st_atime_ns)]
+    return [(found.st_size, found.st_mtime_ns)]
 
 
 def _remove(paths: Iterable[Path]) -> None:
