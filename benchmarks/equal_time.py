@@ -46,12 +46,9 @@ BEFORE: dict[str, tuple[str, dict[str, object]]] = {
             "discriminator": "DCGANDiscriminator(width=32)",
             "penalties": "R1(weight=Linear(1, 0.05), every=8)",
             "turns": "Simultaneous()",
-            "generator_optimizer": "Adam(lr=2e-3, betas=(0.0, 0.99))",
-            "discriminator_optimizer": "Adam(lr=2e-3, betas=(0.0, 0.99))",
-            "ema": "EMA(half_life=20000, ramp_up=0.1)",
-            "batch_size": 32,
         },
     ),
+    "r3gan-cifar10-0.1": ("r3gan-cifar10", {"turns": "Simultaneous()"}),
 }  # name -> recipe and the fields that version 0.1.0 had
 
 

@@ -73,7 +73,7 @@ checkpoint.
   changes the results of these runs:
     - all runs with a budget in minutes: pictures, checkpoints and the doctor no longer count as training;
     - all runs in bf16: the discriminator's head in fp32;
-    - `mnist`: turns, batch, width and rates ([measured](speed.md#recipes-at-equal-time));
+    - `mnist`, `r3gan-cifar10`: turns, and the width and R1 of `mnist` ([measured](speed.md#recipes-at-equal-time));
     - `r3gan-*`: zeros around the feature maps in the resampling;
     - `cut`: its weights;
     - all generators with batch normalisation: statistics of the EMA weights

@@ -44,7 +44,7 @@ class Alternating(Limited):
         reuse: the generator's turn has the batch and the generated images of the discriminator's last turn, which the
             updated discriminator judges again. This saves one forward pass of the generator. The generator's
             activations stay in memory during that turn of D. With several micro-batches it runs again on the same
-            latents, with dropout drawn anew.
+            latents, with other dropout.
 
     Source: Goodfellow et al. 2014, algorithm 1 (k = n_critic); with `reuse`, the loops of DCGAN (Radford et al. 2016)
     and pix2pix (Isola et al. 2017).
