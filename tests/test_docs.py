@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -286,8 +287,12 @@ def test_other_programs_exist(command: tuple[str, ...]) -> None:
         module = importlib.import_module(words[1])
         assert callable(module.main)
         options = re.findall(r'add_argument\(\s*"(--[a-z-]+)"', Path(str(module.__file__)).read_text(encoding="utf-8"))
-        for word in (w for w in words[2:] if not w.isdigit()):
-            assert word in (options if word.startswith("-") else module.CONTESTS), f"{words[1]} does not know {word}"
+        for before, word in pairwise(words[1:]):
+            if word.startswith("-"):
+                assert word in options, f"{words[1]} does not know {word}"
+            elif not before.startswith("-"):  # an argument; after an option, it is its value
+                assert hasattr(module, "parse_version") or word in module.CONTESTS, f"{words[1]} does not know {word}"
+                assert not hasattr(module, "parse_version") or module.parse_version(word)
 
 
 def test_there_are_commands() -> None:

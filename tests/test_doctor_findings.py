@@ -326,7 +326,7 @@ def test_fixes_do_not_run_the_users_own_code(failure: str) -> None:
 
 
 def test_relativistic_pairing_keeps_the_recipes_own_weight() -> None:
-    recipe = load_recipe("mnist")  # R1(weight=Linear(1, 0.05), every=8)
+    recipe = load_recipe("mnist").replace(penalties="R1(weight=Linear(1, 0.05), every=8)")
     fixes = fixes_for("ignored-condition", recipe, Form((1, 28, 28)))
     (paired,) = [fix for fix in fixes if fix.changes.get("loss") == "RelativisticPairing()"]
     assert paired.changes["penalties"] == "R1(weight=Linear(1, 0.05), every=8), R2(weight=Linear(1, 0.05), every=8)"
