@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -179,13 +179,16 @@ def call(arguments: list[str]) -> int:
     return cli.main(arguments)
 
 
+LONGER = count(10)  # each resume of a shared run needs a larger budget
+
+
 def adapted(words: list[str]) -> list[str]:
     """A command with a tiny budget: nothing of its other options is changed."""
     command = words[0]
     if command in ("train", "sweep"):
         return tiny_training(words)
     if command == "resume":
-        return [*without(words, "--steps", "--minutes", "--wall-minutes"), "--steps", "10"]
+        return [*without(words, "--steps", "--minutes", "--wall-minutes"), "--steps", str(next(LONGER))]
     if command in TINY_COUNTS:
         return [*without(words, "--count"), "--count", TINY_COUNTS[command]]
     if command == "treat":

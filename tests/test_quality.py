@@ -35,10 +35,10 @@ def test_the_ring_is_covered(tmp_path: Path) -> None:
 def test_plain_minimax_does_not_cover_the_ring(tmp_path: Path) -> None:
     changes = {"loss": "Minimax()", "penalties": "", "ema": "", "learning_rate": "Constant(1)", "doctor": "off"}
     plain = {**changes, "steps": 3000}
-    found = [count(sparring.train("ring", out=tmp_path / str(seed), seed=seed, **plain)) for seed in range(3)]
+    found = [count(sparring.train("ring", out=tmp_path / str(seed), seed=seed, **plain)) for seed in range(2)]
     # Such runs do not converge and differ between processors: one of these seeds ended at 4 and at 8.
-    assert sum(each.covered for each in found) < 3 * 8  # observed: 6, 8, 4
-    assert sum(each.high_quality for each in found) / 3 < HIGH_QUALITY - 0.1  # observed: 0.42; `ring` had 0.81 then
+    assert sum(each.covered for each in found) < 2 * 8  # observed: 6, 8
+    assert sum(each.high_quality for each in found) / 2 < HIGH_QUALITY - 0.1  # observed: 0.49; `ring` had 0.81 then
 
 
 @pytest.mark.slow
