@@ -55,7 +55,7 @@ RING: dict[str, object] = {
     "pictures": 1,
     "checkpoint_every": 60.0,
 }
-COLLAPSE = {**RING, "generator_optimizer": "Adam(lr=1e-2, betas=(0.0, 0.99))", "steps": 900}
+COLLAPSE = {**RING, "generator_optimizer": "Adam(lr=1e-2, betas=(0.0, 0.99))", "steps": 1500}
 VANISHING = {**RING, "loss": "Minimax()", "turns": "Alternating(n_critic=10)", "steps": 600}
 EXPLODING = {**TINY, "data": "ring", "generator_optimizer": "SGD(lr=1e6)", "log_every": 1, "doctor": "watch"}
 
