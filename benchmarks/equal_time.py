@@ -29,7 +29,7 @@ from benchmarks.setting import describe_machine
 from sparring.assemble.build import training_data
 from sparring.assemble.start import resolve_auto, start_state
 from sparring.base.cores import limited_environment
-from sparring.base.device import prepared
+from sparring.base.device import prepared, thread_count
 from sparring.recipe import Recipe, load_recipe, recipe_names
 from sparring.studies.compare import compare
 from sparring.training.completion import finished
@@ -66,25 +66,20 @@ def parse_version(text: str) -> tuple[str, Recipe]:
 
 def measure_rates(recipes: dict[str, Recipe], blocks: int, threads: int) -> dict[str, float]:
     """Steps per second of each recipe on the CPU: the median over alternating blocks."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with prepared(CPU):
-            steppers: dict[str, Stepper] = {}
-            for name, recipe in recipes.items():
-                data = training_data(recipe)
-                recipe = resolve_auto(recipe.replace(device="cpu"), data, CPU)
-                steppers[name] = Stepper(recipe, data, start_state(recipe, data, CPU))
-            rates: dict[str, list[float]] = {name: [] for name in recipes}
-            for block in range(blocks + 1):
-                for name, step in steppers.items():
-                    start = time.perf_counter()
-                    for _ in range(BLOCK_STEPS):
-                        step(0.2)
-                    if block:  # the first block warms up
-                        rates[name].append(BLOCK_STEPS / (time.perf_counter() - start))
-    finally:
-        torch.set_num_threads(before)
+    with prepared(CPU), thread_count(threads):
+        steppers: dict[str, Stepper] = {}
+        for name, recipe in recipes.items():
+            data = training_data(recipe)
+            recipe = resolve_auto(recipe.replace(device="cpu"), data, CPU)
+            steppers[name] = Stepper(recipe, data, start_state(recipe, data, CPU))
+        rates: dict[str, list[float]] = {name: [] for name in recipes}
+        for block in range(blocks + 1):
+            for name, step in steppers.items():
+                start = time.perf_counter()
+                for _ in range(BLOCK_STEPS):
+                    step(0.2)
+                if block:  # the first block warms up
+                    rates[name].append(BLOCK_STEPS / (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
