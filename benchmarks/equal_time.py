@@ -17,22 +17,19 @@ import argparse
 import hashlib
 import json
 import statistics
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
+from benchmarks.processes import finish
 from benchmarks.setting import describe_machine
 from sparring.assemble.build import training_data
 from sparring.assemble.start import resolve_auto, start_state
-from sparring.base.cores import limited_environment
 from sparring.base.device import prepared, thread_count
 from sparring.recipe import Recipe, load_recipe, recipe_names
 from sparring.studies.compare import compare
-from sparring.training.completion import finished
 from sparring.training.step import Stepper
 
 RUNS = Path("benchmarks/runs/equal-time")
@@ -85,20 +82,10 @@ def measure_rates(recipes: dict[str, Recipe], blocks: int, threads: int) -> dict
 
 def train(recipe: Recipe, path: Path, threads: int) -> Path:
     """Train a recipe in a process of its own, unless it is finished."""
-    if finished(path):
-        return path
-    words = ["resume", str(path)]
-    if not path.exists():
-        file = path.with_suffix(".toml")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(recipe.to_toml(), encoding="utf-8")
-        words = ["train", str(file), f"--out={path}"]
-    environment = limited_environment(threads)
-    command = [sys.executable, "-m", "sparring", *words]
-    status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment).returncode
-    if status and not finished(path):  # a run that ends in NaN is also a result
-        raise SystemExit(f"{path} failed with status {status}")
-    return path
+    file = path.with_suffix(".toml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(recipe.to_toml(), encoding="utf-8")
+    return finish(path, ["train", str(file)], threads)
 
 
 def folder_name(name: str, recipe: Recipe) -> str:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +20,10 @@ from PIL import Image
 
 from benchmarks import DATA, images
 from benchmarks.images import IMAGE_CONTESTS, ImageContest
+from benchmarks.processes import finish
 from benchmarks.setting import describe_machine
 from sparring.apply.generator import load
-from sparring.base.cores import limited_environment, share_of
+from sparring.base.cores import share_of
 from sparring.data.load import load_data, load_held_out
 from sparring.data.pictures import grid, save_image, scatter
 from sparring.data.samples import Data
@@ -39,7 +38,6 @@ from sparring.run.directory import Run
 from sparring.studies.compare import Comparison, cell, compare, value_names
 from sparring.studies.page import curves_image, write_page
 from sparring.studies.sweep import check_same_recipe
-from sparring.training.completion import finished
 
 RUNS = Path("benchmarks/runs")
 DOCS = Path("docs")
@@ -305,18 +303,8 @@ def train(recipe: str, options: dict[str, object], path: Path, cores: int, first
     if first is not None:
         first.result()
     check_same_recipe(path, load_recipe(recipe).replace(**options))
-    if finished(path):
-        return path
-    words = ["resume", str(path)]
-    if not path.exists():
-        fields = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
-        words = ["train", recipe, *fields, f"--out={path}"]
-    print("sparring", " ".join(words), flush=True)
-    command = [sys.executable, "-m", "sparring", *words]
-    status = subprocess.run(command, stdout=subprocess.DEVNULL, env=limited_environment(cores)).returncode
-    if status and not finished(path):  # a run that ends in NaN is also a result
-        raise SystemExit(status)
-    return path
+    fields = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+    return finish(path, ["train", recipe, *fields], cores)
 
 
 def section(name: str, contest: Contest, runs: list[Path], folder: Path, docs: Path) -> str:
