@@ -8,14 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from sparring.base.components import trusted
-from sparring.base.errors import NotFiniteError, UserError
-from sparring.base.process import Interrupted
+from sparring.base.errors import NotFiniteError, UserError, WorkerError
+from sparring.base.process import DONE, FAILED, INTERRUPTED, MISTAKE, Interrupted
 from sparring.base.version import __version__
 from sparring.commands import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    MISTAKE,
     Parser,
     apply,
     clinic,
@@ -32,6 +28,7 @@ from sparring.commands import (
     treat,
 )
 from sparring.commands import list as listing
+from sparring.commands.together import is_first
 
 COMMANDS = {
     "train": train,
@@ -72,15 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen, unknown = _parser().parse_known_args(arguments)
         if unknown:
             chosen.parser.refuse(unknown[0])
+        chosen.arguments = list(sys.argv[1:] if arguments is None else arguments)
         with trusted(getattr(chosen, "trust", False)):
             status = int(chosen.command(chosen) or DONE)
         sys.stdout.flush()  # raises BrokenPipeError here, not at exit
         return status
     except UserError as error:
-        print(f"sparring: {error}", file=sys.stderr)
+        print(f"{_name()}: {error}", file=sys.stderr)
         return MISTAKE
-    except NotFiniteError as error:
-        print(f"sparring: training failed: {error}", file=sys.stderr)
+    except (NotFiniteError, WorkerError) as error:
+        print(f"{_name()}: training failed: {error}", file=sys.stderr)
         return FAILED
     except Interrupted as error:
         print(f"sparring: {error}", file=sys.stderr)
@@ -91,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended; that is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+def _name() -> str:
+    """The beginning of an error message: the program and, of several workers, which one it is."""
+    return f"sparring: worker {os.environ['RANK']}" if not is_first() else "sparring"
 
 
 def _parser() -> Parser:

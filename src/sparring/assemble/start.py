@@ -11,6 +11,7 @@ from sparring.assemble.check import check_fit
 from sparring.assemble.state import State
 from sparring.base.device import find_precision
 from sparring.base.errors import UserError
+from sparring.base.workers import alone, workers
 from sparring.data.samples import Data
 from sparring.game.augment import chosen_augment
 from sparring.game.turns import Checked
@@ -47,8 +48,15 @@ def start_state(recipe: Recipe, data: Data, device: torch.device) -> State:
     """
     if recipe.mirror and data.form.is_points:
         raise UserError("mirror=True needs images, the data are points; leave --mirror out")
+    parts = recipe.micro_batches * workers().count
+    if recipe.batch_size % parts:
+        fit = recipe.batch_size // parts * parts or parts
+        given = f"batch_size={recipe.batch_size} cannot be divided among {workers().count} workers"
+        by = f" with {recipe.micro_batches} micro-batches each" if recipe.micro_batches > 1 else ""
+        raise UserError(f"{given}{by}; choose a multiple of {parts}, such as --batch-size {fit}")
     game = build_game(recipe, data.form, device)
-    check_fit(game, data, device, recipe.batch_size // recipe.micro_batches)
+    with alone():
+        check_fit(game, data, device, recipe.batch_size // parts)
     turns = build_turns(recipe)
     if isinstance(turns, Checked):
         turns.check(game)

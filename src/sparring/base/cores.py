@@ -25,6 +25,11 @@ def share_of(jobs: int) -> int:
     return max(1, available_cores() // jobs)
 
 
+def cores_of_worker(count: int) -> int:
+    """The cores for this process, one of `count` that torchrun started: `OMP_NUM_THREADS`, or an equal share."""
+    return available_cores() if os.environ.get(LIMIT) else share_of(count)
+
+
 def limited_environment(cores: int) -> dict[str, str]:
     """The environment variables for a command that may use this many cores."""
     return {**os.environ, LIMIT: str(cores)}

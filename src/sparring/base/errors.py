@@ -25,6 +25,10 @@ class NotFiniteError(ArithmeticError):
     """A value became NaN or infinite. The message names the term, the tensor and the last good checkpoint."""
 
 
+class WorkerError(RuntimeError):
+    """Another of the processes that train one run ended, is late or differs; the message names it."""
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """A hint for a message: the nearest allowed name, if one is similar, and the list of all."""
     names = sorted(allowed)

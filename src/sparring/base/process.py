@@ -11,6 +11,8 @@ from types import FrameType
 
 from sparring.base.errors import UserError, writing
 
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130  # exit statuses of the command line
+
 
 @contextmanager
 def locked(path: Path, taken: str, fix: str) -> Iterator[None]:
@@ -65,8 +67,11 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process as usual."""
+def interruptible(only_first: bool = False) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process as usual.
+
+    With `only_first`, later ones are ignored: torchrun repeats a signal that its workers got from the terminal.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread can handle signals
@@ -76,7 +81,7 @@ def interruptible() -> Iterator[threading.Event]:
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
         stop.set()
         for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)
+            signal.signal(signal_number, ask_to_stop if only_first else handler)
 
     for number in before:
         signal.signal(number, ask_to_stop)

@@ -12,8 +12,6 @@ from typing import Any, NoReturn
 from sparring.base.choices import DEVICES, FITS
 from sparring.base.errors import UserError, did_you_mean
 
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130  # exit statuses
-
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises UserError and keeps the line breaks of its epilog.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparring.base.errors import UserError
-from sparring.commands import DONE, FAILED, add_device, add_trust
+from sparring.base.process import DONE, FAILED
+from sparring.commands import add_device, add_trust
 
 if TYPE_CHECKING:
     from sparring.apply.files import Job

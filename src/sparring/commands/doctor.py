@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from sparring.base.errors import UserError
-from sparring.commands import DONE, FAILED
+from sparring.base.process import DONE, FAILED
 
 ABOUT = "diagnose a run: the failure, the evidence, suggested fixes"
 

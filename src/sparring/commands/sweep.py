@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sparring.base.process import Interrupted
-from sparring.commands import DONE, INTERRUPTED, add_scoring, add_trust, scoring
+from sparring.base.process import DONE, INTERRUPTED, Interrupted
+from sparring.commands import add_scoring, add_trust, scoring
 
 ABOUT = "train a grid of recipe values and seeds, and compare the runs"
 

@@ -7,9 +7,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from sparring.commands import DONE, add_trust
+from sparring.base.process import DONE
+from sparring.commands import add_trust
 from sparring.commands.catalog import KINDS
 from sparring.commands.entries import allowed_texts, option_of
+from sparring.commands.together import add_devices, devices_of, is_first, start_together
 from sparring.recipe import DEFAULT, GROUPS, Recipe, field_names, load_recipe
 
 ABOUT = "train a GAN from a recipe"
@@ -62,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", default=DEFAULT, help=about)
     about = "run directory to create; default: runs/NAME-001, or the next free number"
     parser.add_argument("--out", type=Path, metavar="RUN", help=about)
+    add_devices(parser)
     add_trust(parser)
-    parser.usage = f"{parser.prog} [recipe] [--out RUN] [--trust] [--FIELD VALUE ...]"
+    parser.usage = f"{parser.prog} [recipe] [--out RUN] [--devices N] [--trust] [--FIELD VALUE ...]"
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     groups = {name: parser.add_argument_group(f"{name} ({about})") for name, about in GROUPS.items()}
     hints = get_type_hints(Recipe)
@@ -101,7 +104,9 @@ def run(chosen: argparse.Namespace) -> int:
         UserError: no such recipe, or a value that is not allowed; mistakes in numbers are found without loading torch.
     """
     changes = {name: value for name in field_names() if (value := getattr(chosen, name)) is not None}
-    load_recipe(chosen.recipe).replace(**changes)
+    recipe, devices = load_recipe(chosen.recipe).replace(**changes), devices_of(chosen)
+    if devices > 1:
+        return start_together(devices, recipe.device, chosen.arguments)
     from sparring.training.train import train
 
     path = train(chosen.recipe, out=chosen.out, trust=chosen.trust, **changes)
@@ -109,7 +114,9 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def report_trained(path: Path) -> int:
-    """Print where the results are and what to do next; return the exit status 0."""
+    """Print where the results are and what to do next, once for all workers; return the exit status 0."""
+    if not is_first():
+        return DONE
     from sparring.assemble.build import build_task
     from sparring.doctor.diagnosis.report import examine, is_failure
     from sparring.run.directory import Run

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sparring.base.process import Interrupted
-from sparring.commands import DONE, FAILED, INTERRUPTED, add_trust
+from sparring.base.process import DONE, FAILED, INTERRUPTED, Interrupted
+from sparring.commands import add_trust
 
 ABOUT = "try fixes for a failing run in short trainings, then train the best one to the end"
 

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sparring.base.workers import workers
 from sparring.data.form import Form
 from sparring.data.labels import count_classes, single_image_classes
 from sparring.data.maps import class_pixels, map_remarks
@@ -158,10 +159,11 @@ class Data:
         if self.source is not None and self.paired:
             batch["source"] = self.source._at(places, indices)
         if mirror:
-            turned = (torch.rand(len(indices)) < 0.5).view(-1, 1, 1, 1)
+            turned = (workers().draw(torch.rand, len(indices)) < 0.5).view(-1, 1, 1, 1)
             batch |= {n: torch.where(turned, batch[n].flip(-1), batch[n]) for n in ("real", "source") if n in batch}
         if self.source is not None and not self.paired:
-            partners = torch.randint(len(self.source), (len(indices),))
+            sources = len(self.source)
+            partners = workers().draw(lambda count: torch.randint(sources, (count,)), len(indices))
             batch["source"] = self.source.stored(partners, mirror)["real"]
         return batch
 

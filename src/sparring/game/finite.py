@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.errors import NotFiniteError
+from sparring.base.workers import workers
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Outcome
 
@@ -49,10 +50,11 @@ class FiniteChecks:
 
     On a CPU, a check raises at once. On an accelerator, that would stop the host until all queued work is done, so a
     check only keeps what it needs on the device, and `read` raises for the first one that failed; the error names the
-    step of the failure, not that of the reading.
+    step of the failure, not that of the reading. Of several workers, none must end while the others wait for it, so
+    their checks are deferred, too, and all of them read at the same steps.
 
     Args:
-        deferred: checks do not raise; None: on accelerators.
+        deferred: checks do not raise; None: on accelerators, and of several workers.
     """
 
     def __init__(self, deferred: bool | None = None) -> None:
@@ -63,7 +65,7 @@ class FiniteChecks:
 
     def deferred(self, device: torch.device) -> bool:
         """Checks on this device do not raise before `read`."""
-        return device.type != "cpu" if self._deferred is None else self._deferred
+        return device.type != "cpu" or workers().several if self._deferred is None else self._deferred
 
     def check_terms(
         self,
@@ -102,15 +104,19 @@ class FiniteChecks:
             raise _gradient_error(moment.step, side, _first_bad(gradients))
 
     def read(self) -> None:
-        """Raise NotFiniteError for the first deferred check that failed; on an accelerator, wait for it."""
-        if not self._pending:
-            return
+        """Raise NotFiniteError for the first deferred check that failed on any worker; wait for the device."""
+        if self._pending:
+            error = self._first_error()
+            self._pending.clear()
+            workers().fail_together(error)
+
+    def _first_error(self) -> NotFiniteError | None:
         values = iter(torch.cat([check.values for check in self._pending]).tolist())
         for check in self._pending:
             for index, value in zip(range(len(check.values)), values):
                 if not math.isfinite(value):
-                    raise check.error(index, value)
-        self._pending.clear()
+                    return check.error(index, value)
+        return None
 
     def _suspects(
         self, generator: nn.Module, discriminator: nn.Module, batch: Batch, outcome: Outcome

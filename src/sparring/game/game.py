@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparring.base.compat import total_norm
 from sparring.base.device import widest_float
+from sparring.base.workers import workers
 from sparring.game.augment import Augment
 from sparring.game.finite import FiniteChecks
 from sparring.game.losses import Loss
@@ -255,9 +256,13 @@ class Game:
         return list(self.player(side).network.parameters())
 
     def _finish(self, side: Side, parts: Sequence[MicroBatch], moment: Moment) -> Turn:
-        """Check and clip the gradient and average the terms; the norm reported is that before clipping."""
+        """Average the gradient over all workers, check and clip it, and average the terms of this worker.
+
+        The norm reported is that before clipping. Running statistics are averaged with the gradient.
+        """
         network = self.player(side).network
         gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+        workers().average_([*gradients.values(), *(b for b in network.buffers() if b.is_floating_point())])
         norm = total_norm(gradients.values())
         if gradients:
             self.checks.check_gradient(side, gradients, norm, moment)
@@ -272,11 +277,18 @@ class Game:
             weight=self.weight(moment) if side == "generator" else 1.0,
         )
         if side == "discriminator" and self.adversarial_active(moment):
-            for component in self.stateful.values():
-                component.observe(
-                    logits=turn.logits, loss=self.loss, samples=turn.samples, made=[part.made for part in parts]
-                )
+            self._observe(turn, [part.made for part in parts])
         return turn
+
+    def _observe(self, turn: Turn, made: Sequence[Images]) -> None:
+        """Update the components with state, which see the logits and images of all workers."""
+        components, gathered = self.stateful.values(), workers().gathered
+        if not components:
+            return
+        logits = {name: (gathered(real), gathered(fake)) for name, (real, fake) in turn.logits.items()}
+        shown = [{name: gathered(images) for name, images in part.items()} for part in made]
+        for component in components:
+            component.observe(logits=logits, loss=self.loss, samples=turn.samples * workers().count, made=shown)
 
     def _due(self, moment: Moment, *sides: Side) -> list[Term]:
         return [p for p in self.penalties if set(p.sides) & set(sides) and moment.step % p.every == 0]

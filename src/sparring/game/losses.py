@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited, number
+from sparring.base.workers import workers
 from sparring.game.schedules import Linear, Scheduled, at, scheduled
 
 __all__ = ["Hinge", "LeastSquares", "Minimax", "NonSaturating", "RelativisticAverage", "RelativisticPairing"]
@@ -256,7 +257,7 @@ class TopK(Limited):
 
 
 def _batch_mean(logits: Tensor) -> Tensor:
-    return logits.mean(dim=0, keepdim=True) if logits.dim() else logits
+    return workers().mean(logits.mean(dim=0, keepdim=True) if logits.dim() else logits)
 
 
 def _required(real: Tensor | None) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
+from sparring.base.device import widest_float
+from sparring.base.workers import workers
 from sparring.game.match import Images, Match, Side, Terms
 from sparring.game.memory import Logits
 
@@ -63,6 +66,16 @@ class Turn:
     logits: Logits = field(default_factory=dict)
     samples: int = 0
     weight: float = 1.0
+
+    def over_workers(self) -> Turn:
+        """The turn with the terms averaged over all workers, and the logits of all of them."""
+        if not workers().several:
+            return self
+        wide, gathered = widest_float(self.gradient_norm.device), workers().gathered
+        terms = torch.stack([*self.terms.values()]).to(wide) if self.terms else torch.empty(0)
+        workers().average_([terms])
+        logits = {name: (gathered(real), gathered(fake)) for name, (real, fake) in self.logits.items()}
+        return replace(self, terms=dict(zip(self.terms, terms)), logits=logits)
 
 
 def _flat(logits: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from sparring.base.device import widest_float
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited, flag, number
+from sparring.base.workers import workers
 from sparring.game.game import Game, NextBatches
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.optimizers import uncompiled
@@ -98,7 +99,8 @@ class Unrolled(Limited):
     optimiser (SGD, Adam or AdamW with its current moments) on a copy of D, all on the generator's batch. D itself takes
     one ordinary step first. The cost is `depth` + 1 times D's work, with second derivatives.
 
-    Each micro-batch is unrolled separately, so the gradient differs slightly from that of one batch. The copy of Adam
+    Each micro-batch is unrolled separately, so the gradient differs slightly from that of one batch. Several workers
+    unroll their whole batch together. The copy of Adam
     divides by at least 1e-6: the slope of an update is the inverse of this divisor, and a product of `depth` slopes of
     1 / eps = 1e8 would exceed fp32. UserError: another optimiser of D, `WeightClip`, or gradient clipping.
 
@@ -134,7 +136,7 @@ class Unrolled(Limited):
             outcome = call_with(network, weights, game.discriminator_outcome, batch, later, made)
             total = torch.stack(list(outcome.terms.values())).sum()
             gradients = torch.autograd.grad(total, list(weights.values()), create_graph=True, materialize_grads=True)
-            weights = update(weights, dict(zip(weights, gradients)))
+            weights = update(weights, dict(zip(weights, workers().mean_of(gradients))))
         final: Outcome = call_with(network, weights, game.generator_outcome, batch, moment, made)
         return final
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from sparring.base.errors import UserError, check_number
+from sparring.base.workers import workers
 
 Shape = Sequence[int]
 NORMS = ("instance", "batch", "none")
@@ -24,6 +25,15 @@ def check_counts(owner: str, least: int = 1, **counts: object) -> None:
 def maybe_spectral(layer: nn.Module, use: bool) -> nn.Module:
     """The layer; with spectral normalisation (Miyato et al. 2018) if `use`."""
     return spectral_norm(layer) if use else layer
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose masks, of several workers, are those of a single one that has the whole batch."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if not (self.training and workers().several):
+            return super().forward(maps)
+        return maps * workers().draw_like(lambda like: F.dropout(torch.ones_like(like), self.p), maps.detach())
 
 
 def required(label: Tensor | None) -> Tensor:

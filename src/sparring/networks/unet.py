@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparring.base.errors import check_choice, check_number
 from sparring.networks.images import ImageGenerator, InputRange, reach_of, strided_range, upsample_range
-from sparring.networks.layers import NORMS, Shape, Upsample, check_counts, image_norm, init_normal
+from sparring.networks.layers import NORMS, Dropout, Shape, Upsample, check_counts, image_norm, init_normal
 
 DEEPEST = 8
 DROPPED = 3
@@ -62,7 +62,7 @@ class UNetGenerator(ImageGenerator):
             layers = [nn.ReLU(), Upsample(before, after, bias=level == 0 or norm == "none")]
             if level:
                 layers.append(image_norm(norm, after))
-                layers += [nn.Dropout(dropout)] if dropout and depth - level <= DROPPED else []
+                layers += [Dropout(dropout)] if dropout and depth - level <= DROPPED else []
             self.up.append(nn.Sequential(*layers))
         init_normal(self, norm)
 

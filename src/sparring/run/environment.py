@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sparring.base.version import __version__
+from sparring.base.workers import workers
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "workers": workers().count,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cuda": torch.version.cuda,
     }

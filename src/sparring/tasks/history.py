@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparring.base.device import sent
+from sparring.base.workers import workers
 from sparring.game.losses import Loss
 from sparring.game.match import Images
 from sparring.game.memory import Logits, Stateful
@@ -39,8 +40,9 @@ class ImageHistory(Stateful):
             images = made[name]
             slots = torch.full((len(images),), APPENDED)
             if full:
-                old = torch.rand(len(images)) < 0.5
-                slots = torch.where(old, torch.randint(self.size, (len(images),)), torch.tensor(NOT_STORED))
+                old = workers().draw(torch.rand, len(images)) < 0.5
+                places = workers().draw(lambda count: torch.randint(self.size, (count,)), len(images))
+                slots = torch.where(old, places, torch.tensor(NOT_STORED))
                 kept = _rows(self.memory[name], slots.clamp(min=0)).to(images)
                 shown[name] = torch.where(sent(old, images.device).view(-1, 1, 1, 1), kept, images)
             shown |= {f"{name}/new": images, f"{name}/slots": slots}

@@ -9,7 +9,8 @@ from threading import Event
 from sparring.assemble.start import progress_of
 from sparring.assemble.state import State, find_checkpoint
 from sparring.base.errors import NotFiniteError, UserError
-from sparring.base.process import Interrupted, interruptible
+from sparring.base.process import INTERRUPTED, Interrupted, interruptible
+from sparring.base.workers import EndedTogether, workers
 from sparring.data.samples import Data
 from sparring.doctor import autopilot
 from sparring.doctor.watch import Watch
@@ -20,6 +21,7 @@ from sparring.recipe import Recipe
 from sparring.run.clock import Clock
 from sparring.run.directory import Run
 from sparring.run.log import CHECKPOINT, NOT_FINITE, STOP
+from sparring.training.agreement import Due, check_equal_states
 from sparring.training.gallery import Gallery
 from sparring.training.progress import Progress
 from sparring.training.scoring import Scorer, score_samples
@@ -31,13 +33,17 @@ from sparring.training.threads import Threads
 
 @dataclass
 class Session:
-    """One run during training, with its observers."""
+    """One run during training, with its observers.
+
+    Of several workers each has a session, and all take the same decisions. Only the first one has observers, and
+    writes.
+    """
 
     run: Run
     recipe: Recipe
     data: Data
     state: State
-    gallery: Gallery
+    gallery: Gallery | None
     scorer: Scorer | None
     watch: Watch | None
     until: float  # the share of the budget to stop at
@@ -47,10 +53,11 @@ class Session:
     take_step: Stepper = field(init=False)
     _saved_at: float = 0.0  # seconds of wall time at the last checkpoint
     _pictured: int = 0  # pictures saved so far
+    _agreed: float | None = None  # the share of the budget on the first of several workers, whose clock counts
 
     @property
     def share(self) -> float:
-        return progress_of(self.recipe, self.state)
+        return progress_of(self.recipe, self.state) if self._agreed is None else self._agreed
 
     @property
     def clock(self) -> Clock:
@@ -63,8 +70,7 @@ class Session:
         self.take_step = Stepper(self.recipe, self.data, self.state)
         self._saved_at, self._pictured = self.clock.wall_seconds, int(self.share * self.recipe.pictures)
         if self.state.step == 0:
-            with self.clock.overhead("pictures"):
-                self.gallery.save(self.state)
+            self.save_picture()
         self.ended = self.share >= self.until
 
     def treat(self, progress: Progress) -> None:
@@ -83,59 +89,99 @@ class Session:
 
     def after_step(self, turns: dict[Side, Turn], stop: Event, progress: Progress) -> None:
         """Do what is due after a step: log row, probe, evaluation, checkpoint, picture. `stop` is set by Ctrl-C."""
-        recipe, state, clock = self.recipe, self.state, self.clock
-        clock.read()
-        share, treating, spent = self.share, False, False
-        logging = state.step % recipe.log_every == 0 or share >= 1
-        if logging:
-            self.log_row(turns, progress)
-            if self.watch is not None:
-                with clock.overhead("doctor"):
-                    treating = self.watch.probe(self.row, state)
-                progress.doctor = self.watch.summary
-        stopping = stop.is_set() or share >= self.until
-        evaluating = self.scorer is not None and self.scorer.due(state, last=share >= 1)
-        if evaluating or clock.wall_seconds - self._saved_at >= 60 * recipe.checkpoint_every or stopping or treating:
+        self.clock.read()
+        due, treating = self.due(stop), False
+        if due.logging:
+            metrics = turn_metrics(self.state.game, turns)
+            with workers().led() as leads:
+                treating = leads and self.log_and_probe(metrics, progress)
+        stopping = due.stopping or (stop.is_set() and not workers().several)  # a signal while the row was written
+        self.ended = stopping
+        if due.evaluating or due.saving or stopping or treating:
             self.await_steps()
-            self.reason = self.save(progress, evaluating, last=share >= 1)
-            self._saved_at = clock.wall_seconds  # after the saving, which takes time
-            spent = evaluating and self.share >= self.until  # the evaluation took the rest of a budget of wall time
-            if (self.reason or spent) and not logging:
-                self.log_row(turns, progress)
-        self.ended = stopping or bool(self.reason) or spent
-        if int(share * recipe.pictures) > self._pictured or self.ended:
-            self._pictured = int(share * recipe.pictures)
+            spent = self.save(progress, due)
+            self.ended = stopping or bool(self.reason) or spent
+            if (self.reason or spent) and not due.logging:
+                self.log_row(turn_metrics(self.state.game, turns), progress)
+        if int(due.share * self.recipe.pictures) > self._pictured or self.ended:
+            self._pictured = int(due.share * self.recipe.pictures)
             self.await_steps()
-            with clock.overhead("pictures"):
-                state.renew_statistics(self.data, recipe.seed)
-                self.gallery.save(state)
+            self.save_picture()
         if treating and not self.ended:
             self.begin(progress)
+
+    def due(self, stop: Event) -> Due:
+        """What is due after a step. Of several workers, the first one decides; a signal to any one stops all."""
+        recipe, share = self.recipe, progress_of(self.recipe, self.state)
+        evaluating = self.scorer is not None and self.scorer.due(self.state, last=share >= 1)
+        saving = self.clock.wall_seconds - self._saved_at >= 60 * recipe.checkpoint_every
+        if workers().several:
+            decided = (share, evaluating, saving) if workers().first else (0.0, False, False)
+            share, *flags = workers().largest(*decided, stop.is_set())
+            evaluating, saving, stopped = map(bool, flags)
+            self._agreed = share
+        else:
+            stopped = stop.is_set()
+        logging = self.state.step % recipe.log_every == 0 or share >= 1
+        return Due(share, logging, evaluating, saving, stopped or share >= self.until)
 
     def await_steps(self) -> None:
         """Wait for the steps that are queued on an accelerator, which are training; their deferred checks are read."""
         self.state.game.checks.read()
         self.clock.read()
 
-    def log_row(self, turns: dict[Side, Turn], progress: Progress) -> None:
-        metrics = turn_metrics(self.state.game, turns)
-        self.row = self.state.row(progress=self.share, **metrics, **self.clock.columns)
-        self.run.append(self.row)
-        progress.show(self.row)
+    def log_row(self, metrics: dict[str, float], progress: Progress) -> None:
+        if workers().first:
+            self.row = self.state.row(progress=self.share, **metrics, **self.clock.columns)
+            self.run.append(self.row)
+            progress.show(self.row)
 
-    def save(self, progress: Progress, evaluating: bool, last: bool) -> str:
-        """Save a checkpoint with its score; return the reason to stop early, or ""."""
+    def log_and_probe(self, metrics: dict[str, float], progress: Progress) -> bool:
+        """Write a log row, and let the doctor probe; return whether a fix is to be applied."""
+        self.log_row(metrics, progress)
+        if self.watch is None:
+            return False
+        with self.clock.overhead("doctor"):
+            treating = self.watch.probe(self.row, self.state)
+        progress.doctor = self.watch.summary
+        return treating
+
+    def save_picture(self) -> None:
+        with self.clock.overhead("pictures"):
+            self.state.renew_statistics(self.data, self.recipe.seed)
+            with workers().led():
+                if self.gallery is not None:
+                    self.gallery.save(self.state)
+
+    def save(self, progress: Progress, due: Due) -> bool:
+        """Save a checkpoint with its score; set the reason to stop early, if any.
+
+        Returns:
+            Whether the evaluation took the rest of a budget of wall time.
+        """
+        with self.clock.overhead("evaluation" if due.evaluating else "checkpoints"):
+            self.state.renew_statistics(self.data, self.recipe.seed)
+            check_equal_states(self.state)
+        spent = False
+        with workers().led() as leads:
+            if leads:
+                self.reason = self.write_scored(progress, due.evaluating, last=due.share >= 1)
+                spent = due.evaluating and progress_of(self.recipe, self.state) >= self.until
+        self._saved_at = self.clock.wall_seconds  # after the saving, which takes time
+        self.reason, spent = workers().from_first((self.reason, spent))
+        return spent
+
+    def write_scored(self, progress: Progress, evaluating: bool, last: bool) -> str:
+        """Write a checkpoint with its score; return the reason to stop early, or ""."""
         run, recipe, state, scorer = self.run, self.recipe, self.state, self.scorer
         if scorer is None or not evaluating:
             with self.clock.overhead("checkpoints"):
-                state.renew_statistics(self.data, recipe.seed)
                 state.check()
                 scores = score_samples(state, self.data, recipe.seed)
                 self.write(scores.get("sliced_wasserstein") if scorer is None else None)
                 run.append(state.row(CHECKPOINT, **scores))
             return ""
         with self.clock.overhead("evaluation"):
-            state.renew_statistics(self.data, recipe.seed)
             state.check()
             try:
                 score = scorer.evaluate(state)
@@ -174,8 +220,10 @@ def train_on(session: Session) -> None:
         if session.scorer is not None:
             session.scorer.begin(run)
         with (
-            interruptible() as stop,
-            Progress(session.recipe, run.path, lines, session.data, state.step, state.seconds) as progress,
+            interruptible(only_first=workers().several) as stop,
+            Progress(
+                session.recipe, run.path, lines, session.data, state.step, state.seconds, not workers().first
+            ) as progress,
         ):
             if session.watch is not None:
                 session.watch.begin(run, state, progress.note)
@@ -195,6 +243,10 @@ def train_on(session: Session) -> None:
             f"{error}. The last good checkpoint is step {last.step} of {run.path}; train again with a lower learning "
             "rate, with R1, or with --clip-gradients 1"
         ) from error
-    session.summarize()
+    with workers().led() as leads:
+        if leads:
+            session.summarize()
     if session.share < session.until and not session.reason:
+        if not workers().first:
+            raise EndedTogether(INTERRUPTED)
         raise Interrupted(f"stopped at step {session.state.step}; to continue: sparring resume {run.path}")

@@ -33,11 +33,12 @@ class Progress:
         data: Data,
         step: int = 0,
         seconds: float = 0.0,
+        quiet: bool = False,
     ) -> None:
         self.recipe = recipe
         self.equilibrium = equilibrium
         self.doctor = ""
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, quiet=quiet)
         self.bar = Bar(BarColumn(20), TextColumn("{task.description}"), console=self.console, transient=True)
         self.task = self.bar.add_task("starting ...", total=1.0)
         self.last = (step, seconds)

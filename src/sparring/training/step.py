@@ -8,6 +8,7 @@ from sparring.assemble.build import build_ema, build_turns
 from sparring.assemble.state import State
 from sparring.base.device import sent
 from sparring.base.seeds import derive_seed
+from sparring.base.workers import workers
 from sparring.data.sampler import Sampler
 from sparring.data.samples import Data
 from sparring.game.match import Batch, Moment, Side
@@ -27,7 +28,7 @@ class Stepper:
 
     def __call__(self, progress: float) -> dict[Side, Turn]:
         state, recipe = self.state, self.recipe
-        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # 0: the rank of the process
+        torch.manual_seed(derive_seed(recipe.seed, "step", 0, state.step))  # the same for all workers
         turns = self.turns(state.game, self.next_batches, Moment(state.step, progress))
         if self.ema is not None and state.average is not None:
             seen = state.step * recipe.batch_size
@@ -36,14 +37,23 @@ class Stepper:
         return turns
 
     def next_batches(self) -> list[Batch]:
-        """The next real samples in the sampler's order, with fresh latents, on the device."""
+        """This worker's part of the next real samples in the sampler's order, with fresh latents, on the device."""
         count, data, task, device = self.recipe.batch_size, self.data, self.state.task, self.state.device
-        drawn = task.draw(count)
-        samples = data.stored(self.sampler.take(self.state.position, count), self.recipe.mirror)
+        own = workers().rows(count)
+        drawn = {name: tensor[own] for name, tensor in task.draw(count).items()}
+        samples = data.stored(self.sampler.take(self.state.position, count)[own], self.recipe.mirror)
         self.state.position += count
         if self.as_stored:
             samples = {name: sent(tensor, device) for name, tensor in samples.items()}
-        prepared = task.prepare({**data.to_input(samples), **drawn})
+        prepared = self.prepared({**data.to_input(samples), **drawn})
         batch = {name: sent(tensor, device) for name, tensor in prepared.items()}
-        part = count // self.recipe.micro_batches
+        count, part = own.stop - own.start, (own.stop - own.start) // self.recipe.micro_batches
         return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]
+
+    def prepared(self, batch: Batch) -> Batch:
+        """The batch after the task's preparation; each worker degrades its images with random numbers of its own."""
+        task = self.state.task
+        if not (task.prepares and workers().several):
+            return task.prepare(batch)
+        seed = derive_seed(self.recipe.seed, "prepare", workers().rank, self.state.position)
+        return task.prepare(batch, torch.Generator().manual_seed(seed))

@@ -27,12 +27,14 @@ def turn_metrics(game: Game, turns: Mapping[Any, Turn]) -> dict[str, float]:
     | `logit/real`, `logit/fake` | mean logits of D |
     | `accuracy` | share of samples that D classifies correctly |
 
-    Nothing else in a step reads values from the device.
+    Of several workers, terms are averaged and all logits count; all workers call this. Nothing else in a step reads
+    values from the device.
 
     Raises:
         NotFiniteError: a deferred check failed; see `FiniteChecks`.
     """
     game.checks.read()
+    turns = {side: turn.over_workers() for side, turn in turns.items()}
     scalars: dict[tuple[str, ...], Tensor] = {}
     for side, turn in turns.items():
         scalars |= {("term", side, name): value for name, value in turn.terms.items()}

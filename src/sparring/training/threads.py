@@ -10,8 +10,9 @@ import torch
 
 from sparring.assemble.state import State
 from sparring.base.choices import parse_threads
-from sparring.base.cores import available_cores
+from sparring.base.cores import available_cores, cores_of_worker
 from sparring.base.device import set_threads
+from sparring.base.workers import local_count, workers
 from sparring.data.samples import Data
 from sparring.recipe import Recipe
 from sparring.run.directory import Run
@@ -32,6 +33,7 @@ class Threads:
     | `auto` on a CPU, resumed, budget in steps | that of the run's start, at most all available cores |
     | `auto` on a CPU | the fastest of 1, 2, 4, ... and all available cores, by time |
     | `auto` on another device | torch's own |
+    | `auto`, one of several workers | its share of the machine's cores |
 
     With a budget in steps, the number stays, so that a repeat is bit-identical. Otherwise `Recheck` says when the
     numbers are timed again.
@@ -67,6 +69,9 @@ class Threads:
         elif self.automatic and kept:
             self.what = "as at the start of the run" if kept <= self.cores else "all available cores"
             set_threads(min(kept, self.cores))
+        elif self.automatic and workers().several:  # timing steps would need all of them
+            self.what = "this worker's share of the cores"
+            set_threads(cores_of_worker(local_count()))
         elif self.automatic and self.cores == 1:
             self.what = "one available core"
             set_threads(1)

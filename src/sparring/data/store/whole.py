@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sparring.base.workers import workers
 from sparring.data.store.mapped import CHUNK, is_large, release
 
 
@@ -75,4 +76,4 @@ def middle(rooms: Tensor) -> Tensor:
 
 def at_random(rooms: Tensor) -> Tensor:
     """Uniformly random positions, given the numbers of positions; uses torch's global generator."""
-    return (torch.rand(rooms.shape).double() * rooms).long()
+    return (workers().draw(lambda count: torch.rand(count, *rooms.shape[1:]), len(rooms)).double() * rooms).long()

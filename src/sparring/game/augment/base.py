@@ -13,6 +13,7 @@ from torch import Tensor
 from sparring.base.device import sent
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited
+from sparring.base.workers import workers
 
 SMALLEST = 8
 
@@ -78,7 +79,7 @@ def drawn(chance: float | Tensor, values: Tensor) -> Tensor:
 
     The values are on the CPU. A `chance` on another device is not read: the result is there, in its dtype.
     """
-    shares = torch.rand(values.shape[-1])
+    shares = uniform(values.shape[-1])
     if isinstance(chance, Tensor):
         both = torch.cat([shares.to(values)[None], values.reshape(-1, len(shares))])  # for one transfer
         both = sent(both.to(chance.dtype), chance.device)
@@ -86,9 +87,24 @@ def drawn(chance: float | Tensor, values: Tensor) -> Tensor:
     return torch.where(shares < chance, values, 0.0)
 
 
-def normal(*size: int) -> Tensor:
-    """Standard normal numbers in float64, because maps are multiplied with one another."""
-    return torch.randn(*size, dtype=torch.float64)
+def normal(count: int, *size: int) -> Tensor:
+    """Standard normal numbers [*size, count] in float64, because maps are multiplied with one another."""
+    return workers().draw(lambda n: torch.randn(*size, n, dtype=torch.float64), count, dim=-1)
+
+
+def uniform(count: int, *size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Uniform numbers in [0, 1), [*size, count]."""
+    return workers().draw(lambda n: torch.rand(*size, n, dtype=dtype), count, dim=-1)
+
+
+def integers(low: int, high: int, count: int) -> Tensor:
+    """Uniform whole numbers from `low` to below `high`, [count]."""
+    return workers().draw(lambda n: torch.randint(low, high, (n,)), count)
+
+
+def noise_like(samples: Tensor) -> Tensor:
+    """Standard normal numbers for samples [n, ...], in their dtype and memory format, on their device."""
+    return workers().draw_like(torch.randn_like, samples)
 
 
 def pick(images: Tensor, places: Tensor) -> Tensor:

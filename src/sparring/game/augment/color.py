@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparring.base.device import sent, widest_float
-from sparring.game.augment.base import drawn, normal, per_image
+from sparring.game.augment.base import drawn, integers, normal, per_image, uniform
 
 
 def random_colors(count: int, chance: float | Tensor, channels: int) -> Tensor:
@@ -29,9 +29,9 @@ def random_colors(count: int, chance: float | Tensor, channels: int) -> Tensor:
     maps = contrast(channels, 2 ** drawn(chance, 0.5 * normal(count)))
     maps = maps @ brightness(channels, drawn(chance, 0.2 * normal(count)))
     if channels in (1, 3):
-        maps = luma_flip(channels, drawn(chance, torch.randint(2, (count,)).double())) @ maps
+        maps = luma_flip(channels, drawn(chance, integers(0, 2, count).double())) @ maps
     if channels == 3:
-        maps = hue(drawn(chance, math.pi * (2 * torch.rand(count).double() - 1))) @ maps
+        maps = hue(drawn(chance, math.pi * (2 * uniform(count).double() - 1))) @ maps
         maps = saturation(2 ** drawn(chance, normal(count))) @ maps
     return maps
 

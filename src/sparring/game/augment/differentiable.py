@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparring.base.device import sent
 from sparring.base.fields import flag, number
-from sparring.game.augment.base import Change, SplitAugment, check_images, per_image, pick
+from sparring.game.augment.base import Change, SplitAugment, check_images, integers, per_image, pick, uniform
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class DiffAugment(SplitAugment):
         count, _, *sizes = images.shape
         found = []
         if self.color:
-            numbers = torch.rand(3, count)
+            numbers = uniform(count, 3)
             found.append(Change(lambda x: change_colors(x, *numbers), geometric=False))
         if self.translation:
             most = [_rounded(size * self.translation) for size in sizes]
-            shifts = [torch.randint(-by, by + 1, (count,)) for by in most]
+            shifts = [integers(-by, by + 1, count) for by in most]
             found.append(Change(lambda x: translate(x, *shifts), geometric=True))
         if self.cutout:
             sides = [_rounded(size * self.cutout) for size in sizes]
             # the square's centre is uniform over the image
-            starts = [torch.randint(0, size + (side + 1) % 2, (count,)) for size, side in zip(sizes, sides)]
+            starts = [integers(0, size + (side + 1) % 2, count) for size, side in zip(sizes, sides)]
             corners = [start - side // 2 for start, side in zip(starts, sides)]
             found.append(Change(lambda x: cut_out(x, sides, *corners), geometric=True))
         return found

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.base.device import widest_float
-from sparring.game.augment.base import drawn, normal, per_image, pick
+from sparring.game.augment.base import drawn, integers, normal, per_image, pick, uniform
 
 
 def random_blits(
@@ -26,13 +26,13 @@ def random_blits(
     device = chance.device if isinstance(chance, Tensor) else torch.device("cpu")
     maps = _identity(torch.empty(count, device=device))
     if flip:
-        mirrored = drawn(chance, torch.randint(2, (count,)).double())
+        mirrored = drawn(chance, integers(0, 2, count).double())
         maps = maps @ scaling(1 - 2 * mirrored, torch.ones_like(mirrored))
     if turn:
-        quarters = drawn(chance, torch.randint(4, (count,)).double())
+        quarters = drawn(chance, integers(0, 4, count).double())
         maps = maps @ turning((quarters - 2).abs() - 1, 1 - (quarters - 1).abs())
     if shift:
-        share = drawn(chance, torch.rand(2, count, dtype=torch.float64) / 4 - 0.125)
+        share = drawn(chance, uniform(count, 2, dtype=torch.float64) / 4 - 0.125)
         maps = maps @ shifting(-(share[0] * width).round(), -(share[1] * height).round())
     return maps
 
@@ -48,8 +48,8 @@ def random_affine(count: int, chance: float | Tensor, height: int, width: int) -
     size = 2 ** drawn(chance, 0.2 * normal(count))
     stretch = 2 ** drawn(chance, 0.2 * normal(count))
     turned = 1 - ((1 - chance).sqrt() if isinstance(chance, Tensor) else math.sqrt(1 - chance))
-    first, second = (drawn(turned, math.pi * (2 * torch.rand(count).double() - 1)) for _ in range(2))
-    shift = drawn(chance, 0.125 * normal(2, count))
+    first, second = (drawn(turned, math.pi * (2 * uniform(count).double() - 1)) for _ in range(2))
+    shift = drawn(chance, 0.125 * normal(count, 2))
     maps = scaling(1 / size, 1 / size) @ turning(first.cos(), -first.sin())
     maps = maps @ scaling(1 / stretch, stretch) @ turning(second.cos(), -second.sin())
     return maps @ shifting(-shift[0] * width, -shift[1] * height)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from sparring.game.augment.base import Change, SplitAugment
+from sparring.game.augment.base import Change, SplitAugment, noise_like
 from sparring.game.schedules import Linear, Scheduled, scheduled, value_at
 
 
@@ -29,4 +28,4 @@ class InstanceNoise(SplitAugment):
 
     def changes(self, images: Tensor, progress: float) -> Sequence[Change]:
         sigma = value_at(self.sigma, progress)
-        return [Change(lambda x: x + sigma * torch.randn_like(x), geometric=False)] if sigma else []
+        return [Change(lambda x: x + sigma * noise_like(x), geometric=False)] if sigma else []

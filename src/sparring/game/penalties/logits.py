@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparring.base.errors import UserError
 from sparring.base.fields import flag, number
+from sparring.base.workers import workers
 from sparring.game.augment import Augment, DiffAugment
 from sparring.game.condition import Condition
 from sparring.game.losses import Loss
@@ -126,4 +127,5 @@ class FeatureMatching(Penalty):
             raise UserError(
                 "FeatureMatching needs a discriminator that outputs its features, such as DCGANDiscriminator()"
             )
-        return (real.detach().mean(0) - fake.mean(0)).square().sum().reshape(1)
+        difference = workers().mean(real.detach().mean(0) - fake.mean(0))
+        return difference.square().sum().reshape(1)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from sparring.base.fields import number
+from sparring.base.workers import workers
+from sparring.game.augment.base import noise_like
 from sparring.game.match import Match, Side
 from sparring.game.penalties.base import Penalty
 
@@ -107,7 +109,8 @@ class GradientPenalty(Penalty):
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
         real = match.real
-        share = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
+        ones, dtype, device = [1] * (real.dim() - 1), real.dtype, real.device
+        share = workers().draw(lambda count: torch.rand(count, *ones, dtype=dtype, device=device), len(real))
         return slope_penalty(match, torch.lerp(real, match.fake, share), self.target)
 
 
@@ -133,7 +136,7 @@ class Dragan(Penalty):
 
     def __call__(self, match: Match, side: Side = "discriminator") -> Tensor:
         real = match.real.detach()
-        return slope_penalty(match, real + self.sigma * torch.randn_like(real), self.target)
+        return slope_penalty(match, real + self.sigma * noise_like(real), self.target)
 
 
 def suggested_gamma(height: int, width: int, batch: int) -> float:
