@@ -153,14 +153,14 @@ class Workers:
         self._exchange(lambda: dist.broadcast_object_list(values, src=0, group=self._links.control))
         return values[0]  # type: ignore[no-any-return]
 
-    def fail_together(self, error: Exception | None) -> None:
-        """Raise the error of the first worker that has one, if any has; each calls this, with its error or None.
+    def fail_together(self, error: tuple[int, Exception] | None) -> None:
+        """Raise the earliest error of any worker: each calls this with the time and the error, or None.
 
         The first worker raises it and the others `EndedTogether`, so that it is reported once.
         """
         errors = [each for each in self.everyone(error) if each is not None]
         if errors and self.first:
-            raise errors[0]
+            raise min(errors, key=lambda each: each[0])[1]
         if errors:
             raise EndedTogether(FAILED)
 
@@ -324,12 +324,13 @@ def joined(device: torch.device) -> Iterator[Workers]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, count = next(rendezvous("env://", rank, count, timeout=wait))
+        # torchrun's store outlives a restart: no start may read what an earlier one wrote
+        store = dist.PrefixStore(f"sparring-{restarts()}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=wait)
         groups = [dist.new_group(backend="gloo", timeout=each) for each in (wait, PATIENCE)]
     except (RuntimeError, ValueError) as error:
         raise WorkerError(f"worker {rank} did not reach all {count} workers within {seconds:g} s: {error}") from error
-    prefixed = dist.PrefixStore("sparring", store)  # type: ignore[attr-defined]
-    links = _Links(groups[0], groups[1], prefixed, rank, count, seconds)
+    links = _Links(groups[0], groups[1], store, rank, count, seconds)
     here = Workers(rank, count, links)
     _current.append(here)
     try:

@@ -110,12 +110,13 @@ class FiniteChecks:
             self._pending.clear()
             workers().fail_together(error)
 
-    def _first_error(self) -> NotFiniteError | None:
+    def _first_error(self) -> tuple[int, NotFiniteError] | None:
+        """The first failed check's place among those pending, which all workers have in the same order, and error."""
         values = iter(torch.cat([check.values for check in self._pending]).tolist())
-        for check in self._pending:
+        for place, check in enumerate(self._pending):
             for index, value in zip(range(len(check.values)), values):
                 if not math.isfinite(value):
-                    return check.error(index, value)
+                    return place, check.error(index, value)
         return None
 
     def _suspects(
