@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -256,7 +257,7 @@ def test_nan_on_one_worker_ends_all_with_its_term(tmp_path: Path) -> None:
     processes = start_workers(lambda rank: words, PYTHONPATH=str(tmp_path))
     first, second = outputs(processes)
     assert [process.returncode for process in processes] == [1, 1]
-    assert "step 3: the generator's term 'samples' is nan" in first, "the term, which was NaN on worker 1 alone"
+    assert "step 3: the generator's term 'adversarial' is nan" in first, "the term, which was NaN on worker 1 alone"
     assert "Traceback" not in first + second
 
 
@@ -284,6 +285,21 @@ def test_a_batch_that_workers_cannot_divide_is_refused(tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [2, 2]
     assert "batch_size=15 cannot be divided among 2 workers" in first
     assert "--batch-size 14" in first
+
+
+def test_samples_and_scores_of_two_processes_are_those_of_one(pair: Path, tmp_path: Path) -> None:
+    """More samples than one chunk, so that both have some to do."""
+    for name, more in (("one", []), ("two", ["--devices", "2"])):
+        sample = ["sample", str(pair), "--count", "600", "--out", str(tmp_path / f"{name}.npy"), *more]
+        score = ["evaluate", str(pair), "--count", "600", "--extractor", "Pixels()", "--json", *more]
+        subprocess.run([sys.executable, "-m", "sparring", *sample], check=True, capture_output=True)
+        scored = subprocess.run([sys.executable, "-m", "sparring", *score], check=True, capture_output=True, text=True)
+        (tmp_path / f"{name}.json").write_text(scored.stdout)
+    assert (np.load(tmp_path / "one.npy") == np.load(tmp_path / "two.npy")).all()
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text())[0]["values"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(one[name] == pytest.approx(two[name], nan_ok=True) for name in one)
+    assert len((pair / "scores.jsonl").read_text().splitlines()) == 2, "each command writes its scores once"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.base.seeds import derive_seed
+from sparring.base.workers import in_parts
 from sparring.game.condition import FAKE, NOTHING, Condition
 from sparring.game.match import Batch, Images
 from sparring.tasks.base import Task
@@ -25,11 +26,13 @@ def generate_outputs(task: Task, network: nn.Module, inputs: Batch) -> Images:
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
-    parts = []
     chunk = max(1, min(CHUNK, PIXELS // task.sample_pixels(inputs)))
-    for start in range(0, len(next(iter(inputs.values()))), chunk):
+
+    def outputs_from(start: int) -> Images:
         batch = {name: tensor[start : start + chunk].to(device) for name, tensor in inputs.items()}
-        parts.append({name: tensor.cpu() for name, tensor in task.generate(network, batch).items()})
+        return {name: tensor.cpu() for name, tensor in task.generate(network, batch).items()}
+
+    parts = in_parts(outputs_from, range(0, len(next(iter(inputs.values()))), chunk))
     network.train(was_training)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 

@@ -18,15 +18,19 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def find_device(name: str) -> torch.device:
-    """The device with a name; `auto` takes the first available of CUDA, MPS and CPU. UserError: it is not available."""
+    """The device with a name; `auto` takes the first available of CUDA, MPS and CPU. UserError: it is not available.
+
+    Each process that torchrun started on a machine has a GPU of its own, by its `LOCAL_RANK`.
+    """
     check_choice("device", "device", name, DEVICES)
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if has[device]))
+        name = next(device for device in ("cuda", "mps", "cpu") if has[device])
     if not has[name]:
         here = ", ".join(device for device, there in has.items() if there)
         raise UserError(f"device={name!r} is not on this machine; choose one of: {here}")
-    return torch.device(name)
+    local_rank = os.environ.get("LOCAL_RANK", "")
+    return torch.device(name, int(local_rank)) if name == "cuda" and local_rank.isdecimal() else torch.device(name)
 
 
 def find_precision(name: str, device: torch.device) -> str:

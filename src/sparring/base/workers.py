@@ -32,6 +32,7 @@ BEATS = 10  # times within a time-out that a worker publishes how far it is
 WAITED = 0.75  # share of the time-out after which the others look who is late
 
 Value = TypeVar("Value")
+Part = TypeVar("Part")
 
 
 class EndedTogether(SystemExit):
@@ -286,6 +287,7 @@ class _Mean(torch.autograd.Function):
 
 ALONE = Workers()
 _current = [ALONE]
+_spreading = [ALONE]
 
 
 def workers() -> Workers:
@@ -341,11 +343,26 @@ def joined(device: torch.device) -> Iterator[Workers]:
         dist.destroy_process_group()
 
 
-def device_of_worker(device: torch.device) -> torch.device:
-    """The device for this process: GPUs of a machine are numbered by LOCAL_RANK."""
-    if device.type == "cuda" and _number("WORLD_SIZE", 1) > 1:
-        return torch.device("cuda", _number("LOCAL_RANK", 0))
-    return device
+@contextmanager
+def spread(device: torch.device) -> Iterator[Workers]:
+    """A context in which `in_parts` divides its work among the processes that torchrun started, for no training.
+
+    All else is computed by each of them. Raises what `joined` raises.
+    """
+    with joined(device) as group, alone():
+        _spreading.append(group)
+        try:
+            yield group
+        finally:
+            _spreading.pop()
+
+
+def in_parts(work: Callable[[Part], Value], parts: Sequence[Part]) -> list[Value]:
+    """The results of `work`, which can be pickled, for all parts in order; within `spread`, each process does some."""
+    group = _spreading[-1]
+    own = [work(part) for part in parts[group.rank :: group.count]]
+    all_results = group.everyone(own, patient=True)
+    return [all_results[place % group.count][place // group.count] for place in range(len(parts))]
 
 
 def local_count() -> int:

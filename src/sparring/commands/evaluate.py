@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sparring.base.errors import UserError
+from sparring.base.process import DONE
 from sparring.commands import Parser, add_scoring, add_size, add_trust, scoring
+from sparring.commands.together import add_devices, devices_of, is_first, start_together
 
 ABOUT = "compute metrics of a run, or of images from any software"
 
@@ -31,6 +33,7 @@ def add_arguments(parser: Parser) -> None:
     add_scoring(parser)
     parser.late_epilog = _metrics
     parser.add_argument("--json", action="store_true", help="print JSON: values with their protocol")
+    add_devices(parser)
     add_trust(parser)
 
 
@@ -47,8 +50,8 @@ def _metrics() -> str:
     return "\n".join(lines)
 
 
-def run(chosen: argparse.Namespace) -> None:
-    """Compute the metrics, and print them.
+def run(chosen: argparse.Namespace) -> int:
+    """Compute the metrics, and print them; return the exit status.
 
     Raises:
         UserError: neither runs nor images are given, or both, or an option does not belong to them.
@@ -63,14 +66,26 @@ def run(chosen: argparse.Namespace) -> None:
     )
     if any(unused):
         raise UserError("--raw and --checkpoint are for runs; --picture, --size and --fit are for --images")
+    devices = devices_of(chosen)
+    if devices > 1:
+        return start_together(devices, chosen.device, chosen.arguments)
+    from sparring.base.device import find_device
+    from sparring.base.workers import spread
+
+    with spread(find_device(chosen.device)):
+        _print_scores(chosen)
+    return DONE
+
+
+def _print_scores(chosen: argparse.Namespace) -> None:
     from sparring.evaluation.report import heading, lines
 
     found = []
     for scores in _scores(chosen):
         found.append(scores.to_json())
-        if not chosen.json:
+        if not chosen.json and is_first():
             print("\n".join([heading(scores), *lines(scores)]), flush=True)
-    if chosen.json:
+    if chosen.json and is_first():
         print(json.dumps(found, indent=1))
 
 
@@ -78,9 +93,14 @@ def _scores(chosen: argparse.Namespace) -> Iterator[Any]:
     from sparring.evaluation.evaluator import Options, RunEvaluator, evaluate_images
 
     if chosen.images:
-        words = {"against": chosen.against, "size": chosen.size, "fit": chosen.fit, "picture": chosen.picture}
+        words = {
+            "against": chosen.against,
+            "size": chosen.size,
+            "fit": chosen.fit,
+            "picture": chosen.picture if is_first() else None,
+        }
         yield evaluate_images(chosen.images, **words, **scoring(chosen))
     options = Options(**{name: value for name, value in scoring(chosen).items() if name != "trust"})
     for evaluator in [RunEvaluator(path, options, on=chosen.on) for path in chosen.run]:
         for manifest in evaluator.find(chosen.checkpoint):
-            yield evaluator(manifest)
+            yield evaluator(manifest) if is_first() else evaluator.measure(manifest)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sparring.base.process import DONE
 from sparring.commands import add_device, add_trust
+from sparring.commands.together import add_devices, devices_of, is_first, start_together
 
 ABOUT = "generate samples with a trained run"
 
@@ -23,11 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help=about)
     parser.add_argument("--checkpoint", default="last", help="checkpoint: last, best or a step; default: last")
     add_device(parser)
+    add_devices(parser)
     add_trust(parser)
 
 
-def run(chosen: argparse.Namespace) -> None:
-    """Generate the samples, and write them."""
+def run(chosen: argparse.Namespace) -> int:
+    """Generate the samples, and write them; return the exit status."""
+    devices = devices_of(chosen)
+    if devices > 1:
+        return start_together(devices, chosen.device, chosen.arguments)
+    from sparring.base.device import find_device
+    from sparring.base.workers import spread
+
+    with spread(find_device(chosen.device)):
+        return _sample(chosen)
+
+
+def _sample(chosen: argparse.Namespace) -> int:
     from sparring.apply.generator import load
     from sparring.data.pictures import save_samples
 
@@ -38,5 +52,7 @@ def run(chosen: argparse.Namespace) -> None:
         samples = generator.sample_rows(count, seed=chosen.seed)
     else:
         samples = generator.sample_stored(count, seed=chosen.seed, label=chosen.label)
-    save_samples(samples, chosen.out, generator.form, columns=count if rows else 0)
-    print(f"{len(samples)} samples of step {generator.step}: {chosen.out}")
+    if is_first():
+        save_samples(samples, chosen.out, generator.form, columns=count if rows else 0)
+        print(f"{len(samples)} samples of step {generator.step}: {chosen.out}")
+    return DONE

@@ -17,7 +17,6 @@ from sparring.base.device import find_device, prepared, thread_count
 from sparring.base.errors import UserError
 from sparring.base.workers import (
     Workers,
-    device_of_worker,
     joined,
     may_restart,
     restarts,
@@ -74,7 +73,7 @@ def train(
         return resume(out, trust=trust, until=until)
     name = recipe if isinstance(recipe, str) else "run"
     chosen = (load_recipe(recipe) if isinstance(recipe, str) else recipe).replace(**changes)
-    device = device_of_worker(find_device(chosen.device))
+    device = find_device(chosen.device)
     with prepared(device), trusted(trust), joined(device) as group:
         data = _data_in_turn(chosen, group)
         chosen = resolve_auto(chosen, data, device)
@@ -139,7 +138,7 @@ def resume(
         Interrupted: Ctrl-C; the run has a checkpoint of its last step.
     """
     run = Run.open(Path(path))
-    device = device_of_worker(find_device(run.read_recipe().device))
+    device = find_device(run.read_recipe().device)
     with prepared(device), trusted(trust), joined(device) as group, ExitStack() as held:
         with group.led() as leads:
             if leads:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparring.base.errors import UserError
 from sparring.base.fields import Limited
+from sparring.base.workers import in_parts
 from sparring.data.form import bytes_to_input
 from sparring.data.samples import Data
 from sparring.data.store.mapped import release
@@ -116,14 +117,16 @@ class Prepared:
             UserError: a feature is NaN or infinite.
         """
         device = self.device
-        parts = []
-        for chunk in samples.split(CHUNK):
+
+        def features_of(chunk: Tensor) -> Features:
             images = chunk.to(device)
             if images.dtype == torch.uint8:
                 images = bytes_to_input(images)
             release(samples)
             features, logits = self.network(images)
-            parts.append(Features(features.float().cpu(), None if logits is None else logits.float().cpu()))
+            return Features(features.float().cpu(), None if logits is None else logits.float().cpu())
+
+        parts = in_parts(features_of, samples.split(CHUNK))
         features = torch.cat([part.features for part in parts])
         bad = ~features.isfinite().all(1)
         if bad.any():
