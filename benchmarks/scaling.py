@@ -88,8 +88,8 @@ def worker(chosen: argparse.Namespace) -> None:
                     file.write(json.dumps({"name": name, "batch": recipe.batch_size, **medians}) + "\n")
 
 
-def predicted(row: dict[str, float], workers: int) -> float:
-    """Images per second of N workers, as docs/scaling.md computes them."""
+def predicted(row: dict[str, float]) -> float:
+    """Images per second of all workers, as docs/scaling.md computes them."""
     return row["batch"] / (row["part"] + row["exchanges"])
 
 
@@ -118,7 +118,7 @@ def main() -> None:
     print("| --- |" + " ---: |" * 7)
     for row in rows:
         one, several = row["batch"] / row["alone"], row["batch"] / row["together"]
-        figures = f"{one:,.0f} | {several:,.0f} | {several / one:.2f} | {predicted(row, count):,.0f}"
+        figures = f"{one:,.0f} | {several:,.0f} | {several / one:.2f} | {predicted(row):,.0f}"
         exchanged = f"{1000 * row['exchanges']:.2f} | {row['megabytes']:.2f}"
         print(f"| `{row['name']}` | {row['batch']} | {figures} | {exchanged} |", flush=True)
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed.run as torch_run
+import yaml
 from PIL import Image
 
 from sparring import cli
@@ -406,3 +408,42 @@ def test_the_reference_has_every_option() -> None:
         assert f"\n## {name}\n" in built
     for option in ("--loss", "--patience", "--metrics", "--against", "--trials"):
         assert f"`{option} " in built
+
+
+SCALING = ROOT / "docs" / "scaling.md"
+
+
+def torchrun_commands() -> Iterator[list[str]]:
+    """The words after `torchrun` in the page's job files and commands, with shell variables as they are written."""
+    for info, text in blocks(SCALING):
+        if info == "yaml":
+            job = next(part for part in yaml.safe_load_all(text) if part["kind"] == "Job")
+            (container,) = job["spec"]["template"]["spec"]["containers"]
+            assert container["command"] == ["torchrun"]
+            yield container["args"]
+            continue
+        for line in text.replace("\\\n", " ").splitlines():
+            if "torchrun " in line:
+                yield shlex.split(line.partition("torchrun ")[2])
+
+
+def test_job_files_start_workers_that_train() -> None:
+    """torchrun takes the options of each job file, and sparring the words after it; a restarted run is found again."""
+    found = [*torchrun_commands()]
+    assert len(found) == 3, "a command, a Slurm file and a Kubernetes file"
+    for words in found:
+        options = [word.replace("$SLURM_NNODES", "2") for word in words]
+        parsed = torch_run.parse_args(options)
+        assert (parsed.module, parsed.training_script) == (True, "sparring")
+        chosen = cli._parser().parse_args(parsed.training_script_args)
+        assert load_recipe(chosen.recipe).replace(batch_size=chosen.batch_size or 64).batch_size % 16 == 0
+        assert chosen.out is not None, "restarts need --out"
+        assert parsed.max_restarts == 3
+
+
+def test_slurm_file() -> None:
+    (text,) = (text for _, text in blocks(SCALING) if "#SBATCH" in text)
+    assert text.startswith("#!")
+    options = [shlex.split(line)[1] for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert all(re.fullmatch(r"--[a-z-]+(=\S+)?", option) for option in options)
+    assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).returncode == 0

@@ -148,7 +148,8 @@ class Session:
 
     def save_picture(self) -> None:
         with self.clock.overhead("pictures"):
-            self.state.renew_statistics(self.data, self.recipe.seed)
+            if self.state.step:
+                self.state.renew_statistics(self.data, self.recipe.seed)
             with workers().led():
                 if self.gallery is not None:
                     self.gallery.save(self.state)
