@@ -46,6 +46,15 @@ BEFORE: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
     "r3gan-cifar10-0.1": ("r3gan-cifar10", {"turns": "Simultaneous()"}),
+    "sngan-cifar10-0.1": (
+        "sngan-cifar10",
+        {
+            "turns": "Simultaneous()",
+            "generator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.9))",
+            "discriminator_optimizer": "Adam(lr=1e-3, betas=(0.0, 0.9))",
+            "batch_size": 32,
+        },
+    ),
 }  # name -> recipe and the fields that version 0.1.0 had
 
 

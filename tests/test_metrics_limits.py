@@ -328,3 +328,40 @@ def test_bad_input_is_refused(name: str) -> None:
     work, message = MISTAKES[name]
     with pytest.raises(UserError, match=message):
         work()
+
+
+def textured(count: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> torch.Tensor:
+    """Random RGB images whose spectrum falls as that of photographs, uint8."""
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, 3, *size, generator=rng, dtype=torch.float64)
+    rows, columns = torch.fft.fftfreq(size[0])[:, None], torch.fft.fftfreq(size[1])
+    fall = 1 / (rows.square() + columns.square()).sqrt().clamp(min=1 / max(size))
+    images = torch.fft.ifft2(torch.fft.fft2(noise) * fall).real
+    return (128 + 40 * images / images.std((1, 2, 3), keepdim=True)).round().clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 48), (28, 28)])
+@pytest.mark.parametrize("period", [2, 4])
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)], ids=["rows", "columns", "both"])
+def test_grid_share_is_that_of_the_images_with_a_grid(
+    size: tuple[int, int], period: int, axes: tuple[int, ...]
+) -> None:
+    """A pattern on a quarter of the images is found; a fine one at 6 of 255 levels, where the texture varies by 40."""
+    real, fake = textured(1000, size, seed=1), textured(400, size, seed=2)
+    share, expected = metrics.grid_share(real, fake)
+    assert expected == pytest.approx(0.01)
+    assert share <= 0.03  # binomial, 400 of 0.01: below 0.03 with 99.9 %
+    places = torch.meshgrid(*(torch.arange(n) for n in size), indexing="ij")
+    pattern = torch.stack([(2 * torch.pi * places[axis] / period).cos() for axis in axes]).prod(0)
+    made = fake.double()
+    made[:100] += {2: 6, 4: 20}[period] * pattern
+    share, _ = metrics.grid_share(real, made.clamp(0, 255).round().to(torch.uint8))
+    assert share == pytest.approx(0.25, abs=0.03)
+
+
+def test_grid_strength_ignores_brightness_and_contrast() -> None:
+    images = textured(50).double()
+    torch.testing.assert_close(metrics.grid_strength(0.3 * images - 1), metrics.grid_strength(images))
+    assert metrics.grid_strength(torch.zeros(3, 1, 16, 16)).eq(0).all()
+    with pytest.raises(UserError, match="at least 16x16, not 8x12"):
+        metrics.grid_strength(torch.zeros(1, 3, 12, 8))

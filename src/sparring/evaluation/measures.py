@@ -27,6 +27,7 @@ from sparring.metrics.distribution import (
 )
 from sparring.metrics.modes import class_modes, count_modes, different_bins
 from sparring.metrics.neighbours import birthday, density_coverage, precision_recall
+from sparring.metrics.periodic import SMALLEST, grid_share
 
 Measured = Callable[[Subject], Mapping[str, Value]]
 
@@ -95,6 +96,11 @@ def _memorising(subject: Subject) -> Mapping[str, Value]:
     return {"memorised": found.share, "memorised_chance": found.expected, "memorised_p": found.p_value}
 
 
+def _grid(subject: Subject) -> Mapping[str, Value]:
+    found, expected = grid_share(subject.reference.data.samples, subject.samples)
+    return {"grid": found, "grid_real": expected}
+
+
 def _class_frechet(subject: Subject) -> Mapping[str, Value]:
     labels, requested = subject.reference.data.labels, subject.labels
     assert labels is not None
@@ -118,6 +124,11 @@ def _few_dimensions(subject: Subject) -> bool:
     return form.is_points and form.shape[0] <= 8
 
 
+def _has_fine_structure(subject: Subject) -> bool:
+    form = subject.reference.train.form
+    return not form.is_points and min(form.shape[1:]) >= SMALLEST
+
+
 def _labelled(subject: Subject) -> bool:
     return subject.labels is not None and subject.reference.train.labels is not None
 
@@ -133,6 +144,7 @@ MODES = Need[Subject](
 LABELS = Need[Subject](_labelled, "samples generated for classes, and labelled data")
 CLASSIFIER = Need[Subject](lambda s: s.reference.extractor.labels, "a classifier of the data: --extractor Classifier")
 POINTS = Need[Subject](_few_dimensions, "points of at most 8 dimensions")
+IMAGES = Need[Subject](_has_fine_structure, f"images of at least {SMALLEST}x{SMALLEST}")
 SMOOTH = Need[Subject](
     lambda s: not s.reference.extractor.rounds,
     "an extractor that does not round images to 256 levels, such as Classifier() or Random()",
@@ -177,6 +189,7 @@ _MEASURES: tuple[Measure[Subject], ...] = (
         LABELS,
         CLASSIFIER,
     ),
+    _on_request("grid", "share of images with a grid (periodic pattern)", _grid, "grid", IMAGES),
     _on_request(
         "path_length", "perceptual path length", measure_path_length, "path_length", SMOOTH, GENERATOR, LATENTS
     ),

@@ -18,6 +18,7 @@ SHOWN_WITH = {
     "class_frechet_over": ("class_frechet", "mean over {} classes"),
     "near_duplicates": ("support", "{} near-duplicates"),
     "near_duplicates_real": ("support", "{} among real samples"),
+    "grid_real": ("grid", "of real samples: {}"),
     "memorised_chance": ("memorised", "expected of new samples: {}"),
     "memorised_p": ("memorised", "p = {}"),
     "game_value_best_d": ("game_value", "best D: {}"),
