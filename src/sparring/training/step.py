@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from sparring.assemble.build import build_ema, build_turns
 from sparring.assemble.state import State
 from sparring.base.device import sent
 from sparring.base.seeds import derive_seed
 from sparring.data.sampler import Sampler
-from sparring.data.samples import Data
+from sparring.data.samples import Data, mirrored
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Turn
 from sparring.recipe import Recipe
@@ -22,6 +23,7 @@ class Stepper:
         self.recipe, self.data, self.state = recipe, data, state
         self.turns, self.ema = build_turns(recipe), build_ema(recipe)
         self.sampler = Sampler(len(data), recipe.seed)
+        self.reader = None if data.stream is None else data.stream.reader(recipe.seed, rank=0, workers=1)
         # samples travel to an accelerator as stored (uint8), unless floats are computed from them on the CPU first
         self.as_stored = state.device.type != "cpu" and not state.task.prepares and not data.form.is_points
 
@@ -39,7 +41,7 @@ class Stepper:
         """The next real samples in the sampler's order, with fresh latents, on the device."""
         count, data, task, device = self.recipe.batch_size, self.data, self.state.task, self.state.device
         drawn = task.draw(count)
-        samples = data.stored(self.sampler.take(self.state.position, count), self.recipe.mirror)
+        samples = self.next_samples(count)
         self.state.position += count
         if self.as_stored:
             samples = {name: sent(tensor, device) for name, tensor in samples.items()}
@@ -47,3 +49,11 @@ class Stepper:
         batch = {name: sent(tensor, device) for name, tensor in prepared.items()}
         part = count // self.recipe.micro_batches
         return [{n: t[i : i + part] for n, t in batch.items()} for i in range(0, count, part)]
+
+    def next_samples(self, count: int) -> dict[str, Tensor]:
+        """The next real samples in stored form."""
+        position, mirror = self.state.position, self.recipe.mirror
+        if self.reader is None:
+            return self.data.stored(self.sampler.take(position, count), mirror)
+        samples = self.reader.take(position, count)
+        return mirrored(samples) if mirror else samples
