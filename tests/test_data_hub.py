@@ -35,9 +35,10 @@ def png(level: int, mode: str = "L") -> bytes:
 
 
 class Rows(list[Any]):
-    """A streamed split."""
+    """A streamed split, stored in three parts."""
 
     features = SimpleNamespace(arrow_schema=SCHEMA)
+    num_shards = 3
 
     def __init__(self, rows: list[Any], begin: Callable[[], None]) -> None:
         super().__init__(rows)
@@ -46,6 +47,11 @@ class Rows(list[Any]):
     def __iter__(self) -> Iterator[Any]:
         self.begin()
         return super().__iter__()
+
+    def shard(self, num_shards: int, index: int) -> Rows:
+        assert num_shards == self.num_shards
+        size = -(-len(self) // num_shards)
+        return Rows(self[index * size :][:size], self.begin)
 
     def select_columns(self, names: list[str]) -> Rows:
         assert names == ["image", "label"]
@@ -167,6 +173,28 @@ def test_a_set_of_the_hub_is_read_once_however_and_wherever_it_is_named(
     assert len(list((tmp_path / "cache").rglob("hub-*.json"))) == len(list((tmp_path / "cache").rglob("*.pixels"))) == 1
 
 
+def test_a_set_of_the_hub_is_streamed_by_its_parts(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparring.data.stream.load.REFERENCE", 6)
+    data = load_data("stream:hub:them/set:train", held_out=0.3)
+    assert data.stream is not None
+    assert [shard.name for shard in data.stream.shards] == [f"hub:them/set:train, part {i} of 3" for i in (1, 2)]
+    assert data.samples[:, 0, 0, 0].tolist() == [*range(6)]
+    assert data.form.classes == ("cat", "dog")
+    rest = load_held_out("stream:hub:them/set:train", held_out=0.3, train=data)
+    assert rest is not None
+    assert rest.samples[:, 0, 0, 0].tolist() == [8, 9, 10, 77]
+    batch = data.stream.reader(0).take(0, 16)
+    levels = batch["real"][:, 0, 0, 0].tolist()
+    assert sorted(levels) == sorted([*range(8)] * 2)
+    assert [level % 2 for level in levels] == batch["label"].tolist()
+    assert data.stream.reader(0).take(9, 7)["real"][:, 0, 0, 0].tolist() == levels[9:]
+
+
+def test_a_stream_of_the_hub_needs_parts(hub: Hub, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+    monkeypatch.delattr(Rows, "num_shards")
+    assert 'pip install "datasets>=3.1"' in refused("data", "stream:hub:them/set")
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -207,6 +235,16 @@ def test_the_real_package_reads_a_local_set(tmp_path: Path, monkeypatch: pytest.
         place = tmp_path / "them" / "set" / f"{split}.parquet"
         place.parent.mkdir(parents=True, exist_ok=True)
         datasets.Dataset.from_dict(rows, features).to_parquet(place)
+    split = tmp_path / "them" / "split" / "data"
+    split.mkdir(parents=True)
+    for part in range(2):
+        some = {name: column[3 * part :][:3] for name, column in rows.items()}
+        datasets.Dataset.from_dict(some, features).to_parquet(split / f"train-0000{part}-of-00002.parquet")
+    streamed = load_data("stream:hub:them/split").stream
+    assert streamed is not None
+    assert len(streamed.shards) == 2
+    batch = streamed.reader(0).take(0, 6)
+    assert sorted(batch["real"][:, 0, 0, 0].tolist()) == [0, 1, 2, 3, 4, 5]
     data, held = load_data("hub:them/set"), load_held_out("hub:them/set")
     assert data.samples[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert (data.form.classes, data.form.counts) == (("cat", "dog"), (2, 4))

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from functools import cache
 from itertools import count, pairwise
@@ -103,6 +104,11 @@ class Place:
             self.images(place, "RGB")
         self.images("streets/mask", "L", high=3)
         shutil.make_archive(str(folder / "flowers"), "zip", folder / "my-photos")
+        (folder / "shards").mkdir()
+        for i in range(4):
+            with tarfile.open(folder / f"shards/{i:04}.tar", "w") as shard:
+                for path in sorted((folder / "my-photos").iterdir()):
+                    shard.add(path, path.name)
         for name in ("photo.jpg", "small.jpg"):
             shutil.copy(next((folder / "photos").iterdir()), folder / name)
         Image.new("L", (72, 72), 255).save(folder / "hole.png")

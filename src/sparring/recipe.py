@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.base.choices import DEVICES, DOCTORS, FITS, PRECISIONS, size_text, threads_text
-from sparring.base.components import names_own_code
+from sparring.base.components import PIPE, names_own_code
 from sparring.base.errors import UserError, check_flag, did_you_mean, existing_path
 from sparring.base.fields import check_fields, checked, choice, number
 
@@ -88,7 +88,8 @@ class Recipe:
     data: str = _field(
         "digits",
         "data",
-        "dataset: a named set, a folder, archive or .parquet file of images, hub:OWNER/NAME, .npz or .csv",
+        "dataset: a named set, a folder, archive or .parquet file of images, hub:OWNER/NAME, shards such as "
+        "a-{00..99}.tar, .npz or .csv",
     )
     size: str = _field(
         "", "data", 'image size in pixels: "64" (square) or "96x64" (width x height); empty or 0 keeps the size'
@@ -257,9 +258,11 @@ class Recipe:
 
     @property
     def trust(self) -> str:
-        """The option ` --trust` if a component is the user's own code: commands on its runs need it; else ""."""
+        """The option ` --trust` if a component is the user's own code, or a command writes the data; else "". Commands
+        on its runs need it."""
         texts = [getattr(self, name) for name in COMPONENTS]
-        return " --trust" if any(names_own_code(text) for text in texts if text) else ""
+        own_code = self.data.startswith(PIPE) or any(names_own_code(text) for text in texts if text)
+        return " --trust" if own_code else ""
 
     def longer(self, step: int) -> str:
         """The options of `sparring resume` that double the budget of a run that ended at a step."""
@@ -331,6 +334,7 @@ def train_command(recipe: str, changes: Mapping[str, object]) -> str:
             words += [option] if value else []
         else:
             words += [option, _plain(value)]
+    words += ["--trust"] if str(changes.get("data", "")).startswith(PIPE) else []
     return shlex.join(words)
 
 

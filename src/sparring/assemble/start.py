@@ -29,7 +29,7 @@ def resolve_auto(recipe: Recipe, data: Data, device: torch.device) -> Recipe:
     """
     values: dict[str, Callable[[], str]] = {
         "precision": lambda: find_precision("auto", device),
-        "augment": lambda: chosen_augment(data.form.shape, len(data)),
+        "augment": lambda: chosen_augment(data.form.shape, data.total),
         "metrics": lambda: "usual" if build_task(recipe, data.form).scores else "frechet",
     }
     return recipe.replace(**{name: values[name]() for name in auto_fields(recipe)})

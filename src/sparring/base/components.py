@@ -20,13 +20,15 @@ from typing import Any
 
 from sparring.base.errors import UserError, did_you_mean, shortened
 
+PIPE = "pipe:"  # begins the name of data that a shell command writes, which needs the same trust as the user's own code
+
 _TRUST: ContextVar[bool] = ContextVar("trust", default=False)
 
 
 @contextmanager
 def trusted(trust: bool) -> Iterator[None]:
-    """Allow or forbid dotted names, which import the user's own code, within this block. They are forbidden outside of
-    any block. Other threads and processes do not inherit the setting."""
+    """Allow or forbid dotted names, which import the user's own code, and commands as data, within this block. They are
+    forbidden outside of any block. Other threads and processes do not inherit the setting."""
     before = _TRUST.set(trust)
     try:
         yield
@@ -35,7 +37,7 @@ def trusted(trust: bool) -> Iterator[None]:
 
 
 def is_trusted() -> bool:
-    """True if dotted names are allowed here."""
+    """True if dotted names and commands are allowed here."""
     return _TRUST.get()
 
 

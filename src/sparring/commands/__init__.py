@@ -42,8 +42,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Add the option that lets component texts import code."""
-    about = "allow dotted names in the recipe, which import code; only for recipes from people you trust"
+    """Add the option that lets component texts import code, and data be the output of commands."""
+    about = "allow dotted names and pipe: in the recipe, which run code; only for recipes from people you trust"
     parser.add_argument("--trust", action="store_true", help=about)
 
 

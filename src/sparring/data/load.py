@@ -31,6 +31,8 @@ from sparring.data.sources.decode import Target
 from sparring.data.sources.hub import PREFIX, hub_held_out_source, hub_source
 from sparring.data.sources.parquet import parquet_parts, parquet_source
 from sparring.data.sources.source import PairSource, Source, folder_source, part_like
+from sparring.data.stream.load import load_stream
+from sparring.data.stream.names import is_stream
 
 SPLIT_SETS: dict[str, Callable[[Split], Data]] = {
     "mnist": load_mnist,
@@ -44,7 +46,10 @@ PAIR_SETS = {"digit-edges": toys.load_digit_edges, "digit-maps": toys.load_digit
 TWO_SETS = {"digit-colours": toys.load_digit_colours, "digit-inverts": toys.load_digit_inverts}
 SETS = (*SINGLE_SETS, *PAIR_SETS, *TWO_SETS)
 ARRAYS: dict[str, Callable[[Path], Data]] = {".npz": load_npz, ".npy": load_npy, ".csv": load_csv}
-KINDS = "a folder or a .zip, .tar or .tar.gz of images, a .parquet, hub:OWNER/NAME, an .npz, an .npy or a .csv"
+KINDS = (
+    "a folder or a .zip, .tar or .tar.gz of images, a .parquet, hub:OWNER/NAME, shards such as a-{00..99}.tar, "
+    "an .npz, an .npy or a .csv"
+)
 SINGLE = Single()
 Found = Source | PairSource | tuple[Source, Source]
 
@@ -55,20 +60,25 @@ def load_data(
     """Load a data set by name or path.
 
     Args:
-        spec: one of `SETS`, a path, `hub:OWNER/NAME` or `hub:OWNER/NAME:SPLIT`. Write `./ring` for a folder with the
-            name of a set. In a folder with `train*.parquet`, only these files are read.
+        spec: one of `SETS`, a path, `hub:OWNER/NAME` or `hub:OWNER/NAME:SPLIT`, or shards: paths with ranges or lists
+            in braces such as `shards/{0000..0127}.tar`, addresses of such files, `pipe:COMMAND`, or
+            `stream:hub:OWNER/NAME`. Write `./ring` for a folder with the name of a set. In a folder with
+            `train*.parquet`, only these files are read.
         size: the size to resize the user's images to: "64" (square) or "96x64" (width x height); "" keeps their size.
-        held_out: the share of the samples to hold out from training, 0 to 0.99; see `load_held_out`.
+        held_out: the share of the samples to hold out from training, 0 to 0.99, of shards the share of shards; see
+            `load_held_out`.
         fit: how images are resized: "crop" (scale to cover, cut the middle), "pad" (scale to fit, black borders) or
             "stretch"; or "patch": images keep their size, and patches of `size` are cut from them.
         layout: single samples, pairs or two sets; `find_pairs` and `find_sets` list the accepted files.
 
     Returns:
-        The training samples.
+        The training samples; of shards the first ones, with `Data.stream` for training.
 
     Raises:
         UserError: no such data, nothing readable in it, or sizes that do not fit together.
     """
+    if is_stream(spec):
+        return load_stream(spec, _target(size, fit), held_out, layout)
     whole = _load(spec, size, fit, layout)
     if not held_out:
         return whole

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from sparring.data.labels import count_classes, single_image_classes
 from sparring.data.maps import class_pixels, map_remarks
 from sparring.data.store.mapped import chunks, gather, select
 from sparring.data.store.whole import Whole, at_random
+
+if TYPE_CHECKING:
+    from sparring.data.stream.stream import Stream
 
 Split = Literal["train", "test"]
 
@@ -53,6 +57,7 @@ class Data:
         paired: True if sample i of `source` belongs to sample i.
         whole: the uncut images, if `samples` are patches from their middle.
         rest: the held-out share of the same set.
+        stream: training samples in shards; then the set holds the first of them, for all but training.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Data:
     paired: bool = True
     whole: Whole | None = None
     rest: Data | None = None
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         assert self.source is None or not self.paired or len(self.source) == len(self)
@@ -78,7 +84,7 @@ class Data:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of samples, labels and sources: equal for equal data."""
+        """A hash of samples, labels, sources and names of shards: equal for equal data."""
         state = hashlib.blake2b(digest_size=16)
         state.update(str((self.samples.dtype, tuple(self.samples.shape))).encode())
         for chunk in self.chunks():
@@ -91,7 +97,19 @@ class Data:
                 state.update(image.contiguous().numpy().data)
         if self.source is not None:
             state.update(f"{'pairs' if self.paired else 'sets'} {self.source.digest}".encode())
+        if self.stream is not None:
+            state.update(self.stream.identity.encode())
         return state.hexdigest()
+
+    @property
+    def total(self) -> float:
+        """The number of training samples; infinity for shards with more than this set holds."""
+        return len(self) if self.stream is None or self.stream.complete else math.inf
+
+    @property
+    def amount(self) -> str:
+        """The number of training samples, or of their shards, as text."""
+        return f"{len(self):,} samples" if self.stream is None else f"{len(self.stream.shards):,} shards"
 
     def part(self, indices: Tensor, split: Split | None = None) -> Data:
         """The samples at `indices` as a set of the same form.
@@ -107,9 +125,8 @@ class Data:
         if self.form.map:
             counts = map_data("", samples, self.form.classes, whole=whole).form.counts
         form = replace(self.form, counts=counts)
-        return replace(
-            self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source, rest=None
-        )
+        part = replace(self, samples=samples, form=form, labels=labels, split=split, whole=whole, source=source)
+        return replace(part, rest=None, stream=None)
 
     def renamed(self, name: str = "", split: Split | None = None) -> Data:
         """The same samples with another name or split; the split also applies to the source."""
@@ -158,9 +175,7 @@ class Data:
             batch["label"] = self.labels[indices]
         if self.source is not None and self.paired:
             batch["source"] = self.source._at(places, indices)
-        if mirror:
-            turned = (workers().draw(torch.rand, len(indices)) < 0.5).view(-1, 1, 1, 1)
-            batch |= {n: torch.where(turned, batch[n].flip(-1), batch[n]) for n in ("real", "source") if n in batch}
+        batch = mirrored(batch) if mirror else batch
         if self.source is not None and not self.paired:
             sources = len(self.source)
             partners = workers().draw(lambda count: torch.randint(sources, (count,)), len(indices))
@@ -178,6 +193,13 @@ class Data:
             return self.take(indices)
         assert self.whole is not None
         return self.whole.cut(indices, places, self.form.shape[1:])
+
+
+def mirrored(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The batch with each sample, and its source, mirrored with probability 1/2, by torch's global generator."""
+    turned = (workers().draw(torch.rand, len(batch["real"])) < 0.5).view(-1, 1, 1, 1)
+    images = [name for name in ("real", "source") if name in batch]
+    return {**batch, **{name: torch.where(turned, batch[name].flip(-1), batch[name]) for name in images}}
 
 
 def image_data(

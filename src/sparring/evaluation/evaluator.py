@@ -81,15 +81,16 @@ def evaluate_images(
         UserError: samples or reference cannot be read, or have different shapes.
     """
     chosen = Options(**options)
-    reference = load_data(against, size, fit=fit)
-    samples = load_data(str(path), size, fit=fit)
+    with trusted(trust):
+        reference = load_data(against, size, fit=fit)
+        samples = load_data(str(path), size, fit=fit)
+        held_out = load_held_out(against, size, fit=fit, train=reference)
     check_same_shape(samples, reference)
     if len(samples) < 2:
         raise UserError(f"{samples.name} holds 1 sample; give at least 2 (thousands for stable scores)")
     copies = duplicates(samples.samples)
     repeated = f"WARNING: {copies:,} of {len(samples):,} samples are exact copies of other samples"
     samples = shuffled(samples, chosen.count, derive_seed(chosen.seed, "made"))
-    held_out = load_held_out(against, size, fit=fit, train=reference)
     with trusted(trust):
         scoring = Generated(reference, replace(chosen, count=len(samples)), held_out)
         subject = Subject(

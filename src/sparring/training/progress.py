@@ -44,7 +44,7 @@ class Progress:
         self.last = (step, seconds)
         self.shown = -SECONDS_BETWEEN_LINES
         exact = "; a budget in minutes is not bit-reproducible" if recipe.timed else ""
-        samples = f"{len(data):,} samples of {data.name}"
+        samples = f"{data.amount} of {data.name}"
         self.console.print(
             f"Training in {path} on {samples} ({budget(recipe)}, {recipe.precision}{exact})", soft_wrap=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from sparring.assemble.build import build_ema, build_turns
 from sparring.assemble.state import State
@@ -10,7 +11,7 @@ from sparring.base.device import sent
 from sparring.base.seeds import derive_seed
 from sparring.base.workers import workers
 from sparring.data.sampler import Sampler
-from sparring.data.samples import Data
+from sparring.data.samples import Data, mirrored
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Turn
 from sparring.recipe import Recipe
@@ -23,6 +24,7 @@ class Stepper:
         self.recipe, self.data, self.state = recipe, data, state
         self.turns, self.ema = build_turns(recipe), build_ema(recipe)
         self.sampler = Sampler(len(data), recipe.seed)
+        self.reader = None if data.stream is None else data.stream.reader(recipe.seed, workers().rank, workers().count)
         # samples travel to an accelerator as stored (uint8), unless floats are computed from them on the CPU first
         self.as_stored = state.device.type != "cpu" and not state.task.prepares and not data.form.is_points
 
@@ -41,7 +43,7 @@ class Stepper:
         count, data, task, device = self.recipe.batch_size, self.data, self.state.task, self.state.device
         own = workers().rows(count)
         drawn = {name: tensor[own] for name, tensor in task.draw(count).items()}
-        samples = data.stored(self.sampler.take(self.state.position, count)[own], self.recipe.mirror)
+        samples = self.next_samples(count, own)
         self.state.position += count
         if self.as_stored:
             samples = {name: sent(tensor, device) for name, tensor in samples.items()}
@@ -57,3 +59,11 @@ class Stepper:
             return task.prepare(batch)
         seed = derive_seed(self.recipe.seed, "prepare", workers().rank, self.state.position)
         return task.prepare(batch, torch.Generator().manual_seed(seed))
+
+    def next_samples(self, count: int, own: slice) -> dict[str, Tensor]:
+        """This worker's rows of the next `count` real samples, in stored form."""
+        position, mirror = self.state.position, self.recipe.mirror
+        if self.reader is None:
+            return self.data.stored(self.sampler.take(position, count)[own], mirror)
+        samples = self.reader.take(position // workers().count, own.stop - own.start)
+        return mirrored(samples) if mirror else samples

@@ -49,7 +49,7 @@ def write_summary(run: Run, data: Data, loss: Loss, task: Task, step: int, clock
 
 Recipe: {recipe.about or "without a description"}.
 
-Trained on {data.name} ({len(data):,} samples of shape {list(data.form.shape)}) for {step:,} steps in
+Trained on {data.name} ({data.amount}, samples of shape {list(data.form.shape)}) for {step:,} steps in
 {clock.seconds:,.0f} s of training; the budget is {budget(recipe)}.
 Precision {recipe.precision}, seed {recipe.seed}.{stopped}
 

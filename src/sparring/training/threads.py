@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -47,7 +48,8 @@ class Threads:
     def __init__(
         self, recipe: Recipe, data: Data, device: torch.device, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self.fixed, self.data, self.clock, self.cores = parse_threads(recipe.threads), data, clock, available_cores()
+        self.fixed, self.clock, self.cores = parse_threads(recipe.threads), clock, available_cores()
+        self.data = replace(data, stream=None)  # timed steps take samples from memory
         self.on_cpu = device.type == "cpu"
         self.automatic = not self.fixed and self.on_cpu
         self.times: dict[int, float] = {}

@@ -83,7 +83,8 @@ def _check_name(path: Path, name: str) -> None:
         raise UserError(f"{leads}; pack the images again with relative paths, or unpack them and give the folder")
 
 
-def _check_size(path: Path, name: str, size: int, number: int) -> None:
+def check_size(path: Path | str, name: str, size: int, number: int) -> None:
+    """Raise UserError if a member has more bytes than allowed, or if it is one member too many."""
     if size > LARGEST:
         unpacks = f"{shortened(repr(name))} unpacks to {size / 2**20:,.0f} MiB"
         raise UserError(f"{path}: {unpacks}; at most {LARGEST >> 20} MiB are allowed; remove it from the archive")
@@ -125,7 +126,7 @@ def _list_zip(path: Path) -> Iterator[str]:
             if stat.S_ISLNK(info.external_attr >> 16):
                 _refuse_link(path, info.filename)
             if not info.is_dir():
-                _check_size(path, info.filename, info.file_size, number)
+                check_size(path, info.filename, info.file_size, number)
                 _check_ratio(path, repr(info.filename), info.file_size, info.compress_size)
                 unpacked += info.file_size
                 yield info.filename
@@ -157,7 +158,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= LARGEST:
-            _check_size(self.path, "a header", size if size > 0 else LARGEST + 1, 0)
+            check_size(self.path, "a header", size if size > 0 else LARGEST + 1, 0)
         return self.file.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -188,7 +189,7 @@ def _list_tar(path: Path) -> Iterator[str]:
                 _refuse_link(path, info.name)
             if not info.isfile() and not info.isdir():
                 _refuse_link(path, info.name, "neither a file nor a folder")
-            _check_size(path, info.name, info.size, number)
+            check_size(path, info.name, info.size, number)
             _check_ratio(path, "it", archive.offset, packed)
             archive.members.clear()  # type: ignore[attr-defined]  # or tarfile keeps every header
             if info.isfile():

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -42,6 +42,25 @@ def hub_held_out_source(spec: str) -> Source | None:
     return _source(spec, name, held) if held else None
 
 
+def hub_parts(spec: str) -> tuple[Source, list[Callable[[], Iterator[Item]]]]:
+    """The images of `hub_source`, and functions that yield those of each of the parts in which the Hub stores them.
+
+    Raises:
+        UserError: as `hub_source`, or the package `datasets` cannot read parts.
+    """
+    name, split = parse_hub(spec)
+    split = split or "train"
+    source, columns = _described(spec, name, split)
+    with _hub_errors(spec):
+        rows = _streamed(name, split)
+    try:
+        count = rows.num_shards
+    except AttributeError as error:
+        fix = 'install it with: pip install "datasets>=3.1"'
+        raise UserError(f"stream:hub: needs the package datasets 3.1 or newer; {fix}") from error
+    return source, [partial(_items, spec, name, split, columns, (number, count)) for number in range(count)]
+
+
 def parse_hub(spec: str) -> tuple[str, str]:
     """`hub:OWNER/NAME:SPLIT` -> (OWNER/NAME, SPLIT); the split is optional."""
     found = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", spec)
@@ -52,12 +71,16 @@ def parse_hub(spec: str) -> tuple[str, str]:
 
 
 def _source(spec: str, name: str, split: str) -> Source:
+    return _described(spec, name, split)[0]
+
+
+def _described(spec: str, name: str, split: str) -> tuple[Source, Columns]:
     answer = _cached_answer(spec, f"{name} images of {split}", lambda: _describe(spec, name, split))
     saved: dict[str, Any] = answer["columns"]
     columns = Columns(saved["image"], saved["label"], tuple(saved["classes"]), tuple(saved["remarks"]))
     identity, place = f"{name} {split} {answer['fingerprint']}", f"{PREFIX}{name}:{split}"
     items = partial(_items, spec, name, split, columns)
-    return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place)
+    return Source(spec, identity, items, None, columns.classes, remarks=columns.remarks, place=place), columns
 
 
 def _describe(spec: str, name: str, split: str) -> dict[str, Any]:
@@ -73,12 +96,15 @@ def _streamed(name: str, split: str) -> Any:
     return _datasets().load_dataset(name, split=split, streaming=True)
 
 
-def _items(spec: str, name: str, split: str, columns: Columns) -> Iterator[Item]:
+def _items(spec: str, name: str, split: str, columns: Columns, part: tuple[int, int] | None = None) -> Iterator[Item]:
+    """The images of a split, or of a part of it: its number, and the number of parts."""
     from datasets import Image
 
     with _hub_errors(spec):
         wanted = [columns.image, *([columns.label] if columns.label else [])]
-        rows = _streamed(name, split).select_columns(wanted).cast_column(columns.image, Image(decode=False))
+        whole = _streamed(name, split)
+        rows = whole if part is None else whole.shard(num_shards=part[1], index=part[0])
+        rows = rows.select_columns(wanted).cast_column(columns.image, Image(decode=False))
         for number, row in enumerate(rows):
             label = row[columns.label] if columns.label else None
             yield Item(f"{spec}, row {number}", _content(row[columns.image], name), label)

@@ -75,7 +75,7 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
         reasons.append(f"size {width}x{height}: larger images are slow on two cores; on a GPU try twice the size")
     counts = count_classes(data.labels, data.form.classes)
     conditional = len(counts) > 1 and median_low(counts) >= FEWEST
-    recipe, reason = _recipe(len(data), min(height, width), conditional)
+    recipe, reason = _recipe(data.total, min(height, width), conditional)
     reasons.append(f"{recipe}: {reason}")
     latent = 32 if recipe == "digits" else 64
     if conditional:
@@ -97,7 +97,7 @@ def _for_images(data: Data, changes: dict[str, Change]) -> Proposal:
     return Proposal(recipe, changes, tuple(reasons))
 
 
-def _recipe(count: int, side: int, conditional: bool) -> tuple[str, str]:
+def _recipe(count: float, side: int, conditional: bool) -> tuple[str, str]:
     if side < SMALLEST:
         return "digits", f"images below {SMALLEST} pixels need no convolutions"
     if count < FEW_SAMPLES:

@@ -145,7 +145,7 @@ def signs_of(real: Tensor, fake: Tensor, undecided: float | None) -> tuple[Tenso
     return below - above, fake.numel() * real.numel()
 
 
-def chosen_augment(shape: Sequence[int], count: int) -> str:
+def chosen_augment(shape: Sequence[int], count: float) -> str:
     """Default augmentation for `count` samples of this shape, as text: "ADA()", or "" for none.
 
     | data | augmentation |

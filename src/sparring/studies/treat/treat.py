@@ -113,7 +113,7 @@ def treat(
         if not found:
             return Treatment(str(failing.path), (), why=", ".join(finding.failure for finding in findings))
         if failing.read_recipe().trust and not trust:
-            raise UserError(f"the recipe of {failing.path} imports code of your own; if you trust it, add --trust")
+            raise UserError(f"the recipe of {failing.path} runs code of your own; if you trust it, add --trust")
         check_free(folder, failing.path)
         plan = make_plan(failing, found, trials, share, seed)
         with writing(folder, "choose another --out"):

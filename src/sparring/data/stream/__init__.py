@@ -1,0 +1,1 @@
+"""Training images streamed from shards: tar files in the WebDataset format, local, remote, or a command's output."""
