@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sparring.base.device import sent
 from sparring.data.form import Form
 from sparring.data.labels import count_classes, single_image_classes
 from sparring.data.maps import class_pixels, map_remarks
@@ -152,16 +153,31 @@ class Data:
     def stored(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
         """A batch as `varied`, with samples in their stored form: uint8 for images and maps. `to_input` converts it."""
         places = None if self.whole is None else at_random(self.whole.rooms(indices, self.form.shape[1:]))
+        return self.vary(self.gathered(indices, places), mirror)
+
+    def gathered(self, indices: Tensor, places: Tensor | None = None) -> dict[str, Tensor]:
+        """The stored samples at `indices`, with labels and the sources of pairs, before `vary`. Draws nothing.
+
+        With `places`, int64 [n, 2], samples are patches of the uncut images at these positions.
+        """
         batch = {"real": self._at(places, indices)}
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         if self.source is not None and self.paired:
             batch["source"] = self.source._at(places, indices)
+        return batch
+
+    def vary(self, batch: dict[str, Tensor], mirror: bool) -> dict[str, Tensor]:
+        """A batch of `gathered`, mirrored at random, with random samples of an unpaired source set.
+
+        It computes on the batch's device. The draws are those of torch's global generator on the CPU.
+        """
+        real = batch["real"]
         if mirror:
-            turned = (torch.rand(len(indices)) < 0.5).view(-1, 1, 1, 1)
+            turned = sent(torch.rand(len(real)) < 0.5, real.device).view(-1, 1, 1, 1)
             batch |= {n: torch.where(turned, batch[n].flip(-1), batch[n]) for n in ("real", "source") if n in batch}
         if self.source is not None and not self.paired:
-            partners = torch.randint(len(self.source), (len(indices),))
+            partners = sent(torch.randint(len(self.source), (len(real),)), self.source.samples.device)
             batch["source"] = self.source.stored(partners, mirror)["real"]
         return batch
 

@@ -13,6 +13,7 @@ from sparring.data.samples import Data
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Turn
 from sparring.recipe import Recipe
+from sparring.training.feed import Feed
 
 
 class Stepper:
@@ -21,9 +22,10 @@ class Stepper:
     def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
         self.recipe, self.data, self.state = recipe, data, state
         self.turns, self.ema = build_turns(recipe), build_ema(recipe)
-        self.sampler = Sampler(len(data), recipe.seed)
         # samples travel to an accelerator as stored (uint8), unless floats are computed from them on the CPU first
-        self.as_stored = state.device.type != "cpu" and not state.task.prepares and not data.form.is_points
+        as_floats = state.task.prepares or data.form.is_points
+        device = torch.device("cpu") if as_floats else state.device
+        self.feed = Feed(data, recipe.mirror, device, Sampler(len(data), recipe.seed).take)
 
     def __call__(self, progress: float) -> dict[Side, Turn]:
         state, recipe = self.state, self.recipe
@@ -35,14 +37,16 @@ class Stepper:
         state.step += 1
         return turns
 
+    def close(self) -> None:
+        """End the thread that prepares batches; no further step can be taken."""
+        self.feed.close()
+
     def next_batches(self) -> list[Batch]:
         """The next real samples in the sampler's order, with fresh latents, on the device."""
         count, data, task, device = self.recipe.batch_size, self.data, self.state.task, self.state.device
         drawn = task.draw(count)
-        samples = data.stored(self.sampler.take(self.state.position, count), self.recipe.mirror)
+        samples = self.feed.take(self.state.position, count)
         self.state.position += count
-        if self.as_stored:
-            samples = {name: sent(tensor, device) for name, tensor in samples.items()}
         prepared = task.prepare({**data.to_input(samples), **drawn})
         batch = {name: sent(tensor, device) for name, tensor in prepared.items()}
         part = count // self.recipe.micro_batches
