@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -36,6 +36,7 @@ from sparring.game.losses import NonSaturating
 from sparring.game.turns import differentiable_update
 from sparring.recipe import Recipe, load_recipe, recipe_names
 from sparring.run.checkpoint import Manifest
+from sparring.training import feed
 from sparring.training.step import Stepper
 from sparring.training.step_metrics import turn_metrics
 
@@ -215,7 +216,8 @@ def recipe_of(name: str, **changes: object) -> tuple[Recipe, Data]:
         data = training_data(recipe)
     else:
         count = 600 if recipe.data == "small-mnist" else 5000  # fewer images get ADA
-        images = torch.randint(256, (count, *SHAPES[recipe.data]), dtype=torch.uint8)
+        rng = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (count, *SHAPES[recipe.data]), generator=rng, dtype=torch.uint8)
         data = image_data(recipe.data, images, torch.arange(count) % 10, tuple("0123456789"))
     return resolve_auto(recipe, data, torch.device("cpu")), data
 
@@ -232,7 +234,8 @@ class Trained:
         restored: memory of all components after the checkpoint was restored.
         in_steps: events of the steps.
         in_row: events of the log row after them.
-        images: types of the images that were sent to the device.
+        images: types of the images that were sent to the device in the steps.
+        route: how samples got to the device.
     """
 
     def __init__(
@@ -252,10 +255,10 @@ class Trained:
                 self.state.restore(Manifest(taken, 0.0, position, None, ""), dict(start))
             self.restored = {n: t for part in self.state.game.stateful.values() for n, t in part.memory.items()}
             stepper = Stepper(recipe, data, self.state)
-            with recorded() as self.in_steps:
+            with closing(stepper), recorded() as self.in_steps:
                 for progress in steps:
                     turns = stepper(progress)
-            self.images = sorted(travelled)
+            self.images, self.route = sorted(travelled), stepper.feed.route
             with recorded() as self.in_row:
                 self.row = turn_metrics(self.state.game, turns)
 
@@ -306,8 +309,26 @@ def steps_of(job: str) -> dict[str, object]:
     cpu = Trained(recipe, data, "cpu", progress)
     with Accelerator():
         ours = Trained(recipe, data, NAME, progress)
-        found = {"steps": ours.in_steps, "row": ours.in_row, "images": ours.images}
+        found = {"steps": ours.in_steps, "row": ours.in_row, "images": ours.images, "route": ours.route}
         return {**found, "difference": difference(ours, cpu)}
+
+
+AHEAD = ("mnist-conditional", "pix2pix", "history", "inpaint")
+
+
+def ahead(job: str) -> dict[str, object]:
+    """Steps without room for the samples on the device, and the bits that differ from those of steps with room."""
+    name, changes, _ = CASES.get(job, (job, {}, 0))
+    recipe, data = recipe_of(name, **changes, mirror=True)
+    with Accelerator():
+        resident = Trained(recipe, data, NAME, [0.5] * 3)
+        room, feed.ROOM = feed.ROOM, 0
+        try:
+            ours = Trained(recipe, data, NAME, [0.5] * 3)
+        finally:
+            feed.ROOM = room
+        differing = [name for name, tensor in resident.tensors.items() if not torch.equal(tensor, ours.tensors[name])]
+    return {"differing": differing, "steps": ours.in_steps, "images": ours.images, "route": ours.route}
 
 
 def restored(job: str) -> dict[str, object]:
@@ -419,6 +440,7 @@ def main() -> None:
     backend_registration._setup_privateuseone_for_python_backend(NAME, Module())
     optimizers.has_fused = lambda *_: False  # the fused kernels of the CPU round differently from those of the device
     results: dict[str, object] = {job: steps_of(job) for job in (*recipe_names(), *CASES)}
+    results["ahead"] = {job: ahead(job) for job in AHEAD}
     results["restored"] = {job: restored(job) for job in RESTORED}
     results["wrong"] = {what: wrong(what) for what in ("read", "shape by value", "copy to the device", "mixed")}
     results |= {"failing": failing(step=2), "unrolled": unrolled()}

@@ -43,10 +43,20 @@ def test_steps_neither_mix_devices_nor_wait(results: dict[str, Any], job: str) -
     found = results[job]
     assert found["steps"] == [], "events within steps"
     assert found["difference"] < 1e-4, "the values are those of a CPU"
-    assert found["images"] == ([] if job in POINTS else ["torch.float32" if job in AS_FLOATS else "torch.uint8"])
+    assert found["route"] == ("direct" if job in AS_FLOATS | POINTS else "resident")
+    assert found["images"] == (["torch.float32"] if job in AS_FLOATS else [])
     reads = [site for what, site in found["row"] if what == "read"]
     assert sorted(reads) == sorted({*ALLOWED} - (set() if job in ADAPTIVE else {"game/augment/adaptive.py:readings"}))
     assert len(reads) == len(found["row"])
+
+
+@pytest.mark.parametrize("job", accelerator.AHEAD)
+def test_samples_that_stay_in_memory_travel_as_stored_without_waiting(results: dict[str, Any], job: str) -> None:
+    found = results["ahead"][job]
+    assert found["steps"] == []
+    assert found["route"] == ("direct" if job in AS_FLOATS else "ahead")
+    assert found["images"] == ["torch.float32" if job in AS_FLOATS else "torch.uint8"]
+    assert found["differing"] == [], "the bits are those of samples that stay on the device"
 
 
 @pytest.mark.parametrize("job", accelerator.RESTORED)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparring import load, train
 from sparring.assemble.build import training_data
@@ -74,6 +77,38 @@ def test_running_statistics_are_averaged_like_weights_and_other_buffers_copied()
     assert any(name.endswith("_u") for name in before)
     assert not average.training
     assert not any(p.requires_grad for p in average.parameters())
+
+
+class Counted(TorchDispatchMode):
+    """Counts operations by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counter[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_one_operation_averages_all_tensors_with_the_bits_of_one_by_one() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(*(nn.Sequential(nn.Conv2d(5, 5, 3), nn.BatchNorm2d(5)) for _ in range(4)))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema = EMA(half_life=1000)
+    average = ema.start(network)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.copy_(torch.randn(tensor.shape) * 100)
+    share = 1 - 0.5 ** (64 / 1000)
+    expected = {}
+    for name, own in average.state_dict().items():
+        theirs = network.state_dict()[name]
+        expected[name] = own.lerp(theirs, share) if own.is_floating_point() else theirs
+    with Counted() as counted:
+        ema.update(average, network, seen=10**6, batch_size=64)
+    assert counted.counts == {"_foreach_lerp_": 1, "copy_": 4}, "4 counters of batches"
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in average.state_dict().items())
 
 
 def test_latents() -> None:

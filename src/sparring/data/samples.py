@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from sparring.base.device import sent
 from sparring.base.workers import workers
 from sparring.data.form import Form
 from sparring.data.labels import count_classes, single_image_classes
@@ -170,15 +171,33 @@ class Data:
     def stored(self, indices: Tensor, mirror: bool) -> dict[str, Tensor]:
         """A batch as `varied`, with samples in their stored form: uint8 for images and maps. `to_input` converts it."""
         places = None if self.whole is None else at_random(self.whole.rooms(indices, self.form.shape[1:]))
+        return self.vary(self.gathered(indices, places), mirror)
+
+    def gathered(self, indices: Tensor, places: Tensor | None = None) -> dict[str, Tensor]:
+        """The stored samples at `indices`, with labels and the sources of pairs, before `vary`. Draws nothing.
+
+        With `places`, int64 [n, 2], samples are patches of the uncut images at these positions.
+        """
         batch = {"real": self._at(places, indices)}
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         if self.source is not None and self.paired:
             batch["source"] = self.source._at(places, indices)
-        batch = mirrored(batch) if mirror else batch
+        return batch
+
+    def vary(self, batch: dict[str, Tensor], mirror: bool) -> dict[str, Tensor]:
+        """A batch of `gathered`, mirrored at random, with random samples of an unpaired source set.
+
+        It computes on the batch's device. The draws are those of torch's global generator on the CPU.
+        """
+        if mirror:
+            turned = workers().draw(torch.rand, len(batch["real"])) < 0.5
+            turned = sent(turned, batch["real"].device).view(-1, 1, 1, 1)
+            batch |= {n: torch.where(turned, batch[n].flip(-1), batch[n]) for n in ("real", "source") if n in batch}
         if self.source is not None and not self.paired:
             sources = len(self.source)
-            partners = workers().draw(lambda count: torch.randint(sources, (count,)), len(indices))
+            partners = workers().draw(lambda count: torch.randint(sources, (count,)), len(batch["real"]))
+            partners = sent(partners, self.source.samples.device)
             batch["source"] = self.source.stored(partners, mirror)["real"]
         return batch
 
@@ -193,13 +212,6 @@ class Data:
             return self.take(indices)
         assert self.whole is not None
         return self.whole.cut(indices, places, self.form.shape[1:])
-
-
-def mirrored(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The batch with each sample, and its source, mirrored with probability 1/2, by torch's global generator."""
-    turned = (workers().draw(torch.rand, len(batch["real"])) < 0.5).view(-1, 1, 1, 1)
-    images = [name for name in ("real", "source") if name in batch]
-    return {**batch, **{name: torch.where(turned, batch[name].flip(-1), batch[name]) for name in images}}
 
 
 def image_data(

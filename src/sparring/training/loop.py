@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -51,6 +52,7 @@ class Session:
     reason: str = ""  # why training stopped early: no progress
     ended: bool = False  # training takes no further step
     take_step: Stepper = field(init=False)
+    resources: ExitStack = field(default_factory=ExitStack)  # what the stepper holds
     _saved_at: float = 0.0  # seconds of wall time at the last checkpoint
     _pictured: int = 0  # pictures saved so far
     _agreed: float | None = None  # the share of the budget on the first of several workers, whose clock counts
@@ -67,7 +69,8 @@ class Session:
         """Prepare for the next step; first apply the doctor's fix if the log calls for one."""
         with self.clock.overhead("doctor"):
             self.treat(progress)
-        self.take_step = Stepper(self.recipe, self.data, self.state)
+        self.resources.close()
+        self.take_step = self.resources.enter_context(closing(Stepper(self.recipe, self.data, self.state)))
         self._saved_at, self._pictured = self.clock.wall_seconds, int(self.share * self.recipe.pictures)
         if self.state.step == 0:
             self.save_picture()
@@ -221,6 +224,7 @@ def train_on(session: Session) -> None:
         if session.scorer is not None:
             session.scorer.begin(run)
         with (
+            session.resources,
             interruptible(only_first=workers().several) as stop,
             Progress(
                 session.recipe, run.path, lines, session.data, state.step, state.seconds, not workers().first

@@ -11,10 +11,11 @@ from sparring.base.device import sent
 from sparring.base.seeds import derive_seed
 from sparring.base.workers import workers
 from sparring.data.sampler import Sampler
-from sparring.data.samples import Data, mirrored
+from sparring.data.samples import Data
 from sparring.game.match import Batch, Moment, Side
 from sparring.game.outcome import Turn
 from sparring.recipe import Recipe
+from sparring.training.feed import Feed
 
 
 class Stepper:
@@ -23,10 +24,20 @@ class Stepper:
     def __init__(self, recipe: Recipe, data: Data, state: State) -> None:
         self.recipe, self.data, self.state = recipe, data, state
         self.turns, self.ema = build_turns(recipe), build_ema(recipe)
-        self.sampler = Sampler(len(data), recipe.seed)
-        self.reader = None if data.stream is None else data.stream.reader(recipe.seed, workers().rank, workers().count)
         # samples travel to an accelerator as stored (uint8), unless floats are computed from them on the CPU first
-        self.as_stored = state.device.type != "cpu" and not state.task.prepares and not data.form.is_points
+        as_floats = state.task.prepares or data.form.is_points
+        device = torch.device("cpu") if as_floats else state.device
+        group, sampler = workers(), Sampler(len(data), recipe.seed)
+        reader = None if data.stream is None else data.stream.reader(recipe.seed, group.rank, group.count)
+
+        def own_indices(position: int, count: int) -> Tensor:
+            return sampler.take(position, count)[group.rows(count)]
+
+        def own_samples(position: int, count: int) -> dict[str, Tensor]:
+            assert reader is not None
+            return reader.take(position // group.count, count // group.count)
+
+        self.feed = Feed(data, recipe.mirror, device, own_indices, streamed=own_samples if reader else None)
 
     def __call__(self, progress: float) -> dict[Side, Turn]:
         state, recipe = self.state, self.recipe
@@ -38,15 +49,17 @@ class Stepper:
         state.step += 1
         return turns
 
+    def close(self) -> None:
+        """End the thread that prepares batches; no further step can be taken."""
+        self.feed.close()
+
     def next_batches(self) -> list[Batch]:
         """This worker's part of the next real samples in the sampler's order, with fresh latents, on the device."""
         count, data, task, device = self.recipe.batch_size, self.data, self.state.task, self.state.device
         own = workers().rows(count)
         drawn = {name: tensor[own] for name, tensor in task.draw(count).items()}
-        samples = self.next_samples(count, own)
+        samples = self.feed.take(self.state.position, count)
         self.state.position += count
-        if self.as_stored:
-            samples = {name: sent(tensor, device) for name, tensor in samples.items()}
         prepared = self.prepared({**data.to_input(samples), **drawn})
         batch = {name: sent(tensor, device) for name, tensor in prepared.items()}
         count, part = own.stop - own.start, (own.stop - own.start) // self.recipe.micro_batches
@@ -59,11 +72,3 @@ class Stepper:
             return task.prepare(batch)
         seed = derive_seed(self.recipe.seed, "prepare", workers().rank, self.state.position)
         return task.prepare(batch, torch.Generator().manual_seed(seed))
-
-    def next_samples(self, count: int, own: slice) -> dict[str, Tensor]:
-        """This worker's rows of the next `count` real samples, in stored form."""
-        position, mirror = self.state.position, self.recipe.mirror
-        if self.reader is None:
-            return self.data.stored(self.sampler.take(position, count)[own], mirror)
-        samples = self.reader.take(position // workers().count, own.stop - own.start)
-        return mirrored(samples) if mirror else samples

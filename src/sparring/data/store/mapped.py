@@ -81,6 +81,8 @@ def is_mapped(samples: Tensor) -> bool:
 
 def is_large(samples: Tensor) -> bool:
     """True if the samples, or the tensor that they are a slice of, are mapped and exceed the memory bound."""
+    if samples.device.type != "cpu":
+        return False
     mapping = _mappings.get(samples.untyped_storage().data_ptr())
     return mapping is not None and mapping.large
 
