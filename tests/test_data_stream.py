@@ -36,7 +36,7 @@ from sparring.data.stream.reader import Reader
 from sparring.recipe import load_recipe
 from sparring.run import checkpoint
 from sparring.run.directory import Run
-from sparring.training.step import Stepper
+from sparring.training.feed import Feed
 from sparring.training.threads import Threads
 
 Refused = Callable[..., str]
@@ -707,14 +707,14 @@ def test_training_resumes_to_the_bit(
 def test_training_sees_more_than_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "REFERENCE", 6)
     spec, seen = write(tmp_path, [9, 8, 11]), list[int]()
-    real = Stepper.next_samples
+    real = Feed.take
 
-    def noted(self: Stepper, count: int) -> dict[str, Tensor]:
-        found = real(self, count)
+    def noted(self: Feed, position: int, count: int) -> dict[str, Tensor]:
+        found = real(self, position, count)
         seen.extend(numbers(found))
         return found
 
-    monkeypatch.setattr(Stepper, "next_samples", noted)
+    monkeypatch.setattr(Feed, "take", noted)
     sparring.train("digits", out=tmp_path / "run", data=spec, **{**FIELDS, "mirror": False, "threads": "auto"})
     assert seen[-60:][:28] == numbers(reader_of(spec, seed=4).take(0, 28))
     assert sorted(seen[-60:][:28]) == list(range(28))

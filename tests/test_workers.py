@@ -142,7 +142,9 @@ def test_two_workers_equal_one(name: str, two: Path) -> None:
         assert any(not alone[f"0{key}"].equal(alone[f"{STEPS - 1}{key}"]) for key in weights), f"{side} does not learn"
     for key, tensor in alone.items():
         assert first[key].equal(second[key]), f"{key} differs between the workers"
-        torch.testing.assert_close(first[key], tensor, rtol=2e-6, atol=5e-7, msg=lambda text, key=key: f"{key}: {text}")
+        # images that the history holds and metrics are results of sums whose rounding depends on the batch
+        rtol, atol = (2e-5, 5e-6) if "/memory/" in key or "/metrics/" in key else (2e-6, 5e-7)
+        torch.testing.assert_close(first[key], tensor, rtol=rtol, atol=atol, msg=lambda text, key=key: f"{key}: {text}")
 
 
 USERS = """
