@@ -296,10 +296,12 @@ def test_together_the_workers_see_each_sample_of_an_epoch_once(tmp_path: Path, w
     assert all(a != b for i, a in enumerate(orders) for b in orders[:i]), "epochs and seeds have orders of their own"
 
 
-def test_samples_of_a_block_are_shuffled(tmp_path: Path) -> None:
-    found = numbers(reader_of(write(tmp_path, [40])).take(0, 40))
-    assert sorted(found) == list(range(40))
-    assert sum(a == b for a, b in zip(found, range(40))) < 10
+def test_samples_of_each_block_are_shuffled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "SAMPLES", 20)
+    found = numbers(reader_of(write(tmp_path, [40])).take(0, 80))
+    blocks = [[number - 20 * (i % 2) for number in found[20 * i :][:20]] for i in range(4)]  # two for each epoch
+    assert all(sorted(block) == list(range(20)) for block in blocks)
+    assert all(a != b for i, a in enumerate([list(range(20)), *blocks]) for b in blocks[i:])
 
 
 def test_more_workers_than_samples(tmp_path: Path) -> None:
@@ -610,15 +612,15 @@ def test_a_command_needs_trust(tmp_path: Path, refused: Refused, capfd: pytest.C
     assert sorted(numbers(each.take(0, 11))) == list(range(11))
 
 
-def test_images_are_scored_against_the_output_of_a_command(tmp_path: Path, refused: Refused) -> None:
+def test_images_are_scored_against_the_output_of_a_command(tmp_path: Path) -> None:
     write(tmp_path, [40])
     (tmp_path / "made").mkdir()
     for number in range(40):
         (tmp_path / "made" / f"{number}.png").write_bytes(png(number))
-    command = ["evaluate", "--images", str(tmp_path / "made"), "--against", f"pipe:cat {tmp_path}/000.tar"]
-    command += ["--metrics", "sliced_wasserstein"]
-    assert "add --trust" in refused(*command)
-    assert main([*command, "--trust"]) == 0
+    options = {"against": f"pipe:cat {tmp_path}/000.tar", "metrics": "sliced_wasserstein"}
+    with pytest.raises(UserError, match="add --trust"):
+        sparring.evaluate_images(tmp_path / "made", **options)
+    assert sparring.evaluate_images(tmp_path / "made", trust=True, **options).values["sliced_wasserstein"] < 1e-6
 
 
 def test_a_command_that_fails_is_reported_with_its_status(tmp_path: Path, waits: list[float]) -> None:
