@@ -200,6 +200,8 @@ def test_labels_are_names_or_listed_numbers(tmp_path: Path) -> None:
     assert data.labels is not None
     assert data.labels.tolist() == [1, 0]
     (tmp_path / "classes.txt").write_text("bird\ndog\ncat\n")
+    many = load_data(f"{tmp_path}/{{0..0}}.tar")
+    assert [len(many), many.form.counts] == [2, (0, 1, 1)], "more classes than samples"
     (tmp_path / "1.tar").write_bytes(packed({"2.png": png(2), "2.cls": b"0"}))
     spec = f"{tmp_path}/{{0..1}}.tar"
     assert load_data(spec).form.classes == ("bird", "dog", "cat")
@@ -207,7 +209,10 @@ def test_labels_are_names_or_listed_numbers(tmp_path: Path) -> None:
     assert sorted(zip(numbers(batch), batch["label"].tolist())) == [(0, 1), (1, 2), (2, 0)]
 
 
-@pytest.mark.parametrize(("label", "problem"), [(b"7", "the label 7, none of the 2 classes"), (None, "no label")])
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [(b"7", "the label 7, none of the 2 classes; .*classes.txt"), (None, "no label.*label all samples or none")],
+)
 def test_a_label_that_the_first_samples_lack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: bytes | None, problem: str
 ) -> None:
@@ -215,7 +220,7 @@ def test_a_label_that_the_first_samples_lack(
     later = {"9.png": png(9)} | ({} if label is None else {"9.cls": label})
     (tmp_path / "001.tar").write_bytes(packed(later))
     monkeypatch.setattr(load, "REFERENCE", 20)
-    with pytest.raises(UserError, match=f"001.tar/9.png has {problem}; .*classes.txt"):
+    with pytest.raises(UserError, match=f"001.tar/9.png has {problem}"):
         reader_of(spec).take(0, 21)
     monkeypatch.setattr(load, "FEWEST", 11)
     with pytest.raises(UserError, match="the first 20 samples .* fewer than 11 samples.*classes.txt"):
@@ -248,8 +253,11 @@ SIZES = (5, 1, 12, 0, 9)
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize(("rank", "workers"), [(0, 1), (1, 2), (2, 3), (3, 7)])
-def test_a_position_holds_the_same_sample_however_it_is_reached(tmp_path: Path, rank: int, workers: int) -> None:
+@pytest.mark.parametrize(("rank", "workers", "cores"), [(0, 1, 1), (1, 2, 3), (2, 3, 1), (3, 7, 3)])
+def test_a_position_holds_the_same_sample_however_it_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, workers: int, cores: int
+) -> None:
+    monkeypatch.setattr(records, "available_cores", lambda: cores)
     spec = write(tmp_path, SIZES[:3] if workers == 2 else SIZES, classes=3)
     whole = reader_of(spec, 3, rank, workers).take(0, 120)
     assert all(number % 3 == label for number, label in zip(numbers(whole), whole["label"].tolist()))
@@ -288,10 +296,12 @@ def test_together_the_workers_see_each_sample_of_an_epoch_once(tmp_path: Path, w
     assert all(a != b for i, a in enumerate(orders) for b in orders[:i]), "epochs and seeds have orders of their own"
 
 
-def test_samples_of_a_block_are_shuffled(tmp_path: Path) -> None:
-    found = numbers(reader_of(write(tmp_path, [40])).take(0, 40))
-    assert sorted(found) == list(range(40))
-    assert sum(a == b for a, b in zip(found, range(40))) < 10
+def test_samples_of_each_block_are_shuffled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "SAMPLES", 20)
+    found = numbers(reader_of(write(tmp_path, [40])).take(0, 80))
+    blocks = [[number - 20 * (i % 2) for number in found[20 * i :][:20]] for i in range(4)]  # two for each epoch
+    assert all(sorted(block) == list(range(20)) for block in blocks)
+    assert all(a != b for i, a in enumerate([list(range(20)), *blocks]) for b in blocks[i:])
 
 
 def test_more_workers_than_samples(tmp_path: Path) -> None:
@@ -557,6 +567,8 @@ def test_addresses_equal_files(tmp_path: Path, server: Server) -> None:
     there, here = (each.reader(1).take(3, 30) for each in (data.stream, local.stream))
     assert torch.equal(there["real"], here["real"])
     assert torch.equal(there["label"], here["label"])
+    (server.folder / "0.tar.gz").write_bytes(gzip.compress((server.folder / "000.tar").read_bytes()))
+    assert numbers(load_data(f"{server.address}/{{0..0}}.tar.gz")) == [0, 1, 2, 3, 4]
     (server.folder / "classes.txt").write_text("no\nyes")
     assert load_data(f"{server.address}/{{000..001}}.tar").form.classes == ("no", "yes")
 
@@ -600,15 +612,15 @@ def test_a_command_needs_trust(tmp_path: Path, refused: Refused, capfd: pytest.C
     assert sorted(numbers(each.take(0, 11))) == list(range(11))
 
 
-def test_images_are_scored_against_the_output_of_a_command(tmp_path: Path, refused: Refused) -> None:
+def test_images_are_scored_against_the_output_of_a_command(tmp_path: Path) -> None:
     write(tmp_path, [40])
     (tmp_path / "made").mkdir()
     for number in range(40):
         (tmp_path / "made" / f"{number}.png").write_bytes(png(number))
-    command = ["evaluate", "--images", str(tmp_path / "made"), "--against", f"pipe:cat {tmp_path}/000.tar"]
-    command += ["--metrics", "sliced_wasserstein"]
-    assert "add --trust" in refused(*command)
-    assert main([*command, "--trust"]) == 0
+    options = {"against": f"pipe:cat {tmp_path}/000.tar", "metrics": "sliced_wasserstein"}
+    with pytest.raises(UserError, match="add --trust"):
+        sparring.evaluate_images(tmp_path / "made", **options)
+    assert sparring.evaluate_images(tmp_path / "made", trust=True, **options).values["sliced_wasserstein"] < 1e-6
 
 
 def test_a_command_that_fails_is_reported_with_its_status(tmp_path: Path, waits: list[float]) -> None:

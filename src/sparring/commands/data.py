@@ -25,13 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Print the report, and write the contact sheet."""
-    from sparring.base.components import trusted
     from sparring.data.load import load_data
     from sparring.data.pictures import save_image
     from sparring.doctor.checkup.report import describe_data
 
-    with trusted(chosen.trust):
-        data = load_data(chosen.spec, chosen.size, fit=chosen.fit)
+    data = load_data(chosen.spec, chosen.size, fit=chosen.fit)
     report = describe_data(
         data, {"data": chosen.spec, "size": chosen.size, "fit": "" if chosen.fit == "crop" else chosen.fit}
     )

@@ -17,6 +17,7 @@ import torch
 from sparring.base.components import PIPE, is_trusted
 from sparring.base.errors import UserError, check_number, shortened
 from sparring.data.images import load_images
+from sparring.data.labels import single_image_classes
 from sparring.data.layout import Layout, Single
 from sparring.data.samples import Data, image_data
 from sparring.data.sources.archives import ENDINGS
@@ -68,8 +69,10 @@ def load_stream(spec: str, target: Target, held_out: float, layout: Layout) -> D
     stream = Stream(spec, tuple(train), data.form, target, bool(source.classes), complete, spare)
     parts = "the whole set" if complete else "the first of them"
     remark = f"shards: {len(train):,}; the {len(data):,} samples of this report are {parts}"
+    single = () if complete else single_image_classes(data.form.counts, data.form.classes)
+    remarks = (remark, *(line for line in data.remarks if line not in single))
     held = _loaded(part_like(_source(spec, rest, hub), data.form), target).renamed(split="test") if rest else None
-    return replace(data, stream=stream, remarks=(remark, *data.remarks), rest=held)
+    return replace(data, stream=stream, remarks=remarks, rest=held)
 
 
 def _check(spec: str, target: Target, layout: Layout) -> None:
@@ -102,15 +105,16 @@ def _source(spec: str, shards: Sequence[Shard], hub: Source | None) -> Source:
     """The first samples of shards."""
     if hub is not None:
         place = f"{REFERENCE} samples of {[shard.name for shard in shards]}"
-        return replace(hub, name=spec, items=partial(_first, shards), count=REFERENCE, place=place)
+        return replace(hub, name=spec, items=partial(_first, shards), count=REFERENCE, place=place, part=True)
     classes = _listed_classes(shards[0].name)
     items = partial(_first, shards)
     if any(shard.name.startswith((PIPE, *WEB)) for shard in shards):
-        return Source(spec, "", items, REFERENCE, classes)
+        return Source(spec, "", items, REFERENCE, classes, part=bool(classes))
     paths = [Path(shard.name).expanduser() for shard in shards]
     identify = partial(stamps, *paths)
     place = f"{REFERENCE} samples of {[str(path.resolve()) for path in paths]}"
-    return Source(spec, identify(), items, REFERENCE, classes, place=place, identify=identify, size=size_of(*paths))
+    first = Source(spec, identify(), items, REFERENCE, classes, part=bool(classes))
+    return replace(first, place=place, identify=identify, size=size_of(*paths))
 
 
 def _first(shards: Sequence[Shard]) -> Iterator[Item]:

@@ -120,9 +120,11 @@ class Stream:
         classes, label = self.form.classes, record.label
         if not classes:
             return 0
+        if label is None:
+            raise UserError(f"{record.name} has no label, and the first samples have one; label all samples or none")
         number = label if self.numbered and isinstance(label, int) else self._numbers.get(str(label), -1)
-        if label is None or not 0 <= number < len(classes):
-            wrong = "no label" if label is None else f"the label {label!r}, none of the {len(classes)} classes"
+        if not 0 <= number < len(classes):
+            wrong = f"the label {label!r}, none of the {len(classes):,} classes"
             raise UserError(f"{record.name} has {wrong}; correct it, or {LIST_CLASSES}")
         return number
 
