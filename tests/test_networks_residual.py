@@ -15,6 +15,7 @@ from sparring.base.components import make
 from sparring.base.errors import UserError
 from sparring.networks import R3GANDiscriminator, R3GANGenerator, ResNetDiscriminator, ResNetGenerator
 from sparring.networks.attention import SelfAttention, nearest_level
+from sparring.networks.layers import pooled
 from sparring.networks.r3gan import (
     SLOPE,
     Downsample,
@@ -24,7 +25,7 @@ from sparring.networks.r3gan import (
     downsampled,
     upsampled,
 )
-from sparring.networks.resnet import discriminator_sizes, pooled
+from sparring.networks.resnet import DiscriminatorBlock, GeneratorBlock, discriminator_sizes
 
 SMALL = [(1, 8, 8), (3, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 50, 37), (1, 9, 31)]
 LARGE = [(3, 64, 64), (1, 128, 96), (3, 256, 256)]
@@ -205,6 +206,21 @@ def test_pooling_halves_and_covers_every_row() -> None:
     assert pooled(odd).shape == (2, 3, 4, 3)
     (gradient,) = torch.autograd.grad(pooled(odd).sum(), odd)
     assert gradient.min() > 0
+
+
+@pytest.mark.parametrize("size", [(10, 8), (10, 9), (11, 7)])
+def test_generator_blocks_upsample_then_convolve(size: tuple[int, int]) -> None:
+    block = GeneratorBlock(3, 4, size, 0, True).double().eval()  # no power iterations
+    maps = torch.randn(2, 3, 5, 4, dtype=torch.double)
+    inner, large = (F.interpolate(each, size=size, mode="nearest") for each in (block.first(maps), maps))
+    torch.testing.assert_close(block(maps, None), block.second(inner) + block.shortcut(large))
+
+
+@pytest.mark.parametrize("size", [(8, 6), (8, 7), (9, 6), (7, 7)])
+def test_discriminator_blocks_convolve_then_pool(size: tuple[int, int]) -> None:
+    block = DiscriminatorBlock(3, 4, True, False, True).double().eval()
+    maps = torch.randn(2, 3, *size, dtype=torch.double)
+    torch.testing.assert_close(block(maps), pooled(block.residual(maps) + block.shortcut(maps)))
 
 
 @pytest.mark.parametrize(
