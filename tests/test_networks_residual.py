@@ -21,6 +21,7 @@ from sparring.networks.r3gan import (
     Downsample,
     ResidualBlock,
     Upsample,
+    _border_factors,
     _downsampled_by_matrices,
     downsampled,
     upsampled,
@@ -341,6 +342,13 @@ def test_downsampling_is_the_transpose_of_upsampling() -> None:
 def test_downsampling_by_matrices_is_the_same(size: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, 9, 12)
     torch.testing.assert_close(_downsampled_by_matrices(maps, size), downsampled(maps, size))
+
+
+def test_border_factors_have_the_layout_of_maps() -> None:
+    maps = torch.randn(2, 3, 8, 6).contiguous(memory_format=torch.channels_last)
+    factors = _border_factors((4, 3), (8, 6), maps)
+    assert factors.stride()[1:] == maps.stride()[1:]
+    assert torch.equal(factors, factors[:, :1].expand(1, 3, -1, -1))
 
 
 TAPS = torch.tensor([1.0, 3, 3, 1], dtype=torch.double)
