@@ -15,16 +15,18 @@ from sparring.base.components import make
 from sparring.base.errors import UserError
 from sparring.networks import R3GANDiscriminator, R3GANGenerator, ResNetDiscriminator, ResNetGenerator
 from sparring.networks.attention import SelfAttention, nearest_level
+from sparring.networks.layers import pooled
 from sparring.networks.r3gan import (
     SLOPE,
     Downsample,
     ResidualBlock,
     Upsample,
+    _border_factors,
     _downsampled_by_matrices,
     downsampled,
     upsampled,
 )
-from sparring.networks.resnet import discriminator_sizes, pooled
+from sparring.networks.resnet import DiscriminatorBlock, GeneratorBlock, discriminator_sizes
 
 SMALL = [(1, 8, 8), (3, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (3, 50, 37), (1, 9, 31)]
 LARGE = [(3, 64, 64), (1, 128, 96), (3, 256, 256)]
@@ -207,6 +209,21 @@ def test_pooling_halves_and_covers_every_row() -> None:
     assert gradient.min() > 0
 
 
+@pytest.mark.parametrize("size", [(10, 8), (10, 9), (11, 7)])
+def test_generator_blocks_upsample_then_convolve(size: tuple[int, int]) -> None:
+    block = GeneratorBlock(3, 4, size, 0, True).double().eval()  # no power iterations
+    maps = torch.randn(2, 3, 5, 4, dtype=torch.double)
+    inner, large = (F.interpolate(each, size=size, mode="nearest") for each in (block.first(maps), maps))
+    torch.testing.assert_close(block(maps, None), block.second(inner) + block.shortcut(large))
+
+
+@pytest.mark.parametrize("size", [(8, 6), (8, 7), (9, 6), (7, 7)])
+def test_discriminator_blocks_convolve_then_pool(size: tuple[int, int]) -> None:
+    block = DiscriminatorBlock(3, 4, True, False, True).double().eval()
+    maps = torch.randn(2, 3, *size, dtype=torch.double)
+    torch.testing.assert_close(block(maps), pooled(block.residual(maps) + block.shortcut(maps)))
+
+
 @pytest.mark.parametrize(
     ("options", "count"),
     [({}, 9), ({"classes": 3, "attention": 8}, 14), ({"classes": 3, "condition": "classifier"}, 10)],
@@ -325,6 +342,13 @@ def test_downsampling_is_the_transpose_of_upsampling() -> None:
 def test_downsampling_by_matrices_is_the_same(size: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, 9, 12)
     torch.testing.assert_close(_downsampled_by_matrices(maps, size), downsampled(maps, size))
+
+
+def test_border_factors_have_the_layout_of_maps() -> None:
+    maps = torch.randn(2, 3, 8, 6).contiguous(memory_format=torch.channels_last)
+    factors = _border_factors((4, 3), (8, 6), maps)
+    assert factors.stride()[1:] == maps.stride()[1:]
+    assert torch.equal(factors, factors[:, :1].expand(1, 3, -1, -1))
 
 
 TAPS = torch.tensor([1.0, 3, 3, 1], dtype=torch.double)

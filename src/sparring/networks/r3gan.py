@@ -230,13 +230,15 @@ def _downsampled_by_matrices(maps: Tensor, size: Size) -> Tensor:
 
 
 def _border_factors(small: Sequence[int], large: Sequence[int], like: Tensor) -> Tensor:
-    """Factors [H, W] that turn bilinear upsampling with repeated edges into that with zeros beyond the borders.
+    """Factors [1, C, H, W] that turn bilinear upsampling with repeated edges into that with zeros beyond the borders.
 
     They are below 1 only outside the outermost centres of the small maps: 3/4 along the sides for doubling.
     """
     factors = (_border_factor(*sizes).to(like.dtype) for sizes in zip(small, large))
     rows, columns = (sent(factor, like.device) for factor in factors)
-    return rows[:, None] * columns
+    # the channels of maps are adjacent in memory; a CPU multiplies several times as fast by factors that are, too
+    both = (rows[:, None] * columns).expand(1, like.shape[1], -1, -1)
+    return both.contiguous(memory_format=torch.channels_last)
 
 
 def _border_factor(small: int, large: int) -> Tensor:

@@ -16,9 +16,12 @@ from sparring.networks.layers import (
     Shape,
     check_counts,
     check_latent,
+    convolved_after_doubling,
+    convolved_before_pooling,
     halvings,
     maybe_spectral,
     normalisation,
+    pooled,
     run_layers,
 )
 
@@ -158,10 +161,15 @@ class GeneratorBlock(Conditional):
 
     def forward(self, maps: Tensor, label: Tensor | None) -> Tensor:
         """[n, before, h, w] -> [n, after, *size]."""
-        inner = F.interpolate(run_layers(self.first, maps, label), size=self.size, mode="nearest")
+        inner = run_layers(self.first, maps, label)
+        convolution, *rest = self.second
+        if self.size == (2 * maps.shape[2], 2 * maps.shape[3]):
+            inner = convolved_after_doubling(inner, convolution)
+        else:
+            inner = convolution(F.interpolate(inner, size=self.size, mode="nearest"))
         # a 1x1 convolution before upsampling gives the same for a quarter of the work
         shortcut = F.interpolate(self.shortcut(maps), size=self.size, mode="nearest")
-        return run_layers(self.second, inner, label) + shortcut
+        return run_layers(rest, inner, label) + shortcut
 
 
 class DiscriminatorBlock(nn.Module):
@@ -184,14 +192,10 @@ class DiscriminatorBlock(nn.Module):
         """[n, before, H, W] -> [n, after, H, W], or half of that size."""
         if not self.halve:
             return self.residual(maps) + self.shortcut(maps)  # type: ignore[no-any-return]
+        *layers, convolution = self.residual
+        inner = convolved_before_pooling(run_layers(layers, maps, None), convolution)
         # a 1x1 convolution after pooling gives the same for a quarter of the work
-        return pooled(self.residual(maps)) + self.shortcut(pooled(maps))  # type: ignore[no-any-return]
-
-
-def pooled(maps: Tensor) -> Tensor:
-    """Average pooling by 2; an odd side uses overlapping windows of 3, so that no row is left out."""
-    height, width = maps.shape[2:]
-    return F.avg_pool2d(maps, (2 + height % 2, 2 + width % 2), 2)
+        return inner + self.shortcut(pooled(maps))  # type: ignore[no-any-return]
 
 
 def discriminator_sizes(shape: Shape) -> list[tuple[int, int]]:
