@@ -111,7 +111,7 @@ def room(device: torch.device) -> int:
     """The most bytes of samples to keep on an accelerator."""
     if device.type != "cuda":
         return ROOM
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = torch.cuda.mem_get_info(device.index)  # torch before 2.5 takes no device without an index
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch's allocator
     return (free + unused) // PARTS
 
