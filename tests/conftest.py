@@ -1,4 +1,4 @@
-"""Shared fixtures: small trained runs, and a check of failed commands."""
+"""Shared fixtures: small trained runs, and a check of failed commands. `pytest --device cuda` trains on CUDA."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sparring-cache-")
 
+from sparring.base.device import find_device
+from sparring.base.errors import UserError
 from sparring.cli import main
 
 # Default folder of real datasets; absolute, because some tests change the working folder.
@@ -36,6 +38,32 @@ TINY = {
     "pictures": 1,
     "log_every": 5,
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option `--device`."""
+    what = "device that tests train on: of TINY, and what device='auto' finds; cpu hides CUDA"
+    parser.addoption("--device", choices=("cpu", "cuda", "mps"), default="cpu", help=what)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the device for all tests, before their modules are imported."""
+    device = TINY["device"] = config.getoption("--device")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # so that `auto` is the CPU, in subprocesses as well
+    try:
+        find_device(device)
+    except UserError as error:
+        raise pytest.UsageError(f"--device: {error}") from error
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip tests with the mark `cpu_only(reason)` on other devices."""
+    device = config.getoption("--device")
+    for item in items:
+        mark = item.get_closest_marker("cpu_only")
+        if mark is not None and device != "cpu":
+            item.add_marker(pytest.mark.skip(reason=f"not on {device}: {mark.args[0]}"))
 
 
 def without_time(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from PIL import Image
 
 from sparring import train
@@ -237,7 +238,7 @@ def test_images_that_are_not_square_are_trained_and_sampled(halves: str, tmp_pat
         discriminator="MLPDiscriminator(hidden=(8,))",
         steps=2,
         batch_size=2,
-        device="cpu",
+        device=TINY["device"],
     )
     assert load(run).sample_stored(3).shape == (3, 1, 8, 12)
     assert Run.open(run).read_recipe().fit == "pad"

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from PIL import Image
 
 from sparring import resume, train
@@ -356,9 +357,9 @@ def test_a_run_with_held_out_samples_decodes_each_image_once(tmp_path: Path, mon
     opened, open_image = [], Image.open
     monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or open_image(file))
     tiny = {"generator": "MLPGenerator(hidden=(8,))", "discriminator": "MLPDiscriminator(hidden=(8,))", "penalties": ""}
-    reported = {"steps": 4, "batch_size": 4, "metrics": "sliced_wasserstein", "evaluate_every": 2, "device": "cpu"}
+    reported = {"steps": 4, "batch_size": 4, "metrics": "sliced_wasserstein", "evaluate_every": 2}
     out = tmp_path / "run"
-    train("digits", out=out, data=str(source), held_out=0.25, until=0.5, **tiny, **reported)
+    train("digits", out=out, data=str(source), held_out=0.25, until=0.5, **tiny, **reported, device=TINY["device"])
     assert sorted(map(str, opened)) == sorted(map(str, source.rglob("*.png")))
     opened.clear()
     resume(out)

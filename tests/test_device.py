@@ -14,6 +14,7 @@ import torch
 from sparring.recipe import recipe_names
 
 pytestmark = [
+    pytest.mark.cpu_only("it simulates an accelerator"),
     pytest.mark.slow,
     pytest.mark.skipif(not accelerator.available(), reason="this torch registers no device from Python"),
 ]

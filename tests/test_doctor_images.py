@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import TINY
 from torch import Tensor, nn
 
 import sparring
@@ -30,7 +31,7 @@ QUICK = {
     "minutes": 0.0,
     "steps": 10,
     "precision": "fp32",
-    "device": "cpu",
+    "device": TINY["device"],
 }
 
 

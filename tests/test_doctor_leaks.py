@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import TINY
 from torch import Tensor, nn
 
 import sparring
@@ -262,7 +263,7 @@ OPTIONS: dict[str, Any] = {
     "penalties": "",
     "discriminator": "MLPDiscriminator(hidden=(32,))",
     "precision": "fp32",
-    "device": "cpu",
+    "device": TINY["device"],
     "pictures": 1,
     "log_every": 5,
     "doctor": "watch",

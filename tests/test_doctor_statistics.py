@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from scipy import stats
 
 import sparring
@@ -152,7 +153,7 @@ OPTIONS = {
     "generator": "DCGANGenerator(width=8)",  # with batch statistics
     "discriminator": "DCGANDiscriminator(width=8, spectral_norm=True)",  # with power iteration
     "precision": "fp32",
-    "device": "cpu",
+    "device": TINY["device"],
     "steps": 12,
     "pictures": 1,
     "log_every": 4,

@@ -50,7 +50,7 @@ RING: dict[str, object] = {
     "ema": "",
     "batch_size": 128,
     "precision": "fp32",
-    "device": "cpu",
+    "device": TINY["device"],
     "log_every": 25,
     "pictures": 1,
     "checkpoint_every": 60.0,

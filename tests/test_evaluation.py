@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from test_tasks_images import tiny as tiny_images
 
 import sparring
@@ -331,7 +332,7 @@ def test_a_user_defined_extractor_needs_trust(tmp_path: Path) -> None:
 
 
 def test_the_extractor_of_pieces_does_not_depend_on_earlier_calls(tmp_path: Path) -> None:
-    changes = {"data": "digits", "size": "8", "steps": 2, "held_out": 0.1, "doctor": "off", "device": "cpu"}
+    changes = {"data": "digits", "size": "8", "steps": 2, "held_out": 0.1, "doctor": "off", "device": TINY["device"]}
     run = sparring.train(tiny_images("restore").replace(**changes, evaluate_every=0), out=tmp_path / "run")
     options = {"metrics": "frechet", "count": 50}
     for _ in range(2):

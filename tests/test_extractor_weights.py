@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import TINY
 from PIL import Image
 from safetensors.torch import save_file
 from test_data import Breaks, Quiet, _serve
@@ -543,7 +544,7 @@ def test_clip_is_the_projected_embedding_of_length_1(clip: Path, connections: li
 def test_cmmd_is_measured_of_clips_embeddings_and_of_no_others(clip: Path, dino: Path, tmp_path: Path) -> None:
     digits = load_data("digits")
     np.save(tmp_path / "made.npy", digits.samples[:40, 0].numpy())
-    options: dict[str, Any] = {"against": "digits", "metrics": "cmmd", "device": "cpu"}
+    options: dict[str, Any] = {"against": "digits", "metrics": "cmmd", "device": TINY["device"]}
     scores = sparring.evaluate_images(tmp_path / "made.npy", extractor=repr(CLIP(weights=str(clip))), **options)
     assert scores.values["cmmd"] > 0
     for other in (repr(DINOv2(weights=str(dino))), "Random()"):

@@ -143,7 +143,7 @@ def test_recomputed_statistics_are_those_of_the_data() -> None:
 def test_a_runs_statistics_follow_from_its_averaged_weights(tmp_path: Path) -> None:
     changes = {"generator": "DCGANGenerator(width=4)", "discriminator": "DCGANDiscriminator(width=4)", "batch_size": 16}
     run = train("digits", out=tmp_path / "run", steps=12, device="cpu", doctor="off", **changes)
-    found = load(run).network
+    found = load(run, device="cpu").network
     weights = {name: weight.clone() for name, weight in found.named_parameters()}
     statistics = {name: buffer.clone() for name, buffer in found.named_buffers()}
     recipe = Run.open(run).read_recipe()

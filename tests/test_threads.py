@@ -41,6 +41,7 @@ from sparring.training.thread_timing import (
 )
 from sparring.training.threads import PERIODIC, SLOWED, Threads
 
+on_cpu = pytest.mark.cpu_only("the number of threads is chosen on a CPU")
 QUIET, BUSY = {1: 0.03, 2: 0.02}, {1: 0.03, 2: 0.3}  # seconds per step by number of threads
 
 
@@ -367,6 +368,7 @@ def noted_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return noted
 
 
+@on_cpu
 @pytest.mark.parametrize(("times", "number"), [(QUIET, 2), (BUSY, 1), ({1: 5.0}, 1), ({}, 1)], ids=str)
 def test_the_chosen_number_is_used_recorded_and_restored(
     tmp_path: Path,
@@ -388,6 +390,7 @@ def test_the_chosen_number_is_used_recorded_and_restored(
     assert torch.get_num_threads() == 1
 
 
+@on_cpu
 def test_one_core_is_not_timed(tiny_run: Path) -> None:
     (row,) = rows_of(tiny_run)
     assert row == {**row, "step": 0, "threads": 1, "what": "one available core", "milliseconds": {}}
@@ -410,6 +413,7 @@ EVERYTHING = {
 }
 
 
+@on_cpu
 @pytest.mark.slow
 def test_timing_changes_no_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: Callable[..., list[Present | None]]
@@ -439,6 +443,7 @@ def test_a_given_number_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert environment_of(path) == 3
 
 
+@on_cpu
 @pytest.mark.slow
 def test_resuming_keeps_the_number_of_a_budget_in_steps(
     tmp_path: Path,
@@ -463,6 +468,7 @@ def test_resuming_keeps_the_number_of_a_budget_in_steps(
     assert numbers_of(path) == [(0, 2), (10, 1), (15, 2)]
 
 
+@on_cpu
 @pytest.mark.slow
 def test_resuming_a_budget_in_minutes_chooses_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], timed: Callable[..., list[Present | None]]
@@ -474,6 +480,7 @@ def test_resuming_a_budget_in_minutes_chooses_again(
     assert "threads was" not in capsys.readouterr().err
 
 
+@on_cpu
 def test_the_number_changes_while_it_trains(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -289,6 +289,7 @@ def test_a_batch_that_workers_cannot_divide_is_refused(tmp_path: Path) -> None:
     assert "--batch-size 14" in first
 
 
+@pytest.mark.cpu_only("the processes would need two GPUs")
 def test_samples_and_scores_of_two_processes_are_those_of_one(pair: Path, tmp_path: Path) -> None:
     """More samples than one chunk, so that both have some to do."""
     for name, more in (("one", []), ("two", ["--devices", "2"])):
