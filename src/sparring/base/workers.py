@@ -310,7 +310,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
     """A context with all processes that torchrun (or `RANK`, `WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`) started.
 
     Raises:
-        UserError: a variable is missing or wrong.
+        UserError: a variable is missing or wrong, or the device is neither a CPU nor CUDA.
         WorkerError: not all processes come within the time-out.
     """
     count = _number("WORLD_SIZE", 1)
@@ -320,6 +320,8 @@ def joined(device: torch.device) -> Iterator[Workers]:
     rank, seconds = _number("RANK", -1), timeout()
     if not 0 <= rank < count:
         raise UserError(f"RANK must be 0 to {count - 1}, as WORLD_SIZE={count}; start the processes with torchrun")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"several workers exchange through CPUs or CUDA, not {device.type}; add --device cpu")
     wait = timedelta(seconds=WAITED * seconds)
     if device.type == "cuda":
         torch.cuda.set_device(device)
