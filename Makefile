@@ -25,6 +25,7 @@ format: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.roof
 	$(BIN)/python -m benchmarks.scoring
 
 results: .venv/installed-dev

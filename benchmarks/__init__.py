@@ -1,5 +1,5 @@
-"""Benchmarks. Each module is a command: python -m benchmarks.busy, .equal_time, .results, .scoring, .speed, .startup,
-.statistics."""
+"""Benchmarks. Each module is a command: python -m benchmarks.busy, .equal_time, .results, .roof, .scoring, .speed,
+.startup, .statistics."""
 
 import os
 

@@ -70,14 +70,17 @@ def parse_version(text: str) -> tuple[str, Recipe]:
     return Path(text).stem if text.endswith(".toml") else text, recipe
 
 
+def start_stepper(recipe: Recipe) -> Stepper:
+    """The recipe's training step on the CPU, from the initial state on."""
+    data = training_data(recipe)
+    recipe = resolve_auto(recipe.replace(device="cpu"), data, CPU)
+    return Stepper(recipe, data, start_state(recipe, data, CPU))
+
+
 def measure_rates(recipes: dict[str, Recipe], blocks: int, threads: int) -> dict[str, float]:
     """Steps per second of each recipe on the CPU: the median over alternating blocks."""
     with prepared(CPU), thread_count(threads):
-        steppers: dict[str, Stepper] = {}
-        for name, recipe in recipes.items():
-            data = training_data(recipe)
-            recipe = resolve_auto(recipe.replace(device="cpu"), data, CPU)
-            steppers[name] = Stepper(recipe, data, start_state(recipe, data, CPU))
+        steppers = {name: start_stepper(recipe) for name, recipe in recipes.items()}
         rates: dict[str, list[float]] = {name: [] for name in recipes}
         for block in range(blocks + 1):
             for name, step in steppers.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,16 @@ def test_a_benchmark_starts(name: str) -> None:
 def test_the_speed_of_training_is_measured(real_set: Callable[[str], Path]) -> None:
     real_set("mnist")
     assert "images/s" in run("benchmarks.speed", "--blocks", "1", "--steps", "1")
+
+
+@pytest.mark.slow
+def test_the_share_of_the_processors_limit_is_measured(tmp_path: Path) -> None:
+    shown = run("benchmarks.roof", "digits", "digits:data=missing/", "--blocks=1", f"--json={tmp_path / 'roof.json'}")
+    for part in ("missing/ is left out", "Roof before: fp32", "Roof after: fp32", "| `digits` |"):
+        assert part in shown
+    found = json.loads((tmp_path / "roof.json").read_text(encoding="utf-8"))
+    assert found["recipes"]["digits"]["batch"] == 64
+    assert set(found["before"]["products"]) == {"fp32", "bf16"}
 
 
 @pytest.mark.slow
