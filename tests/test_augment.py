@@ -350,7 +350,7 @@ def test_a_source_does_not_affect_its_image_and_gets_neither_colour_nor_noise(co
 
 
 def test_saturation_of_an_image_with_a_source_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "rand", lambda *size: torch.tensor([[0.5], [0.25], [0.5]]))
+    monkeypatch.setattr(torch, "rand", lambda *size, dtype: torch.tensor([[0.5], [0.25], [0.5]]))
     image = torch.tensor([0.8, 0.0, -0.4]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     source = torch.full((1, 3, 8, 8), -1.0)
     changed, condition = critic_inputs(DiffAugment(translation=0, cutout=0), image, source)

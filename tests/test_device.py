@@ -21,7 +21,7 @@ pytestmark = [
 
 # functions that wait for the device at a log row, and what they read
 ALLOWED = {
-    "game/finite.py:read": "the first deferred check that failed",
+    "game/finite.py:_first_error": "the first deferred check that failed",
     "training/step_metrics.py:numbers": "terms, gradient norms, logits and accuracy, in one transfer",
     "game/augment/adaptive.py:readings": "strength and heuristic of ADA",
 }

@@ -236,7 +236,13 @@ class _Links:
         self.name = f"worker {self.rank} (process {os.getpid()} on {socket.gethostname()})"
         self.store.set(f"name/{self.rank}", self.name)
         self.publish()
-        Thread(target=self._beat, name="sparring-beat", daemon=True).start()
+        self.thread = Thread(target=self._beat, name="sparring-beat", daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self.ended.set()
+        self.thread.join()
 
     def group_of(self, tensor: Tensor) -> dist.ProcessGroup | None:
         return self.control if tensor.device.type == "cpu" else None
@@ -339,9 +345,10 @@ def joined(device: torch.device) -> Iterator[Workers]:
     _current.append(here)
     try:
         yield here
+        here.everyone(None, patient=True)  # the first worker's process holds the store, and must not end before others
     finally:
         _current.remove(here)
-        links.ended.set()
+        links.close()
         dist.destroy_process_group()
 
 

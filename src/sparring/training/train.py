@@ -92,8 +92,8 @@ def train(
                 if leads:
                     run = Run.create(path, chosen, data, environment(device))
                     held.enter_context(run.locked())
-                    threads.record(run, state)
                     state.save(run, None, chosen.keep)
+                    threads.record(run, state)
             run = Run.open(path)
             gallery = Gallery(run, data, held_out) if group.first else None
             train_on(Session(run, chosen, data, state, gallery, scorer, watch, until, threads))
